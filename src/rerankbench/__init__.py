@@ -1,0 +1,1 @@
+"""rerankbench: which reranker should I deploy, at which depth, at what cost, and is the gain real?"""
