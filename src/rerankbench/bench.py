@@ -1,0 +1,33 @@
+"""What all stages of one experiment share: the machine, the memory it may use, and where results are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rerankbench.hardware import Hardware
+
+if TYPE_CHECKING:
+    from rerankbench.embedding import Embedder
+    from rerankbench.index import Index
+    from rerankbench.loop import Budget
+
+
+@dataclass(frozen=True)
+class Bench:
+    """`batch_size` and `batch_tokens` bound one forward pass; None leaves the tokens to the hardware."""
+
+    hardware: Hardware
+    cache_dir: Path
+    embedder: Embedder
+    index: Index
+    batch_size: int = 512
+    batch_tokens: int | None = None
+    seed: int = 0
+    reuse: bool = True
+
+    def budget(self) -> Budget:
+        from rerankbench.loop import Budget
+
+        return Budget(self.batch_size, self.batch_tokens or self.hardware.batch_tokens)

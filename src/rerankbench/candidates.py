@@ -1,0 +1,255 @@
+"""The first stage's ranked documents as arrays; run files in and out.
+
+Run files are the only place where ranked lists leave the arrays. Reading: documents stand in order of score,
+best first; equal scores keep the file's rank column, then the order of its lines. (trec_eval ignores the rank
+and breaks ties by document id, descending, which says nothing about the system that made the run.) Writing,
+in `exports`: scores strictly decrease, so that every tool reads back exactly the order that was written.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from rerankbench.collection import Collection
+from rerankbench.errors import UserError
+from rerankbench.exports import write_qrels, write_trec
+from rerankbench.finding import Finding, examples, shown
+from rerankbench.sources.file_log import FileLog
+from rerankbench.sources.judgements import first_of_pair
+from rerankbench.sources.layout import RUN
+from rerankbench.sources.lost_zeros import lost_zeros
+from rerankbench.sources.nested import read_nested
+from rerankbench.sources.records import checked_id
+from rerankbench.sources.rows import Row, new_log, read_rows, suffix
+from rerankbench.sources.source import file_problem
+
+__all__ = ["Candidates", "read_trec", "write_qrels", "write_trec"]
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}(\.0*)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Ranked documents of each query of a collection, best first.
+
+    rows: [queries, depth] row numbers in the corpus, -1 behind the end of a list.
+    scores: [queries, depth] first-stage scores, never increasing, -inf behind the end.
+    notes: one plain line for each thing counted on reading; `findings` are the same, structured.
+    """
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.rows.ndim != 2 or self.rows.shape != self.scores.shape:
+            raise ValueError(
+                f"rows {self.rows.shape} and scores {self.scores.shape} must be the same [Q, depth]"
+            )
+
+    def lengths(self) -> NDArray[np.int64]:
+        """How many documents each query has: [queries]."""
+        return (self.rows >= 0).sum(axis=1)
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """A run file as it stands: parallel arrays, one element per ranked document."""
+
+    queries: pa.Array
+    documents: pa.Array
+    scores: NDArray[np.float64]
+    ranks: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def keep(self, mask: NDArray[np.bool_]) -> _Entries:
+        chosen = pa.array(mask)
+        kept = (self.scores[mask], self.ranks[mask], self.numbers[mask])
+        return _Entries(self.queries.filter(chosen), self.documents.filter(chosen), *kept)
+
+
+def read_trec(path: Path, collection: Collection, depth: int) -> Candidates:
+    """Read a run of any system, best `depth` documents of each query.
+
+    Formats: .json {query: {document: score}}, .parquet, .csv and .tsv with a header, .jsonl; any other
+    extension is TREC's six columns; `.gz` may follow. Entries of queries that the collection does not judge,
+    and of documents that it does not have, are left out and noted; so are documents with the query's own id
+    where the collection asks for that. Raises UserError with every fault, or if nothing matches.
+    """
+    problem = file_problem(path, "first_stage.path")
+    if problem:
+        raise UserError(problem)
+    log = new_log(path)
+    entries = _read_entries(path, log)
+    _log_duplicates(entries, log)
+    if log.count:
+        raise UserError(log.problems())
+    query = _match_queries(entries, collection, path)
+    findings = _query_findings(entries, query, collection)
+    entries, query = entries.keep(query >= 0), query[query >= 0]
+    rows = collection.corpus.rows(pa.chunked_array([entries.documents]))
+    findings += _document_findings(entries, rows, collection, path)
+    known = rows >= 0
+    if collection.drop_same_id:
+        own = collection.corpus.rows(collection.query_ids)
+        same = known & (rows == own[query])
+        findings += _same_id_finding(int(same.sum()))
+        known &= ~same
+    candidates = _ranked(entries.keep(known), query[known], rows[known], len(collection.query_ids), depth)
+    notes = tuple(finding.line() for finding in findings)
+    return Candidates(candidates.rows, candidates.scores, notes, tuple(findings))
+
+
+def _ranked(
+    entries: _Entries, query: NDArray[np.int64], rows: NDArray[np.int64], queries: int, depth: int
+) -> Candidates:
+    order = np.lexsort((entries.numbers, entries.ranks, -entries.scores, query))
+    counts = np.bincount(query, minlength=queries)
+    position = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    order, position = order[position < depth], position[position < depth]
+    width = min(depth, int(counts.max(initial=0)))
+    ranked_rows = np.full((queries, width), -1, np.int64)
+    ranked_scores = np.full((queries, width), -np.inf, np.float32)
+    ranked_rows[query[order], position] = rows[order]
+    ranked_scores[query[order], position] = entries.scores[order]
+    return Candidates(ranked_rows, ranked_scores)
+
+
+def _read_entries(path: Path, log: FileLog) -> _Entries:
+    query_ids: list[str] = []
+    doc_ids: list[str] = []
+    scores, ranks, numbers = array("d"), array("q"), array("q")
+    for number, (query, document, score, rank) in _rows(path, log):
+        query_id = checked_id(query, "query id", number, log)
+        doc_id = checked_id(document, "document id", number, log)
+        value = _score(score, number, log)
+        place = _rank(rank, number, log)
+        if query_id is not None and doc_id is not None and value is not None and place is not None:
+            query_ids.append(query_id)
+            doc_ids.append(doc_id)
+            scores.append(value)
+            ranks.append(place)
+            numbers.append(number)
+    queries, documents = (pa.array(values, pa.large_string()) for values in (query_ids, doc_ids))
+    return _Entries(
+        queries, documents, np.array(scores), np.array(ranks, np.int64), np.array(numbers, np.int64)
+    )
+
+
+def _rows(path: Path, log: FileLog) -> Iterator[tuple[int, Row]]:
+    if suffix(path) == ".json":
+        return ((number, (*entry, None)) for number, *entry in read_nested(path, log))
+    return read_rows(path, RUN, log)
+
+
+def _score(value: object, number: int, log: FileLog) -> float | None:
+    """A finite number that single precision holds; None, and a fault, for anything else."""
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    if not numeric and not (isinstance(value, str) and _NUMBER.fullmatch(value)):
+        log.add(number, f"the score is {shown(value)}: it must be a finite number")
+        return None
+    score = float(value)  # type: ignore[arg-type]
+    if not math.isfinite(score) or abs(score) > np.finfo(np.float32).max:
+        log.add(number, f"the score is {shown(value)}: it must be a finite number in single precision")
+        return None
+    return score
+
+
+def _rank(value: object, number: int, log: FileLog) -> int | None:
+    if value is None:
+        return 0
+    if not _WHOLE.fullmatch(str(value)):
+        log.add(number, f"the rank is {shown(value)}: it must be a whole number")
+        return None
+    return int(str(value).partition(".")[0])
+
+
+def _log_duplicates(entries: _Entries, log: FileLog) -> None:
+    first_of = first_of_pair(entries.queries, entries.documents)
+
+    def describe(row: int) -> tuple[int, str]:
+        query_id, doc_id = shown(entries.queries[row].as_py()), shown(entries.documents[row].as_py())
+        before = f"{log.unit} {entries.numbers[first_of[row]]}"
+        problem = f"query {query_id} has document {doc_id} twice, first in {before}: remove one"
+        return int(entries.numbers[row]), problem
+
+    log.add_all(np.flatnonzero(first_of != np.arange(len(entries))).tolist(), describe)
+
+
+def _match_queries(entries: _Entries, collection: Collection, path: Path) -> NDArray[np.int64]:
+    """The query number of each entry, -1 for queries that the collection does not have."""
+    known = pa.array(collection.query_ids, pa.large_string())
+    query = pc.index_in(entries.queries, value_set=known).fill_null(-1).to_numpy().astype(np.int64)
+    if not (query >= 0).any():
+        theirs = ", ".join(examples(entries.queries.slice(0, 3).to_pylist())) or "it is empty"
+        raise UserError(
+            f"{path}: none of its query ids ({theirs}) is in {collection.name}, split {collection.split} "
+            f"({', '.join(examples(collection.query_ids))}): is the run of another collection or split?"
+        )
+    return query
+
+
+def _query_findings(entries: _Entries, query: NDArray[np.int64], collection: Collection) -> list[Finding]:
+    stray = entries.queries.filter(pa.array(query < 0)).unique()
+    silent = np.setdiff1d(np.arange(len(collection.query_ids)), query)
+    found = [
+        Finding(
+            "info",
+            "queries of the run that this split does not judge",
+            len(stray),
+            examples(stray.slice(0, 4).to_pylist()),
+            "left out",
+        ),
+        Finding(
+            "warning",
+            "judged queries for which the run has nothing",
+            len(silent),
+            examples([collection.query_ids[number] for number in silent[:4].tolist()]),
+            "they count 0 in every mean",
+        ),
+    ]
+    known = pa.chunked_array([pa.array(collection.query_ids, pa.large_string())])
+    return [finding for finding in found if finding.count] + lost_zeros(stray, known, "query ids of the run")
+
+
+def _document_findings(
+    entries: _Entries, rows: NDArray[np.int64], collection: Collection, path: Path
+) -> list[Finding]:
+    unknown = entries.documents.filter(pa.array(rows < 0)).unique()
+    if not len(unknown):
+        return []
+    where = examples(unknown.slice(0, 4).to_pylist())
+    if (rows < 0).all():
+        ours = examples(collection.corpus.ids(np.arange(min(3, len(collection.corpus)))))
+        raise UserError(
+            f"{path}: none of its document ids ({', '.join(where)}) is in the corpus of {collection.name} "
+            f"({', '.join(ours)}): is the run of another collection, or did the ids lose zeros?"
+        )
+    effect = "left out, the documents below them move up: there is no text to rerank"
+    return [
+        Finding("warning", "documents of the run that the corpus does not have", len(unknown), where, effect),
+        *lost_zeros(unknown, collection.corpus.id_column, "document ids of the run"),
+    ]
+
+
+def _same_id_finding(count: int) -> list[Finding]:
+    if not count:
+        return []
+    return [
+        Finding("info", "candidates with the id of their query", count, (), "removed, drop_same_id is set")
+    ]

@@ -1,0 +1,72 @@
+"""What is odd about a collection or a run, told before anything is spent, with its effect on figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rerankbench.candidates import Candidates
+from rerankbench.check_candidates import candidate_findings
+from rerankbench.check_texts import Tokenizer, id_findings, length_findings, text_findings
+from rerankbench.collection import Collection
+from rerankbench.finding import Finding, Severity
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
+_COLOURS: dict[Severity, str] = {"error": "red", "warning": "yellow", "info": "dim"}
+
+
+def findings(
+    collection: Collection,
+    candidates: Candidates | None = None,
+    tokenizer: Tokenizer | None = None,
+    max_length: int = 512,
+) -> list[Finding]:
+    """Everything worth knowing before a run, the gravest first; what was seen on loading is among it.
+
+    tokenizer: a Hugging Face tokenizer; without one, lengths are told in characters and nothing about cuts.
+    max_length: how many tokens of a pair, query included, the model reads.
+    """
+    found = [*_sizes(collection), *collection.findings, *text_findings(collection)]
+    found += id_findings(collection)
+    found += length_findings(collection, tokenizer, max_length)
+    if candidates is not None:
+        found += [*candidates.findings, *candidate_findings(collection, candidates)]
+    return sorted((one for one in found if one.count), key=lambda one: _ORDER[one.severity])
+
+
+def faults(problems: Sequence[str]) -> list[Finding]:
+    """Loading problems (see `Source.inspect`) as findings."""
+    effect = "left out here; an experiment does not start before it is cured"
+    return [Finding("error", problem, 1, (), effect) for problem in problems]
+
+
+def table(found: Sequence[Finding]) -> Table:
+    """The findings as a table for the terminal; nothing in them is taken as markup."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    out = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    for name in ("", "finding", "count", "for example", "effect on the figures"):
+        out.add_column(name, justify="right" if name == "count" else "left", overflow="fold")
+    for one in found:
+        cells = (one.severity, one.what, f"{one.count:,}", ", ".join(one.examples), one.effect)
+        out.add_row(*(Text(cell) for cell in cells), style=_COLOURS[one.severity])
+    return out
+
+
+def _sizes(collection: Collection) -> list[Finding]:
+    grades, counts = np.unique(collection.judged_grade, return_counts=True)
+    spread = tuple(f"grade {g}: {n:,}" for g, n in zip(grades.tolist(), counts.tolist(), strict=True))
+    per_query = np.bincount(collection.judged_query, minlength=len(collection.query_ids))
+    middle = (f"median {np.median(per_query):g} judgements", f"most {per_query.max()}")
+    return [
+        Finding("info", "documents", len(collection.corpus)),
+        Finding("info", "judged queries", len(collection.query_ids), middle),
+        Finding("info", "judgements", len(collection.judged_grade), spread),
+    ]

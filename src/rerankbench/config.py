@@ -1,0 +1,252 @@
+"""The door: Hydra's configs in, plain typed objects out, and every mistake at once on the way.
+
+Each config group has a base class; its options' settings are that class's dataclasses, told apart by one
+key (`kind`, for rerankers `family`). Their fields are the schema: unknown keys, wrong types, missing and
+impossible values are collected from all groups and reported together, before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar, cast
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import rerankbench.executors
+import rerankbench.first_stages
+import rerankbench.rerankers
+import rerankbench.sources
+from rerankbench import hardware
+from rerankbench.embedding import Embedder
+from rerankbench.errors import UserError
+from rerankbench.executors import Executor
+from rerankbench.first_stages.first_stage import FirstStage
+from rerankbench.index import Index
+from rerankbench.report_settings import Report
+from rerankbench.rerankers.reranker import Reranker
+from rerankbench.sources.source import Source
+from rerankbench.tracking import Tracking
+
+T = TypeVar("T")
+
+
+@dataclass
+class Root:
+    """The keys at the root of the config; `rerankbench --help` prints what each is for."""
+
+    dataset: Any = None
+    embedder: Any = None
+    index: Any = None
+    first_stage: Any = None
+    reranker: Any = None
+    tracking: Any = None
+    executor: Any = None
+    report: Any = None
+    experiment: Any = None
+    candidates: int = 100
+    depth: int | None = None
+    cutoffs: list[int] = field(default_factory=lambda: [1, 10])
+    measures: str = "standard"
+    batch_size: int = 512
+    batch_tokens: int | None = None
+    precision: str = "auto"
+    device: str = "auto"
+    threads: int | None = None
+    seed: int = 0
+    cache_dir: str = "~/.cache/rerankbench"
+    reuse: bool = True
+    latency: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment, fully described by typed settings. `labels`: the option chosen in each group."""
+
+    dataset: Source
+    embedder: Embedder
+    index: Index
+    first_stage: FirstStage
+    reranker: Reranker
+    tracking: Tracking
+    executor: Executor
+    report: Report
+    candidates: int
+    depth: int
+    cutoffs: tuple[int, ...]
+    measures: str
+    batch_size: int
+    batch_tokens: int | None
+    precision: str
+    device: str
+    threads: int | None
+    seed: int
+    cache_dir: Path
+    reuse: bool
+    latency: bool
+    dry_run: bool
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A config group: its base class, the key that tells options apart (None: one class), their package."""
+
+    base: type
+    key: str | None = None
+    package: ModuleType | None = None
+
+
+GROUPS = {
+    "dataset": Group(Source, "kind", rerankbench.sources),
+    "embedder": Group(Embedder),
+    "index": Group(Index),
+    "first_stage": Group(FirstStage, "kind", rerankbench.first_stages),
+    "reranker": Group(Reranker, "family", rerankbench.rerankers),
+    "tracking": Group(Tracking, "kind"),
+    "executor": Group(Executor, "kind", rerankbench.executors),
+    "report": Group(Report),
+}
+
+
+@cache
+def options(group: str) -> dict[str, type]:
+    """The settings class of each kind of a group, found by looking into the group's package."""
+    found = GROUPS[group]
+    for module in pkgutil.iter_modules(found.package.__path__) if found.package else ():
+        importlib.import_module(f"{found.package.__name__}.{module.name}")  # type: ignore[union-attr]
+    if found.key is None:
+        return {"": found.base}
+    classes = descendants(found.base)
+    return {getattr(cls, found.key): cls for cls in classes if found.key in vars(cls)}
+
+
+def descendants(base: type) -> list[type]:
+    below = [cls for child in base.__subclasses__() for cls in (child, *descendants(child))]
+    return list(dict.fromkeys(below))
+
+
+def register_schemas() -> None:
+    """Tell Hydra the keys and types of every group, as `/schema/<group>/<kind>`."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Root)
+    for group, found in GROUPS.items():
+        for kind, cls in options(group).items():
+            node = schema(cls)
+            if found.key:
+                node = OmegaConf.merge({found.key: kind}, OmegaConf.to_container(node))
+                OmegaConf.set_struct(node, True)
+            store.store(group=f"schema/{group}", name=kind or group, node=node)
+
+
+def schema(cls: type) -> DictConfig:
+    return writable(OmegaConf.structured(cls))
+
+
+def writable(node: DictConfig) -> DictConfig:
+    """Settings are frozen, the config they are made from is not."""
+    OmegaConf.set_readonly(node, False)
+    for name in node:
+        child = node._get_node(name)
+        if isinstance(child, DictConfig):
+            writable(child)
+    return node
+
+
+def read(config: DictConfig, labels: Mapping[str, str] | None = None) -> Experiment:
+    """The experiment that a composed config describes.
+
+    Raises UserError with every problem found in it, one line each.
+    """
+    problems: list[str] = []
+    root = convert(Root, {k: v for k, v in config.items() if k not in GROUPS and k != "experiment"}, "", problems)
+    groups = {name: read_group(name, config.get(name), problems) for name in GROUPS}
+    if root is not None:
+        problems += root_problems(root)
+        problems += check_together(root, groups)
+    if problems:
+        raise UserError(list(dict.fromkeys(problems)))
+    assert root is not None
+    plain = {f.name: getattr(root, f.name) for f in fields(root) if f.name not in GROUPS and f.name != "experiment"}
+    plain |= {
+        "cutoffs": tuple(sorted(set(root.cutoffs))),
+        "depth": root.candidates if root.depth is None else root.depth,
+        "cache_dir": Path(root.cache_dir).expanduser().absolute(),
+    }
+    return Experiment(**groups, **plain, labels=dict(labels or {}))  # type: ignore[arg-type]
+
+
+def read_group(name: str, node: Any, problems: list[str]) -> Any:
+    """One group's settings, or None after noting what is wrong."""
+    group, classes = GROUPS[name], options(name)
+    values = dict(OmegaConf.to_container(node, resolve=True)) if node else {}
+    kind = values.pop(group.key, None) if group.key else ""
+    if kind not in classes:
+        problems.append(f"{name}.{group.key}={kind}: choose one of {', '.join(sorted(classes))}")
+        return None
+    settings = convert(classes[kind], values, f"{name}.", problems)
+    if settings is not None:
+        problems += settings.problems()  # type: ignore[attr-defined]
+    return settings
+
+
+def convert(cls: type[T], values: Mapping[str, Any], prefix: str, problems: list[str]) -> T | None:
+    """`values` as an instance of a dataclass; what does not fit is noted, key by key."""
+    known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    node, before = schema(cls), len(problems)
+    for name, value in values.items():
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, 1)
+            hint = f"did you mean {prefix}{close[0]}?" if close else f"known keys: {', '.join(known)}"
+            problems.append(f"{prefix}{name}={value}: there is no such key; {hint}")
+            continue
+        try:
+            node = writable(cast(DictConfig, OmegaConf.merge(node, {name: value})))
+        except OmegaConfBaseException as error:
+            problems.append(f"{prefix}{name}={value}: {str(error).splitlines()[0]}")
+    missing = sorted(OmegaConf.missing_keys(node)) if node else []
+    problems += [f"{prefix}{name} is needed: add {prefix}{name}=VALUE" for name in missing]
+    return None if len(problems) > before else cast(T, OmegaConf.to_object(node))
+
+
+def root_problems(root: Root) -> list[str]:
+    """Impossible values of the root keys."""
+    found = hardware.problems(root.device, root.precision)
+    for name in ("candidates", "depth", "batch_size", "batch_tokens", "threads"):
+        value = getattr(root, name)
+        least = 0 if name == "depth" else 1
+        if value is not None and value < least:
+            found.append(f"{name}={value}: give at least {least}")
+    if not root.cutoffs or min(root.cutoffs) < 1:
+        found.append(f"cutoffs={list(root.cutoffs)}: give a list of numbers from 1, for instance [1,10]")
+    if root.measures not in ("standard", "tutorial"):
+        found.append(f"measures={root.measures}: choose standard, or tutorial to have the tutorial's own beside it")
+    return found
+
+
+def check_together(root: Root, groups: Mapping[str, Any]) -> list[str]:
+    """Combinations of keys that cannot be."""
+    found = []
+    too_large = [k for k in root.cutoffs if k > root.candidates]
+    if too_large:
+        found.append(
+            f"cutoffs={list(root.cutoffs)}: {max(too_large)} is more than the candidates={root.candidates} kept; "
+            "raise candidates or lower the cutoff"
+        )
+    if root.depth is not None and root.depth > root.candidates:
+        found.append(
+            f"depth={root.depth}: more than the candidates={root.candidates} kept; raise candidates or lower depth"
+        )
+    stage = groups.get("first_stage")
+    if stage is not None and not stage.embeds():  # an embedder that nobody asks cannot be wrong
+        found = [line for line in found if not line.startswith(("embedder.", "index."))]
+    return found

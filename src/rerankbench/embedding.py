@@ -1,0 +1,283 @@
+"""Embeddings: texts to unit vectors, each distinct text once, kept under what determines them."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from rerankbench import models
+from rerankbench.hardware import Hardware
+from rerankbench.progress import Progress
+from rerankbench.rerankers.reranker import Tokens, pad
+from rerankbench.rerankers.weights import count, reading, take
+from rerankbench.scoring import sizes
+from rerankbench.store import Keys, RowStore, identity, read_array, text_keys, write_array
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rerankbench.loop import Batch, Budget, Meter
+
+WINDOW = 16_384  # texts that are tokenized and sorted together
+BLOCK = 32_768  # texts whose vectors share a file: 50 MB at 384 dimensions
+
+Texts = Callable[[NDArray[np.int64]], Sequence[str]]  # row numbers to texts
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """Settings of a bi-encoder whose vectors are compared by inner product; every field is a config key."""
+
+    model: str = "???"
+    revision: str | None = None
+    pooling: str = "cls"
+    normalize: bool = True
+    max_length: int = 512
+    query_max_length: int | None = None
+    query_instruction: str = ""
+    passage_instruction: str = ""
+    attention: str = "sdpa"
+    trust_remote_code: bool = False
+
+    FREE: ClassVar[frozenset[str]] = frozenset({"model", "revision", "trust_remote_code", "query_max_length"})
+
+    def problems(self) -> list[str]:
+        """Impossible settings, one line each; reads no weights."""
+        found = [f"embedder.{line}" for line in models.reference_problems(self.model, self.revision)]
+        if self.pooling not in ("cls", "mean"):
+            found.append(f"embedder.pooling={self.pooling}: choose cls (BGE) or mean (MiniLM, E5)")
+        for name in ("max_length", "query_max_length"):
+            value = getattr(self, name)
+            if value is not None and value < 4:
+                found.append(f"embedder.{name}={value}: give at least 4 tokens")
+        return found
+
+    def identity(self, weights: models.Weights, precision: str) -> dict[str, Any]:
+        """What determines a vector besides its text. Queries and passages differ in their instruction and
+        length only, which `for_queries` turns into the settings themselves."""
+        settings = {name: value for name, value in asdict(self).items() if name not in self.FREE}
+        del settings["query_instruction"]
+        return {"weights": weights.identity, "precision": precision, **settings}
+
+    def for_queries(self) -> Embedder:
+        """The settings with which queries are embedded, as if they were passages."""
+        changed = {
+            "passage_instruction": self.query_instruction,
+            "max_length": self.query_max_length or self.max_length,
+        }
+        return Embedder(**(asdict(self) | changed))
+
+
+class EmbedderModel:
+    """A loaded embedder; vectors depend on each text alone."""
+
+    def __init__(self, settings: Embedder, weights: models.Weights, hardware: Hardware) -> None:
+        from FlagEmbedding import FlagModel
+
+        with reading(hardware.dtype, settings.attention):
+            wrapper = FlagModel(
+                str(weights.folder),
+                use_fp16=False,
+                pooling_method=settings.pooling,
+                devices=hardware.device,
+                trust_remote_code=settings.trust_remote_code,
+            )
+        self.model, self.tokenizer = take(wrapper, hardware.device)
+        self.settings = settings
+        self.parameters = count(self.model)
+        self.dimensions: int = self.model.config.hidden_size
+
+    def tokenize(self, texts: Sequence[str], settings: Embedder) -> list[Tokens]:
+        encoded = self.tokenizer(
+            [settings.passage_instruction + text for text in texts],
+            truncation=True,
+            max_length=settings.max_length,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        return [np.asarray(ids, np.int32) for ids in encoded["input_ids"]]
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Vectors float32 [n, dimensions] of padded `input_ids` with their `attention_mask`."""
+        import torch
+
+        mask = inputs["attention_mask"]
+        hidden = self.model(**inputs).last_hidden_state.float()
+        if self.settings.pooling == "cls":
+            pooled = hidden[:, 0]
+        else:
+            pooled = (hidden * mask[:, :, None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+        return torch.nn.functional.normalize(pooled, dim=-1) if self.settings.normalize else pooled
+
+
+@dataclass(frozen=True)
+class TextWindow:
+    """Some texts as token sequences."""
+
+    sequences: list[Tokens]
+    padding: int
+    lengths: NDArray[np.int64]
+
+    def collate(self, index: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+        rows = [self.sequences[i] for i in index]
+        return {
+            "input_ids": pad(rows, self.padding),
+            "attention_mask": pad([np.ones(len(row), np.int32) for row in rows], 0),
+        }
+
+    def rows(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        return batches
+
+
+def text_window(model: EmbedderModel, texts: Sequence[str], settings: Embedder) -> TextWindow:
+    sequences = model.tokenize(texts, settings)
+    return TextWindow(sequences, model.tokenizer.pad_token_id, sizes(sequences))
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Vectors float32 [rows, dimensions] as memory-mapped blocks in row order."""
+
+    blocks: tuple[NDArray[np.float32], ...]
+
+    def __len__(self) -> int:
+        return sum(len(block) for block in self.blocks)
+
+    @property
+    def dimensions(self) -> int:
+        return self.blocks[0].shape[1]
+
+    def array(self) -> NDArray[np.float32]:
+        """All of them in memory; meant for queries."""
+        return np.concatenate(self.blocks)
+
+
+def block_name(keys: Keys) -> str:
+    """A block is named by its texts, in order."""
+    return hashlib.sha256(keys.tobytes()).hexdigest()
+
+
+def finished(folder: Path, name: str) -> bool:
+    return any(folder.glob(f"{name}-*.npy"))
+
+
+@dataclass
+class Embedding:
+    """One embedder at work on one machine; its model is loaded when a vector is missing, not before."""
+
+    settings: Embedder
+    hardware: Hardware
+    cache_dir: Path
+    budget: Budget
+    reuse: bool = True
+
+    def __post_init__(self) -> None:
+        from rerankbench.loop import Meter
+
+        self.weights = models.resolve(self.settings.model, self.settings.revision, self.cache_dir)
+        self.meter: Meter = Meter()
+        self._model: EmbedderModel | None = None
+
+    @property
+    def model(self) -> EmbedderModel:
+        if self._model is None:
+            self._model = EmbedderModel(self.settings, self.weights, self.hardware)
+        return self._model
+
+    def identity(self) -> dict[str, Any]:
+        """What determines candidates found with this embedder, texts apart."""
+        passages = self.settings.identity(self.weights, self.hardware.precision)
+        queries = self.settings.for_queries().identity(self.weights, self.hardware.precision)
+        return {"passages": passages, "queries": queries}
+
+    def passages(self, texts: Texts, rows: int) -> Vectors:
+        return self.embed(self.settings, texts, rows, "embedding")
+
+    def queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        settings = self.settings.for_queries()
+        return self.embed(settings, lambda rows: [texts[row] for row in rows], len(texts), "queries").array()
+
+    def vector(self, query: str) -> NDArray[np.float32]:
+        """One query's vector [1, dimensions], computed now: what a service does for each request."""
+        import torch
+
+        from rerankbench.loop import to_device
+
+        window = text_window(self.model, [query], self.settings.for_queries())
+        with torch.inference_mode():
+            inputs = to_device(window.collate(np.arange(1)), self.hardware.device)
+            return self.model.forward(inputs).cpu().numpy()
+
+    def embed(self, settings: Embedder, texts: Texts, rows: int, title: str) -> Vectors:
+        """Vectors of `rows` texts, block by block; finished blocks are read, the rest computed."""
+        parts = settings.identity(self.weights, self.hardware.precision)
+        folder = self.cache_dir / "vectors" / identity(parts)
+        with Progress(title, rows, "texts") as progress:
+            blocks = [
+                self.block(settings, parts, folder, texts(np.arange(start, min(start + BLOCK, rows))), progress)
+                for start in range(0, rows, BLOCK)
+            ]
+        return Vectors(tuple(blocks))
+
+    def missing(self, texts: Texts, rows: int) -> int:
+        """How many of `rows` passages are in blocks that are not finished."""
+        folder = self.cache_dir / "vectors" / identity(self.settings.identity(self.weights, self.hardware.precision))
+        starts = range(0, rows, BLOCK)
+        blocks = [np.arange(start, min(start + BLOCK, rows)) for start in starts]
+        names = (block_name(text_keys(texts(block))) for block in blocks)
+        return sum(len(block) for block, name in zip(blocks, names, strict=True) if not finished(folder, name))
+
+    def block(
+        self,
+        settings: Embedder,
+        parts: dict[str, Any],
+        folder: Path,
+        texts: Sequence[str],
+        progress: Progress,
+    ) -> NDArray[np.float32]:
+        """One block, named by its texts: read if whole, continued if begun."""
+        keys = text_keys(texts)
+        name = block_name(keys)
+        block = read_array(folder, name) if self.reuse else None
+        if block is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / f"{name}.lock"):  # a second process waits instead of computing it too
+                block = read_array(folder, name) if self.reuse else None
+                if block is None:
+                    return self.compute(settings, RowStore(folder / f"{name}.part", parts), texts, keys, progress)
+        progress.advance(len(texts))
+        return block
+
+    def compute(
+        self, settings: Embedder, store: RowStore, texts: Sequence[str], keys: Keys, progress: Progress
+    ) -> NDArray[np.float32]:
+        """Embed what `store` lacks, then write the block whole and drop the parts."""
+        from rerankbench.loop import Loop, fill
+
+        distinct, place = np.unique(keys, return_inverse=True)
+        columns = range(self.model.dimensions)
+        values, found = store.lookup(distinct, columns)
+        row_of = np.empty(len(distinct), np.int64)
+        row_of[place] = np.arange(len(keys))
+
+        def prepare(numbers: NDArray[np.int64]) -> TextWindow:
+            return text_window(self.model, [texts[row_of[n]] for n in numbers], settings)
+
+        loop = Loop(self.model.forward, self.hardware, self.budget, self.meter)
+        progress.advance(len(keys) - int((~found).sum()))
+        fill(store, distinct, columns, np.flatnonzero(~found), WINDOW, prepare, loop, progress)
+        values, _ = store.lookup(distinct, columns)
+        name = store.folder.stem
+        write_array(store.folder.parent, name, values[place])
+        shutil.rmtree(store.folder)
+        block = read_array(store.folder.parent, name)
+        assert block is not None
+        return block

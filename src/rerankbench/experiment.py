@@ -1,0 +1,147 @@
+"""The main path: collection, candidates, pair scores, orders, measures."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerankbench import hardware, latency, models, ranking
+from rerankbench.bench import Bench
+from rerankbench.candidates import Candidates
+from rerankbench.collection import Collection
+from rerankbench.config import Experiment
+from rerankbench.evaluation import Evaluation, evaluate
+from rerankbench.scoring import Scored, Work, distinct_pairs, score, score_store
+
+log = logging.getLogger(__name__)
+
+CURVE = (1, 3, 5, 10, 20, 50, 100)  # where curves over k are drawn, besides the asked cutoffs
+
+
+@dataclass
+class Clock:
+    """Seconds of each step."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[step] = time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that one experiment found.
+
+    `candidates` [queries, candidates] with their identity; `work`, `scored` and `scores` [queries, depth,
+    layers] are None where nothing reranks; `latency` is None unless it was asked for.
+    """
+
+    experiment: Experiment
+    bench: Bench
+    collection: Collection
+    candidates: Candidates
+    candidates_identity: str
+    work: Work | None
+    scored: Scored | None
+    scores: NDArray[np.float32] | None
+    evaluation: Evaluation
+    latency: latency.Latency | None
+    seconds: dict[str, float]
+
+    @property
+    def layer(self) -> int | None:
+        """The layer that stands for the arm where one number is wanted: the last that was asked for."""
+        return self.work.layers[-1] if self.work else None
+
+
+def run(experiment: Experiment) -> Outcome:
+    """Run one experiment; what is stored is read, the rest is computed and stored."""
+    clock, bench = Clock(), make_bench(experiment)
+    with clock("collection"):
+        collection = load(experiment)
+    with clock("first_stage"):
+        candidates, identity = retrieve(experiment, collection, bench)
+    with clock("scoring"):
+        work = plan(experiment, collection, candidates.rows, bench)
+        scored = score(work, experiment.executor) if work else None
+        scores = work.pairs.spread(scored.values) if work and scored else None
+    with clock("measures"):
+        evaluation = measure(experiment, collection, candidates, scores, work.layers if work else ())
+    with clock("latency"):
+        timing = time_queries(experiment, collection, candidates, work, bench)
+    return Outcome(
+        experiment, bench, collection, candidates, identity, work, scored, scores, evaluation, timing, clock.seconds
+    )
+
+
+def make_bench(experiment: Experiment) -> Bench:
+    """The machine and what all stages share."""
+    e = experiment
+    if e.threads:
+        hardware.use_threads(e.threads)
+    machine = hardware.choose(e.device, e.precision)
+    return Bench(machine, e.cache_dir, e.embedder, e.index, e.batch_size, e.batch_tokens, e.seed, e.reuse)
+
+
+def load(experiment: Experiment) -> Collection:
+    collection = experiment.dataset.load(experiment.cache_dir)
+    for note in collection.notes:
+        log.warning("%s: %s", collection.name, note)
+    return collection
+
+
+def retrieve(experiment: Experiment, collection: Collection, bench: Bench) -> tuple[Candidates, str]:
+    """Candidates [queries, candidates] and their identity."""
+    candidates, identity = experiment.first_stage.retrieve(collection, experiment.candidates, bench)
+    for note in candidates.notes:
+        log.warning("candidates: %s", note)
+    return candidates, identity
+
+
+def plan(
+    experiment: Experiment, collection: Collection, rows: NDArray[np.int64], bench: Bench
+) -> Work | None:
+    """The pairs to score: every candidate [queries, candidates] down to `depth`; None where nothing reranks."""
+    reranker = experiment.reranker
+    if reranker.family == "none" or experiment.depth == 0:
+        return None
+    weights = models.resolve(reranker.model, reranker.revision, experiment.cache_dir)
+    layers = reranker.layers(models.describe(weights.folder))
+    pairs = distinct_pairs(collection, rows[:, : experiment.depth])
+    store = score_store(reranker, weights, bench)
+    return Work(reranker, weights, layers, bench, collection, pairs, store)
+
+
+def measure(
+    experiment: Experiment,
+    collection: Collection,
+    candidates: Candidates,
+    scores: NDArray[np.float32] | None,
+    layers: tuple[int, ...],
+) -> Evaluation:
+    """Every order that the scores hold, measured."""
+    curve = {k for k in CURVE if k <= experiment.candidates}
+    cutoffs = sorted(set(experiment.cutoffs) | curve)
+    depths = ranking.depths_up_to(experiment.depth) if experiment.depth else []
+    tutorial = experiment.cutoffs if experiment.measures == "tutorial" else ()
+    return evaluate(collection, candidates, scores, layers, depths, cutoffs, tutorial)
+
+
+def time_queries(
+    experiment: Experiment, collection: Collection, candidates: Candidates, work: Work | None, bench: Bench
+) -> latency.Latency | None:
+    """How long single queries take at several depths, where `latency` asks for it."""
+    if not experiment.latency or work is None:
+        return None
+    searcher = experiment.first_stage.searcher(collection, experiment.candidates, bench)
+    depths = ranking.depths_up_to(experiment.depth)
+    return latency.measure(work.model, collection, candidates, depths, searcher, bench)

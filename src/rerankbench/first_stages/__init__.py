@@ -1,0 +1,1 @@
+"""The first stage: one file per way to find candidates."""

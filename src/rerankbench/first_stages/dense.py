@@ -1,0 +1,42 @@
+"""Embeddings and a FAISS index."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from rerankbench.bench import Bench
+from rerankbench.candidates import Candidates
+from rerankbench.collection import Collection
+from rerankbench.embedding import Embedding
+from rerankbench.first_stages.first_stage import FirstStage, Searcher
+from rerankbench.index import search
+
+
+@dataclass(frozen=True)
+class Dense(FirstStage):
+    """The rows whose vectors have the largest inner product with the query's."""
+
+    kind: ClassVar[str] = "dense"
+
+    def embeds(self) -> bool:
+        return True
+
+    def identity(self, bench: Bench) -> dict[str, Any]:
+        settings = asdict(bench.index) | ({} if bench.index.exact else {"seed": bench.seed})
+        return {"kind": self.kind, "embedder": embedding(bench).identity(), "index": settings}
+
+    def search(self, collection: Collection, depth: int, bench: Bench) -> Candidates:
+        embedder = embedding(bench)
+        vectors = embedder.passages(collection.corpus.texts, len(collection.corpus))
+        queries = embedder.queries(collection.query_texts)
+        return Candidates(*search(bench.index.build(vectors, bench.seed), queries, depth))
+
+    def searcher(self, collection: Collection, depth: int, bench: Bench) -> Searcher:
+        embedder = embedding(bench)
+        index = bench.index.build(embedder.passages(collection.corpus.texts, len(collection.corpus)), bench.seed)
+        return lambda query: search(index, embedder.vector(query), depth)
+
+
+def embedding(bench: Bench) -> Embedding:
+    return Embedding(bench.embedder, bench.hardware, bench.cache_dir, bench.budget(), bench.reuse)

@@ -1,0 +1,94 @@
+"""What every first stage is: settings that, given a collection, find candidates for each query."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerankbench.bench import Bench
+from rerankbench.candidates import Candidates
+from rerankbench.collection import Collection
+from rerankbench.store import identity, read_array, text_keys, write_array
+
+STORED = np.dtype([("row", "<i8"), ("score", "<f4")])
+Searcher = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class FirstStage(ABC):
+    """Settings of a first stage; a kind is one file in this folder, found under `kind`."""
+
+    kind: ClassVar[str]
+
+    def problems(self) -> list[str]:
+        """Impossible settings, one line each; reads nothing large."""
+        return []
+
+    def embeds(self) -> bool:
+        """Whether the configured embedder and index are used at all."""
+        return False
+
+    @abstractmethod
+    def search(self, collection: Collection, depth: int, bench: Bench) -> Candidates:
+        """The `depth` best candidates of every query."""
+
+    @abstractmethod
+    def identity(self, bench: Bench) -> dict[str, Any]:
+        """Everything besides the collection's texts that determines the candidates."""
+
+    def searcher(self, collection: Collection, depth: int, bench: Bench) -> Searcher | None:
+        """A function that searches for one query as a service would, or None where nothing is searched."""
+        return None
+
+    def retrieve(self, collection: Collection, depth: int, bench: Bench) -> tuple[Candidates, str]:
+        """Candidates [queries, depth] and their identity: read where they were found before, else found."""
+        key = self.key(collection, depth, bench)
+        found = self.stored(collection, depth, bench)
+        if found is None:
+            found = self.find(collection, depth, bench)
+            stored = np.empty(found.rows.shape, STORED)
+            stored["row"], stored["score"] = found.rows, found.scores
+            write_array(bench.cache_dir / "candidates", key, stored)
+        return found, key
+
+    def stored(self, collection: Collection, depth: int, bench: Bench) -> Candidates | None:
+        """The candidates that an earlier run found."""
+        name = self.key(collection, depth, bench)
+        array = read_array(bench.cache_dir / "candidates", name) if bench.reuse else None
+        return None if array is None else Candidates(np.array(array["row"]), np.array(array["score"]))
+
+    def key(self, collection: Collection, depth: int, bench: Bench) -> str:
+        """Identity of the candidates: the stage, the texts, and how many are kept."""
+        parts = {
+            "first_stage": self.identity(bench),
+            "corpus": collection.corpus.digest(),
+            "queries": [key.hex() for key in text_keys(collection.query_texts).tolist()],
+            "query_ids": collection.query_ids if collection.drop_same_id else None,
+            "depth": depth,
+        }
+        return identity(parts)
+
+    def find(self, collection: Collection, depth: int, bench: Bench) -> Candidates:
+        """Search, one deeper where a document equal to its query is going to be left out."""
+        if not collection.drop_same_id:
+            return self.search(collection, depth, bench)
+        found = self.search(collection, depth + 1, bench)
+        same = collection.corpus.rows(collection.query_ids)
+        return without(found, same, depth)
+
+
+def without(found: Candidates, rows: NDArray[np.int64], depth: int) -> Candidates:
+    """Candidates without the row `rows[q]` in query q's list, cut to `depth`."""
+    drop = (found.rows == rows[:, None]) & (found.rows >= 0)
+    order = np.argsort(drop, axis=1, kind="stable")  # what stays moves up, in order
+    kept_rows = np.where(drop, -1, found.rows)
+    kept_scores = np.where(drop, -np.inf, found.scores).astype(np.float32)
+    return Candidates(
+        np.take_along_axis(kept_rows, order, axis=1)[:, :depth],
+        np.take_along_axis(kept_scores, order, axis=1)[:, :depth],
+    )

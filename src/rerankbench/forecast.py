@@ -1,0 +1,150 @@
+"""What an experiment would compute, how long it would take and what it would need, without doing it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerankbench import hardware
+from rerankbench.bench import Bench
+from rerankbench.collection import Collection
+from rerankbench.config import Experiment
+from rerankbench.embedding import TextWindow, text_window
+from rerankbench.experiment import load, make_bench, plan
+from rerankbench.first_stages.dense import embedding
+from rerankbench.loop import Loop, Window
+from rerankbench.outputs import arm
+from rerankbench.scoring import PairPreparer, Work
+
+PILOT = 64  # sequences timed
+WARM_UP = 8
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kind of work: `missing` of `total` items to compute at `rate` items per second, `mb` of disk."""
+
+    what: str
+    total: int
+    missing: int
+    rate: float
+    mb: float
+
+    @property
+    def seconds(self) -> float:
+        return self.missing / self.rate if self.missing else 0.0
+
+    def line(self) -> str:
+        stored = f"{self.total - self.missing:,} of {self.total:,} {self.what} stored"
+        if not self.missing:
+            return f"{stored}: nothing to do"
+        return (
+            f"{self.missing:,} {self.what} to compute ({stored}), pilot {self.rate:,.1f}/s: "
+            f"{duration(self.seconds)}, {self.mb:,.1f} MB of disk"
+        )
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The steps of one experiment and the peak memory of its pilots in MB."""
+
+    arm: str
+    steps: tuple[Step, ...]
+    memory_mb: float
+
+    @property
+    def seconds(self) -> float:
+        return sum(step.seconds for step in self.steps)
+
+    def lines(self) -> list[str]:
+        head = f"{self.arm}: {duration(self.seconds)}, about {self.memory_mb:,.0f} MB of memory"
+        return [head, *(f"  {step.line()}" for step in self.steps)]
+
+
+def forecast(experiment: Experiment) -> Forecast:
+    """Count what is stored, time a short pilot of what is not."""
+    bench, collection = make_bench(experiment), load(experiment)
+    steps = [step for step in (embedding_step(experiment, collection, bench),) if step]
+    work = plan(experiment, collection, likely_rows(experiment, collection, bench), bench)
+    if work is not None:
+        steps.append(scoring_step(work))
+    memory = hardware.peak_memory_mb(bench.hardware)
+    return Forecast(arm(experiment), tuple(steps), memory["peak_cuda"] or memory["peak_rss"] or 0.0)
+
+
+def likely_rows(experiment: Experiment, collection: Collection, bench: Bench) -> NDArray[np.int64]:
+    """Candidates [queries, candidates] where they are stored or cheap, else as many rows at random.
+
+    Random rows have about the lengths that candidates will have, and as many pairs.
+    """
+    stage, depth = experiment.first_stage, experiment.candidates
+    if not stage.embeds() or stage.stored(collection, depth, bench) is not None:
+        return stage.retrieve(collection, depth, bench)[0].rows
+    random = np.random.default_rng(bench.seed)
+    shape = (len(collection.query_ids), min(depth, len(collection.corpus)))
+    return random.integers(0, len(collection.corpus), shape)
+
+
+def embedding_step(experiment: Experiment, collection: Collection, bench: Bench) -> Step | None:
+    """What the first stage has to embed, None if it embeds nothing."""
+    stage = experiment.first_stage
+    if not stage.embeds():
+        return None
+    total = len(collection.corpus)
+    if stage.stored(collection, experiment.candidates, bench) is not None:
+        return Step("documents", total, 0, 0.0, 0.0)
+    embedder = embedding(bench)
+    missing = embedder.missing(collection.corpus.texts, total)
+    if not missing:
+        return Step("documents", total, 0, 0.0, 0.0)
+    rows = spread(total, PILOT + WARM_UP)
+
+    def window(numbers: NDArray[np.int64]) -> TextWindow:
+        return text_window(embedder.model, collection.corpus.texts(rows[numbers]), embedder.settings)
+
+    rate = pilot(Loop(embedder.model.forward, bench.hardware, bench.budget()), window, len(rows))
+    return Step("documents", total, missing, rate, missing * embedder.model.dimensions * 4 / 1e6)
+
+
+def scoring_step(work: Work) -> Step:
+    """What the reranker has to score."""
+    todo, total = work.missing(), len(work.pairs)
+    if not len(todo):
+        return Step("pairs", total, 0, 0.0, 0.0)
+    size = (KEY_BYTES + 4 * len(work.layers)) / 1e6
+    return Step("pairs", total, len(todo), pair_rate(work, todo), len(todo) * size)
+
+
+def pair_rate(work: Work, todo: NDArray[np.int64]) -> float:
+    """Pairs per second of a short pilot; its scores are not kept."""
+    chosen = todo[spread(len(todo), PILOT + WARM_UP)]
+    prepare = PairPreparer(work.model, work.collection, work.pairs)
+    loop = Loop(work.model.forward, work.bench.hardware, work.bench.budget())
+    return pilot(loop, lambda numbers: prepare(chosen[numbers]), len(chosen))
+
+
+def pilot(loop: Loop, window: Callable[[NDArray[np.int64]], Window], count: int) -> float:
+    """Items per second over all but the first few of `count` items."""
+    warm = min(WARM_UP, count // 2)
+    list(loop.run(window(np.arange(warm)))) if warm else None
+    started = time.perf_counter()
+    list(loop.run(window(np.arange(warm, count))))
+    return (count - warm) / (time.perf_counter() - started)
+
+
+def spread(total: int, count: int) -> NDArray[np.int64]:
+    """Up to `count` row numbers, evenly spaced over `total`."""
+    return np.unique(np.linspace(0, total - 1, min(total, count)).astype(np.int64))
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: 42 s, 3 min, 5.2 h, 2.1 days."""
+    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"

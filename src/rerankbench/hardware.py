@@ -1,0 +1,166 @@
+"""What this machine computes on, in which precision, and what that costs in memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+Precision = Literal["fp32", "fp16", "bf16"]
+PRECISIONS = ("auto", "fp32", "fp16", "bf16", "use_fp16")
+# Tokens per forward when none are asked for: large enough to fill the matrix units, small enough to stay
+# in the CPU's caches; accelerators want an order of magnitude more.
+CPU_TOKENS = 4096
+ACCELERATOR_TOKENS = 65536
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A device in torch's spelling (cpu, cuda:0, mps) and the precision models are loaded in."""
+
+    device: str
+    precision: Precision
+
+    @property
+    def dtype(self) -> Any:
+        import torch
+
+        return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
+
+    @property
+    def batch_tokens(self) -> int:
+        return CPU_TOKENS if self.device == "cpu" else ACCELERATOR_TOKENS
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all that it was given, so that clocks mean something."""
+        import torch
+
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize(self.device)
+        elif self.device == "mps":
+            torch.mps.synchronize()
+
+
+def choose(device: str = "auto", precision: str = "auto") -> Hardware:
+    """The hardware that `device` and `precision` ask for; auto takes the fastest that keeps quality.
+
+    bf16 where the device multiplies it natively (CPUs with AVX512_BF16 or AMX, Ampere and later GPUs),
+    else fp16 on GPUs and fp32 on CPUs. use_fp16 is FlagEmbedding's: fp16 on GPUs, fp32 on CPUs.
+    """
+    device = first_device() if device == "auto" else device
+    if precision == "auto":
+        return Hardware(device, fastest_precision(device))
+    if precision == "use_fp16":
+        return Hardware(device, "fp32" if device == "cpu" else "fp16")
+    return Hardware(device, precision)  # type: ignore[arg-type]
+
+
+def use_threads(threads: int) -> None:
+    """Threads that torch and FAISS compute with."""
+    import faiss
+    import torch
+
+    torch.set_num_threads(threads)
+    faiss.omp_set_num_threads(threads)
+
+
+def first_device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda:0"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def fastest_precision(device: str) -> Precision:
+    import torch
+
+    if device == "cpu":
+        return "bf16" if cpu_multiplies_bf16() else "fp32"
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+    return "fp16"
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Whether this CPU has bf16 matrix instructions; emulated bf16 would be slower than fp32."""
+    flags = Path("/proc/cpuinfo")
+    if not flags.exists():
+        return False
+    words = flags.read_text().split()
+    return "avx512_bf16" in words or "amx_bf16" in words
+
+
+def problems(device: str, precision: str) -> list[str]:
+    """What is wrong with the asked device and precision, one line each, without loading anything."""
+    found = []
+    if precision not in PRECISIONS:
+        found.append(f"precision={precision}: choose one of {', '.join(PRECISIONS)}")
+    if device != "auto" and not device.startswith(("cpu", "cuda", "mps")):
+        found.append(f"device={device}: choose auto, cpu, cuda, cuda:N or mps")
+    elif device.startswith("cuda") and not has_cuda():
+        found.append(f"device={device}: this machine has no CUDA device that torch can use; device=cpu works")
+    elif precision == "fp16" and (device == "cpu" or (device == "auto" and first_device() == "cpu")):
+        found.append(
+            "precision=fp16: CPUs multiply fp16 more slowly than fp32; use precision=auto (bf16 where the "
+            "CPU has the instructions, else fp32) or a GPU (device=cuda)"
+        )
+    return found
+
+
+def has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def environment(hardware: Hardware) -> dict[str, Any]:
+    """What a figure depends on besides the config: machine, versions, threads."""
+    import importlib.metadata as metadata
+
+    import torch
+
+    names = ("rerankbench", "torch", "transformers", "FlagEmbedding", "faiss-cpu", "numpy", "datasets")
+    return {
+        "device": hardware.device,
+        "device_name": device_name(hardware.device),
+        "precision": hardware.precision,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "platform": platform.platform(),
+        "python": sys.version.split()[0],
+        "versions": {name: metadata.version(name) for name in names},
+    }
+
+
+def fingerprint(hardware: Hardware) -> dict[str, Any]:
+    """What tells this machine's speed from another's."""
+    import torch
+
+    return {"device": device_name(hardware.device), "threads": torch.get_num_threads()}
+
+
+def device_name(device: str) -> str:
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def peak_memory_mb(hardware: Hardware) -> dict[str, float | None]:
+    """Peak resident memory of this process and peak memory on the CUDA device, in MB (10^6 bytes)."""
+    import resource
+
+    import torch
+
+    scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB elsewhere
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
+    on_cuda = hardware.device.startswith("cuda")
+    cuda = torch.cuda.max_memory_allocated(hardware.device) / 1e6 if on_cuda else None
+    return {"peak_rss": rss, "peak_cuda": cuda}

@@ -1,0 +1,123 @@
+"""Models of the Hugging Face hub: one commit's safetensors, config and tokenizer, never pickle or code."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+from rerankbench.checkpoint import SCORING_FILES, folder_problems
+from rerankbench.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+REACH_SECONDS = 5.0
+LOCAL_CURE = "give a local folder instead (reranker.model=/path/to/folder or embedder.model=/path/to/folder)"
+ONE_NAME = r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?"
+HUB_ID = re.compile(rf"{ONE_NAME}/{ONE_NAME}")
+REVISION = re.compile(r"[\w][\w./-]*")
+
+
+def reference_problems(model: str, revision: str | None) -> list[str]:
+    """Why this cannot be a hub id and revision, one line each; asks nobody."""
+    problems = []
+    if not HUB_ID.fullmatch(model) or ".." in model or "--" in model or len(model) > 96:
+        problems.append(
+            f"model {model!r}: no such folder, and not a hub id either; give a folder's path, "
+            "a hub id such as BAAI/bge-reranker-base, or wheel:<name>"
+        )
+    if revision is not None and (not REVISION.fullmatch(revision) or ".." in revision):
+        problems.append(
+            f"revision {revision!r} of {model}: not a branch, tag or commit; null means the newest"
+        )
+    return problems
+
+
+def snapshot(model: str, revision: str | None) -> tuple[Path, str]:
+    """(folder, commit) of a hub model: the newest commit of `revision` when the hub answers, else the
+    cached one.
+
+    A full commit that is already cached is used without asking. Raises UserError, within seconds, when the
+    model is neither reachable nor cached, or has no safetensors weights.
+    """
+    if revision and re.fullmatch("[0-9a-f]{40}", revision) and (folder := cached(model, revision)):
+        return folder, folder.name
+    try:
+        folder = download(model, revision)
+    except OSError as error:  # every error of the hub client and of its connections is one
+        kept = cached(model, revision)
+        if not kept:
+            raise failure(model, revision, error) from None
+        logger.info("%s: hub not reached, using the cached commit %s", model, kept.name)
+        return kept, kept.name
+    if problems := folder_problems(folder):
+        raise UserError(
+            [f"model {model}, from the hub: {problem}; {cure_for(problem)}" for problem in problems]
+        )
+    return folder, folder.name
+
+
+def cure_for(problem: str) -> str:
+    if "no weights" not in problem:
+        return LOCAL_CURE
+    return f"pickle weights are never fetched: set a revision that has safetensors, or {LOCAL_CURE}"
+
+
+def download(model: str, revision: str | None) -> Path:
+    """The snapshot's folder in the hub's own cache, complete. Raises the hub client's OSErrors."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    # snapshot_download's own first question has no time limit; this one finds out whether anybody answers
+    HfApi().model_info(model, revision=revision, timeout=REACH_SECONDS)
+    return Path(
+        snapshot_download(
+            model,
+            revision=revision,
+            allow_patterns=list(SCORING_FILES),
+            ignore_patterns=["*/*"],
+            etag_timeout=REACH_SECONDS,
+        )
+    )
+
+
+def cached(model: str, revision: str | None) -> Path | None:
+    """The folder in the hub's cache, if a whole model is there. An interrupted download does not count."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
+    except OSError:
+        return None
+    return None if folder_problems(folder) else folder
+
+
+def failure(model: str, revision: str | None, error: OSError) -> UserError:
+    """One line for whatever the hub's client raised."""
+    from huggingface_hub import constants, errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return UserError(
+            f"model {model}: accept its terms on the hub and log in (hf auth login), or {LOCAL_CURE}"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return UserError(f"model {model}: the hub has no revision {revision!r}; set one that exists or null")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return UserError(
+            f"model {model}: the hub has no such public model; check the spelling, "
+            f"log in if it is private (hf auth login), or {LOCAL_CURE}"
+        )
+    if constants.HF_HUB_OFFLINE:
+        return UserError(
+            f"model {model}: not in the hub's cache, and HF_HUB_OFFLINE is set; unset it, or {LOCAL_CURE}"
+        )
+    if error.errno:
+        return UserError(
+            f"model {model}: cannot be kept in the hub's cache {constants.HF_HUB_CACHE} ({error}); "
+            "set HF_HUB_CACHE to a folder with room"
+        )
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    reason = type(error).__name__ if status is None else f"HTTP {status}"
+    return UserError(
+        f"model {model}: not in the hub's cache, and the hub ({constants.ENDPOINT}) could not be reached; "
+        f"{LOCAL_CURE}, or set HF_ENDPOINT to a mirror [{reason}]"
+    )

@@ -1,0 +1,45 @@
+"""What a report is asked to decide by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the deployed arm may cost; None: no bound."""
+
+    latency_p95_ms: float | None = None
+    memory_mb: float | None = None
+    price_per_1k: float | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Settings of the verdict.
+
+    `measure` is what arms are compared by, `delta` how much of it may be given up for a cheaper arm,
+    `level` the confidence, `price_per_hour` what the machine costs.
+    """
+
+    measure: str = "ndcg_at_10"
+    delta: float = 0.01
+    level: float = 0.95
+    price_per_hour: float | None = None
+    budget: Budget = field(default_factory=Budget)
+
+    def problems(self) -> list[str]:
+        from rerankbench.measures import display_name
+
+        found = []
+        try:
+            display_name(self.measure)
+        except Exception:  # the function names the spelling it expects
+            found.append(f"report.measure={self.measure}: write it like ndcg_at_10, recall_at_100 or mrr_at_10")
+        if not self.delta >= 0:
+            found.append(f"report.delta={self.delta}: give 0 or more, in units of the measure (0.01 is usual)")
+        if not 0.5 < self.level < 1:
+            found.append(f"report.level={self.level}: give a confidence between 0.5 and 1, for instance 0.95")
+        if self.price_per_hour is not None and not self.price_per_hour > 0:
+            found.append(f"report.price_per_hour={self.price_per_hour}: give what the machine costs per hour")
+        return found

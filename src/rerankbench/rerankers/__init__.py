@@ -1,0 +1,1 @@
+"""The second stage: one file per family of rerankers."""

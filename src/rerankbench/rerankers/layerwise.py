@@ -1,0 +1,136 @@
+"""bge-reranker-v2-minicpm-layerwise: a scoring head on every layer, all answered in one pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rerankbench.hardware import Hardware
+from rerankbench.models import Weights
+from rerankbench.rerankers.llm import LLM, PromptedModel, last
+from rerankbench.rerankers.reranker import PairModel
+from rerankbench.rerankers.weights import count, reading, take
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layerwise(LLM):
+    """Score at layer L = the head of L on the normed hidden state that enters layer L, last position.
+
+    `cutoff_layers`: `all`, or a list; scores at a layer do not depend on which others are asked for.
+    """
+
+    cutoff_layers: Any = "all"
+
+    family: ClassVar[str] = "layerwise"
+    architecture: ClassVar[str] = "LayerWiseMiniCPMForCausalLM"
+    FREE: ClassVar[frozenset[str]] = LLM.FREE | {"cutoff_layers"}
+
+    def problems(self) -> list[str]:
+        return super().problems() + cutoff_problems(self.cutoff_layers)
+
+    def folder_problems(self, description: dict[str, Any]) -> list[str]:
+        names = description.get("architectures") or ["unknown"]
+        if names[0] != self.architecture:
+            return [
+                f"reranker.model={self.model}: holds {names[0]}, family {self.family} needs {self.architecture}; "
+                "choose the option of its family or another folder"
+            ]
+        if cutoff_problems(self.cutoff_layers):
+            return []  # reported as such
+        try:
+            self.layers(description)
+        except ValueError as error:
+            return [str(error)]
+        return []
+
+    def available(self, description: dict[str, Any]) -> tuple[int, ...]:
+        """Layers that have a head, ascending."""
+        return tuple(range(description["start_layer"], description["num_hidden_layers"] + 1))
+
+    def layers(self, description: dict[str, Any]) -> tuple[int, ...]:
+        return chosen(self.cutoff_layers, self.available(description))
+
+    def load(self, weights: Weights, hardware: Hardware) -> PairModel:
+        return LayerwiseModel(self, weights, hardware)
+
+
+class LayerwiseModel(PromptedModel):
+    settings: Layerwise
+
+    def __init__(self, settings: Layerwise, weights: Weights, hardware: Hardware) -> None:
+        from FlagEmbedding import LayerWiseFlagLLMReranker
+
+        self.settings = settings
+        with reading(hardware.dtype, settings.attention):
+            # use_bf16 only silences the wrapper, which would turn fp16 on by itself
+            wrapper = LayerWiseFlagLLMReranker(
+                str(weights.folder),
+                use_bf16=True,
+                devices=hardware.device,
+                trust_remote_code=settings.trust_remote_code,
+            )
+        self.model, self.tokenizer = take(wrapper, hardware.device)
+        self.prepare()
+        self.layers = settings.layers(self.model.config.to_dict())
+        self.parameters = count(self.model)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """One walk up the layers; only the last position of each row is normed and scored."""
+        import torch
+
+        body, ids, lengths = self.model.model, inputs["input_ids"], inputs["lengths"]
+        positions = torch.arange(ids.shape[1], device=ids.device)[None]
+        mask = None if self.settings.attention == "sdpa" else causal_mask(ids.shape[1], body)
+        hidden = body.embed_tokens(ids) * body.config.scale_emb
+        scores = []
+        for layer in range(self.layers[-1] + 1):
+            if layer in self.layers:
+                scores.append(self.head(layer)(body.norm(last(hidden, lengths))).float())
+            if layer < self.layers[-1]:
+                hidden = body.layers[layer](hidden, attention_mask=mask, position_ids=positions)[0]
+        return torch.cat(scores, dim=1)
+
+    def head(self, layer: int) -> Any:
+        heads = self.model.lm_head
+        chosen_head = heads[layer - self.model.config.start_layer] if self.model.config.head_multi else heads
+        return chosen_head.linear_head
+
+
+def causal_mask(width: int, model: Any) -> Tensor:
+    """Additive mask [1, 1, width, width] that hides the future, for attention that does not by itself."""
+    import torch
+
+    lowest = torch.finfo(model.dtype).min
+    return torch.full((1, 1, width, width), lowest, dtype=model.dtype, device=model.device).triu(1)
+
+
+def cutoff_problems(cutoff_layers: Any) -> list[str]:
+    """What is wrong with `reranker.cutoff_layers`, before the model's own layers are known."""
+    if cutoff_layers == "all":
+        return []
+    whole = isinstance(cutoff_layers, list) and cutoff_layers and all(type(x) is int for x in cutoff_layers)
+    if not whole:
+        return [
+            f"reranker.cutoff_layers={cutoff_layers}: give `all` or a list of layer numbers such as [8,16,28]"
+        ]
+    repeated = sorted({layer for layer in cutoff_layers if cutoff_layers.count(layer) > 1})
+    return [f"reranker.cutoff_layers={cutoff_layers}: layer {repeated[0]} is named twice"] if repeated else []
+
+
+def chosen(cutoff_layers: Any, available: tuple[int, ...]) -> tuple[int, ...]:
+    """The asked layers in ascending order (FlagEmbedding applies heads by position in the list).
+
+    Raises ValueError, naming the layers there are, for one without a head.
+    """
+    if cutoff_layers == "all":
+        return available
+    missing = [layer for layer in cutoff_layers if layer not in available]
+    if missing:
+        raise ValueError(
+            f"reranker.cutoff_layers={list(cutoff_layers)}: this model has no scoring head at layer "
+            f"{missing[0]}; choose from {available[0]} to {available[-1]}"
+        )
+    return tuple(sorted(cutoff_layers))

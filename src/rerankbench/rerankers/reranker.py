@@ -1,0 +1,153 @@
+"""What every reranker is: settings that people configure, and a loaded model that scores token pairs.
+
+A family is one file in this folder: a `Reranker` (its settings, cheap to make and to check) and a
+`PairModel` (its weights on a device). Families are found by looking into the folder, under `family`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerankbench import models
+from rerankbench.hardware import Hardware
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Tokens = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Reranker(ABC):
+    """Settings of a reranker; every field is a config key and, unless `FREE` names it, changes scores."""
+
+    model: str = "???"
+    revision: str | None = None
+    max_length: int = 512
+    query_max_length: int | None = None
+    query_instruction: str = ""
+    passage_instruction: str = ""
+    attention: str = "sdpa"
+    long_documents: str = "truncate"
+    window_overlap: int = 64
+    trust_remote_code: bool = False
+    parameters_m: float = 0.0
+
+    family: ClassVar[str]
+    # Fields that change no score: where the weights lie is replaced by what they are, and
+    # parameters_m only labels an axis.
+    FREE: ClassVar[frozenset[str]] = frozenset({"model", "revision", "parameters_m", "trust_remote_code"})
+
+    @abstractmethod
+    def load(self, weights: models.Weights, hardware: Hardware) -> PairModel:
+        """Read the weights onto the device."""
+
+    @abstractmethod
+    def layers(self, description: dict[str, Any]) -> tuple[int, ...]:
+        """The layers that score in one pass, ascending, given the folder's config.json."""
+
+    def problems(self) -> list[str]:
+        """Impossible settings, one line each; reads no weights."""
+        found = [f"reranker.{line}" for line in models.reference_problems(self.model, self.revision)]
+        if not found and models.is_local(self.model):
+            found += self.folder_problems(models.describe(models.local_folder(self.model)))
+        if self.max_length < 8:
+            found.append(f"reranker.max_length={self.max_length}: give at least 8 tokens")
+        if self.query_max_length is not None and not 0 < self.query_max_length < self.max_length:
+            found.append(
+                f"reranker.query_max_length={self.query_max_length}: choose between 1 and "
+                f"max_length - 1 = {self.max_length - 1}, or leave it out for three quarters of max_length"
+            )
+        if self.attention not in ("sdpa", "eager", "flash_attention_2"):
+            found.append(
+                f"reranker.attention={self.attention}: choose one of sdpa, eager, flash_attention_2"
+            )
+        if self.long_documents not in ("truncate", "max_passage"):
+            found.append(
+                f"reranker.long_documents={self.long_documents}: choose truncate (score the beginning) or "
+                "max_passage (score overlapping windows, keep the best)"
+            )
+        if not 0 <= self.window_overlap < self.max_length // 4:
+            found.append(
+                f"reranker.window_overlap={self.window_overlap}: choose between 0 and a quarter of "
+                f"max_length = {self.max_length // 4}"
+            )
+        return found
+
+    @abstractmethod
+    def folder_problems(self, description: dict[str, Any]) -> list[str]:
+        """Whether a folder's config.json is of this family and has the layers that are asked for."""
+
+    def identity(self, weights: models.Weights, precision: str) -> dict[str, Any]:
+        """Everything besides the two texts that determines a score, as plain values."""
+        settings = {name: value for name, value in asdict(self).items() if name not in self.FREE}
+        settings["query_max_length"] = self.query_limit  # a default spelled out is the same setting
+        if self.long_documents == "truncate":
+            del settings["window_overlap"]
+        return {"family": self.family, "weights": weights.identity, "precision": precision, **settings}
+
+    @property
+    def query_limit(self) -> int:
+        """Tokens a query may have: three quarters of max_length unless set, as in FlagEmbedding."""
+        return self.query_max_length or self.max_length * 3 // 4
+
+
+class PairModel(ABC):
+    """A loaded reranker. Scores depend on each pair alone, never on what else is in the batch."""
+
+    layers: tuple[int, ...]
+    tokenizer: Any
+    parameters: int
+
+    @abstractmethod
+    def room(self, query: int) -> int:
+        """Tokens that are left for a document beside a query of `query` tokens."""
+
+    @abstractmethod
+    def lengths(self, queries: NDArray[np.int64], documents: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Tokens of whole sequences, given the token counts of their parts."""
+
+    @abstractmethod
+    def collate(self, queries: Sequence[Tokens], documents: Sequence[Tokens]) -> dict[str, NDArray[np.int64]]:
+        """Right-padded arrays for one forward pass: input_ids [n, width] and what else the family needs."""
+
+    @abstractmethod
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Scores float32 [n, len(layers)]."""
+
+    def tokenize_queries(self, texts: Sequence[str]) -> list[Tokens]:
+        return self.tokenize(texts, self.settings.query_instruction, self.settings.query_limit)
+
+    def tokenize_documents(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokens of documents; whole ones when windows are going to be cut from them."""
+        whole = self.settings.long_documents == "max_passage"
+        limit = None if whole else self.settings.max_length
+        return self.tokenize(texts, self.settings.passage_instruction, limit)
+
+    def tokenize(self, texts: Sequence[str], instruction: str, limit: int | None) -> list[Tokens]:
+        encoded = self.tokenizer(
+            [instruction + text for text in texts],
+            add_special_tokens=False,
+            truncation=limit is not None,
+            max_length=limit,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,  # windows are cut later: longer than the model is expected here
+        )
+        return [np.asarray(ids, np.int32) for ids in encoded["input_ids"]]
+
+    settings: Reranker
+
+
+def pad(sequences: Sequence[Tokens], value: int) -> NDArray[np.int64]:
+    """Sequences side by side, padded on the right with `value`: [n, longest]."""
+    padded = np.full((len(sequences), max(map(len, sequences))), value, np.int64)
+    for row, sequence in zip(padded, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    return padded

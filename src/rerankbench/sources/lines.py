@@ -1,0 +1,62 @@
+"""Lines of a text file, strictly UTF-8, with the byte offset of what is not."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from rerankbench.sources.file_log import FileLog
+
+_BOM = b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_CURE = "save the file as UTF-8"
+
+
+def read_bytes_lines(path: Path, log: FileLog) -> Iterator[tuple[int, bytes]]:
+    """Yield (number from 1, line with its end) of a file, plain or `.gz`; a leading BOM is dropped.
+
+    Lines that are not UTF-8 or hold a NUL byte are faults and left out. Only a line feed ends a line: U+2028
+    and its like are text.
+    """
+    offset = 0
+    try:
+        with _open(path) as file:
+            for number, line in enumerate(file, start=1):
+                if number == 1 and line.startswith(_UTF16):
+                    log.add(1, f"starts with the mark of UTF-16, byte 0x{line[0]:02x}: {_CURE}")
+                    return
+                start, offset = offset, offset + len(line)
+                kept = line.removeprefix(_BOM) if number == 1 else line
+                if _is_text(kept, number, start + len(line) - len(kept), log):
+                    yield number, kept
+    except (OSError, EOFError, zlib.error) as error:
+        log.add(None, f"cannot be read ({error}): check that the file is whole and that you may read it")
+
+
+def read_lines(path: Path, log: FileLog) -> Iterator[tuple[int, str]]:
+    """Yield (number from 1, line with its end) as text; see `read_bytes_lines`."""
+    for number, line in read_bytes_lines(path, log):
+        yield number, line.decode("utf-8")
+
+
+def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+
+
+def _is_text(line: bytes, number: int, start: int, log: FileLog) -> bool:
+    if b"\0" in line:
+        at = start + line.index(b"\0")
+        log.add(number, f"holds a NUL byte at byte offset {at}: the file is damaged, binary or UTF-16")
+        return False
+    if line.isascii():
+        return True
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = f"0x{line[error.start]:02x} at byte offset {start + error.start}"
+        log.add(number, f"is not UTF-8: byte {byte}: {_CURE}")
+        return False
+    return True

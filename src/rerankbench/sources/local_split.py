@@ -1,0 +1,23 @@
+"""The file of a folder that holds one split, by the names that datasets on the hub use."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+_FORMATS = (".parquet", ".jsonl", ".jsonl.gz", ".ndjson", ".json", ".csv", ".tsv")
+
+
+def local_split(folder: Path, split: str, places: tuple[str, ...] = ("", "data")) -> Path | None:
+    """`<split>.jsonl`, `data/<split>-00000-of-00003.parquet` (which stands for all three), ...; None if none.
+
+    places: the subfolders that are looked into, in this order; a folder named like the split is one of them.
+    """
+    for place in (*places, split):
+        inside = folder / place
+        for name in _FORMATS:
+            first = sorted(inside.glob(f"{glob.escape(split)}-00000-of-*{name}"))
+            for path in [inside / f"{split}{name}", *first]:
+                if path.is_file():
+                    return path
+    return None

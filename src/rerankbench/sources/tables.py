@@ -1,0 +1,56 @@
+"""The three files of a collection read together, so that all their faults are told at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rerankbench.finding import Finding
+from rerankbench.sources.assembly import Parts
+from rerankbench.sources.conversion import read_table
+from rerankbench.sources.file_log import FileLog
+from rerankbench.sources.judgements import judgement_rows, read_judgements
+from rerankbench.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
+from rerankbench.sources.rows import new_log
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """Where the corpus, the queries and the judgements are, and which column holds what."""
+
+    corpus: Path
+    queries: Path
+    judgements: Path
+    documents_layout: Layout = DOCUMENTS
+    queries_layout: Layout = QUERIES
+    judgements_layout: Layout = JUDGEMENTS
+
+    def read(self, cache_dir: Path) -> Parts:
+        """Read all three files; large ones are kept as Arrow files in `cache_dir`."""
+        logs = [new_log(path) for path in (self.corpus, self.queries, self.judgements)]
+        documents = read_table(self.corpus, self.documents_layout, logs[0], cache_dir)
+        queries = read_table(self.queries, self.queries_layout, logs[1], cache_dir)
+        judgements = read_judgements(
+            judgement_rows(self.judgements, self.judgements_layout, logs[2]), logs[2]
+        )
+        return Parts(
+            documents=documents,
+            queries=queries,
+            judgements=judgements,
+            corpus_place=str(self.corpus),
+            queries_place=str(self.queries),
+            judgements_place=str(self.judgements),
+            problems=[problem for log in logs for problem in log.problems()],
+            findings=numeric_ids(logs),
+        )
+
+
+def numeric_ids(logs: list[FileLog]) -> tuple[Finding, ...]:
+    """What to say of files that give their ids as numbers."""
+    return tuple(_numeric_ids(log) for log in logs if log.numeric_ids)
+
+
+def _numeric_ids(log: FileLog) -> Finding:
+    return Finding(
+        "info", f"ids in {log.path.name} are numbers", log.numeric_ids, (), "taken as strings, digit by digit"
+    )

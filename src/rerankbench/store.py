@@ -1,0 +1,204 @@
+"""Content-addressed rows on disk: what was computed once is never computed again, and never stale.
+
+A `RowStore` maps 32-byte keys (hashes of texts) to rows of float32. It lives in a folder named after an
+identity: the hash of everything that determines the numbers besides the texts. Rows arrive in shards,
+
+    <folder>/<number>-<sha256 of the bytes>.shard
+
+each written to a temporary name, synced and renamed, so a killed process leaves whole shards and at most
+one `.tmp` file. A shard whose bytes do not hash to its name is set aside as `.damaged`. Shards are only
+ever added: any number of processes may write at the same time. Where two wrote the same key the lower
+number wins, so what was once read stays what is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+Keys = NDArray[np.bytes_]
+KEY = np.dtype("S32")
+
+
+def identity(parts: Mapping[str, Any]) -> str:
+    """Hex sha256 of `parts` as canonical JSON: the name of everything that `parts` determines."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def text_digests(texts: Iterable[str]) -> NDArray[np.bytes_]:
+    """16-byte BLAKE2b digest of each text, as S16."""
+    encoded = (text.encode("utf-8", "surrogatepass") for text in texts)
+    return np.array([hashlib.blake2b(text, digest_size=16).digest() for text in encoded], dtype="S16")
+
+
+def text_keys(texts: Iterable[str]) -> Keys:
+    """32-byte key of each single text (an embedding's key)."""
+    digests = text_digests(texts)
+    return pair_keys(digests, np.zeros_like(digests))
+
+
+def pair_keys(first: NDArray[np.bytes_], second: NDArray[np.bytes_]) -> Keys:
+    """Keys of pairs: the two S16 digests side by side. Vectorised: millions of pairs cost no hashing."""
+    pairs = np.empty(len(first), dtype=[("first", "S16"), ("second", "S16")])
+    pairs["first"], pairs["second"] = first, second
+    return pairs.view(KEY)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of rows: `columns` [C] names the values' columns, `keys` [N], `values` float32 [N, C]."""
+
+    columns: NDArray[np.int32]
+    keys: Keys
+    values: NDArray[np.float32]
+
+    def to_bytes(self) -> bytes:
+        buffer = io.BytesIO()
+        for array in (self.columns, self.keys, self.values):
+            np.save(buffer, array, allow_pickle=False)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Shard:
+        buffer = io.BytesIO(data)
+        columns, keys, values = (np.load(buffer, allow_pickle=False) for _ in range(3))
+        return cls(columns, keys, values)
+
+
+class RowStore:
+    """Rows of float32 under text keys, in `folder`; `parts` is written beside them for people to read."""
+
+    def __init__(self, folder: Path, parts: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.parts = parts
+
+    def lookup(self, keys: Keys, columns: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Values [N, C] of the asked columns and which keys were found with every one of them [N]."""
+        values = np.full((len(keys), len(columns)), np.nan, np.float32)
+        missing = np.ones(values.shape, bool)
+        order = np.argsort(keys, kind="stable")
+        for shard in self._shards():
+            self._take(shard, keys, order, columns, values, missing)
+        return values, ~missing.any(axis=1)
+
+    @staticmethod
+    def _take(
+        shard: Shard,
+        keys: Keys,
+        order: NDArray[np.int64],
+        columns: Sequence[int],
+        values: NDArray[np.float32],
+        missing: NDArray[np.bool_],
+    ) -> None:
+        """Fill what is still missing from one shard (earlier shards have precedence)."""
+        places = {int(column): place for place, column in enumerate(shard.columns)}
+        shared = [(target, places[column]) for target, column in enumerate(columns) if column in places]
+        if not shared or not len(shard.keys):
+            return
+        by_key = np.argsort(shard.keys, kind="stable")
+        ranked = shard.keys[by_key]
+        position = np.minimum(np.searchsorted(ranked, keys[order]), len(ranked) - 1)
+        hit = ranked[position] == keys[order]
+        rows, sources = order[hit], by_key[position[hit]]
+        for target, source in shared:
+            fresh = missing[rows, target]
+            values[rows[fresh], target] = shard.values[sources[fresh], source]
+            missing[rows[fresh], target] = False
+
+    def append(self, keys: Keys, values: NDArray[np.float32], columns: Sequence[int]) -> None:
+        """Write one shard durably: when this returns, the rows survive a kill and a power cut."""
+        if not np.isfinite(values).all():
+            raise FloatingPointError("refused to store values that are not finite")
+        shard = Shard(np.asarray(columns, np.int32), keys, np.ascontiguousarray(values, np.float32))
+        self._write(shard.to_bytes())
+
+    def _write(self, data: bytes) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        description = self.folder / "identity.json"
+        if not description.exists():
+            write_atomic(description, json.dumps(self.parts, indent=2, ensure_ascii=False).encode())
+        number = 1 + max((int(name.split("-")[0]) for name in self._names()), default=0)
+        write_atomic(self.folder / f"{number:08d}-{hashlib.sha256(data).hexdigest()}.shard", data)
+
+    def _names(self) -> list[str]:
+        """Shard names in order of precedence."""
+        return sorted(path.name for path in self.folder.glob("*-*.shard"))
+
+    def _shards(self) -> Iterable[Shard]:
+        for name in self._names():
+            if shard := read_shard(self.folder / name):
+                yield shard
+
+
+def read_shard(path: Path) -> Shard | None:
+    """A whole shard, or None after setting a damaged one aside."""
+    try:
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != path.stem.split("-")[-1]:
+            raise ValueError("its bytes do not match the hash in its name")
+        return Shard.from_bytes(data)
+    except FileNotFoundError:  # pruned by another process since it was listed
+        return None
+    except (ValueError, EOFError) as error:
+        path.replace(path.with_suffix(".damaged"))
+        log.warning("set aside a damaged store file, its part is computed again: %s (%s)", path, error)
+        return None
+
+
+def write_array(folder: Path, name: str, array: NDArray[Any]) -> Path:
+    """Write an array as `<name>-<sha256>.npy`; the hash covers the file's bytes."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    data = buffer.getvalue()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{hashlib.sha256(data).hexdigest()}.npy"
+    write_atomic(path, data)
+    return path
+
+
+def read_array(folder: Path, name: str) -> NDArray[Any] | None:
+    """The memory-mapped array that `write_array` wrote, or None; a damaged one is set aside."""
+    for path in sorted(folder.glob(f"{name}-*.npy")):
+        with open(path, "rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == path.stem.split("-")[-1]:
+                return np.load(path, mmap_mode="r", allow_pickle=False)
+        path.replace(path.with_suffix(".damaged"))
+        log.warning("set aside a damaged store file, it is computed again: %s", path)
+    return None
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that any reader at any moment, even after a crash, sees all of it or nothing."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
