@@ -69,10 +69,10 @@ def load(family: str, folder: str | Path) -> Any:
     import FlagEmbedding
 
     constructors: dict[str, tuple[Constructor, Callable[[Any], None]]] = {
-        "encoder": (FlagEmbedding.FlagReranker, _leave_as_it_is),
-        "llm": (FlagEmbedding.FlagLLMReranker, _leave_as_it_is),
-        "layerwise": (FlagEmbedding.LayerWiseFlagLLMReranker, _repair_layerwise),
-        "lightweight": (FlagEmbedding.LightWeightFlagLLMReranker, _repair_lightweight),
+        "encoder": (FlagEmbedding.FlagReranker, leave_as_it_is),
+        "llm": (FlagEmbedding.FlagLLMReranker, leave_as_it_is),
+        "layerwise": (FlagEmbedding.LayerWiseFlagLLMReranker, repair_layerwise),
+        "lightweight": (FlagEmbedding.LightWeightFlagLLMReranker, repair_lightweight),
     }
     constructor, repair = constructors[family]
     with quiet():
@@ -99,7 +99,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _leave_as_it_is(reranker: Any) -> None:
+def leave_as_it_is(reranker: Any) -> None:
     pass
 
 
@@ -107,11 +107,11 @@ def _do_nothing() -> None:
     pass
 
 
-def _repair_layerwise(reranker: Any) -> None:
+def repair_layerwise(reranker: Any) -> None:
     reranker.model.config.use_cache = False  # DynamicCache lost get_usable_length in transformers 4.54
 
 
-def _repair_lightweight(reranker: Any) -> None:
+def repair_lightweight(reranker: Any) -> None:
     """Pass the rotary embeddings that decoder layers want since transformers 4.48, and use eager attention.
 
     FlagEmbedding's constructor takes no attention implementation and gets sdpa, which ignores the softcap on

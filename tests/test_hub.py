@@ -79,7 +79,7 @@ def hub(tmp_path: Path) -> Iterator[type[Hub]]:
     Hub.files |= {"README.md": b"card"}
     Hub.asked, Hub.refusal = [], None
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
     Hub.url = f"http://127.0.0.1:{server.server_port}"
     yield Hub
     server.shutdown()

@@ -36,6 +36,7 @@ from rerankbench.sources.source import file_problem
 __all__ = ["Candidates", "read_trec", "write_qrels", "write_trec"]
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}(\.0*)?")
+_LARGEST = float(np.finfo(np.float32).max)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -118,7 +119,7 @@ def read_trec(path: Path, collection: Collection, depth: int) -> Candidates:
 def _ranked(
     entries: _Entries, query: NDArray[np.int64], rows: NDArray[np.int64], queries: int, depth: int
 ) -> Candidates:
-    order = np.lexsort((entries.numbers, entries.ranks, -entries.scores, query))
+    order = np.lexsort((entries.ranks, -entries.scores, query))  # stable: the order of lines comes last
     counts = np.bincount(query, minlength=queries)
     position = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
     order, position = order[position < depth], position[position < depth]
@@ -164,7 +165,7 @@ def _score(value: object, number: int, log: FileLog) -> float | None:
         log.add(number, f"the score is {shown(value)}: it must be a finite number")
         return None
     score = float(value)  # type: ignore[arg-type]
-    if not math.isfinite(score) or abs(score) > np.finfo(np.float32).max:
+    if not math.isfinite(score) or abs(score) > _LARGEST:
         log.add(number, f"the score is {shown(value)}: it must be a finite number in single precision")
         return None
     return score

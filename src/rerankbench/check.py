@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rerankbench.candidates import Candidates
-from rerankbench.check_candidates import candidate_findings
-from rerankbench.check_texts import Tokenizer, id_findings, length_findings, text_findings
+from rerankbench.candidates import Candidates, read_trec
+from rerankbench.checks.candidates import candidate_findings
+from rerankbench.checks.ids import id_findings
+from rerankbench.checks.lengths import Tokenizer, length_findings
+from rerankbench.checks.texts import text_findings
 from rerankbench.collection import Collection
+from rerankbench.errors import UserError
 from rerankbench.finding import Finding, Severity
+from rerankbench.sources.source import Source
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,10 +44,33 @@ def findings(
     return sorted((one for one in found if one.count), key=lambda one: _ORDER[one.severity])
 
 
-def faults(problems: Sequence[str]) -> list[Finding]:
-    """Loading problems (see `Source.inspect`) as findings."""
-    effect = "left out here; an experiment does not start before it is cured"
-    return [Finding("error", problem, 1, (), effect) for problem in problems]
+def examine(
+    source: Source,
+    cache_dir: Path,
+    run: Path | None = None,
+    *,
+    depth: int = 1000,
+    tokenizer: Tokenizer | None = None,
+    max_length: int = 512,
+) -> list[Finding]:
+    """Load a collection and perhaps a run, faulty records left out, and tell all that is wrong or odd.
+
+    Faults are findings of severity `error`: an experiment does not start before they are cured.
+    """
+    collection, problems = source.inspect(cache_dir)
+    if collection is None:
+        return _faults(problems)
+    candidates = None
+    if run is not None:
+        try:
+            candidates = read_trec(run, collection, depth)
+        except UserError as error:
+            problems = problems + error.problems
+    return _faults(problems) + findings(collection, candidates, tokenizer, max_length)
+
+
+def _faults(problems: Sequence[str]) -> list[Finding]:
+    return [Finding("error", problem, 1, (), "an experiment does not start with it") for problem in problems]
 
 
 def table(found: Sequence[Finding]) -> Table:

@@ -81,11 +81,13 @@ def identity_of(sha256_by_name: Mapping[str, str]) -> str:
 def describe(folder: Path) -> dict[str, Any]:
     """What config.json says about the model's shape; None for what it does not say. Raises UserError.
 
-    Keys: architectures (list), model_type, num_hidden_layers, start_layer (first layer with a head, of
-    layerwise models), num_labels, hidden_size.
+    Keys: architectures (list), model_type, num_hidden_layers, start_layer and layer_sep (of layerwise models:
+    the first layer with a head, and how far apart they are), num_labels, hidden_size.
     """
     config = read_json(folder / "config.json")
-    keys = ("architectures", "model_type", "num_hidden_layers", "start_layer", "num_labels", "hidden_size")
+    keys = (
+        "architectures", "model_type", "num_hidden_layers", "start_layer", "layer_sep", "num_labels", "hidden_size",
+    )  # fmt: skip
     description = {key: config.get(key) for key in keys}
     if config.get("id2label"):
         description["num_labels"] = len(config["id2label"])

@@ -20,6 +20,7 @@ from rerankbench.finding import Finding
 from rerankbench.measures import UNJUDGED
 
 _BLOCK = 8192  # documents per block where the corpus is streamed: bounds memory whatever the batches are
+_RELEASED_AT = 1024  # documents; the system maps up to 64 KB around each one that is read
 
 _Column = Callable[[pa.RecordBatch], pa.Array]
 
@@ -31,15 +32,25 @@ class Corpus:
     in the first two; ids are unique (`sources.conversion` checks both).
     join_titles: whether a document's text starts with its title.
     title_separator: what stands between the two when neither is empty.
+    release: called now and then while rows are read, to let go of memory-mapped pages.
     """
 
-    def __init__(self, table: pa.Table, *, join_titles: bool = True, title_separator: str = " ") -> None:
+    def __init__(
+        self,
+        table: pa.Table,
+        *,
+        join_titles: bool = True,
+        title_separator: str = " ",
+        release: Callable[[], None] = lambda: None,
+    ) -> None:
         self._table = table
         self._join_titles = join_titles and "title" in table.column_names
         self._separator = title_separator
         self._batches: list[pa.RecordBatch] = table.to_batches()
         self._starts = np.cumsum([0] + [batch.num_rows for batch in self._batches], dtype=np.int64)
         self._ids = table.column("doc_id")
+        self._release = release
+        self._unreleased = 0
         self._digest: str | None = None
 
     def __len__(self) -> int:
@@ -83,6 +94,7 @@ class Corpus:
             for start in range(0, batch.num_rows, size):
                 block = batch.slice(start, size)
                 yield block.column("doc_id").cast(pa.large_string()), self._joined(block)
+                self._count_read(len(block))
 
     def select(self, rows: NDArray[np.int64]) -> Corpus:
         """The corpus of only these rows, in their order, held in memory."""
@@ -107,6 +119,12 @@ class Corpus:
                 lengths.update(sizes)
         return hashlib.sha256(b"".join(stream.digest() for stream in streams)).hexdigest()
 
+    def _count_read(self, rows: int) -> None:
+        self._unreleased += rows
+        if self._unreleased >= _RELEASED_AT:
+            self._unreleased = 0
+            self._release()
+
     def _joined(self, batch: pa.RecordBatch) -> pa.Array:
         text = batch.column("text").cast(pa.large_string())
         if not self._join_titles:
@@ -129,6 +147,7 @@ class Corpus:
                 number = int(home[places[0]])
                 local = pa.array(wanted[places] - self._starts[number])
                 out[places] = column(self._batches[number].take(local)).to_pylist()
+                self._count_read(places.size)
         return out.tolist()
 
 
@@ -175,7 +194,7 @@ class Collection:
         keys, grades = self._judgement_keys
         wanted = np.arange(len(rows), dtype=np.int64)[:, None] * (len(self.corpus) + 1) + rows
         at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        known = (keys[at] == wanted) & (rows >= 0) if len(keys) else np.zeros(rows.shape, bool)
+        known = keys[at] == wanted if len(keys) else np.zeros(rows.shape, bool)
         return np.where(known, grades[at] if len(keys) else 0, np.int32(UNJUDGED)).astype(np.int32)
 
     def ideal(self) -> NDArray[np.int32]:
@@ -203,7 +222,10 @@ class Collection:
 
     @cached_property
     def _judgement_keys(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """(query, row) of each judgement as one sorted number, and its grade."""
+        """(query, row) of each judgement as one sorted number, and its grade.
+
+        Queries are one more than the corpus apart, so that padding (row -1) meets no judgement.
+        """
         present = self.judged_row >= 0
         keys = self.judged_query[present].astype(np.int64) * (len(self.corpus) + 1) + self.judged_row[present]
         order = np.argsort(keys, kind="stable")

@@ -7,25 +7,25 @@ impossible values are collected from all groups and reported together, before an
 
 from __future__ import annotations
 
-import difflib
 import importlib
+import json
 import pkgutil
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import rerankbench.executors
 import rerankbench.first_stages
 import rerankbench.rerankers
 import rerankbench.sources
-from rerankbench import hardware
+from rerankbench import complaints, hardware
 from rerankbench.embedding import Embedder
 from rerankbench.errors import UserError
 from rerankbench.executors import Executor
@@ -70,7 +70,10 @@ class Root:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment, fully described by typed settings. `labels`: the option chosen in each group."""
+    """One experiment, fully described by typed settings.
+
+    `labels`: the option chosen in each group; `overrides`: this job's values of what a sweep varies.
+    """
 
     dataset: Source
     embedder: Embedder
@@ -95,6 +98,7 @@ class Experiment:
     latency: bool
     dry_run: bool
     labels: Mapping[str, str]
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -162,18 +166,27 @@ def writable(node: DictConfig) -> DictConfig:
     return node
 
 
-def read(config: DictConfig, labels: Mapping[str, str] | None = None) -> Experiment:
+def read(
+    config: DictConfig,
+    labels: Mapping[str, str] | None = None,
+    overrides: Sequence[str] = (),
+    seen: dict[str, Any] | None = None,
+) -> Experiment:
     """The experiment that a composed config describes.
+
+    `labels`: the option chosen in each group; `overrides`: this job's values of what a sweep varies; `seen` keeps what
+    groups read as, for a caller that reads many configs which share most of them.
 
     Raises UserError with every problem found in it, one line each.
     """
     problems: list[str] = []
-    root = convert(Root, {k: v for k, v in config.items() if k not in GROUPS and k != "experiment"}, "", problems)
-    groups = {name: read_group(name, config.get(name), problems) for name in GROUPS}
+    names = [str(name) for name in config if name not in GROUPS and name not in ("experiment", "hydra")]
+    root = convert(Root, resolved(config, names, "", problems), "", problems)
+    groups = {name: read_once(name, config, problems, {} if seen is None else seen) for name in GROUPS}
     if root is not None:
         problems += root_problems(root)
         problems += check_together(root, groups)
-    if problems:
+    if problems := needed(problems, groups):
         raise UserError(list(dict.fromkeys(problems)))
     assert root is not None
     plain = {f.name: getattr(root, f.name) for f in fields(root) if f.name not in GROUPS and f.name != "experiment"}
@@ -182,16 +195,62 @@ def read(config: DictConfig, labels: Mapping[str, str] | None = None) -> Experim
         "depth": root.candidates if root.depth is None else root.depth,
         "cache_dir": Path(root.cache_dir).expanduser().absolute(),
     }
-    return Experiment(**groups, **plain, labels=dict(labels or {}))  # type: ignore[arg-type]
+    return Experiment(**groups, **plain, labels=dict(labels or {}), overrides=tuple(overrides))  # type: ignore[arg-type]
 
 
-def read_group(name: str, node: Any, problems: list[str]) -> Any:
+def read_tracking(config: DictConfig) -> Tracking:
+    """Where to log, of a config whose other parts may be wrong. Raises UserError."""
+    problems: list[str] = []
+    tracking = read_group("tracking", config, problems)
+    if problems:
+        raise UserError(problems)
+    return cast(Tracking, tracking)
+
+
+def resolved(node: DictConfig, names: Iterable[str], prefix: str, problems: list[str]) -> dict[str, Any]:
+    """Plain values of some keys; an interpolation that leads nowhere is noted."""
+    values = {}
+    for name in names:
+        child = node._get_node(name)
+        try:
+            if OmegaConf.is_missing(node, name):
+                values[name] = "???"
+            elif isinstance(child, Container):
+                values[name] = OmegaConf.to_container(child, resolve=True)
+            else:
+                values[name] = node[name]
+        except OmegaConfBaseException as error:
+            raw = OmegaConf.to_container(node, resolve=False)
+            full = str(getattr(error, "full_key", "") or f"{prefix}{name}")
+            problems.append(complaints.wrong_value(full, cast(dict[str, Any], raw)[name], error))
+    return values
+
+
+def read_once(name: str, config: DictConfig, problems: list[str], seen: dict[str, Any]) -> Any:
+    """One group's settings, read before or read now."""
+    found: list[str] = []
+    try:
+        key = name + json.dumps(OmegaConf.to_container(config[name], resolve=True), default=str)
+    except (OmegaConfBaseException, ValueError, TypeError, KeyError):
+        return read_group(name, config, problems)
+    if key not in seen:
+        seen[key] = (read_group(name, config, found), found)
+    settings, lines = seen[key]
+    problems += lines
+    return settings
+
+
+def read_group(name: str, config: DictConfig, problems: list[str]) -> Any:
     """One group's settings, or None after noting what is wrong."""
     group, classes = GROUPS[name], options(name)
-    values = dict(OmegaConf.to_container(node, resolve=True)) if node else {}
+    node = config._get_node(name) if name in config else None
+    if not isinstance(node, DictConfig) or node._is_none():
+        problems.append(f"{name} has no option: choose one with {name}=OPTION; rerankbench --help lists them")
+        return None
+    values = resolved(node, [str(key) for key in node], f"{name}.", problems)
     kind = values.pop(group.key, None) if group.key else ""
     if kind not in classes:
-        problems.append(f"{name}.{group.key}={kind}: choose one of {', '.join(sorted(classes))}")
+        problems.append(f"{name}.{group.key}={complaints.shown(kind)}: choose one of {', '.join(sorted(classes))}")
         return None
     settings = convert(classes[kind], values, f"{name}.", problems)
     if settings is not None:
@@ -203,18 +262,20 @@ def convert(cls: type[T], values: Mapping[str, Any], prefix: str, problems: list
     """`values` as an instance of a dataclass; what does not fit is noted, key by key."""
     known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
     node, before = schema(cls), len(problems)
+    missing: set[str] = set()
     for name, value in values.items():
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, 1)
-            hint = f"did you mean {prefix}{close[0]}?" if close else f"known keys: {', '.join(known)}"
-            problems.append(f"{prefix}{name}={value}: there is no such key; {hint}")
+            problems.append(complaints.unknown_key(prefix, str(name), value, known))
+            continue
+        if value == "???":  # would leave the default as it is
+            missing.add(name)
             continue
         try:
             node = writable(cast(DictConfig, OmegaConf.merge(node, {name: value})))
         except OmegaConfBaseException as error:
-            problems.append(f"{prefix}{name}={value}: {str(error).splitlines()[0]}")
-    missing = sorted(OmegaConf.missing_keys(node)) if node else []
-    problems += [f"{prefix}{name} is needed: add {prefix}{name}=VALUE" for name in missing]
+            problems.append(complaints.wrong_value(f"{prefix}{name}", value, error))
+    missing |= set(OmegaConf.missing_keys(node)) if node else set()
+    problems += [f"{prefix}{name} is needed: add {prefix}{name}=VALUE" for name in sorted(missing)]
     return None if len(problems) > before else cast(T, OmegaConf.to_object(node))
 
 
@@ -246,7 +307,12 @@ def check_together(root: Root, groups: Mapping[str, Any]) -> list[str]:
         found.append(
             f"depth={root.depth}: more than the candidates={root.candidates} kept; raise candidates or lower depth"
         )
-    stage = groups.get("first_stage")
-    if stage is not None and not stage.embeds():  # an embedder that nobody asks cannot be wrong
-        found = [line for line in found if not line.startswith(("embedder.", "index."))]
     return found
+
+
+def needed(problems: list[str], groups: Mapping[str, Any]) -> list[str]:
+    """Problems without those of parts that this experiment does not use."""
+    stage = groups.get("first_stage")
+    if stage is None or stage.embeds():
+        return problems
+    return [line for line in problems if not line.startswith(("embedder.", "index."))]

@@ -65,6 +65,8 @@ class Outcome:
 
 def run(experiment: Experiment) -> Outcome:
     """Run one experiment; what is stored is read, the rest is computed and stored."""
+    from rerankbench.forecast import announce
+
     clock, bench = Clock(), make_bench(experiment)
     with clock("collection"):
         collection = load(experiment)
@@ -72,6 +74,8 @@ def run(experiment: Experiment) -> Outcome:
         candidates, identity = retrieve(experiment, collection, bench)
     with clock("scoring"):
         work = plan(experiment, collection, candidates.rows, bench)
+        if work:
+            announce(work)
         scored = score(work, experiment.executor) if work else None
         scores = work.pairs.spread(scored.values) if work and scored else None
     with clock("measures"):

@@ -72,10 +72,11 @@ def decreasing(rows: NDArray[np.int64], scores: NDArray[np.floating] | None) -> 
     if not np.isfinite(scores[rows >= 0]).all():
         raise ValueError("scores of ranked documents must be finite")
     out = np.where(rows >= 0, scores, -np.inf).astype(np.float32)
-    for rank in range(1, out.shape[1]):
-        before = out[:, rank - 1]
-        below = np.minimum(np.nextafter(before, np.float32(-np.inf)), before - _SMALLEST_STEP)
-        out[:, rank] = np.minimum(out[:, rank], below)
+    with np.errstate(over="ignore"):  # padding and overflow become -inf, and overflow is refused below
+        for rank in range(1, out.shape[1]):
+            before = out[:, rank - 1]
+            below = np.minimum(np.nextafter(before, np.float32(-np.inf)), before - _SMALLEST_STEP)
+            out[:, rank] = np.minimum(out[:, rank], below)
     if not np.isfinite(out[rows >= 0]).all():
         raise ValueError("scores of ranked documents must be within single precision")
     return out

@@ -25,7 +25,7 @@ class Finding:
     effect: str = ""
 
     def line(self) -> str:
-        """The finding as one plain line: `documents without text: 2 ('471', '995'); no query can find them`."""
+        """The finding as one plain line: `documents without text: 2 ('471', '995'); nothing finds them`."""
         where = f" ({', '.join(self.examples)}{', ...' if self.count > len(self.examples) else ''})"
         effect = f"; {self.effect}" if self.effect else ""
         return f"{self.what}: {self.count:,}{where if self.examples else ''}{effect}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +19,14 @@ from rerankbench.experiment import load, make_bench, plan
 from rerankbench.first_stages.dense import embedding
 from rerankbench.loop import Loop, Window
 from rerankbench.outputs import arm
-from rerankbench.scoring import PairPreparer, Work
+from rerankbench.scoring import PairPreparer, Work, read_cost
+
+log = logging.getLogger(__name__)
 
 PILOT = 64  # sequences timed
+PILOT_SECONDS = 15.0  # at most, in all but the first batch
+LONG_SECONDS = 60.0  # of scoring, from which on people want to know beforehand
+FEW = 1000  # pairs that are scored without asking how long it takes
 WARM_UP = 8
 KEY_BYTES = 32
 
@@ -44,7 +50,7 @@ class Step:
         if not self.missing:
             return f"{stored}: nothing to do"
         return (
-            f"{self.missing:,} {self.what} to compute ({stored}), pilot {self.rate:,.1f}/s: "
+            f"{self.missing:,} {self.what} to compute ({stored}), measured {self.rate:,.1f}/s: "
             f"{duration(self.seconds)}, {self.mb:,.1f} MB of disk"
         )
 
@@ -83,8 +89,9 @@ def likely_rows(experiment: Experiment, collection: Collection, bench: Bench) ->
     Random rows have about the lengths that candidates will have, and as many pairs.
     """
     stage, depth = experiment.first_stage, experiment.candidates
-    if not stage.embeds() or stage.stored(collection, depth, bench) is not None:
-        return stage.retrieve(collection, depth, bench)[0].rows
+    stored = stage.stored(collection, depth, bench)
+    if stored is not None or not stage.embeds():
+        return (stored or stage.find(collection, depth, bench)).rows
     random = np.random.default_rng(bench.seed)
     shape = (len(collection.query_ids), min(depth, len(collection.corpus)))
     return random.integers(0, len(collection.corpus), shape)
@@ -120,6 +127,18 @@ def scoring_step(work: Work) -> Step:
     return Step("pairs", total, len(todo), pair_rate(work, todo), len(todo) * size)
 
 
+def announce(work: Work) -> None:
+    """Log how long scoring is going to take, where that is long."""
+    todo = work.missing() if work.bench.reuse else np.arange(len(work.pairs))
+    if len(todo) < FEW:
+        return
+    rate = read_cost(work).get("pairs_per_second") or pair_rate(work, todo)
+    size = (KEY_BYTES + 4 * len(work.layers)) / 1e6
+    step = Step("pairs", len(work.pairs), len(todo), rate, len(todo) * size)
+    if step.seconds > LONG_SECONDS:
+        log.info("%s", step.line())
+
+
 def pair_rate(work: Work, todo: NDArray[np.int64]) -> float:
     """Pairs per second of a short pilot; its scores are not kept."""
     chosen = todo[spread(len(todo), PILOT + WARM_UP)]
@@ -129,12 +148,21 @@ def pair_rate(work: Work, todo: NDArray[np.int64]) -> float:
 
 
 def pilot(loop: Loop, window: Callable[[NDArray[np.int64]], Window], count: int) -> float:
-    """Items per second over all but the first few of `count` items."""
+    """Items per second over some of `count` items, the first few left out.
+
+    The longest go first, so a pilot that is cut short counts tokens: items per second are tokens per second
+    over the mean tokens of an item.
+    """
     warm = min(WARM_UP, count // 2)
-    list(loop.run(window(np.arange(warm)))) if warm else None
-    started = time.perf_counter()
-    list(loop.run(window(np.arange(warm, count))))
-    return (count - warm) / (time.perf_counter() - started)
+    if warm:
+        list(loop.run(window(np.arange(warm))))
+    timed = window(np.arange(warm, count))
+    before, started = loop.meter.tokens, time.perf_counter()
+    for _ in loop.run(timed):
+        if time.perf_counter() - started > PILOT_SECONDS:
+            break
+    speed = (loop.meter.tokens - before) / (time.perf_counter() - started)
+    return speed * (count - warm) / max(1, int(timed.lengths.sum()))
 
 
 def spread(total: int, count: int) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,11 +100,15 @@ def problems(device: str, precision: str) -> list[str]:
     found = []
     if precision not in PRECISIONS:
         found.append(f"precision={precision}: choose one of {', '.join(PRECISIONS)}")
-    if device != "auto" and not device.startswith(("cpu", "cuda", "mps")):
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
         found.append(f"device={device}: choose auto, cpu, cuda, cuda:N or mps")
     elif device.startswith("cuda") and not has_cuda():
         found.append(f"device={device}: this machine has no CUDA device that torch can use; device=cpu works")
-    elif precision == "fp16" and (device == "cpu" or (device == "auto" and first_device() == "cpu")):
+    elif device.startswith("cuda:") and int(device[5:]) >= cuda_devices():
+        found.append(f"device={device}: this machine has {cuda_devices()} CUDA devices, counted from 0")
+    elif device == "mps" and not has_mps():
+        found.append("device=mps: this machine has no Apple GPU that torch can use; device=cpu works")
+    elif precision == "fp16" and (device == "cpu" or (device == "auto" and not (has_cuda() or has_mps()))):
         found.append(
             "precision=fp16: CPUs multiply fp16 more slowly than fp32; use precision=auto (bf16 where the "
             "CPU has the instructions, else fp32) or a GPU (device=cuda)"
@@ -112,9 +117,25 @@ def problems(device: str, precision: str) -> list[str]:
 
 
 def has_cuda() -> bool:
+    """Whether torch can use a CUDA device; where there is no driver, torch need not be asked."""
+    drivers = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+    if sys.platform.startswith("linux") and not any(Path(driver).exists() for driver in drivers):
+        return False
+    return cuda_devices() > 0
+
+
+def cuda_devices() -> int:
     import torch
 
-    return torch.cuda.is_available()
+    return torch.cuda.device_count()
+
+
+def has_mps() -> bool:
+    if sys.platform != "darwin":
+        return False
+    import torch
+
+    return torch.backends.mps.is_available()
 
 
 def environment(hardware: Hardware) -> dict[str, Any]:

@@ -151,8 +151,9 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out; every other RuntimeError is shown as it is."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    # torch's CPU allocator has no error class of its own
-    return "DefaultCPUAllocator: can't allocate memory" in str(error)
+    # torch's allocators for CPUs and for Apple's GPUs have no error class of their own
+    signs = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory")
+    return any(sign in str(error) for sign in signs)
 
 
 def fill(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from rerankbench.config import Experiment
 from rerankbench.errors import UserError
 from rerankbench.evaluation import Measured, whole
 from rerankbench.experiment import Outcome
+from rerankbench.masking import masked
+from rerankbench.rerankers.reranker import Reranker
 from rerankbench.result import Result
 from rerankbench.store import identity, write_atomic
 
@@ -49,11 +52,28 @@ def summarize(outcome: Outcome, sweep_id: str = "") -> Result:
 
 
 def arm(experiment: Experiment) -> str:
-    """The name of a contestant: its reranker and depth, with the first stage where that is not the default."""
-    reranker = experiment.labels.get("reranker", experiment.reranker.family)
-    stage = experiment.labels.get("first_stage", experiment.first_stage.kind)
-    name = reranker if experiment.reranker.family == "none" else f"{reranker}@{experiment.depth}"
-    return name if stage == "dense" else f"{stage} > {name}"
+    """The name of a contestant: its reranker and depth, with whatever else a sweep varies.
+
+    Examples: none, minilm@100, bm25 > base@50, minilm@100 max_length=256.
+    """
+    e = experiment
+    reranker = e.labels.get("reranker", e.reranker.family)
+    name = reranker if e.reranker.family == "none" else f"{reranker}@{e.depth}"
+    kind = e.labels.get("first_stage", e.first_stage.kind)
+    stage = "" if kind == "dense" else f"{kind} > "
+    # a sweep over collections compares the same arms on each of them
+    told = ("reranker=", "first_stage=", "depth=", "dataset", "experiment=")
+    told += ("reranker.",) if e.reranker.family == "none" else ()
+    told += () if e.first_stage.embeds() else ("embedder", "index")
+    rest = [changed(line) for line in e.overrides if not line.startswith(told)]
+    return " ".join([stage + name, *rest])
+
+
+def changed(override: str) -> str:
+    """An override, short enough for a name: a reranker's without its group, a path without its folders."""
+    key, _, value = override.lstrip("+").removeprefix("reranker.").partition("=")
+    value = value.rstrip("/").rpartition("/")[2] if key.endswith(("model", "path")) else value
+    return f"{key}={value[:40]}"
 
 
 def params(experiment: Experiment, outcome: Outcome | None = None) -> dict[str, Any]:
@@ -64,13 +84,28 @@ def params(experiment: Experiment, outcome: Outcome | None = None) -> dict[str, 
         chosen |= {"embedder": "none", "index": "none"}
     values: dict[str, Any] = {**chosen, "depth": e.depth if e.reranker.family != "none" else 0}
     values |= {"candidates": e.candidates, "cutoffs": list(e.cutoffs), "measures": e.measures}
-    values |= {"reranker.parameters_m": e.reranker.parameters_m, "reranker.max_length": e.reranker.max_length}
+    values |= own_params(e.reranker)
+    if e.first_stage.embeds():
+        values["embedder.model"] = model_label(e.embedder.model)
     if outcome is not None:
         values |= {"precision": outcome.bench.hardware.precision, "device": outcome.bench.hardware.device}
         values["reranker.parameters_m"] = parameters_m(outcome)
         if outcome.work:
             values["reranker.model"] = outcome.work.weights.label
-    return values
+    return {name: masked(value) if isinstance(value, str) else value for name, value in values.items()}
+
+
+def model_label(model: str) -> str:
+    return models.folder_label(models.local_folder(model)) if models.is_local(model) else model
+
+
+def own_params(reranker: Reranker) -> dict[str, Any]:
+    """A reranker's size and length, and what its family alone has (layers, compression)."""
+    common = {f.name for f in fields(Reranker)}
+    if reranker.family == "none":
+        return {"reranker.parameters_m": 0.0}
+    names = ["parameters_m", "max_length", *(f.name for f in fields(reranker) if f.name not in common)]
+    return {f"reranker.{name}": getattr(reranker, name) for name in names if name != "prompt"}
 
 
 def parameters_m(outcome: Outcome) -> float:
@@ -91,7 +126,7 @@ def identities(outcome: Outcome) -> dict[str, str]:
 def failure(experiment: Experiment | None, labels: dict[str, str], error: Exception, sweep_id: str) -> Result:
     """What stands in for the result of an experiment that could not be run."""
     name = arm(experiment) if experiment else labels.get("reranker", "experiment")
-    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    text = masked(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
     return Result(
         arm=name, status="failed", error=text, sweep_id=sweep_id, params=params(experiment) if experiment else labels
     )

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import copy
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
+from typing import Any, NoReturn
 
-from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.utils import get_args_parser
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from yaml import YAMLError
 
-from rerankbench import config
+from rerankbench import complaints, config
 from rerankbench.errors import UserError
+
+CANNOT = (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError, OSError)
+# Where models and data lie: in a sweep, one that cannot be read stops its own jobs and no others.
+PLACES = ("reranker.model", "embedder.model", "dataset.", "first_stage.path")
 
 
 def conf_folder() -> Path:
@@ -26,82 +42,319 @@ def conf_folder() -> Path:
     return next(place for place in places if (place / "config.yaml").is_file())
 
 
-def check(arguments: Sequence[str]) -> None:
-    """Raise UserError with every problem of a command's configs; in a sweep, when no job could run."""
-    parsed = get_args_parser().parse_args(list(arguments))
-    if parsed.help or parsed.hydra_help or parsed.cfg or parsed.info is not None:
-        return
-    search = [f"hydra.searchpath=[{Path(parsed.config_dir).resolve().as_uri()}]"] if parsed.config_dir else []
-    with composing():
-        problems = override_problems(parsed.overrides, search)
-        jobs = [] if problems else job_overrides(parsed.overrides, search, bool(parsed.multirun))
-        found = [job_problems([*overrides, *search]) for overrides in jobs]
-    if problems or (found and all(found)):
-        raise UserError(problems or list(dict.fromkeys(line for lines in found for line in lines)))
+@dataclass(frozen=True)
+class Command:
+    """A command that can be run: how many jobs it stands for, and whether it only asks for a forecast."""
+
+    jobs: int = 1
+    dry_run: bool = False
+
+
+def check(arguments: Sequence[str]) -> Command | None:
+    """What a command stands for; None where it only asks for help or a config.
+
+    Raises UserError with every problem of its configs. Jobs of a sweep whose model or data cannot be read
+    are left to fail on their own, unless no job could run.
+    """
+    parsed = parse(arguments)
+    if parsed.help or parsed.hydra_help or parsed.cfg or parsed.info is not None or parsed.shell_completion:
+        return None
+    with composing(parsed) as loader:
+        return Plan(loader, parsed.config_name or "config", list(parsed.overrides), bool(parsed.multirun)).check()
+
+
+def parse(arguments: Sequence[str]) -> Namespace:
+    """Hydra's own arguments and the overrides."""
+    parser = get_args_parser()
+    parser.error = refuse_arguments  # type: ignore[method-assign]
+    parsed, unknown = parser.parse_known_intermixed_args(list(arguments))
+    if unknown:
+        raise UserError([dashed(word) for word in unknown])
+    folder = parsed.config_dir
+    if folder is not None and not Path(folder).is_dir():
+        what = "is a file" if Path(folder).exists() else "does not exist"
+        raise UserError(f"--config-dir {folder}: {what}; give a folder with groups such as reranker/mine.yaml")
+    if folder is not None and (Path(folder) / "config.yaml").exists():
+        raise UserError(f"--config-dir {folder}: its config.yaml would take the package's place; keep options only")
+    return parsed
+
+
+def refuse_arguments(message: str) -> NoReturn:
+    raise UserError(f"{message}; rerankbench --help shows what there is")
+
+
+def dashed(word: str) -> str:
+    if "=" in word:
+        return f"{word}: settings are written without dashes: {word.lstrip('-')}"
+    return f"{word}: there is no such argument; rerankbench --help shows what there is"
+
+
+class OwnOptions(SearchPathPlugin):
+    """Looks into `--config-dir` first. Hydra would look there last: a user's reranker/base.yaml would do nothing."""
+
+    folder: Path | None = None
+
+    @classmethod
+    def use(cls, config_dir: str | None) -> None:
+        cls.folder = None if config_dir is None else Path(config_dir).absolute()
+        Plugins.instance().register(cls)
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if self.folder is not None:
+            search_path.prepend("command-line", self.folder.as_uri(), SearchPathQuery(provider="main"))
 
 
 @contextmanager
-def composing() -> Iterator[None]:
+def composing(parsed: Namespace) -> Iterator[ConfigLoaderImpl]:
+    """A loader with the search path that the command itself is going to have: the user's options come first."""
     GlobalHydra.instance().clear()
-    with initialize_config_dir(config_dir=str(conf_folder()), version_base="1.3"):
-        yield
+    OwnOptions.use(parsed.config_dir)
+    path = create_config_search_path(str(Path(parsed.config_path or conf_folder()).absolute()))
+    try:
+        loader = Hydra.create_main_hydra2(task_name="rerankbench", config_search_path=path).config_loader
+        assert isinstance(loader, ConfigLoaderImpl)
+        yield loader
+    finally:
+        GlobalHydra.instance().clear()
 
 
-def override_problems(overrides: Sequence[str], search: Sequence[str]) -> list[str]:
-    """Overrides that Hydra cannot apply, each one's own complaint."""
-    if not composes([*single(overrides), *search]):
+class Plan:
+    """A command's settings, and the jobs that come of them."""
+
+    def __init__(self, loader: ConfigLoaderImpl, name: str, lines: list[str], multirun: bool) -> None:
+        self.loader, self.name, self.lines, self.asked_multirun = loader, name, lines, multirun
+        self.parser = OverridesParser.create(config_loader=loader)
+        self.problems: list[str] = []
+        self.bases: dict[tuple[str, ...], DictConfig] = {}
+        self.bare: dict[tuple[str, ...], DictConfig] = {}
+        self.seen: dict[str, Any] = {}
+
+    def check(self) -> Command:
+        self.overrides = [override for line in self.lines if (override := self.override(line))]
+        self.overrides = [override for override in self.overrides if self.possible(override)]
+        if self.master is None:
+            raise UserError(self.problems)
+        self.check_hydra()
+        if not self.multirun:
+            self.problems += [sweep_alone(override) for override in self.overrides if override.is_sweep_override()]
+        jobs = self.jobs()
+        found = [self.job_problems(job) for job in jobs]
+        self.judge(jobs, found)
+        return Command(len(jobs), bool(self.dry_run(jobs[0])))
+
+    def override(self, line: str) -> Override | None:
+        """One word of the command line as a setting; None after noting why it is none."""
+        try:
+            (found,) = self.parser.parse_overrides([line])
+        except (HydraException, ValueError):
+            self.problems.append(complaints.unreadable(line))
+            return None
+        if not found.key_or_group:
+            self.problems.append(complaints.unreadable(line))
+            return None
+        if found.is_sweep_override() and not found.is_discrete_sweep() and self.expands:
+            self.problems.append(f"{line}: intervals need a sweeper that chooses from them; give values: KEY=1,2,3")
+            return None
+        return found
+
+    def possible(self, override: Override) -> bool:
+        """Whether a group has the options asked of it; notes those that it does not have."""
+        group = override.key_or_group
+        if self.is_group(override) and override.is_add() and group in config.GROUPS:
+            self.problems.append(f"{override.input_line}: {group} has an option already; write it without +")
+            return False
+        if override.package is not None:
+            self.problems.append(f"{override.input_line}: options have no package here; write {group}=OPTION")
+            return False
+        if not self.is_group(override) or override.is_delete():
+            return True
+        options = self.loader.get_group_options(group)
+        if any("hydra.searchpath" in line for line in self.lines):
+            return True  # options may come from there
+        wrong = [value for value in self.values(override) if value not in options]
+        if group == "experiment":
+            wrong = [value for value in wrong if value != "null"]
+        self.problems += [complaints.unknown_option(group, value, options) for value in wrong]
+        return not wrong
+
+    def values(self, override: Override) -> list[str]:
+        if override.is_sweep_override():
+            return [str(value).strip("'\"") for value in override.sweep_string_iterator()]
+        return [complaints.shown(override.value())]
+
+    def is_group(self, override: Override) -> bool:
+        return "@" not in override.key_or_group and self.loader.repository.group_exists(override.key_or_group)
+
+    @cached_property
+    def expands(self) -> bool:
+        """Whether Hydra's own sweeper is used; others choose values as they go."""
+        return not any(line.startswith("hydra/sweeper=") and line != "hydra/sweeper=basic" for line in self.lines)
+
+    @cached_property
+    def master(self) -> DictConfig | None:
+        """The command's config with Hydra's part, sweeps left out; None after noting why there is none."""
+        fixed = [o for o in self.overrides if not o.is_sweep_override()]
+        try:
+            return self.base([o for o in fixed if self.is_group(o)])
+        except CANNOT as error:
+            self.problems.append(complaints.plain(error))
+            return None
+
+    def base(self, groups: Sequence[Override]) -> DictConfig:
+        """The config that the chosen options make, before single values are set."""
+        key = tuple(str(override.input_line) for override in groups)
+        if key not in self.bases:
+            self.bases[key] = self.loader.load_configuration(self.name, list(key), RunMode.RUN, from_shell=False)
+        return self.bases[key]
+
+    def without_hydra(self, groups: Sequence[Override]) -> DictConfig:
+        """`base`, small enough to be copied for every job."""
+        key = tuple(str(override.input_line) for override in groups)
+        if key not in self.bare:
+            self.bare[key] = copy.deepcopy(self.base(groups))
+            OmegaConf.set_struct(self.bare[key], False)
+            del self.bare[key]["hydra"]
+            OmegaConf.set_struct(self.bare[key], True)
+        return self.bare[key]
+
+    def check_hydra(self) -> None:
+        """Apply the settings that are Hydra's own: where to write, how to launch."""
+        assert self.master is not None
+        for override in self.overrides:
+            if override.key_or_group.startswith("hydra.") and not override.is_sweep_override():
+                self.apply(override, self.master)
+
+    @property
+    def multirun(self) -> bool:
+        assert self.master is not None
+        return self.asked_multirun or str(self.master.hydra.mode).endswith("MULTIRUN")
+
+    def jobs(self) -> list[list[Override]]:
+        """The settings of every job; those of one job without a sweep, or where a sweeper chooses them."""
+        if not self.multirun:
+            return [[o for o in self.overrides if not o.is_sweep_override()]]
+        preset = OmegaConf.select(self.master, "hydra.sweeper.params") or {}
+        lines = [f"{key}={value}" for key, value in preset.items()] if self.expands else []
+        try:
+            parsed = [*self.parser.parse_overrides(lines), *self.overrides]
+            if not self.expands:
+                return [[o for o in parsed if not o.is_sweep_override()]]
+            jobs = BasicSweeper.split_arguments(parsed, None)[0]
+            return [self.parser.parse_overrides(list(job)) for job in jobs]
+        except CANNOT as error:
+            raise UserError([*self.problems, f"hydra.sweeper.params: {complaints.plain(error)}"]) from None
+
+    def job_problems(self, job: Sequence[Override]) -> list[str]:
+        """What is wrong with one job's config."""
+        before, self.problems = self.problems, []
+        try:
+            composed, broken = self.compose(job)
+            try:
+                config.read(composed, seen=self.seen)
+            except UserError as error:
+                self.problems += [line for line in error.problems if not line.startswith(tuple(broken))]
+        except CANNOT as error:
+            self.problems.append(complaints.plain(error))
+        found, self.problems = self.problems, before
+        return found
+
+    def compose(self, job: Sequence[Override]) -> tuple[DictConfig, list[str]]:
+        """A job's config, and the keys whose setting was refused."""
+        groups = [o for o in job if self.is_group(o)]
+        composed = copy.deepcopy(self.without_hydra(groups))
+        values = [o for o in job if not self.is_group(o) and not o.key_or_group.startswith("hydra.")]
+        return composed, [o.key_or_group for o in values if not self.apply(o, composed, job)]
+
+    def option(self, override: Override, job: Sequence[Override]) -> str:
+        """Which option of the setting's group is chosen, since other options have other keys."""
+        group = override.key_or_group.partition(".")[0]
+        choices = self.base([o for o in job if self.is_group(o)]).hydra.runtime.choices
+        return f" (this is {group}={choices[group]})" if choices.get(group) else ""
+
+    def apply(self, override: Override, composed: DictConfig, job: Sequence[Override] = ()) -> bool:
+        """Set one value; False after noting why it cannot be."""
+        key = override.key_or_group
+        try:
+            ConfigLoaderImpl._apply_overrides_to_config([override], composed)
+        except CANNOT as error:
+            line = refused(override, composed, error)
+            self.problems.append(line + (self.option(override, job) if "no such key" in line else ""))
+            return False
+        except TypeError:  # a key below something that is no group
+            self.problems.append(f"{key}={complaints.shown(override.value())}: there is no such key")
+            return False
+        return True
+
+    def judge(self, jobs: list[list[Override]], found: list[list[str]]) -> None:
+        """Raise what stops the command."""
+        shared = [line for line in found[0] if all(line in lines for lines in found)]
+        own = [line + self.which(job, line) for job, lines in zip(jobs, found, strict=True) for line in lines
+               if line not in shared and (all(found) or not line.startswith(PLACES))]  # fmt: skip
+        if lines := list(dict.fromkeys([*self.problems, *shared, *own])):
+            raise UserError(lines)
+
+    def which(self, job: Sequence[Override], line: str) -> str:
+        """The job that a problem is of, where the problem itself does not say it."""
+        swept = {o.key_or_group for o in self.overrides if o.is_sweep_override()}
+        swept |= {str(key) for key in (OmegaConf.select(self.master, "hydra.sweeper.params") or {})}
+        named = [str(o.input_line) for o in job if o.key_or_group in swept and not line.startswith(str(o.input_line))]
+        return f" (in the job {' '.join(named)})" if named else ""
+
+    def dry_run(self, job: Sequence[Override]) -> bool:
+        return self.compose(job)[0].dry_run is True
+
+
+def sweep_alone(override: Override) -> str:
+    line = str(override.input_line)
+    key, _, value = line.partition("=")
+    brackets = "" if "(" in value else f", or brackets for a list: {key}=[{value}]"
+    return f"{line}: several values need -m for a sweep{brackets}"
+
+
+def refused(override: Override, composed: DictConfig, error: BaseException) -> str:
+    """Why one setting cannot be applied."""
+    key, line = override.key_or_group, str(override.input_line)
+    value = line.partition("=")[2]
+    cause = error.__cause__ or error
+    parent = key.rpartition(".")[0]
+    if parent and not OmegaConf.is_config(OmegaConf.select(composed, parent)) and parent in composed:
+        return f"{line}: {parent} holds a value, not keys; write {parent}=VALUE"
+    if override.is_add() and "already at" in str(error):
+        return f"{line}: {key} is there already; write {line.lstrip('+')}"
+    if override.is_delete():
+        return f"{line}: {key} cannot be taken away; give it a value, {key}=VALUE"
+    if "@" in key or override.package is not None:
+        return f"{line}: options have no package here; write {key.partition('@')[0]}={value}"
+    if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
+        return missing_key(key, value, composed, cause)
+    return complaints.wrong_value(key, value, cause)
+
+
+def possible(group: str, node: DictConfig) -> list[str]:
+    """The keys that a group's settings may have, listed in its option or not."""
+    if group not in config.GROUPS:
         return []
-    problems = [problem for override in overrides if (problem := composes([*single([override]), *search]))]
-    return problems or [str(composes([*single(overrides), *search]))]
+    kinds = config.options(group)
+    kind = node.get(config.GROUPS[group].key) if config.GROUPS[group].key else ""
+    return [f.name for f in fields(kinds[kind])] if kind in kinds else []
 
 
-def composes(overrides: Sequence[str]) -> str:
-    """Empty, or why the config cannot be composed."""
+def missing_key(key: str, value: str, composed: DictConfig, cause: BaseException) -> str:
+    """A key that is not in the config, with those that are."""
+    full = str(getattr(cause, "full_key", "") or key)
+    parent, _, name = (full if key.startswith(full) else key).rpartition(".")
     try:
-        compose("config", list(overrides), return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        return plain(error)
-    return ""
-
-
-def single(overrides: Sequence[str]) -> list[str]:
-    """Overrides with each sweep replaced by its first value."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return [
-        next(iter(BasicSweeper.split_arguments([override], None)[0][0])) if override.is_sweep_override()
-        else str(override.input_line)
-        for override in parsed
-    ]  # fmt: skip
-
-
-def job_overrides(overrides: Sequence[str], search: Sequence[str], multirun: bool) -> list[list[str]]:
-    """The overrides of every job that a command stands for; those of one job without a sweep."""
-    composed = compose("config", [*single(overrides), *search], return_hydra_config=True)
-    preset = OmegaConf.select(composed, "hydra.sweeper.params") or {}
-    if not (multirun or str(composed.hydra.mode).endswith("MULTIRUN")):
-        return [list(overrides)]
-    lines = [*(f"{key}={value}" for key, value in preset.items()), *overrides]
-    parsed = OverridesParser.create().parse_overrides(lines)
-    return [list(job) for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
-
-
-def job_problems(overrides: Sequence[str]) -> list[str]:
-    """What is wrong with one job's config."""
-    if problem := composes(overrides):
-        return [problem]
-    composed = compose("config", list(overrides))
-    try:
-        config.read(composed)
-    except UserError as error:
-        return error.problems
-    return []
-
-
-def plain(error: Exception) -> str:
-    """Hydra's complaint as one line."""
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith(("object_type=", "reference_type=", "Set the env"))]
-    if cause is not None:
-        lines += [line.strip() for line in str(cause).splitlines()[:1]]
-    return " ".join(lines)
+        node = OmegaConf.select(composed, parent) if parent else composed
+    except OmegaConfBaseException:
+        node = None
+    if isinstance(node, DictConfig):
+        known = [str(k) for k in node if k != "hydra"]
+        if name in known:  # the value holds the wrong key
+            return f"{key}={value}: {complaints.plain(cause)}; known keys: {', '.join(map(str, node[name] or ()))}"
+        if name in possible(parent, node):
+            return (
+                f"{key}={value}: this option's file does not list {name}; write +{key}={value}, or put the line "
+                f"`defaults: [/schema/{parent}/KIND@_here_, _self_]` into the file, as the package's own have"
+            )
+        return complaints.unknown_key(f"{parent}." if parent else "", name, value, known)
+    return f"{key}={value}: there is no such key; {parent} holds a value, not keys"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from rerankbench.errors import UserError
 from rerankbench.store import write_atomic
 
 SCHEMA = 1
@@ -58,8 +59,26 @@ class Result:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "result.json", self.to_json().encode())
 
-    def set_run_id(self, run_id: str, folder: Path) -> None:
-        """Note the MLflow run that holds this result."""
+    @classmethod
+    def read(cls, folder: Path) -> Result:
+        """The result that a folder holds.
+
+        Raises UserError where there is none, or one that this version cannot read.
+        """
+        file = folder / "result.json"
+        try:
+            values = json.loads(file.read_bytes())
+        except FileNotFoundError:
+            raise UserError(f"{file}: there is no such file; give the output folder of a run") from None
+        except (ValueError, OSError) as error:
+            raise UserError(f"{file}: cannot be read ({error}); run the experiment again") from None
+        if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+            raise UserError(f"{file}: is no result of this version (schema {SCHEMA}); run the experiment again")
+        known = {f.name for f in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+    def set_run_id(self, run_id: str | None, folder: Path) -> None:
+        """Note the MLflow run that holds this result; None: none does."""
         self.mlflow_run_id = run_id
         self.write(folder)
 

@@ -4,22 +4,40 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import signal
 import sys
-from collections.abc import Sequence
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rerankbench import config, preflight
+from rerankbench import complaints, config, preflight, usage
 from rerankbench.errors import UserError
+from rerankbench.masking import mask_file, masked
 from rerankbench.result import Result
+from rerankbench.tracking import why
 
 log = logging.getLogger(__name__)
+
+STOP_SECONDS = 8.0  # after which a stop no longer waits for the batch that is being computed
+FORECAST_FILE = "forecast_seconds"
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGTERM: as Ctrl-C, but the exit code says which it was."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,28 +46,104 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     config.register_schemas()
     try:
-        preflight.check(arguments)
-        return launch(arguments)
+        with stopping_cleanly():
+            command = preflight.check(arguments)
+            return show(arguments) if command is None else launch(arguments, command)
     except UserError as error:
         return complain(error)
     except (HydraException, OmegaConfBaseException) as error:
-        return complain(UserError(preflight.plain(error)))
-    except KeyboardInterrupt:
-        print("stopped; what was computed is kept, the same command continues", file=sys.stderr)
-        return 130
+        return complain(UserError(complaints.plain(error)))
+    except BrokenPipeError:  # whoever read what we print has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except KeyboardInterrupt as stop:
+        print("stopped; what was computed is kept: the same command continues", file=sys.stderr)
+        return 143 if isinstance(stop, Stopped) else 130
 
 
-def launch(arguments: list[str]) -> int:
-    """Let Hydra compose the jobs and run `job` for each."""
-    failures.clear()
-    forecast_seconds.clear()
-    sys.argv = [sys.argv[0], *arguments]
-    hydra.main(config_path=str(preflight.conf_folder()), config_name="config", version_base="1.3")(job)()
-    return finish()
+@contextmanager
+def stopping_cleanly() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into exceptions, and see to it that they end the process in time."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-failures: list[Result] = []  # of the jobs that ran in this process
-forecast_seconds: list[float] = []
+def stop(number: int, frame: FrameType | None) -> None:
+    """Stop now, flushing what is computed; where something holds that up, stop without it."""
+    code = 128 + number
+    timer = threading.Timer(STOP_SECONDS, leave, [code])
+    timer.daemon = True
+    timer.start()
+    raise Stopped if number == signal.SIGTERM else KeyboardInterrupt
+
+
+def leave(code: int) -> None:
+    """The end of a stop that something holds up; what was written so far is kept."""
+    print("stopped; what was written is kept: the same command continues", file=sys.stderr, flush=True)
+    os._exit(code)
+
+
+def show(arguments: list[str]) -> int:
+    """Help, or a config that is only printed."""
+    parsed = preflight.parse(arguments)
+    if not parsed.help:
+        run_hydra(arguments)
+        return 0
+    own = [Path(parsed.config_dir)] if parsed.config_dir else []
+    print(usage.text([*own, preflight.conf_folder()]))
+    return 0
+
+
+def launch(arguments: list[str], command: preflight.Command) -> int:
+    """Let Hydra compose the jobs and run `job` for each; then say what failed."""
+    started = time.time()
+    if not command.dry_run:
+        run_hydra(arguments)
+        return finish(started, command)
+    with tempfile.TemporaryDirectory(prefix="rerankbench-") as folder:  # a forecast leaves nothing behind
+        run_hydra([*arguments, f"hydra.run.dir='{folder}'", f"hydra.sweep.dir='{folder}'"])
+        return total(Path(folder)) or finish(started, command)
+
+
+def run_hydra(arguments: list[str]) -> None:
+    """Hydra reads sys.argv and prints its own errors; what could go wrong was checked before."""
+    before, config_dir = sys.argv, preflight.parse(arguments).config_dir
+    preflight.OwnOptions.use(config_dir)
+    sys.argv = [before[0], *without(arguments, str(config_dir))]
+    try:
+        hydra.main(config_path=str(preflight.conf_folder()), config_name="config", version_base="1.3")(job)()
+    finally:
+        sys.argv = before
+
+
+def without(arguments: Sequence[str], config_dir: str) -> list[str]:
+    """Arguments without `--config-dir FOLDER`, however it is written."""
+    joined = {f"{flag}={config_dir}" for flag in ("--config-dir", "-cd")}
+    kept = [word for word in arguments if word not in joined]
+    for flag in ("--config-dir", "-cd"):
+        if flag in kept:
+            del kept[kept.index(flag) : kept.index(flag) + 2]
+    return kept
+
+
+class Folders(Callback):
+    """Notes where the command's jobs write; Hydra makes one in the process that starts them."""
+
+    current: Path = Path()
+    sweep: bool = False
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        Folders.current, Folders.sweep = Path(config.hydra.run.dir), False
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        Folders.current, Folders.sweep = Path(config.hydra.sweep.dir), True
 
 
 def job(cfg: DictConfig) -> float:
@@ -60,90 +154,135 @@ def job(cfg: DictConfig) -> float:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     labels = {group: str(choice) for group, choice in hydra_config.runtime.choices.items()}
-    sweep_id = sweep_name(hydra_config)
-    result = attempt(cfg, labels, folder, sweep_id)
-    if result.status == "failed":
-        failures.append(result)
+    overrides = swept(hydra_config)
+    for file in (folder / str(hydra_config.output_subdir)).glob("*.yaml"):
+        mask_file(file)
+    result = attempt(cfg, labels, overrides, folder, sweep_name(hydra_config))
     return result.measures.get("reranked", {}).get(cfg.report.measure, float("nan"))
 
 
-def attempt(cfg: DictConfig, labels: dict[str, str], folder: Path, sweep_id: str) -> Result:
+def swept(hydra_config: Any) -> list[str]:
+    """This job's values of the keys that the sweep varies; those that all jobs share are left out."""
+    if not is_sweep(hydra_config):
+        return []
+    command = OmegaConf.load(Path(hydra_config.sweep.dir) / "multirun.yaml")  # written before the jobs start
+    varied = {str(key): str(value) for key, value in (hydra_config.sweeper.get("params") or {}).items()}
+    varied |= dict(str(line).partition("=")[::2] for line in command.hydra.overrides.task)
+    lines = [str(line) for line in hydra_config.overrides.task]
+    return [line for line in lines if varied.get(line.partition("=")[0]) != line.partition("=")[2]]
+
+
+def is_sweep(hydra_config: Any) -> bool:
+    return str(hydra_config.mode).endswith("MULTIRUN")
+
+
+def attempt(cfg: DictConfig, labels: dict[str, str], overrides: list[str], folder: Path, sweep_id: str) -> Result:
     """Run one experiment; log and write its result, or the failure in its place."""
     from rerankbench import outputs, summary
 
     experiment = None
     try:
-        experiment = config.read(cfg, labels)
+        experiment = config.read(cfg, labels, overrides)
         if experiment.dry_run:
-            return only_forecast(experiment)
+            return only_forecast(experiment, folder)
         result = perform(experiment, folder, sweep_id)
     except Exception as error:
         result = outputs.failure(experiment, labels, error, sweep_id)
         result.write(folder)
-        track(experiment, result, folder)
-        summary.complain(result, error)
+        if cfg.dry_run is not True:
+            track(cfg, result, folder)
+        summary.show_failure(result, error)
         return result
     summary.show(result, folder, experiment.tracking)
     return result
 
 
-def only_forecast(experiment: config.Experiment) -> Result:
-    """Print what the experiment would take; nothing is written."""
+def only_forecast(experiment: config.Experiment, folder: Path) -> Result:
+    """Print what the experiment would take; nothing is kept."""
     from rerankbench.forecast import forecast
     from rerankbench.outputs import arm
 
     found = forecast(experiment)
-    forecast_seconds.append(found.seconds)
-    print("\n".join(found.lines()))
+    (folder / FORECAST_FILE).write_text(repr(found.seconds))
+    print("\n".join(found.lines()), flush=True)
     return Result(arm=arm(experiment), status="forecast")
 
 
 def perform(experiment: config.Experiment, folder: Path, sweep_id: str) -> Result:
-    """Run, write, log."""
+    """Run and write; then log, which may fail without harm."""
     from rerankbench import outputs
     from rerankbench.experiment import run
 
     outcome = run(experiment)
     result = outputs.summarize(outcome, sweep_id)
     outputs.write(folder, result, outcome)
-    track(experiment, result, folder)
+    track(experiment.tracking, result, folder)
     return result
 
 
-def track(experiment: config.Experiment | None, result: Result, folder: Path) -> None:
+def track(tracking: DictConfig | config.Tracking, result: Result, folder: Path) -> None:
     """Log to the tracking store; results are in the folder already, so its absence is no failure."""
-    if experiment is None:
-        return
     try:
-        experiment.tracking.log(result, folder)
+        if isinstance(tracking, DictConfig):  # of a config that may be wrong elsewhere
+            tracking = config.read_tracking(tracking)
+        tracking.log(result, folder)
     except Exception as error:
-        log.warning(
-            "could not log to %s (%s); the results are in %s",
-            getattr(experiment.tracking, "uri", "the tracking store"), str(error).splitlines()[0], folder,
-        )  # fmt: skip
+        later = f"rerankbench-track {folder}"
+        log.warning("not in MLflow (%s); the results are kept, log them later with: %s", why(error), later)
 
 
 def sweep_name(hydra_config: Any) -> str:
     """What the runs of one sweep share, empty for a single run: the sweep folder's last two parts."""
-    if str(hydra_config.mode).endswith("MULTIRUN"):
+    if is_sweep(hydra_config):
         return "/".join(Path(hydra_config.sweep.dir).parts[-2:])
     return ""
 
 
-def finish() -> int:
-    """Say which jobs failed."""
-    if len(forecast_seconds) > 1:
-        from rerankbench.forecast import duration
+def finish(started: float, command: preflight.Command) -> int:
+    """Say which jobs failed. Read from their files, since jobs may have run in other processes."""
+    results = written_since(started)
+    failed = [result for result in results if result.status == "failed"]
+    if Folders.sweep:
+        for file in Folders.current.glob("*.yaml"):
+            mask_file(file)
+        end_of_sweep(results, failed)
+    return 1 if failed else 0
 
-        print(f"all {len(forecast_seconds)} runs: {duration(sum(forecast_seconds))}")
-    for result in failures:
-        print(f"failed: {result.arm}: {result.error}", file=sys.stderr)
-    return 1 if failures else 0
+
+def written_since(started: float) -> list[Result]:
+    """The results that jobs of this command wrote, in the order in which they finished."""
+    folder = Folders.current
+    files = folder.rglob("result.json") if Folders.sweep else folder.glob("result.json")
+    stamped = sorted((file.stat().st_mtime, file) for file in files)
+    return [Result.read(file.parent) for time_, file in stamped if time_ >= started - 1]
+
+
+def end_of_sweep(results: Sequence[Result], failed: Sequence[Result]) -> None:
+    """How many runs are done, and each failure once, with the runs that share it."""
+    if not results:
+        return
+    print(f"sweep      {len(results) - len(failed)} of {len(results)} runs done, in {Folders.current.absolute()}")
+    by_reason: dict[str, list[str]] = {}
+    for result in failed:
+        reason = re.sub(r"^model \S+: ", "model: ", str(result.error))  # one line for all that share a cause
+        by_reason.setdefault(reason, []).append(result.arm)
+    for reason, arms in by_reason.items():
+        print(f"failed: {', '.join(arms)}: {' | '.join(reason.splitlines())}", file=sys.stderr)
+
+
+def total(folder: Path) -> int:
+    """The sum of a sweep's forecasts; 0, as an exit code."""
+    from rerankbench.forecast import duration
+
+    seconds = [float(file.read_text()) for file in folder.rglob(FORECAST_FILE)]
+    if len(seconds) > 1:
+        print(f"all {len(seconds)} runs: {duration(sum(seconds))}")
+    return 0
 
 
 def complain(error: UserError) -> int:
     for problem in error.problems:
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {masked(problem)}", file=sys.stderr)
     return 2
 
 
@@ -154,4 +293,6 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
+    logging.raiseExceptions = False  # a closed pipe is no reason for traces
+    for kind in (FutureWarning, DeprecationWarning, UserWarning):
+        warnings.filterwarnings("ignore", category=kind)

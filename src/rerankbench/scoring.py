@@ -65,15 +65,24 @@ def distinct_pairs(collection: Collection, rows: NDArray[np.int64]) -> Pairs:
     documents = rows[query_of, rank_of]
     document_rows, inverse = np.unique(documents, return_inverse=True)
     document_digests = text_digests(collection.corpus.texts(document_rows))
-    keys = pair_keys(text_digests(collection.query_texts)[query_of], document_digests[inverse])
+    query_digests = text_digests(collection.query_texts)
+    keys = pair_keys(query_digests[query_of], document_digests[inverse])
+    documents = firsts(document_digests, document_rows)[inverse]
+    query_of = firsts(query_digests, np.arange(len(query_digests)))[query_of]
     _, first, number = np.unique(keys, return_index=True, return_inverse=True)
     appearance = np.argsort(first, kind="stable")  # unique sorts by key; people expect the first query first
     renumber = np.empty_like(appearance)
     renumber[appearance] = np.arange(len(appearance))
     place = np.full(rows.shape, -1, np.int64)
-    place[query_of, rank_of] = renumber[number]
+    place[rows >= 0] = renumber[number]
     first = first[appearance]
     return Pairs(query_of[first], documents[first], keys[first], place)
+
+
+def firsts(digests: NDArray[np.bytes_], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each row the first one with the same text, so that copies of a text are tokenized once."""
+    _, first, number = np.unique(digests, return_index=True, return_inverse=True)
+    return rows[first[number]]
 
 
 class Tokenized:
@@ -139,9 +148,12 @@ class PairWindow:
 
 
 def cut(document: Tokens, room: int, overlap: int) -> list[Tokens]:
-    """Windows of `room` tokens, each starting `overlap` tokens before the last one ended."""
-    step = max(1, room - overlap)
-    starts = range(0, max(1, len(document) - overlap), step)
+    """Windows of `room` tokens, each starting `overlap` tokens before the last one ended.
+
+    Beside a long query `room` is small: windows overlap by half at most, and no room is one empty window.
+    """
+    overlap = min(overlap, room // 2)
+    starts = range(0, max(1, len(document) - overlap), room - overlap) if room else [0]
     return [document[start : start + room] for start in starts]
 
 

@@ -20,11 +20,13 @@ import logging
 import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
@@ -131,8 +133,9 @@ class RowStore:
         description = self.folder / "identity.json"
         if not description.exists():
             write_atomic(description, json.dumps(self.parts, indent=2, ensure_ascii=False).encode())
-        number = 1 + max((int(name.split("-")[0]) for name in self._names()), default=0)
-        write_atomic(self.folder / f"{number:08d}-{hashlib.sha256(data).hexdigest()}.shard", data)
+        with FileLock(self.folder / "append.lock"):  # two writers with one number would have no precedence
+            number = 1 + max((int(name.split("-")[0]) for name in self._names()), default=0)
+            write_atomic(self.folder / f"{number:08d}-{hashlib.sha256(data).hexdigest()}.shard", data)
 
     def _names(self) -> list[str]:
         """Shard names in order of precedence."""
@@ -154,30 +157,45 @@ def read_shard(path: Path) -> Shard | None:
     except FileNotFoundError:  # pruned by another process since it was listed
         return None
     except (ValueError, EOFError) as error:
-        path.replace(path.with_suffix(".damaged"))
-        log.warning("set aside a damaged store file, its part is computed again: %s (%s)", path, error)
+        set_aside(path, error)
         return None
 
 
+def set_aside(path: Path, error: Exception) -> None:
+    """Keep a damaged file out of every later reading, but on the disk for people to look at."""
+    with suppress(FileNotFoundError):  # another process was quicker
+        path.replace(path.with_suffix(".damaged"))
+    log.warning("set aside a damaged store file, its part is computed again: %s (%s)", path, error)
+
+
 def write_array(folder: Path, name: str, array: NDArray[Any]) -> Path:
-    """Write an array as `<name>-<sha256>.npy`; the hash covers the file's bytes."""
+    """Write an array as `<name>-<sha256>.npy`, in place of others; the hash covers the file's bytes.
+
+    `name` has no characters that mean something in a file pattern.
+    """
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
     data = buffer.getvalue()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{hashlib.sha256(data).hexdigest()}.npy"
     write_atomic(path, data)
+    for other in set(folder.glob(f"{name}-*.npy")) - {path}:  # those who mapped it keep what they mapped
+        other.unlink(missing_ok=True)
     return path
 
 
 def read_array(folder: Path, name: str) -> NDArray[Any] | None:
     """The memory-mapped array that `write_array` wrote, or None; a damaged one is set aside."""
     for path in sorted(folder.glob(f"{name}-*.npy")):
-        with open(path, "rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() == path.stem.split("-")[-1]:
-                return np.load(path, mmap_mode="r", allow_pickle=False)
-        path.replace(path.with_suffix(".damaged"))
-        log.warning("set aside a damaged store file, it is computed again: %s", path)
+        try:
+            with open(path, "rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != path.stem.split("-")[-1]:
+                    raise ValueError("its bytes do not match the hash in its name")
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError:  # replaced or pruned by another process since it was listed
+            continue
+        except (ValueError, EOFError) as error:
+            set_aside(path, error)
     return None
 
 

@@ -2,42 +2,60 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from rerankbench.errors import UserError
+from rerankbench.masking import masked
 from rerankbench.measures import display_name
 from rerankbench.result import Result
 from rerankbench.tracking import Tracking
 
 STAGES = ("first_stage", "reranked", "oracle")
+SHOWN = ("ndcg", "recall", "mrr")  # success and judged are in the files
+TUTORIAL = "tutorial_"
+
+log = logging.getLogger(__name__)
 
 
 def show(result: Result, folder: Path, tracking: Tracking) -> None:
     """The closing table, what it cost, and where everything is."""
     console = Console(highlight=False)
     console.print()
+    console.print(heading(result), markup=False, soft_wrap=True, style="bold")
     console.print(measure_table(result))
     for line in [*cost_lines(result), *place_lines(result, folder, tracking)]:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def measure_table(result: Result) -> Table:
-    """measure | first stage | reranked | best possible, with the change and the share of headroom."""
+def heading(result: Result) -> str:
     data = result.dataset
     reduced = " (reduced: a quick look, not a result)" if result.reduced else ""
-    title = f"{data['name']}{reduced}: {data['docs']:,} documents, {data['queries']:,} judged queries; {result.arm}"
-    table = Table(title=title, title_justify="left", title_style="bold")
+    return f"{data['name']}{reduced}: {data['docs']:,} documents, {data['queries']:,} judged queries; {result.arm}"
+
+
+def measure_table(result: Result) -> Table:
+    """measure | first stage | reranked | change | best possible; the tutorial's own measures in a part below."""
+    table = Table()
     table.add_column("measure")
-    for heading in ("first stage", "reranked", "change", "best possible"):
-        table.add_column(heading, justify="right")
-    for name in result.measures["first_stage"]:
+    for name in ("first stage", "reranked", "change", "best possible"):
+        table.add_column(name, justify="right")
+    names = result.measures["first_stage"]
+    add_rows(table, result, [name for name in names if name.startswith(SHOWN)])
+    table.add_section()
+    add_rows(table, result, [name for name in names if name.startswith(TUTORIAL)])
+    return table
+
+
+def add_rows(table: Table, result: Result, names: Sequence[str]) -> None:
+    for name in names:
         before, after, best = (result.measures[stage].get(name) for stage in STAGES)
         table.add_row(display_name(name), number(before), number(after), change(before, after), number(best))
-    return table
 
 
 def number(value: float | None) -> str:
@@ -59,22 +77,25 @@ def cost_lines(result: Result) -> list[str]:
         lines.append(f"latency    depth {depth}: p50 {row['p50']:.1f} ms, p95 {row['p95']:.1f} ms of reranking")
     lines.append(f"precision  {result.environment['precision']} on {result.environment['device_name']}")
     if result.notes:
-        lines.append(f"notes      {len(result.notes)}: {result.notes[0]}")
+        more = f" (and {len(result.notes) - 1} more in result.json)" if len(result.notes) > 1 else ""
+        lines.append(f"note       {result.notes[0]}{more}")
     return lines
 
 
 def place_lines(result: Result, folder: Path, tracking: Tracking) -> list[str]:
-    lines = [f"files      {folder}"]
+    """Where the files and the run in MLflow are."""
+    lines = [f"files      {folder}", f"log        {folder / 'rerankbench.log'}"]
     if result.mlflow_run_id:
         lines.append(f"mlflow     {tracking.place()}")
     return lines
 
 
-def complain(result: Result, error: Exception) -> None:
-    """One line for a user's mistake, the trace for ours."""
-    console = Console(stderr=True, highlight=False)
-    if isinstance(error, UserError):
-        for problem in error.problems:
-            console.print(f"error: {result.arm}: {problem}", markup=False, soft_wrap=True)
+def show_failure(result: Result, error: Exception) -> None:
+    """Lines for a user's mistake, the trace for ours. In a sweep, its end names a mistake once for all runs."""
+    if not isinstance(error, UserError):
+        log.error("%s failed: %s", result.arm, masked("".join(traceback.format_exception(error))))
+    elif result.sweep_id:
+        log.error("%s failed; what follows goes on, the reason comes at the end", result.arm)
     else:
-        console.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True)
+        for problem in error.problems:
+            log.error("error: %s: %s", result.arm, masked(problem))

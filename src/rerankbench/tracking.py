@@ -5,19 +5,26 @@ from __future__ import annotations
 import logging
 import os
 import re
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from filelock import FileLock
+
+from rerankbench.masking import masked
 
 if TYPE_CHECKING:
     from rerankbench.result import Result
 
 log = logging.getLogger(__name__)
+
+
+SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 
 
 @dataclass(frozen=True)
@@ -61,12 +68,16 @@ class MLflow(Tracking):
     kind: ClassVar[str] = "mlflow"
 
     def problems(self) -> list[str]:
-        scheme = urlsplit(self.uri).scheme
-        if scheme not in ("sqlite", "http", "https", "postgresql", "mysql", "mssql"):
-            return [
-                f"tracking.uri={self.uri}: give sqlite:///path/to/mlflow.db, or http://host:port of an MLflow server"
-            ]
-        return []
+        found = [] if self.experiment.strip() else ["tracking.experiment is empty; give it a name"]
+        shown = masked(self.uri)
+        if urlsplit(self.uri).scheme not in SCHEMES:
+            cure = "give sqlite:///path/to/mlflow.db, or http://host:port of an MLflow server"
+            return [*found, f"tracking.uri={shown}: {cure}"]
+        if self.uri.startswith("sqlite") and (not self.uri.startswith("sqlite:///") or self.uri == "sqlite:///"):
+            return [*found, f"tracking.uri={shown}: write three slashes and a file, sqlite:///path/to/mlflow.db"]
+        if self.uri.startswith("sqlite") and (problem := place_problem(self.database)):
+            found.append(f"tracking.uri={shown}: {problem}")
+        return found
 
     def place(self) -> str:
         shown = masked(self.absolute_uri)
@@ -86,8 +97,11 @@ class MLflow(Tracking):
     def open(self) -> tuple[Any, str]:
         """A client of the store, and the id of the experiment, which exists afterwards."""
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # no complaint where git is not installed
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow.tracking import MlflowClient
 
+        for name in ("alembic", "mlflow", "urllib3"):  # tell of every table of a new store and of every retry
+            logging.getLogger(name).setLevel(logging.ERROR)
         if not self.uri.startswith("sqlite"):
             client = MlflowClient(self.uri)
             return client, self.experiment_id(client)
@@ -112,16 +126,86 @@ class MLflow(Tracking):
             return client.get_experiment_by_name(self.experiment).experiment_id
 
     def log(self, result: Result, folder: Path) -> str:
-        """One flat run: nested ones leave the comparison charts empty until they are expanded."""
-        client, experiment_id = self.open()
-        run = client.create_run(experiment_id, run_name=result.arm, tags=result.tags())
-        run_id = run.info.run_id
-        client.log_batch(run_id, params=params(result.params), metrics=metrics(result))
-        log_dataset(client, run_id, result)
-        result.set_run_id(run_id, folder)
-        client.log_artifacts(run_id, str(folder))
-        client.set_terminated(run_id, status="FINISHED" if result.status == "ok" else "FAILED")
-        return run_id
+        """One flat run: nested ones leave the comparison charts empty until they are expanded.
+
+        A result that is already there is left alone; a run that is incomplete goes, for a whole one.
+        """
+        with patience():
+            client, experiment_id = self.open()
+            if self.holds(client, result):
+                return str(result.mlflow_run_id)
+            started = int(1000 * (time.time() - sum(result.seconds.values())))
+            run = client.create_run(experiment_id, started, result.tags(), result.arm)
+            try:
+                fill(client, run.info.run_id, result, folder)
+            except BaseException:
+                with suppress(Exception):
+                    result.set_run_id(None, folder)
+                    client.delete_run(run.info.run_id)
+                raise
+            return str(run.info.run_id)
+
+    def holds(self, client: Any, result: Result) -> bool:
+        """Whether the store has the whole run of a result."""
+        from mlflow.exceptions import MlflowException
+
+        if not result.mlflow_run_id:
+            return False
+        try:
+            info = client.get_run(result.mlflow_run_id).info
+        except MlflowException:  # another store's run
+            return False
+        if info.status in ENDED and info.lifecycle_stage == "active":
+            return True
+        client.delete_run(result.mlflow_run_id)
+        return False
+
+
+def place_problem(database: Path) -> str:
+    """Why a database file cannot be there; empty if it can."""
+    if database.is_dir():
+        return "is a folder; give a file in it, such as mlflow.db"
+    above = next(folder for folder in database.parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        return f"cannot be written, since {above} is no folder that you may write to; choose another place"
+    return ""
+
+
+ENDED = ("FINISHED", "FAILED")
+AT_ONCE = 500  # metrics in one request; MLflow takes up to 1000
+
+
+@contextmanager
+def patience() -> Iterator[None]:
+    """MLflow tries a server that does not answer for minutes; results are kept, so seconds are enough."""
+    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+    added = [name for name in wanted if name not in os.environ]
+    os.environ.update({name: wanted[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
+def fill(client: Any, run_id: str, result: Result, folder: Path) -> None:
+    """Everything that belongs to a run; its status last, so that only whole runs have ended."""
+    found = metrics(result)
+    client.log_batch(run_id, params=params(result.params))
+    for start in range(0, len(found), AT_ONCE):
+        client.log_batch(run_id, metrics=found[start : start + AT_ONCE])
+    log_dataset(client, run_id, result)
+    result.set_run_id(run_id, folder)
+    client.log_artifacts(run_id, str(folder))
+    client.set_terminated(run_id, status="FINISHED" if result.status == "ok" else "FAILED")
+
+
+def why(error: Exception) -> str:
+    """Why a store did not take a run, in one line."""
+    text = masked(" ".join(str(error).split())) or type(error).__name__
+    if found := re.search(r"API request to (\w+://[^/ ]+).*(Max retries|Connection|timed out)", text):
+        return f"{found[1]} does not answer"
+    return text[:300]
 
 
 def params(values: Mapping[str, Any]) -> list[Any]:
@@ -133,8 +217,6 @@ def params(values: Mapping[str, Any]) -> list[Any]:
 
 def metrics(result: Result) -> list[Any]:
     """Scalars at step 0 and curves whose step is the x axis, all for one `log_batch`."""
-    import time
-
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
@@ -159,15 +241,3 @@ def log_dataset(client: Any, run_id: str, result: Result) -> None:
         profile=json.dumps(profile),
     )
     client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])])
-
-
-def masked(text: str) -> str:
-    """Text without the user names, passwords and tokens that addresses may carry."""
-    return re.sub(r"\b[a-z][a-z0-9+.-]*://\S+", lambda match: mask_address(match[0]), text)
-
-
-def mask_address(address: str) -> str:
-    parts = urlsplit(address)
-    host = "***@" + parts.netloc.rpartition("@")[2] if "@" in parts.netloc else parts.netloc
-    query = re.sub(r"(?i)((?:token|key|secret|password)[^=&]*)=[^&]*", r"\1=***", parts.query)
-    return urlunsplit((parts.scheme, host, parts.path, query, parts.fragment))

@@ -34,7 +34,7 @@ class Encoder(Reranker):
                 f"reranker.model={self.model}: holds {names[0]}, not a sequence classifier; choose the option of "
                 "its family (gemma, minicpm-layerwise, lightweight) or another folder"
             ]
-        labels = len(description.get("id2label") or {}) or description.get("num_labels", 2)
+        labels = description.get("num_labels") or 2  # two is the default that config.json leaves out
         if labels != 1:
             return [f"reranker.model={self.model}: has {labels} labels; a reranker needs exactly one"]
         return []
@@ -65,7 +65,8 @@ class EncoderModel(PairModel):
         return np.minimum(queries + documents + self.template.size, self.max_length)
 
     def collate(self, queries: Sequence[Tokens], documents: Sequence[Tokens]) -> dict[str, NDArray[np.int64]]:
-        parts = [(q, d[: self.room(len(q))]) for q, d in zip(queries, documents, strict=True)]
+        longest = self.max_length - self.template.size  # of a query whose query_max_length leaves no document
+        parts = [(q[:longest], d[: self.room(len(q))]) for q, d in zip(queries, documents, strict=True)]
         ids = [self.template.join(q, d) for q, d in parts]
         inputs = {"input_ids": pad(ids, self.tokenizer.pad_token_id)}
         inputs["attention_mask"] = pad([np.ones(len(row), np.int32) for row in ids], 0)

@@ -48,7 +48,8 @@ class Layerwise(LLM):
 
     def available(self, description: dict[str, Any]) -> tuple[int, ...]:
         """Layers that have a head, ascending."""
-        return tuple(range(description["start_layer"], description["num_hidden_layers"] + 1))
+        start = description["start_layer"] or 8  # LayerWiseMiniCPMConfig's default, left out of config.json
+        return tuple(range(start, description["num_hidden_layers"] + 1))
 
     def layers(self, description: dict[str, Any]) -> tuple[int, ...]:
         return chosen(self.cutoff_layers, self.available(description))

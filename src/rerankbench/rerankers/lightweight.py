@@ -56,8 +56,9 @@ class Lightweight(Layerwise):
         return parts
 
     def available(self, description: dict[str, Any]) -> tuple[int, ...]:
-        last_layer = description["num_hidden_layers"]
-        return tuple(range(description["start_layer"], last_layer + 1, description["layer_sep"]))
+        # 28 and 28 are CostWiseGemmaConfig's defaults: a config.json leaves out what equals them
+        start, step = description["start_layer"] or 28, description["layer_sep"] or 28
+        return tuple(range(start, description["num_hidden_layers"] + 1, step))
 
     def load(self, weights: Weights, hardware: Hardware) -> PairModel:
         return LightweightModel(self, weights, hardware)

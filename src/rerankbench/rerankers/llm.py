@@ -38,7 +38,7 @@ class LLM(Reranker):
 
     def folder_problems(self, description: dict[str, Any]) -> list[str]:
         names = description.get("architectures") or ["unknown"]
-        if names[0].endswith("ForCausalLM") and "start_layer" not in description:
+        if names[0].endswith("ForCausalLM") and description.get("start_layer") is None:
             return []
         return [
             f"reranker.model={self.model}: holds {names[0]}, not a plain causal language model; choose the "

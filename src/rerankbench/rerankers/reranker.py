@@ -73,7 +73,7 @@ class Reranker(ABC):
                 f"reranker.long_documents={self.long_documents}: choose truncate (score the beginning) or "
                 "max_passage (score overlapping windows, keep the best)"
             )
-        if not 0 <= self.window_overlap < self.max_length // 4:
+        if self.long_documents == "max_passage" and not 0 <= self.window_overlap <= self.max_length // 4:
             found.append(
                 f"reranker.window_overlap={self.window_overlap}: choose between 0 and a quarter of "
                 f"max_length = {self.max_length // 4}"

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from rerankbench.collection import Collection, Corpus
 from rerankbench.errors import UserError
 from rerankbench.finding import Finding, examples
+from rerankbench.sources import counts
 from rerankbench.sources.judgements import Judgements
-from rerankbench.sources.lost_zeros import lost_zeros
+from rerankbench.sources.mapped import Stored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class Parts:
     problems: one line for each fault; what is at fault is left out of the tables.
     """
 
-    documents: pa.Table
+    documents: Stored
     queries: pa.Table
     judgements: Judgements
     corpus_place: str
@@ -39,193 +40,132 @@ class Options:
     """The keys of `sources.source.Source` that decide what becomes of the parts; see there."""
 
     name: str
-    split: str
-    relevance_threshold: int
-    drop_same_id: bool
-    join_titles: bool
-    title_separator: str
-    limit_queries: int | None
-    sample_docs: int | None
-    sample_seed: int
+    split: str = "test"
+    relevance_threshold: int = 1
+    drop_same_id: bool = False
+    join_titles: bool = True
+    title_separator: str = " "
+    limit_queries: int | None = None
+    sample_docs: int | None = None
+    sample_seed: int = 0
 
 
 @dataclass(frozen=True)
-class _Selection:
-    """The judged queries that are kept (numbers in the file), and the kept judgements, sorted by query.
+class _Matched:
+    """Judgements of known queries, sorted by the query's number in its file; row -1: not in the corpus."""
 
-    judged_query counts within `queries`; `judgements` are numbers in the file.
-    """
+    query: NDArray[np.int64]
+    row: NDArray[np.int64]
+    grade: NDArray[np.int32]
+    doc_ids: pa.Array
 
-    queries: NDArray[np.int64]
-    judgements: NDArray[np.int64]
-    judged_query: NDArray[np.int32]
-    findings: tuple[Finding, ...]
+    def keep(self, mask: NDArray[np.bool_]) -> _Matched:
+        return _Matched(
+            self.query[mask], self.row[mask], self.grade[mask], self.doc_ids.filter(pa.array(mask))
+        )
+
+    def missing(self) -> pa.Array:
+        """The doc_id of every judgement without a row, in order."""
+        return self.doc_ids.filter(pa.array(self.row < 0))
 
 
 def assemble(parts: Parts, options: Options) -> Collection:
     """Build the collection. Raises UserError if nothing could be measured on it."""
     _refuse_empty(parts)
-    selection = _select(parts, options)
-    corpus = Corpus(parts.documents, join_titles=options.join_titles, title_separator=options.title_separator)
-    doc_ids = parts.judgements.doc_ids.take(pa.array(selection.judgements))
-    grades = parts.judgements.grades[selection.judgements]
-    rows = corpus.rows(pa.chunked_array([doc_ids]))
-    _refuse_unmeasurable(parts, corpus, doc_ids, rows, grades, options)
-    findings = [*parts.findings, *parts.judgements.findings, *selection.findings]
-    findings += _judgement_findings(selection, doc_ids, rows, grades, options)
-    missing = doc_ids.filter(pa.array(rows < 0)).unique()
-    findings += lost_zeros(missing, parts.documents.column("doc_id"), "document ids of judgements")
-    corpus, rows, sampled = _sample(corpus, rows, options)
-    queries = parts.queries.take(pa.array(selection.queries))
-    texts = queries.column("text").to_pylist()
-    query_ids = queries.column("doc_id").to_pylist()
-    findings += sampled + _empty_queries(query_ids, texts)
+    corpus = _corpus(parts, options)
+    matched = _match(parts, corpus)
+    _refuse_unmeasurable(parts, corpus, matched, options)
+    judged = np.unique(matched.query)
+    kept = judged[: options.limit_queries]
+    matched = matched.keep(np.isin(matched.query, kept))
+    judged_query = np.searchsorted(kept, matched.query).astype(np.int32)
+    queries = parts.queries.take(pa.array(kept))
+    query_ids, texts = queries.column("doc_id").to_pylist(), queries.column("text").to_pylist()
+    sample, rows, sampled = _sample(corpus, matched.row, options)
+    findings = [
+        *parts.findings,
+        *parts.judgements.findings,
+        *counts.query_findings(
+            parts.queries.column("doc_id"), parts.judgements.query_ids, len(judged) - len(kept)
+        ),
+        *counts.document_findings(matched.missing().unique(), corpus.id_column),
+        *counts.grade_findings(judged_query, matched.grade, options.relevance_threshold),
+        *counts.text_findings(query_ids, texts),
+        *sampled,
+    ]
     return Collection(
         name=options.name,
         split=options.split,
-        corpus=corpus,
+        corpus=sample,
         query_ids=query_ids,
         query_texts=texts,
-        judged_query=selection.judged_query,
+        judged_query=judged_query,
         judged_row=rows,
-        judged_grade=grades,
+        judged_grade=matched.grade,
         relevance_threshold=options.relevance_threshold,
         drop_same_id=options.drop_same_id,
         notes=tuple(finding.line() for finding in findings),
-        reduced=options.limit_queries is not None or options.sample_docs is not None,
-        missing_ids=tuple(doc_ids.filter(pa.array(rows < 0)).to_pylist()),
+        reduced=len(kept) < len(judged) or len(sample) < len(corpus),
+        missing_ids=tuple(matched.missing().to_pylist()),
         findings=tuple(findings),
     )
 
 
+def _corpus(parts: Parts, options: Options) -> Corpus:
+    return Corpus(
+        parts.documents.table,
+        join_titles=options.join_titles,
+        title_separator=options.title_separator,
+        release=parts.documents.release,
+    )
+
+
 def _refuse_empty(parts: Parts) -> None:
-    counts = [
-        (parts.corpus_place, len(parts.documents), "document"),
+    sizes = [
+        (parts.corpus_place, len(parts.documents.table), "document"),
         (parts.queries_place, len(parts.queries), "query"),
         (parts.judgements_place, len(parts.judgements), "judgement"),
     ]
-    problems = [
-        f"{place}: holds no {what}: check the file and the split" for place, n, what in counts if not n
-    ]
-    if problems:
-        raise UserError(problems)
+    empty = [(place, what) for place, size, what in sizes if not size]
+    if empty:
+        raise UserError([f"{place}: holds no {what}: check the file and the split" for place, what in empty])
 
 
-def _select(parts: Parts, options: Options) -> _Selection:
-    """Keep the queries that have judgements, at most limit_queries of them, and their judgements."""
+def _match(parts: Parts, corpus: Corpus) -> _Matched:
+    """Find the query and the document of every judgement. Raises UserError if no query is known."""
     judgements = parts.judgements
-    numbers = (
-        pc.index_in(judgements.query_ids, value_set=parts.queries.column("doc_id")).fill_null(-1).to_numpy()
-    )
-    known = numbers >= 0
-    if not known.any():
-        ours = examples(parts.queries.column("doc_id").slice(0, 3).to_pylist())
-        theirs = examples(judgements.query_ids.slice(0, 3).to_pylist())
+    known_ids = parts.queries.column("doc_id")
+    query = pc.index_in(judgements.query_ids, value_set=known_ids).fill_null(-1).to_numpy().astype(np.int64)
+    if not (query >= 0).any():
+        ours, theirs = _named(known_ids), _named(judgements.query_ids)
         raise UserError(
-            f"{parts.judgements_place}: none of its query ids ({', '.join(theirs)}) is in "
-            f"{parts.queries_place} ({', '.join(ours)}): check the split, the columns and lost zeros"
+            f"{parts.judgements_place}: none of its query ids ({theirs}) is in "
+            f"{parts.queries_place} ({ours}): check the split, the columns and lost zeros"
         )
-    judged = np.unique(numbers[known])
-    kept = judged if options.limit_queries is None else judged[: options.limit_queries]
-    renumbered = np.full(len(parts.queries), -1, np.int32)
-    renumbered[kept] = np.arange(len(kept))
-    judged_query = np.where(known, renumbered[numbers], -1)
-    order = np.argsort(judged_query, kind="stable")
-    order = order[judged_query[order] >= 0]
-    findings = _query_findings(parts, numbers, judged, len(kept))
-    return _Selection(kept.astype(np.int64), order, judged_query[order].astype(np.int32), findings)
+    row = corpus.rows(pa.chunked_array([judgements.doc_ids]))
+    order = np.argsort(query, kind="stable")
+    order = order[query[order] >= 0]
+    doc_ids = judgements.doc_ids.take(pa.array(order))
+    return _Matched(query[order], row[order], judgements.grades[order], doc_ids)
 
 
-def _query_findings(
-    parts: Parts, numbers: NDArray[np.int32], judged: NDArray[np.int32], kept: int
-) -> tuple[Finding, ...]:
-    unjudged = np.setdiff1d(np.arange(len(parts.queries)), judged)
-    stray = parts.judgements.query_ids.filter(pa.array(numbers < 0)).unique()
-    found = [
-        Finding(
-            "info",
-            "queries without judgements in this split",
-            len(unjudged),
-            examples(parts.queries.column("doc_id").take(pa.array(unjudged[:4])).to_pylist()),
-            "left out, every mean is over the judged queries",
-        ),
-        Finding(
-            "warning",
-            "judged queries that the queries file does not have",
-            len(stray),
-            examples(stray.slice(0, 4).to_pylist()),
-            "they cannot be asked and are left out of every mean",
-        ),
-        Finding(
-            "warning",
-            "judged queries left out by limit_queries",
-            len(judged) - kept,
-            (),
-            "a quick look: figures are not those of the whole collection",
-        ),
-    ]
-    known = parts.queries.column("doc_id")
-    return (
-        *(finding for finding in found if finding.count),
-        *lost_zeros(stray, known, "query ids of judgements"),
-    )
-
-
-def _refuse_unmeasurable(
-    parts: Parts,
-    corpus: Corpus,
-    doc_ids: pa.Array,
-    rows: NDArray[np.int64],
-    grades: NDArray[np.int32],
-    options: Options,
-) -> None:
-    if (rows < 0).all():
-        ours = examples(corpus.ids(np.arange(min(3, len(corpus)))))
-        theirs = examples(doc_ids.slice(0, 3).to_pylist())
+def _refuse_unmeasurable(parts: Parts, corpus: Corpus, matched: _Matched, options: Options) -> None:
+    if (matched.row < 0).all():
+        ours, theirs = _named(corpus.id_column), _named(matched.doc_ids)
         raise UserError(
-            f"{parts.judgements_place}: none of its document ids ({', '.join(theirs)}) is in "
-            f"{parts.corpus_place} ({', '.join(ours)}): check the files, the columns and lost zeros"
+            f"{parts.judgements_place}: none of its document ids ({theirs}) is in "
+            f"{parts.corpus_place} ({ours}): check the files, the columns and lost zeros"
         )
-    if int(grades.max()) < options.relevance_threshold:
+    highest = int(matched.grade.max())
+    if highest < options.relevance_threshold:
         raise UserError(
-            f"{parts.judgements_place}: no judgement is positive: the highest grade is {grades.max()}, "
+            f"{parts.judgements_place}: no judgement is positive: the highest grade is {highest}, "
             f"dataset.relevance_threshold={options.relevance_threshold}; lower it or check the grades"
         )
 
 
-def _judgement_findings(
-    selection: _Selection,
-    doc_ids: pa.Array,
-    rows: NDArray[np.int64],
-    grades: NDArray[np.int32],
-    options: Options,
-) -> list[Finding]:
-    missing = doc_ids.filter(pa.array(rows < 0)).unique()
-    positive = np.bincount(
-        selection.judged_query,
-        weights=grades >= options.relevance_threshold,
-        minlength=len(selection.queries),
-    )
-    found = [
-        Finding(
-            "warning",
-            "judged documents that the corpus does not have",
-            len(missing),
-            examples(missing.slice(0, 4).to_pylist()),
-            "they cannot be found but stay in the ideal, which keeps recall and nDCG below 1",
-        ),
-        Finding(
-            "info", "judgements below 0", int((grades < 0).sum()), (), "they gain nothing, as a grade of 0"
-        ),
-        Finding(
-            "warning",
-            f"judged queries without a document of grade {options.relevance_threshold} or more",
-            int((positive == 0).sum()),
-            (),
-            "recall, MRR and success are 0 for them whatever the ranking",
-        ),
-    ]
-    return [finding for finding in found if finding.count]
+def _named(ids: pa.Array | pa.ChunkedArray) -> str:
+    return ", ".join(examples(ids.slice(0, 3).to_pylist()))
 
 
 def _sample(
@@ -238,21 +178,5 @@ def _sample(
     others = np.delete(np.arange(len(corpus)), judged)
     drawn = np.random.default_rng(options.sample_seed).permutation(others)
     kept = np.sort(np.concatenate([judged, drawn[: max(0, options.sample_docs - len(judged))]]))
-    finding = Finding(
-        "warning",
-        "documents left out by sample_docs",
-        len(corpus) - len(kept),
-        (),
-        f"{len(kept):,} kept, all {len(judged):,} judged ones too; a smaller corpus makes figures higher",
-    )
-    moved = np.where(rows >= 0, np.searchsorted(kept, rows), -1)
-    return corpus.select(kept), moved.astype(np.int64), [finding]
-
-
-def _empty_queries(query_ids: list[str], texts: list[str]) -> list[Finding]:
-    empty = [query_id for query_id, text in zip(query_ids, texts, strict=True) if not text.strip()]
-    if not empty:
-        return []
-    return [
-        Finding("warning", "judged queries without text", len(empty), examples(empty), "they ask for nothing")
-    ]
+    moved = np.where(rows >= 0, np.searchsorted(kept, rows), -1).astype(np.int64)
+    return corpus.select(kept), moved, counts.sample_findings(len(kept), len(judged), len(corpus))

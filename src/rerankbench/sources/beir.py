@@ -22,29 +22,34 @@ class Beir(Source):
 
     @property
     def default_name(self) -> str:
-        return Path(self.path).resolve().name
+        return self._folder.resolve().name
 
     @property
     def split_name(self) -> str:
         return self.split
 
     def place_problems(self) -> list[str]:
-        folder = Path(self.path)
+        folder = self._folder
         if not folder.is_dir():
             what = "is a file, not a folder" if folder.exists() else "there is no such folder"
             return [f"dataset.path={folder}: {what}; it should hold corpus.jsonl, queries.jsonl and qrels/"]
-        files = [
-            file_problem(path, "dataset.path") for path in (folder / "corpus.jsonl", folder / "queries.jsonl")
-        ]
-        return [problem for problem in [*files, self._split_problem(folder / "qrels")] if problem]
+        files = [file_problem(folder / name, "dataset.path") for name in ("corpus.jsonl", "queries.jsonl")]
+        problems = [problem for problem in [*files, self._split_problem(folder / "qrels")] if problem]
+        return problems or self._tables().problems()
 
     def read(self, cache_dir: Path) -> Parts:
-        folder = Path(self.path)
+        return self._tables().read(cache_dir)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.path).expanduser()
+
+    def _tables(self) -> Tables:
         return Tables(
-            corpus=folder / "corpus.jsonl",
-            queries=folder / "queries.jsonl",
-            judgements=folder / "qrels" / f"{self.split}.tsv",
-        ).read(cache_dir)
+            corpus=self._folder / "corpus.jsonl",
+            queries=self._folder / "queries.jsonl",
+            judgements=self._folder / "qrels" / f"{self.split}.tsv",
+        )
 
     def _split_problem(self, qrels: Path) -> str | None:
         have = sorted(path.stem for path in qrels.glob("*.tsv"))

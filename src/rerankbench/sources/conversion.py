@@ -19,6 +19,7 @@ from rerankbench.errors import UserError
 from rerankbench.finding import shown
 from rerankbench.sources.file_log import FileLog
 from rerankbench.sources.layout import Layout
+from rerankbench.sources.mapped import Stored, open_mapped
 from rerankbench.sources.records import SCHEMA, read_records
 from rerankbench.sources.rows import parts, read_rows
 
@@ -27,7 +28,7 @@ _VERSION = 1  # raise it when the same source would be read differently
 _ABANDONED_SECONDS = 24 * 3600
 
 
-def read_table(path: Path, layout: Layout, log: FileLog, cache_dir: Path) -> pa.Table:
+def read_table(path: Path, layout: Layout, log: FileLog, cache_dir: Path) -> Stored:
     """All records of a file in file order: `doc_id`, `title`, `text`; duplicate ids are faults and left out.
 
     A table beyond 50 MB is written once to `cache_dir/corpora`, under the hash of the file and of the layout,
@@ -36,13 +37,13 @@ def read_table(path: Path, layout: Layout, log: FileLog, cache_dir: Path) -> pa.
     numbers: array[int] = array("q")
     batches = read_records(read_rows(path, layout, log), log, numbers)
     content = [_file_sha256(part) for part in parts(path)]
-    identity = f"{content} {path.suffixes} {layout}"
+    identity = f"{content} {path.suffixes} {layout.identity}"
     return stored_table(batches, identity, numbers, log, cache_dir / "corpora")
 
 
 def stored_table(
     batches: Iterator[pa.RecordBatch], identity: str, numbers: array[int], log: FileLog, folder: Path
-) -> pa.Table:
+) -> Stored:
     """The table kept under `identity`, or else that of `batches`, which is kept if large and without fault.
 
     identity: everything that decides the content. numbers: the line of each record, filled by `batches`.
@@ -51,13 +52,16 @@ def stored_table(
     found = _open_kept(kept, log)
     if found is not None:
         return found
-    table, spilled = _gather(batches, folder)
-    table = without_duplicates(table, numbers, log)
-    if spilled is not None and log.count:
+    held, spilled = _gather(batches, folder)
+    if spilled is None:
+        return Stored(without_duplicates(pa.Table.from_batches(held, SCHEMA), numbers, log))
+    whole = open_mapped(spilled)
+    unique = without_duplicates(whole.table, numbers, log)
+    if log.count:
         spilled.unlink()
-    elif spilled is not None:
-        _keep(spilled, kept, log)
-    return table
+        return Stored(unique, whole.mapping)
+    _keep(spilled, kept, log)
+    return whole
 
 
 def without_duplicates(table: pa.Table, numbers: array[int], log: FileLog) -> pa.Table:
@@ -80,17 +84,16 @@ def without_duplicates(table: pa.Table, numbers: array[int], log: FileLog) -> pa
     return table.filter(pa.array(~repeated))
 
 
-def _gather(batches: Iterator[pa.RecordBatch], folder: Path) -> tuple[pa.Table, Path | None]:
-    """All batches as a table; beyond IN_MEMORY_BYTES a memory-mapped temporary file, whose path is given."""
+def _gather(batches: Iterator[pa.RecordBatch], folder: Path) -> tuple[list[pa.RecordBatch], Path | None]:
+    """All batches; or, beyond IN_MEMORY_BYTES, none and the temporary file that holds them."""
     held: list[pa.RecordBatch] = []
     size = 0
     for batch in batches:
         held.append(batch)
         size += batch.nbytes
         if size > IN_MEMORY_BYTES:
-            spilled = _spill(held, batches, folder)
-            return _mapped(spilled), spilled
-    return pa.Table.from_batches(held, SCHEMA), None
+            return [], _spill(held, batches, folder)
+    return held, None
 
 
 def _spill(held: list[pa.RecordBatch], rest: Iterator[pa.RecordBatch], folder: Path) -> Path:
@@ -132,20 +135,16 @@ def _keep(spilled: Path, kept: Path, log: FileLog) -> None:
     os.replace(temporary, kept.with_suffix(".json"))
 
 
-def _open_kept(kept: Path, log: FileLog) -> pa.Table | None:
+def _open_kept(kept: Path, log: FileLog) -> Stored | None:
     """The kept table, None if there is none or its bytes changed since it was written."""
     try:
         note = json.loads(kept.with_suffix(".json").read_text())
         if _file_sha256(kept) != note["sha256"]:
             return None
         log.numeric_ids = int(note["numeric_ids"])
-        return _mapped(kept)
+        return open_mapped(kept)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         return None
-
-
-def _mapped(path: Path) -> pa.Table:
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
 def _file_sha256(path: Path) -> str:

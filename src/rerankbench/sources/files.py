@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from rerankbench.sources.assembly import Parts
-from rerankbench.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES
+from rerankbench.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
 from rerankbench.sources.source import Source, file_problem
 from rerankbench.sources.tables import Tables
+
+_DOCUMENT_KEYS = {"id": "doc_id_column", "title": "title_column", "text": "text_column"}
+_QUERY_KEYS = {"id": "query_id_column", "text": "query_text_column"}
+_JUDGEMENT_KEYS = {
+    "query": "qrels_query_column",
+    "document": "qrels_doc_column",
+    "grade": "qrels_grade_column",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,22 +53,22 @@ class Files(Source):
             ("dataset.queries", self.queries),
             ("dataset.qrels", self.qrels),
         ]
-        problems = [file_problem(Path(path), key) for key, path in places]
-        return [problem for problem in problems if problem]
+        problems = [file_problem(Path(path).expanduser(), key) for key, path in places]
+        return [problem for problem in problems if problem] or self._tables().problems()
 
     def read(self, cache_dir: Path) -> Parts:
         return self._tables().read(cache_dir)
 
     def _tables(self) -> Tables:
         return Tables(
-            corpus=Path(self.corpus),
-            queries=Path(self.queries),
-            judgements=Path(self.qrels),
-            documents_layout=DOCUMENTS.named(
-                id=self.doc_id_column, title=self.title_column, text=self.text_column
-            ),
-            queries_layout=QUERIES.named(id=self.query_id_column, text=self.query_text_column),
-            judgements_layout=JUDGEMENTS.named(
-                query=self.qrels_query_column, document=self.qrels_doc_column, grade=self.qrels_grade_column
-            ),
+            corpus=Path(self.corpus).expanduser(),
+            queries=Path(self.queries).expanduser(),
+            judgements=Path(self.qrels).expanduser(),
+            documents_layout=self._named(DOCUMENTS, _DOCUMENT_KEYS),
+            queries_layout=self._named(QUERIES, _QUERY_KEYS),
+            judgements_layout=self._named(JUDGEMENTS, _JUDGEMENT_KEYS),
         )
+
+    def _named(self, layout: Layout, keys: dict[str, str]) -> Layout:
+        columns = {role: getattr(self, key) for role, key in keys.items()}
+        return replace(layout, keys={role: f"dataset.{key}" for role, key in keys.items()}).named(**columns)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import pyarrow as pa
-
 from rerankbench.sources.assembly import Parts
 from rerankbench.sources.conversion import stored_table
 from rerankbench.sources.file_log import FileLog
@@ -23,6 +21,7 @@ from rerankbench.sources.hub_access import (
 from rerankbench.sources.judgements import Judgements, read_judgements
 from rerankbench.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
 from rerankbench.sources.local_split import local_split
+from rerankbench.sources.mapped import Stored
 from rerankbench.sources.records import read_records
 from rerankbench.sources.source import Source
 from rerankbench.sources.tables import Tables, numeric_ids
@@ -87,7 +86,7 @@ class Hub(Source):
         judgements = self._judgements(qrels_path, qrels_config, logs[2], cache_dir)
         return Parts(
             documents=documents,
-            queries=queries,
+            queries=queries.table,
             judgements=judgements,
             corpus_place=str(logs[0].path),
             queries_place=str(logs[1].path),
@@ -99,13 +98,13 @@ class Hub(Source):
     def _paths(self) -> tuple[str, str, str]:
         return self.path, self.path, self.qrels_path or self.path
 
-    def _records(self, config: str, layout: Layout, log: FileLog, cache_dir: Path) -> pa.Table:
+    def _records(self, config: str, layout: Layout, log: FileLog, cache_dir: Path) -> Stored:
         have = split_names(self.path, config, self.revision)
         split = next((name for name in (config, self.split) if name in have), have[0] if have else config)
         table = load_split(self.path, config, split, self.revision, cache_dir)
         numbers: array[int] = array("q")
         batches = read_records(dataset_rows(table, layout, log), log, numbers)
-        identity = f"{self.path} {config} {split} {table._fingerprint} {layout}"
+        identity = f"{self.path} {config} {split} {table._fingerprint} {layout.identity}"
         return stored_table(batches, identity, numbers, log, cache_dir / "corpora")
 
     def _judgements_config(self, path: str) -> str | None:

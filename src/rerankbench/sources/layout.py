@@ -25,6 +25,11 @@ class Layout:
     def roles(self) -> tuple[str, ...]:
         return tuple(self.names)
 
+    @property
+    def identity(self) -> str:
+        """What of the layout decides how a file is read, the same in every process."""
+        return f"{sorted(self.names.items())} {sorted(self.optional)} {self.headerless}"
+
     def named(self, **columns: str | None) -> Layout:
         """The same layout with some roles tied to the columns that the config names (None: guess)."""
         given = {role: (name,) for role, name in columns.items() if name is not None}
@@ -67,37 +72,29 @@ DOCUMENTS = Layout(
     },
     optional=frozenset({"title"}),
     headerless=(("id", "text"),),
-    keys={"id": "dataset.doc_id_column", "title": "dataset.title_column", "text": "dataset.text_column"},
 )
 
 QUERIES = Layout(
     names={"id": _QUERY_ID, "text": ("text", "query", "query_text", "question", "title", "contents")},
     headerless=(("id", "text"),),
-    keys={"id": "dataset.query_id_column", "text": "dataset.query_text_column"},
 )
+
+_IN_PAIRS_QUERY = ("query-id", "query_id", "qid", "q_id", "topic_id", "topic", "query")
+_IN_PAIRS_DOC = ("corpus-id", "corpus_id", "doc_id", "docid", "docno", "did", "pid", "document_id")
 
 JUDGEMENTS = Layout(
     names={
-        "query": (
-            "query-id",
-            *(name for name in _QUERY_ID if name not in ("_id", "id", "query-id")),
-            "query",
-        ),
-        "document": ("corpus-id", *(name for name in _DOC_ID if name not in ("_id", "id")), "document"),
+        "query": _IN_PAIRS_QUERY,
+        "document": _IN_PAIRS_DOC,
         "grade": ("score", "relevance", "rel", "grade", "label", "relevance_score"),
     },
     headerless=(("query", "document", "grade"), ("query", "", "document", "grade")),
-    keys={
-        "query": "dataset.qrels_query_column",
-        "document": "dataset.qrels_doc_column",
-        "grade": "dataset.qrels_grade_column",
-    },
 )
 
 RUN = Layout(
     names={
-        "query": JUDGEMENTS.names["query"],
-        "document": JUDGEMENTS.names["document"],
+        "query": _IN_PAIRS_QUERY,
+        "document": _IN_PAIRS_DOC,
         "score": ("score", "similarity", "sim", "docscore"),
         "rank": ("rank",),
     },

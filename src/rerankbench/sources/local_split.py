@@ -12,7 +12,10 @@ def local_split(folder: Path, split: str, places: tuple[str, ...] = ("", "data")
     """`<split>.jsonl`, `data/<split>-00000-of-00003.parquet` (which stands for all three), ...; None if none.
 
     places: the subfolders that are looked into, in this order; a folder named like the split is one of them.
+    A split whose name would lead out of the folder is not found.
     """
+    if Path(split).name != split:
+        return None
     for place in (*places, split):
         inside = folder / place
         for name in _FORMATS:

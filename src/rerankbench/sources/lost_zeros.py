@@ -20,17 +20,19 @@ def lost_zeros(unknown: pa.Array, known: pa.ChunkedArray, what: str) -> list[Fin
     numbers = unknown.filter(pc.match_substring_regex(unknown, _NUMBER))
     if not len(numbers):
         return []
-    hits = pc.index_in(_canonical(known), value_set=_canonical(numbers)).fill_null(-1).to_numpy()
-    at = np.flatnonzero(hits >= 0)
-    spelled, first = np.unique(hits[at], return_index=True)
-    if not len(spelled):
+    encoded = _canonical(numbers).dictionary_encode()
+    hits = pc.index_in(_canonical(known), value_set=encoded.dictionary).fill_null(-1).to_numpy()
+    held = np.flatnonzero(hits >= 0)[::-1]  # backwards, so that the first of several is the one kept
+    known_row = np.full(len(encoded.dictionary), -1, np.int64)
+    known_row[hits[held]] = held
+    meant = known_row[encoded.indices.to_numpy()]
+    lost = np.flatnonzero(meant >= 0)
+    if not len(lost):
         return []
-    pairs = zip(spelled[:_EXAMPLES].tolist(), at[first][:_EXAMPLES].tolist(), strict=True)
-    where = tuple(f"{shown(numbers[i].as_py(), 20)} for {shown(known[j].as_py(), 20)}" for i, j in pairs)
+    pairs = [(numbers[at].as_py(), known[int(meant[at])].as_py()) for at in lost[:_EXAMPLES].tolist()]
+    where = tuple(f"{shown(ours, 20)} for {shown(theirs, 20)}" for ours, theirs in pairs)
     effect = "they count as other ids; write the id column as text, zeros kept"
-    return [
-        Finding("warning", f"{what} that differ from known ones only in zeros", len(spelled), where, effect)
-    ]
+    return [Finding("warning", f"{what} that differ from known ones only in zeros", len(lost), where, effect)]
 
 
 def _canonical(ids: pa.Array) -> pa.Array:

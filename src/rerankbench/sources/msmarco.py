@@ -19,6 +19,7 @@ from rerankbench.sources.hub_access import dataset_rows, is_local, load_split, p
 from rerankbench.sources.judgements import Judgements
 from rerankbench.sources.layout import Layout
 from rerankbench.sources.local_split import local_split
+from rerankbench.sources.mapped import Stored
 from rerankbench.sources.records import SCHEMA
 from rerankbench.sources.rows import Row, new_log, read_rows
 from rerankbench.sources.source import Source
@@ -79,7 +80,7 @@ class Msmarco(Source):
         ids = [str(number) for number in range(len(passages.corpus))]
         place = str(log.path)
         return Parts(
-            documents=_table(ids, passages.corpus),
+            documents=Stored(_table(ids, passages.corpus)),
             queries=_table([str(number) for number in range(len(passages.queries))], passages.queries),
             judgements=_judge(passages),
             corpus_place=place,

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +19,8 @@ from rerankbench.sources.lines import read_bytes_lines, read_lines
 
 Row = tuple[object, ...]
 _PART = re.compile(r"(.*-)00000-of-([0-9]{5})(\.parquet)")
+_PEEKED = 20
+_ABSENT = object()
 _LONGEST_FIELD = 1 << 30  # csv's own limit is 128 KiB, less than a long document
 
 
@@ -37,6 +40,34 @@ def parts(path: Path) -> list[Path]:
     if cut is None:
         return [path]
     return [path.with_name(f"{cut[1]}{number:05d}-of-{cut[2]}{cut[3]}") for number in range(int(cut[2]))]
+
+
+def column_problems(path: Path, layout: Layout) -> list[str]:
+    """What the layout misses in a file, told from its first records; other faults are left to reading."""
+    names = _column_names(path, layout)
+    return [f"{path}: {problem}" for problem in layout.missing(names)] if names is not None else []
+
+
+def _column_names(path: Path, layout: Layout) -> list[str] | None:
+    """The names that the file gives its columns; None if it gives none or cannot be read."""
+    log = new_log(path)
+    match suffix(path):
+        case ".jsonl" | ".json" | ".ndjson":
+            lines = islice(read_lines(path, log), _PEEKED)
+            items = [_object(line, number, log) for number, line in lines if not line.isspace()]
+            return list(dict.fromkeys(name for item in items if item for name in item)) or None
+        case ".parquet":
+            try:
+                return list(pq.read_schema(path).names)
+            except (OSError, pa.ArrowException):
+                return None
+        case ".csv":
+            cells = next(_csv_cells(path, log), None)
+        case ".tsv":
+            cells = next(_tsv_cells(path, log), None)
+        case _:
+            cells = None
+    return cells[1] if cells is not None and layout.is_header(cells[1]) else None
 
 
 def read_rows(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
@@ -60,23 +91,34 @@ def read_rows(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, R
 
 def _objects(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
     columns: dict[str, str] = {}
+    names: list[str | None] = []
     for number, line in read_lines(path, log):
-        if not line.strip():
+        if line.isspace():
             continue
         item = _object(line, number, log)
         if item is None:
             continue
-        columns = columns or layout.find(item)
-        lacking = [
-            role for role in layout.roles if role not in layout.optional and columns.get(role) not in item
-        ]
-        if lacking:
-            wanted = ", ".join(repr(columns.get(role, layout.names[role][0])) for role in lacking)
-            cure = " or ".join(layout.missing(list(item))[:1]) or "add it"
-            log.add(number, f"lacks {wanted}: {shown(line.strip())}; {cure}")
-            columns = columns if all(role in columns for role in lacking) else {}
-            continue
-        yield number, tuple(item.get(columns[role]) if role in columns else None for role in layout.roles)
+        if len(columns) < len(layout.names):  # a title may first appear in a later line
+            columns = {**layout.find(item), **columns}
+            names = [columns.get(role) for role in layout.names]
+        row = tuple([item.get(name, _ABSENT) for name in names])  # type: ignore[arg-type]
+        if _ABSENT in row:
+            row = _without_optional(row, layout)
+        if _ABSENT in row:
+            log.add(number, f"{_lacking(item, columns, layout)}; this line is {shown(line.strip())}")
+        else:
+            yield number, row
+
+
+def _without_optional(row: Row, layout: Layout) -> Row:
+    pairs = zip(row, layout.names, strict=True)
+    return tuple(None if value is _ABSENT and role in layout.optional else value for value, role in pairs)
+
+
+def _lacking(item: dict[str, object], columns: dict[str, str], layout: Layout) -> str:
+    """What is wrong with an object that lacks a key: its first lines told us how the keys are called."""
+    lost = [name for role, name in columns.items() if name not in item and role not in layout.optional]
+    return f"lacks {', '.join(map(repr, lost))}" if lost else layout.missing(list(item))[0]
 
 
 def _object(line: str, number: int, log: FileLog) -> dict[str, object] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ class Source(ABC):
         try:
             return assemble(parts, self._options()), parts.problems
         except UserError as error:
-            return None, parts.problems + error.problems
+            return None, parts.problems or error.problems  # emptiness often only follows from the faults
 
     def load(self, cache_dir: Path) -> Collection:
         """Load the collection; large corpora are kept as Arrow files in `cache_dir`.
@@ -109,4 +110,6 @@ def file_problem(path: Path, key: str) -> str | None:
         return f"{key}={path}: is a folder, not a file"
     if not path.stat().st_size:
         return f"{key}={path}: the file is empty"
+    if not os.access(path, os.R_OK):
+        return f"{key}={path}: you may not read it; change its permissions"
     return None

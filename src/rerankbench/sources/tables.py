@@ -11,7 +11,7 @@ from rerankbench.sources.conversion import read_table
 from rerankbench.sources.file_log import FileLog
 from rerankbench.sources.judgements import judgement_rows, read_judgements
 from rerankbench.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
-from rerankbench.sources.rows import new_log
+from rerankbench.sources.rows import column_problems, new_log, suffix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,13 @@ class Tables:
     queries_layout: Layout = QUERIES
     judgements_layout: Layout = JUDGEMENTS
 
+    def problems(self) -> list[str]:
+        """Columns that the files lack, told from their first records."""
+        # Nested judgements have no columns; a corpus with the extension .json is one object per line.
+        judged = [] if suffix(self.judgements) == ".json" else [(self.judgements, self.judgements_layout)]
+        files = [(self.corpus, self.documents_layout), (self.queries, self.queries_layout), *judged]
+        return [problem for path, layout in files for problem in column_problems(path, layout)]
+
     def read(self, cache_dir: Path) -> Parts:
         """Read all three files; large ones are kept as Arrow files in `cache_dir`."""
         logs = [new_log(path) for path in (self.corpus, self.queries, self.judgements)]
@@ -35,7 +42,7 @@ class Tables:
         )
         return Parts(
             documents=documents,
-            queries=queries,
+            queries=queries.table,
             judgements=judgements,
             corpus_place=str(self.corpus),
             queries_place=str(self.queries),

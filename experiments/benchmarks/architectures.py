@@ -1,0 +1,297 @@
+"""Speed of the six rerankers' real architectures with random weights: our loop against FlagEmbedding's own.
+
+    python experiments/benchmarks/architectures.py base large v2-m3 gemma minicpm-layerwise lightweight
+
+Needs no download: weights are drawn on the device from a seed, texts are words of a made-up vocabulary with
+the lengths of real passages. Every architecture is built once and shared by both loops, so the scores can
+be compared too. The last line is JSON: per architecture and precision the pairs/s of both, their ratio, the
+share of the device's own measured matrix rate, peak memory, and how far the scores are apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+
+sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("src", "tests")]
+
+from flagembedding_oracle import leave_as_it_is, quiet, repair_layerwise, repair_lightweight
+
+from rerankbench.hardware import Hardware
+from rerankbench.loop import Budget, Loop
+from rerankbench.models import Weights
+from rerankbench.rerankers.encoder import Encoder
+from rerankbench.rerankers.layerwise import Layerwise
+from rerankbench.rerankers.lightweight import Lightweight
+from rerankbench.rerankers.llm import LLM
+from rerankbench.rerankers.reranker import Reranker
+from rerankbench.scoring import PairWindow
+
+WORDS = 20_000
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def xlmr(hidden: int, layers: int, heads: int, positions: int) -> Any:
+    from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
+
+    config = XLMRobertaConfig(
+        vocab_size=250_002, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
+        intermediate_size=4 * hidden, max_position_embeddings=positions, type_vocab_size=1, num_labels=1,
+        pad_token_id=1, bos_token_id=0, eos_token_id=2,
+    )  # fmt: skip
+    return XLMRobertaForSequenceClassification, config
+
+
+def gemma() -> Any:
+    from transformers import GemmaConfig, GemmaForCausalLM
+
+    return GemmaForCausalLM, GemmaConfig(
+        vocab_size=256_000, hidden_size=2048, intermediate_size=16_384, num_hidden_layers=18,
+        num_attention_heads=8, num_key_value_heads=1, head_dim=256, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+    )  # fmt: skip
+
+
+def minicpm() -> Any:
+    from FlagEmbedding.inference.reranker.decoder_only.models import modeling_minicpm_reranker as m
+
+    return m.LayerWiseMiniCPMForCausalLM, m.LayerWiseMiniCPMConfig(
+        vocab_size=122_753, hidden_size=2304, intermediate_size=5760, num_hidden_layers=40,
+        num_attention_heads=36, num_key_value_heads=36, max_position_embeddings=2048, scale_emb=12,
+        dim_model_base=256, scale_depth=1.4, start_layer=8, head_multi=True, head_type="simple",
+        pad_token_id=1, bos_token_id=0, eos_token_id=2, tie_word_embeddings=False,
+    )  # fmt: skip
+
+
+def gemma2() -> Any:
+    from FlagEmbedding.inference.reranker.decoder_only.models import gemma_model as m
+
+    return m.CostWiseGemmaForCausalLM, m.CostWiseGemmaConfig(
+        start_layer=8, layer_sep=1, layer_wise=True, vocab_size=256_000, hidden_size=3584,
+        intermediate_size=14_336, num_hidden_layers=42, num_attention_heads=16, num_key_value_heads=8,
+        head_dim=256, query_pre_attn_scalar=256, sliding_window=4096, final_logit_softcapping=30.0,
+        attn_logit_softcapping=50.0, pad_token_id=1, bos_token_id=0, eos_token_id=2, tie_word_embeddings=False,
+    )  # fmt: skip
+
+
+# name: (the FlagEmbedding class, our settings, the architecture)
+ARCHITECTURES: dict[str, tuple[str, type[Reranker], Callable[[], Any]]] = {
+    "base": ("FlagReranker", Encoder, lambda: xlmr(768, 12, 12, 514)),
+    "large": ("FlagReranker", Encoder, lambda: xlmr(1024, 24, 16, 514)),
+    "v2-m3": ("FlagReranker", Encoder, lambda: xlmr(1024, 24, 16, 8194)),
+    "gemma": ("FlagLLMReranker", LLM, gemma),
+    "minicpm-layerwise": ("LayerWiseFlagLLMReranker", Layerwise, minicpm),
+    "lightweight": ("LightWeightFlagLLMReranker", Lightweight, gemma2),
+}
+
+
+REPAIRS = {"LayerWiseFlagLLMReranker": repair_layerwise, "LightWeightFlagLLMReranker": repair_lightweight}
+
+
+def write_tokenizer(folder: Path) -> None:
+    """A tokenizer with one token a word."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "Yes": 4, "A:": 5, "B:": 6}
+    vocabulary |= {f"w{n}": 7 + n for n in range(WORDS)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    special = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    special |= {"cls_token": "<s>", "sep_token": "</s>"}
+    names = ["input_ids", "attention_mask"]
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=8192, model_input_names=names, **special
+    )
+    fast.save_pretrained(folder)
+
+
+def make_pairs(count: int, words: int | None, seed: int) -> list[tuple[str, str]]:
+    """Pairs of a short query and a passage; passages of `words` words, or as long as MS MARCO's are."""
+    random = np.random.default_rng(seed)
+    lengths = np.full(count, words) if words else np.clip(random.lognormal(4.3, 0.5, count), 10, 480).astype(int)
+
+    def text(length: int) -> str:
+        return " ".join(f"w{n}" for n in random.integers(0, WORDS, length))
+
+    return [(text(int(random.integers(4, 12))), text(int(length))) for length in lengths]
+
+
+@contextmanager
+def random_weights(build: Callable[[], Any], device: str, seed: int) -> Iterator[None]:
+    """Every `from_pretrained` of a model gives the architecture with weights drawn on `device`."""
+    from transformers import PreTrainedModel
+
+    architecture, config = build()
+
+    def from_pretrained(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        dtype = kwargs.get("dtype") or kwargs.get("torch_dtype") or torch.float32
+        torch.manual_seed(seed)
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        try:
+            config._attn_implementation = kwargs.get("attn_implementation", "sdpa")
+            with torch.device(device):
+                return architecture(config).eval()
+        finally:
+            torch.set_default_dtype(before)
+
+    with patch.object(PreTrainedModel, "from_pretrained", classmethod(from_pretrained)):
+        config.save_pretrained(FOLDER)
+        yield
+
+
+class Timed:
+    """Pairs per second of the best of `rounds` calls, the scores, and the peak memory in GB."""
+
+    def __init__(self, device: str, pairs: int, rounds: int, step: Callable[[], np.ndarray]) -> None:
+        hardware = Hardware(device, "fp32")
+        step()
+        if device.startswith("cuda"):
+            torch.cuda.reset_peak_memory_stats()
+        seconds = []
+        for _ in range(rounds):
+            hardware.synchronize()
+            started = time.perf_counter()
+            self.scores = step()
+            hardware.synchronize()
+            seconds.append(time.perf_counter() - started)
+        self.rate = pairs / float(np.median(seconds))
+        self.gb = torch.cuda.max_memory_allocated() / 1e9 if device.startswith("cuda") else 0.0
+
+
+def theirs(name: str, precision: str, device: str, pairs: list[tuple[str, str]], rounds: int) -> Timed:
+    """One `compute_score` call with FlagEmbedding's defaults."""
+    import FlagEmbedding
+
+    wrapper_class, _, build = ARCHITECTURES[name]
+    half = {} if wrapper_class == "FlagReranker" else {"use_bf16": precision == "bf16"}
+    with quiet(), random_weights(build, device, 0):
+        wrapper = getattr(FlagEmbedding, wrapper_class)(
+            str(FOLDER), use_fp16=precision == "fp16", devices=device, **half
+        )
+    wrapper.model = wrapper.model.to(DTYPES[precision])  # encoders offer no bf16 of their own
+    REPAIRS.get(wrapper_class, leave_as_it_is)(wrapper)
+    with quiet():
+        timed = Timed(device, len(pairs), rounds, lambda: np.array(wrapper.compute_score(list(pairs)), np.float32))
+    wrapper.model = None
+    return timed
+
+
+def ours(name: str, precision: str, device: str, pairs: list[tuple[str, str]], rounds: int, layers: Any) -> Timed:
+    """Our loop, tokenization included, as theirs includes it."""
+    _, settings_class, build = ARCHITECTURES[name]
+    options = {} if layers is None else {"cutoff_layers": layers}
+    settings = settings_class(model=str(FOLDER), **options)
+    hardware = Hardware(device, precision)  # type: ignore[arg-type]
+    with quiet(), random_weights(build, device, 0):
+        model = settings.load(Weights(FOLDER, "random", name), hardware)
+    scores = np.empty((len(pairs), len(model.layers)), np.float32)
+
+    def step() -> np.ndarray:
+        loop = Loop(model.forward, hardware, Budget(4096, hardware.batch_tokens))
+        queries, documents = zip(*pairs, strict=True)
+        window = PairWindow.of(model, model.tokenize_queries(queries), model.tokenize_documents(documents))
+        ours_tokens.append(int(window.lengths.sum()))
+        for index, values in window.rows(loop.run(window)):
+            scores[index] = values
+        return scores[:, -1].copy()
+
+    timed = Timed(device, len(pairs), rounds, step)
+    timed.flops = flops(model, window_lengths(model, pairs))  # type: ignore[attr-defined]
+    return timed
+
+
+ours_tokens: list[int] = []
+FOLDER = Path(tempfile.mkdtemp())
+
+
+def window_lengths(model: Any, pairs: list[tuple[str, str]]) -> np.ndarray:
+    queries, documents = zip(*pairs, strict=True)
+    return PairWindow.of(model, model.tokenize_queries(queries), model.tokenize_documents(documents)).lengths
+
+
+def flops(model: Any, lengths: np.ndarray) -> float:
+    """Multiply-adds, counted as two, of the matrices that every token meets, and of attention."""
+    config = model.model.config
+    matrices = sum(
+        module.weight.numel() for name, module in model.model.named_modules()
+        if isinstance(module, torch.nn.Linear) and "lm_head" not in name and "classifier" not in name
+    )  # fmt: skip
+    heads = config.num_attention_heads * getattr(config, "head_dim", config.hidden_size // config.num_attention_heads)
+    attention = 4 * config.num_hidden_layers * heads
+    return float((2 * matrices * lengths + attention * lengths**2).sum())
+
+
+def matrix_rate(device: str, precision: str) -> float:
+    """FLOP/s of a large matrix product: what the device really does."""
+    size = 8192 if device.startswith("cuda") else 2048
+    left, right = (torch.randn(size, size, device=device, dtype=DTYPES[precision]) for _ in range(2))
+    times = []
+    for _ in range(8):
+        Hardware(device, "fp32").synchronize()
+        started = time.perf_counter()
+        left @ right
+        Hardware(device, "fp32").synchronize()
+        times.append(time.perf_counter() - started)
+    return 2 * size**3 / float(np.median(times[3:]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", default=list(ARCHITECTURES))
+    parser.add_argument("--device", default="cuda:0" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precisions", nargs="*", default=["bf16", "fp16"])
+    parser.add_argument("--pairs", type=int, default=1024)
+    parser.add_argument("--words", type=int, default=None, help="passages of this many words each")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--layers", default=None, help="`all`, or a layer: of the layerwise families")
+    arguments = parser.parse_args()
+    write_tokenizer(FOLDER)
+    results: dict[str, Any] = {"device": arguments.device}
+    if arguments.device.startswith("cuda"):
+        results["device"] = torch.cuda.get_device_name()
+    for precision in arguments.precisions:
+        results[f"matrix_tflops_{precision}"] = matrix_rate(arguments.device, precision) / 1e12
+        for name in arguments.names or ARCHITECTURES:
+            row = compare(name, precision, arguments)
+            results[f"{name}/{precision}"] = row
+            print(name, precision, json.dumps(row), flush=True)
+    print(json.dumps(results))
+
+
+def compare(name: str, precision: str, arguments: argparse.Namespace) -> dict[str, float]:
+    """Both loops on the same pairs."""
+    pairs = make_pairs(arguments.pairs, arguments.words, 0)
+    layerwise = issubclass(ARCHITECTURES[name][1], Layerwise)
+    last = [ARCHITECTURES[name][2]()[1].num_hidden_layers]
+    layers = ("all" if arguments.layers == "all" else last) if layerwise else None
+    own = ours(name, precision, arguments.device, pairs, arguments.rounds, layers)
+    torch.cuda.empty_cache()
+    peer = theirs(name, precision, arguments.device, pairs, arguments.rounds)
+    torch.cuda.empty_cache()
+    rate = matrix_rate(arguments.device, precision)
+    return {
+        "ours_pairs_per_second": round(own.rate, 1),
+        "compute_score_pairs_per_second": round(peer.rate, 1),
+        "ratio": round(own.rate / peer.rate, 2),
+        "matrix_share": round(own.flops * own.rate / len(pairs) / rate, 3),  # type: ignore[attr-defined]
+        "ours_peak_gb": round(own.gb, 2),
+        "compute_score_peak_gb": round(peer.gb, 2),
+        "largest_difference": float(np.abs(own.scores - peer.scores).max()),
+        "score_spread": float(peer.scores.std()),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What `rerankbench-check` looks for: one file for each kind of oddity."""

@@ -1,0 +1,1 @@
+"""From the files of finished runs to a verdict: arms, paired statistics, costs, one page of evidence."""

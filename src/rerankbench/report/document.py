@@ -1,0 +1,81 @@
+"""report.json: the findings for machines."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from typing import Any
+
+from rerankbench.report.findings import Findings
+
+SCHEMA = 1
+
+
+def document(findings: Findings) -> dict[str, Any]:
+    """The report as plain values; what was not measured is null."""
+    f, verdict = findings, findings.verdict
+    names = [arm.name for arm in f.contest.arms]
+    return {
+        "schema": SCHEMA,
+        "verdict": {
+            "kind": verdict.kind,
+            "sentence": verdict.sentence,
+            "reasons": list(verdict.reasons),
+            "arm": None if verdict.arm is None else names[verdict.arm],
+        },
+        "dataset": f.dataset,
+        "reduced": f.reduced,
+        "queries": len(f.contest.query_ids),
+        "measure": f.contest.measure,
+        "settings": asdict(f.settings),
+        "cost_basis": f.order.basis,
+        "best": names[f.comparison.best],
+        "front": [names[i] for i in f.front],
+        "arms": [arm(f, i) for i in f.ranked()],
+        "headroom": [asdict(room) | {"captured": room.captured} for room in f.rooms],
+        "bottleneck": f.bottleneck,
+        "failed": [
+            {"arm": run.arm, "error": run.result.get("error"), "run": run.place} for run in f.contest.failed
+        ],
+        "gains": {"arm": names[f.shown], "queries": [asdict(example) for example in f.gains]},
+        "losses": {"arm": names[f.shown], "queries": [asdict(example) for example in f.losses]},
+        "assumptions": f.assumptions(),
+    }
+
+
+def arm(f: Findings, i: int) -> dict[str, Any]:
+    """One arm: what it is, how good, what may be claimed of it, what it costs."""
+    who, compared = f.contest.arms[i], f.comparison.arms[i]
+    return {
+        "name": who.name,
+        "reranker": who.curve if who.reranks else None,
+        "first_stage": who.stage_name,
+        "layer": who.layer,
+        "depth": who.depth,
+        "run": who.run.place,
+        "mlflow_run_id": who.run.result.get("mlflow_run_id"),
+        "measures": {name: float(values[i].mean()) for name, values in f.contest.values.items()},
+        "mean": compared.mean._asdict(),
+        "against_first_stage": compared.gain._asdict() | {"p": compared.gain_p} | compared.wins._asdict(),
+        "against_best": compared.to_best._asdict() | {"p": compared.to_best_p},
+        "as_good_as_the_best": {"p": compared.deploy_p, "shown": f.comparison.certified(i)},
+        "excluded": f.excluded[i] or None,
+        "cost": asdict(f.costs[i]),
+        "relative_cost": float(f.order.values[i]),
+    }
+
+
+def to_json(findings: Findings) -> str:
+    return json.dumps(plain(document(findings)), indent=1, ensure_ascii=False)
+
+
+def plain(value: Any) -> Any:
+    """JSON has no NaN and no infinity: both become null."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,140 @@
+"""Everything that a report says, worked out once; the page, the tables and the JSON only show it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rerankbench.measures import display_name
+from rerankbench.report import comparison as comparing
+from rerankbench.report import cost as costing
+from rerankbench.report import verdict as deciding
+from rerankbench.report.arms import Contest, contest
+from rerankbench.report.comparison import Comparison
+from rerankbench.report.cost import Cost, Ordering
+from rerankbench.report.examples import Example, examples
+from rerankbench.report.headroom import Headroom, bottleneck, headrooms
+from rerankbench.report.runs import Run
+from rerankbench.report.verdict import Verdict
+from rerankbench.report_settings import Report
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What some runs show. Rows of `costs`, `excluded` and `comparison.arms` are those of `contest.arms`."""
+
+    settings: Report
+    contest: Contest
+    comparison: Comparison
+    costs: tuple[Cost, ...]
+    order: Ordering
+    excluded: tuple[str, ...]
+    front: tuple[int, ...]
+    verdict: Verdict
+    rooms: tuple[Headroom, ...]
+    bottleneck: str
+    shown: int
+    gains: tuple[Example, ...]
+    losses: tuple[Example, ...]
+
+    @property
+    def measure(self) -> str:
+        """As it is printed: nDCG@10."""
+        return display_name(self.contest.measure)
+
+    @property
+    def dataset(self) -> dict[str, object]:
+        return self.contest.runs[0].dataset
+
+    @property
+    def reduced(self) -> bool:
+        return any(bool(run.result.get("reduced")) for run in self.contest.runs)
+
+    def ranked(self) -> list[int]:
+        """Arms, best first."""
+        means = self.contest.compared.mean(axis=1)
+        return sorted(range(len(means)), key=lambda i: (-round(float(means[i]), 12), self.order.values[i]))
+
+    def assumptions(self) -> list[str]:
+        """What a reader has to know to trust the figures."""
+        return assumptions(self)
+
+
+def find_out(runs: Sequence[Run], settings: Report) -> Findings:
+    """Compare, price and judge. Raises UserError where the runs cannot be compared."""
+    found = contest(runs, settings.measure)
+    costs = [costing.of(arm, settings.price_per_hour) for arm in found.arms]
+    excluded = [costing.over_budget(cost, arm, settings.budget)
+                for cost, arm in zip(costs, found.arms, strict=True)]  # fmt: skip
+    allowed = [i for i, reason in enumerate(excluded) if not reason]
+    compared = comparing.compare(found, allowed, settings.delta, settings.level)
+    order = costing.ordering(found.arms, costs)
+    verdict = deciding.decide(found, compared, order)
+    rooms = headrooms(found, range(len(found.arms)))
+    shown = example_arm(found, compared, verdict)
+    gains, losses = examples(found, shown)
+    return Findings(
+        settings=settings,
+        contest=found,
+        comparison=compared,
+        costs=tuple(costs),
+        order=order,
+        excluded=tuple(excluded),
+        front=tuple(costing.front(found.compared.mean(axis=1), order.values)),
+        verdict=verdict,
+        rooms=tuple(rooms),
+        bottleneck=bottleneck(rooms, settings.measure),
+        shown=shown,
+        gains=tuple(gains),
+        losses=tuple(losses),
+    )
+
+
+def example_arm(found: Contest, compared: Comparison, verdict: Verdict) -> int:
+    """Whose wins and losses are shown: the recommended arm's, else those of the reranking arm that came highest."""
+    if verdict.arm is not None and found.arms[verdict.arm].reranks:
+        return verdict.arm
+    tried = [i for i, arm in enumerate(found.arms) if arm.reranks]
+    return max(tried, key=lambda i: compared.arms[i].mean.mean, default=0)
+
+
+def assumptions(findings: Findings) -> list[str]:
+    c, order = findings.comparison, findings.order
+    tests = sum(arm.reranks for arm in findings.contest.arms)
+    lines = [
+        f"{len(findings.contest.query_ids):,} judged queries, paired: every arm answers all of them; a query "
+        "without results counts 0.",
+        f"Intervals are {100 * c.level:g}% percentile bootstrap intervals over queries. p-values are from "
+        f"randomisation tests with Holm's correction over {tests} comparisons.",
+        f"“As good as the best” means: less than {c.delta:g} {findings.measure} below the truly best arm, tested "
+        "against every other arm, and better than not reranking; corrected over all arms together, so that "
+        f"at most {100 * c.alpha:g}% of such reports make a false claim.",
+        cost_line(order),
+    ]
+    if findings.settings.price_per_hour:
+        lines.append(
+            f"Prices are those of a machine at {findings.settings.price_per_hour:g} per hour that is kept busy."
+        )
+    machines = costing.machines(findings.contest.arms)
+    if len(machines) > 1:
+        lines.append(
+            f"Arms ran on different machines, so their costs are not comparable: {', '.join(machines)}."
+        )
+    if any(cost.bound for cost in findings.costs):
+        lines.append(
+            "A lower layer's latency was measured with all layers; it is an upper bound, and is scaled "
+            "by layers where arms are ordered by cost."
+        )
+    if findings.reduced:
+        lines.append("The collection was reduced: a quick look, not a result.")
+    return lines + [str(note) for run in findings.contest.runs[:1] for note in run.result.get("notes", [])]
+
+
+def cost_line(order: Ordering) -> str:
+    words = {
+        costing.MEASURED: "the measured p95 latency of reranking one query at that depth.",
+        costing.ESTIMATED: "time per query estimated as depth over pairs per second; run with latency=true to "
+        "have it measured.",
+    }
+    fallback = "depth times parameters, as neither latency nor throughput is known for all on one machine."
+    return f"Arms are ordered by cost by {words.get(order.basis, fallback)}"

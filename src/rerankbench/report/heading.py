@@ -1,0 +1,29 @@
+"""What stands under a verdict: on which data it rests."""
+
+from __future__ import annotations
+
+from rerankbench.report.findings import Findings
+
+
+def subtitle(findings: Findings) -> str:
+    """Collection, documents, queries, judgements, arms and runs in one line."""
+    data, contest = findings.dataset, findings.contest
+    reduced = " (reduced: a quick look, not a result)" if findings.reduced else ""
+    return (
+        f"{data.get('name')}, split {data.get('split')}{reduced}: {number(data.get('docs'))} documents, "
+        f"{len(contest.query_ids):,} judged queries, {number(data.get('judgements'))} judgements. "
+        f"{counted(len(contest.arms), 'arm')} of {counted(len(contest.runs) + len(contest.failed), 'run')}"
+        f"{failed(len(contest.failed))}, compared by {findings.measure}."
+    )
+
+
+def number(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def failed(count: int) -> str:
+    return f", {count} failed" if count else ""

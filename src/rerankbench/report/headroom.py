@@ -1,0 +1,81 @@
+"""Is the reranker or the retriever the bottleneck? What the candidates allow, and how much of it was captured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rerankbench.measures import display_name
+from rerankbench.report.arms import Contest
+from rerankbench.report.runs import Run
+
+
+@dataclass(frozen=True)
+class Headroom:
+    """One first stage down to one depth, in units of the measure.
+
+    `recall`: share of the relevant documents among the candidates down to the depth, None where not measured;
+    `first`, `reached`, `possible`: no reranking, the best arm at that depth, the best order of the candidates.
+    """
+
+    stage: str
+    depth: int
+    recall: float | None
+    first: float
+    reached: float
+    possible: float
+    arm: str
+
+    @property
+    def captured(self) -> float | None:
+        """The share of what was possible over the first stage that reranking brought; negative where it hurts."""
+        room = self.possible - self.first
+        return (self.reached - self.first) / room if room > 1e-9 else None
+
+
+def headrooms(contest: Contest, allowed: Sequence[int]) -> list[Headroom]:
+    """One for every first stage and depth that something was reranked at."""
+    means = contest.compared.mean(axis=1)
+    found = []
+    for (stage, depth), oracle in sorted(contest.oracle.items(), key=lambda item: item[0][1]):
+        here = [i for i in allowed if contest.arms[i].stage == stage and contest.arms[i].depth == depth]
+        if not here or contest.measure not in oracle:
+            continue
+        top = max(here, key=lambda i: means[i])
+        arm = contest.arms[top]
+        found.append(
+            Headroom(
+                stage=arm.stage_name,
+                depth=depth,
+                recall=recall_at(arm.run, depth),
+                first=float(means[contest.first_stage(top)]),
+                reached=float(means[top]),
+                possible=float(np.mean(oracle[contest.measure])),
+                arm=arm.name,
+            )
+        )
+    return found
+
+
+def recall_at(run: Run, depth: int) -> float | None:
+    """The first stage's recall at a depth, where it was measured."""
+    curve = (run.result.get("by_cutoff") or {}).get("first_stage/recall_at_k", {})
+    return curve.get(str(depth))
+
+
+def bottleneck(rooms: Sequence[Headroom], measure: str) -> str:
+    """Where the rest is lost, in one sentence; empty where that cannot be said (1 is not always reachable)."""
+    if not rooms or not measure.startswith(("ndcg", "mrr", "success")):
+        return ""
+    deepest = max(rooms, key=lambda room: room.depth)
+    best = max((room for room in rooms if room.stage == deepest.stage), key=lambda room: room.reached)
+    by_reranker, by_retriever = deepest.possible - best.reached, 1 - deepest.possible
+    who = "reranker" if by_reranker > by_retriever else "first stage"
+    name = display_name(measure)
+    return (
+        f"The {who} is the bottleneck: with the best order of the {deepest.depth} candidates {name} would be "
+        f"{deepest.possible:.4f}, the best arm reaches {best.reached:.4f}; documents that the first stage did not "
+        f"find cost {by_retriever:.4f}."
+    )

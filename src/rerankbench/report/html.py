@@ -1,0 +1,39 @@
+"""report.html: one file that opens anywhere and asks for nothing from outside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rerankbench.report import plots, table
+from rerankbench.report.findings import Findings
+from rerankbench.report.heading import subtitle
+
+CAPTIONS = {
+    "depth": "Lines are means over queries, bands their intervals; the dotted line is the first stage.",
+    "layer": "At the largest depth. Earlier layers cost less.",
+    "cost": "Up and to the left is better. Numbers are depths. Costs are of reranking alone.",
+    "headroom": "The full bar is the best order that the candidates allow; what is missing to 1 was not retrieved.",
+}
+
+
+def page(findings: Findings) -> str:
+    """The page. Every text is escaped by the template; only the plots are inserted as markup."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    drawn = [
+        (name, title, Markup(svg), CAPTIONS[name]) for name, (title, svg) in plots.inline(findings).items()
+    ]
+    headings, measures = table.measure_table(findings)
+    return environment.get_template("template.html").render(
+        f=findings,
+        subtitle=subtitle(findings),
+        plots=drawn,
+        columns=table.columns(findings),
+        headings=headings,
+        measures=measures,
+    )

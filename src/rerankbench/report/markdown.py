@@ -1,0 +1,103 @@
+"""report.md: the same numbers as the page, for a pull request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from rerankbench.report import table
+from rerankbench.report.examples import Example
+from rerankbench.report.findings import Findings
+from rerankbench.report.heading import subtitle
+
+
+def markdown(findings: Findings) -> str:
+    """The whole report as GitHub's Markdown."""
+    f = findings
+    lines = [f"## {safe(f.verdict.sentence)}", "", *bullets(f.verdict.reasons), safe(subtitle(f)), ""]
+    lines += ["### Arms", "", *arm_table(f), ""]
+    lines += failures(f)
+    if f.rooms:
+        lines += ["### Headroom", "", *headroom_table(f), "", safe(f.bottleneck), ""]
+    lines += ["### All measures", "", *measures(f), ""]
+    for title, found in (("Largest gains", f.gains), ("Largest losses", f.losses)):
+        if found:
+            lines += [f"### {title} of {safe(f.contest.arms[f.shown].name)}", "", *example_table(found), ""]
+    return "\n".join([*lines, "### Read this with", "", *bullets(f.assumptions())]).rstrip() + "\n"
+
+
+def safe(text: str) -> str:
+    """Text in which nothing is markup: neither HTML nor Markdown, and no mention of a person."""
+    text = " ".join(str(text).split())
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text).replace("@", "@\u2060") if text else ""
+
+
+def bullets(lines: Sequence[str]) -> list[str]:
+    return [*(f"- {safe(line)}" for line in lines), ""]
+
+
+def rows_of(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A Markdown table, numbers to the right."""
+    yield "| " + " | ".join(safe(heading) for heading in headings) + " |"
+    yield "|---|" + "---:|" * (len(headings) - 1)
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
+
+
+def arm_table(f: Findings) -> Iterator[str]:
+    columns = table.columns(f)
+    rows = []
+    for i in f.ranked():
+        name = safe(f.contest.arms[i].name)
+        cells = [safe(column.text(f, i)) for column in columns]
+        rows.append([f"**{name}**" if i == f.verdict.arm else name, *cells])
+    return rows_of(["arm", *(column.heading for column in columns)], rows)
+
+
+def failures(f: Findings) -> list[str]:
+    if not f.contest.failed:
+        return []
+    rows = [[safe(run.arm), safe(str(run.result.get("error")))] for run in f.contest.failed]
+    return ["### Failed", "", "| arm | reason |", "|---|---|", *(f"| {a} | {why} |" for a, why in rows), ""]
+
+
+def headroom_table(f: Findings) -> Iterator[str]:
+    headings = [
+        "first stage and depth",
+        "recall there",
+        "no reranking",
+        "best arm",
+        "best possible",
+        "captured",
+    ]
+    rows = [
+        [safe(f"{room.stage} {room.depth}"), share(room.recall), f"{room.first:.4f}", f"{room.reached:.4f}",
+         f"{room.possible:.4f}", percent(room.captured)]
+        for room in f.rooms
+    ]  # fmt: skip
+    return rows_of(headings, rows)
+
+
+def share(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.0f}%"
+
+
+def measures(f: Findings) -> Iterator[str]:
+    names, rows = table.measure_table(f)
+    return rows_of(["measure", *names], [[safe(r.measure), *(f"{v:.4f}" for v in r.values)] for r in rows])
+
+
+def example_table(found: Sequence[Example]) -> Iterator[str]:
+    rows = []
+    for example in found:
+        first = example.documents[0]
+        top = f"{first.text or first.doc_id} (grade {'?' if first.relevance is None else first.relevance}, "
+        top += f"rank {first.before} before)"
+        change = f"{example.before:.3f} to {example.after:.3f}"
+        rows.append([safe(example.query), change, f"{example.change:+.3f}", safe(top)])
+    return rows_of(["query", "from, to", "change", "now on rank 1"], rows)

@@ -1,0 +1,280 @@
+"""The report's plots: depth curves, layer curves, quality against cost, headroom."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rerankbench.report.findings import Findings
+from rerankbench.report.palette import LIGHT, MARKERS, PLACES, Palette, variables
+
+SIZE = (5.6, 3.7)  # inches; 400 points wide, so that text stays readable on a phone
+MOST_BANDS = 4  # more would hide each other
+Draw = Callable[[Any, Findings, Palette], None]
+
+STYLE = {
+    "svg.fonttype": "none",  # text stays text: selectable, and in the reader's font
+    "text.parse_math": False,  # a model may have a $ in its name
+    "font.size": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+}
+
+
+def plots(findings: Findings) -> dict[str, tuple[str, Draw]]:
+    """File name to title and drawing, of the plots that the findings have something for."""
+    name = findings.measure
+    found: dict[str, tuple[str, Draw]] = {}
+    if curves(findings):
+        found["depth"] = (f"{name} by depth", draw_depth)
+    if layered(findings):
+        found["layer"] = (f"{name} by layer", draw_layers)
+    if any(arm.reranks for arm in findings.contest.arms):
+        found["cost"] = (f"{name} against cost", draw_cost)
+    if findings.rooms:
+        found["headroom"] = (f"Headroom in {name}", draw_headroom)
+    return found
+
+
+def write(folder: Path, findings: Findings) -> None:
+    """Every plot as PNG and SVG."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (title, draw) in plots(findings).items():
+        for kind in ("png", "svg"):
+            (folder / f"{name}.{kind}").write_bytes(rendered(draw, findings, LIGHT, kind, name, title))
+
+
+def inline(findings: Findings) -> dict[str, tuple[str, str]]:
+    """Name to title and SVG element, for a page whose CSS has the palette's variables."""
+    found = {}
+    for name, (title, draw) in plots(findings).items():
+        svg = rendered(draw, findings, PLACES, "svg", name, "").decode()
+        found[name] = (title, embedded(svg, title))
+    return found
+
+
+def embedded(svg: str, title: str) -> str:
+    """An SVG file as an element of a page: variables for colours, nothing that points elsewhere."""
+    from html import escape
+
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)  # it would apply to the whole page
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
+    svg = re.sub(r'<svg width="[^"]*" height="[^"]*"|<svg height="[^"]*"', "<svg", svg)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg)
+    for colour, variable in variables().items():
+        svg = svg.replace(colour, variable)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
+
+
+def rendered(draw: Draw, findings: Findings, palette: Palette, kind: str, name: str, title: str) -> bytes:
+    """One plot as the bytes of a file."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    colours = {
+        "text.color": palette.ink,
+        "axes.edgecolor": palette.soft,
+        "axes.labelcolor": palette.soft,
+        "xtick.color": palette.soft,
+        "ytick.color": palette.soft,
+        "grid.color": palette.line,
+    }
+    with matplotlib.rc_context({**STYLE, **colours, "svg.hashsalt": name}):
+        figure = Figure(figsize=SIZE, layout="constrained")
+        figure.patch.set_facecolor(palette.paper if title else "none")
+        axes = figure.add_subplot()
+        axes.set_facecolor("none")
+        axes.grid(axis="y", linewidth=0.8)
+        axes.set_title(title, fontsize=11, loc="left", color=palette.ink)
+        draw(axes, findings, palette)
+        sink = io.BytesIO()
+        metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+        figure.savefig(sink, format=kind, dpi=150, metadata=metadata)
+    return sink.getvalue()
+
+
+def curves(findings: Findings) -> dict[str, list[int]]:
+    """Rows of reranking arms by curve, shallow first; of a model with layers the last and the recommended one."""
+    arms, chosen = findings.contest.arms, findings.verdict.arm
+    kept: dict[str, list[int]] = {}
+    for row, arm in sorted(enumerate(arms), key=lambda item: item[1].depth):
+        recommended = chosen is not None and arm.curve == arms[chosen].curve
+        if arm.reranks and (arm.layer == arm.top_layer or recommended):
+            kept.setdefault(arm.curve, []).append(row)
+    return kept
+
+
+def layered(findings: Findings) -> dict[str, list[int]]:
+    """Rows by reranker over layers, at the deepest depth, of models that answer from several."""
+    arms = findings.contest.arms
+    groups: dict[tuple[str, str], list[int]] = {}
+    for row, arm in enumerate(arms):
+        if arm.layer is not None:
+            groups.setdefault((arm.stage, arm.reranker), []).append(row)
+    found = {}
+    for rows in groups.values():
+        depth = max(arms[row].depth for row in rows)
+        kept = sorted((r for r in rows if arms[r].depth == depth), key=lambda r: arms[r].layer or 0)
+        found[arms[kept[0]].curve.rpartition(" layer ")[0] + f"@{depth}"] = kept
+    return found
+
+
+def series(findings: Findings) -> dict[str, int]:
+    """A number for each reranker's curve, the same in every plot."""
+    names = dict.fromkeys(colour_name(arm.curve) for arm in findings.contest.arms if arm.reranks)
+    return {name: number for number, name in enumerate(names)}
+
+
+def colour_name(curve: str) -> str:
+    return curve.rpartition(" layer ")[0] or curve
+
+
+def draw_depth(axes: Any, findings: Findings, palette: Palette) -> None:
+    """Each reranker's means over depths with their intervals, from the first stage at depth 0."""
+    lines, numbers = curves(findings), series(findings)
+    contest, compared = findings.contest, findings.comparison.arms
+    for position, (name, rows) in enumerate(lines.items()):
+        number = numbers[colour_name(name)]
+        points = [contest.first_stage(rows[0]), *rows]
+        x = [contest.arms[row].depth for row in points]
+        dashes = "-" if contest.arms[rows[0]].layer == contest.arms[rows[0]].top_layer else "--"
+        axes.plot(x, [compared[r].mean.mean for r in points], dashes, marker=MARKERS[number % 8],
+                  color=palette.of(number), label=name, zorder=3)  # fmt: skip
+        if position < MOST_BANDS:
+            axes.fill_between(x, [compared[r].mean.low for r in points], [compared[r].mean.high for r in points],
+                              color=palette.of(number), alpha=0.13, linewidth=0)  # fmt: skip
+    first_lines(axes, findings, palette)
+    ring(axes, findings, palette, lambda row: contest.arms[row].depth)
+    depths = sorted({0, *(arm.depth for arm in contest.arms)})
+    axes.set_xscale("function", functions=(root, square))  # from 10 to 1000 on one axis that has a 0
+    axes.set_xlim(0, max(depths) * 1.03)
+    axes.set_xticks(spaced(depths), [str(depth) for depth in spaced(depths)])
+    label(axes, findings, "documents reranked per query", len(lines))
+
+
+def spaced(depths: Sequence[int]) -> list[int]:
+    """Depths whose labels do not touch on a square-root axis."""
+    kept: list[int] = []
+    for depth in depths:
+        if not kept or math.sqrt(depth) - math.sqrt(kept[-1]) > 0.05 * math.sqrt(depths[-1]):
+            kept.append(depth)
+    return kept
+
+
+def root(values: Any) -> Any:
+    import numpy as np
+
+    return np.sqrt(np.maximum(values, 0))
+
+
+def square(values: Any) -> Any:
+    import numpy as np
+
+    return np.square(values)
+
+
+def first_lines(axes: Any, findings: Findings, palette: Palette) -> None:
+    """Each first stage's mean as a dotted line."""
+    for row, arm in enumerate(findings.contest.arms):
+        if not arm.reranks:
+            axes.axhline(findings.comparison.arms[row].mean.mean, color=palette.soft, linestyle=":", linewidth=1.2,
+                         label=arm.name)  # fmt: skip
+
+
+def ring(axes: Any, findings: Findings, palette: Palette, x: Callable[[int], float]) -> None:
+    """A circle around the recommended arm."""
+    row = findings.verdict.arm
+    if row is not None and findings.contest.arms[row].reranks:
+        axes.plot([x(row)], [findings.comparison.arms[row].mean.mean], "o", markersize=13, markerfacecolor="none",
+                  markeredgecolor=palette.accent, markeredgewidth=2, label="recommended", zorder=4)  # fmt: skip
+
+
+def label(axes: Any, findings: Findings, x: str, lines: int) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(findings.measure)
+    columns = 2 if lines > 2 else max(1, lines + 1)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.48, -0.17), ncols=min(3, columns + 1), handlelength=1.8)
+
+
+def draw_layers(axes: Any, findings: Findings, palette: Palette) -> None:
+    """Each layerwise model's means over layers, with intervals."""
+    numbers, compared = series(findings), findings.comparison.arms
+    lines = layered(findings)
+    for name, rows in lines.items():
+        number = numbers[name.rpartition("@")[0]]
+        x = [findings.contest.arms[row].layer for row in rows]
+        axes.plot(x, [compared[r].mean.mean for r in rows], "-", marker=MARKERS[number % 8],
+                  color=palette.of(number), label=name)  # fmt: skip
+        axes.fill_between(x, [compared[r].mean.low for r in rows], [compared[r].mean.high for r in rows],
+                          color=palette.of(number), alpha=0.13, linewidth=0)  # fmt: skip
+    first_lines(axes, findings, palette)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    label(axes, findings, "layer that answers", len(lines))
+
+
+def draw_cost(axes: Any, findings: Findings, palette: Palette) -> None:
+    """Every arm by its cost and mean, the Pareto front as a line."""
+    numbers, order = series(findings), findings.order
+    means = [arm.mean.mean for arm in findings.comparison.arms]
+    for name, rows in by_reranker(findings):
+        number = numbers[name]
+        axes.plot([order.values[r] for r in rows], [means[r] for r in rows], MARKERS[number % 8],
+                  color=palette.of(number), label=name, zorder=3)  # fmt: skip
+    front = [row for row in findings.front if order.values[row] > 0]
+    axes.plot([order.values[r] for r in front], [means[r] for r in front], "-", color=palette.soft, linewidth=1,
+              label="nothing is cheaper and better", zorder=2)  # fmt: skip
+    for row in front[:8]:
+        arm = findings.contest.arms[row]
+        axes.annotate(str(arm.depth), (order.values[row], means[row]), textcoords="offset points", xytext=(7, -11),
+                      fontsize=8, color=palette.soft)  # fmt: skip
+    first_lines(axes, findings, palette)
+    ring(axes, findings, palette, lambda row: float(order.values[row]))
+    if any(order.values > 0):
+        axes.set_xscale("log")
+        axes.margins(x=0.12)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")
+    axes.xaxis.set_minor_formatter(lambda value, _: "")
+    label(axes, findings, order.unit, len(numbers) + 1)
+
+
+def by_reranker(findings: Findings) -> Iterator[tuple[str, list[int]]]:
+    arms = findings.contest.arms
+    for name in series(findings):
+        rows = [i for i, arm in enumerate(arms) if arm.reranks and colour_name(arm.curve) == name]
+        yield name, [i for i in rows if findings.order.values[i] > 0]
+
+
+def draw_headroom(axes: Any, findings: Findings, palette: Palette) -> None:
+    """Bars by depth: the first stage, what the best arm captured, what the candidates allow, what they lack."""
+    rooms = findings.rooms
+    several = len({room.stage for room in rooms}) > 1
+    names = [f"{room.stage} {room.depth}" if several else str(room.depth) for room in rooms]
+    rows = range(len(rooms))
+    low = [min(room.first, room.reached) for room in rooms]
+    axes.barh(rows, low, color=palette.soft, alpha=0.45, label="no reranking", height=0.62)
+    axes.barh(rows, [max(0.0, r.reached - r.first) for r in rooms], left=[r.first for r in rooms],
+              color=palette.accent, label="captured by the best arm", height=0.62)  # fmt: skip
+    if any(room.reached < room.first for room in rooms):
+        axes.barh(rows, [max(0.0, r.first - r.reached) for r in rooms], left=low, color=palette.of(4),
+                  label="lost by reranking", height=0.62)  # fmt: skip
+    top = [max(room.first, room.reached) for room in rooms]
+    axes.barh(rows, [max(0.0, r.possible - t) for r, t in zip(rooms, top, strict=True)], left=top,
+              color=palette.accent, alpha=0.22, label="left in the candidates", height=0.62)  # fmt: skip
+    axes.set_yticks(rows, names)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.grid(axis="x", linewidth=0.8)
+    axes.set_xlim(0, max(1.0, *(room.possible for room in rooms)))
+    label(axes, findings, findings.measure, 2)
+    axes.set_ylabel("depth")

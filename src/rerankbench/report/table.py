@@ -1,0 +1,197 @@
+"""The table of arms: its columns, said once for the page, the Markdown, the JSON and the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rerankbench.report.findings import Findings
+from rerankbench.report.verdict import p_value
+
+Number = float | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading, what a cell shows, and the number it is sorted by; `short` columns fit on a terminal."""
+
+    heading: str
+    text: Callable[[Findings, int], str]
+    value: Callable[[Findings, int], Number]
+    hint: str = ""
+    short: bool = False
+
+
+def columns(findings: Findings) -> list[Column]:
+    """All columns that have a value in some row, the arm's name aside."""
+    level = f"{100 * findings.comparison.level:g}%"
+    found = [
+        Column(
+            findings.measure,
+            mean_text,
+            lambda f, i: f.comparison.arms[i].mean.mean,
+            f"mean and {level} interval",
+            True,
+        ),  # fmt: skip
+        Column(
+            "vs. no reranking",
+            gain_text,
+            gain_value,
+            f"difference to the first stage and {level} interval",
+            True,
+        ),
+        Column(
+            "p",
+            gain_p_text,
+            lambda f, i: number(f.comparison.arms[i].gain_p),
+            "of the difference to no reranking, corrected over all arms",
+            True,
+        ),  # fmt: skip
+        Column("helped", wins_text(0), wins_value(0), "queries that reranking helped"),
+        Column("hurt", wins_text(1), wins_value(1), "queries that reranking hurt"),
+        Column("same", wins_text(2), wins_value(2), "queries that reranking left unchanged"),
+        Column(
+            "vs. best",
+            best_text,
+            lambda f, i: f.comparison.arms[i].to_best.mean,
+            f"difference to the arm that came out on top and {level} interval",
+        ),  # fmt: skip
+        Column(
+            "as good",
+            good_text,
+            lambda f, i: number(f.comparison.arms[i].deploy_p),
+            f"shown to be within {findings.comparison.delta:g} of the best and better than not reranking: "
+            "corrected p-value",
+            True,
+        ),  # fmt: skip
+        Column(
+            "p50 ms",
+            latency_text("latency_p50_ms"),
+            lambda f, i: f.costs[i].latency_p50_ms,
+            "median latency of reranking one query",
+        ),  # fmt: skip
+        Column(
+            "p95 ms",
+            latency_text("latency_p95_ms"),
+            lambda f, i: f.costs[i].latency_p95_ms,
+            "95th percentile of the latency of reranking one query",
+            True,
+        ),  # fmt: skip
+        Column(
+            "est. ms/query",
+            plain("ms_per_query", "{:,.1f}"),
+            lambda f, i: f.costs[i].ms_per_query,
+            "pairs per query over pairs per second of scoring the whole collection",
+        ),  # fmt: skip
+        Column("pairs/s", plain("pairs_per_second", "{:,.0f}"), lambda f, i: f.costs[i].pairs_per_second, ""),
+        Column(
+            "memory MB",
+            plain("memory_mb", "{:,.0f}"),
+            lambda f, i: f.costs[i].memory_mb,
+            "peak of the device, of the process on a CPU (which earlier runs of the process may have set)",
+        ),  # fmt: skip
+        Column("parameters", plain("parameters_m", "{:,.0f}M"), lambda f, i: f.costs[i].parameters_m, ""),
+        Column(
+            "load s",
+            plain("load_seconds", "{:.1f}"),
+            lambda f, i: f.costs[i].load_seconds,
+            "time to load the model",
+        ),  # fmt: skip
+        Column(
+            "price/1k",
+            plain("price_per_1k", "{:.3g}"),
+            lambda f, i: f.costs[i].price_per_1k,
+            "price of reranking 1,000 queries",
+            True,
+        ),  # fmt: skip
+    ]
+    rows = [i for i, arm in enumerate(findings.contest.arms) if arm.reranks] or [0]
+    return [column for column in found if any(column.value(findings, i) is not None for i in rows)]
+
+
+def number(value: float) -> Number:
+    return None if math.isnan(value) else value
+
+
+def mean_text(f: Findings, i: int) -> str:
+    mean, low, high = f.comparison.arms[i].mean
+    return f"{mean:.4f} [{low:.3f}, {high:.3f}]"
+
+
+def gain_value(f: Findings, i: int) -> Number:
+    return f.comparison.arms[i].gain.mean if f.contest.arms[i].reranks else None
+
+
+def gain_text(f: Findings, i: int) -> str:
+    return difference(*f.comparison.arms[i].gain) if f.contest.arms[i].reranks else ""
+
+
+def difference(mean: float, low: float, high: float) -> str:
+    return f"{mean:+.4f} [{low:+.3f}, {high:+.3f}]"
+
+
+def gain_p_text(f: Findings, i: int) -> str:
+    p = f.comparison.arms[i].gain_p
+    return "" if math.isnan(p) else p_value(p)
+
+
+def wins_value(part: int) -> Callable[[Findings, int], Number]:
+    return lambda f, i: f.comparison.arms[i].wins[part] if f.contest.arms[i].reranks else None
+
+
+def wins_text(part: int) -> Callable[[Findings, int], str]:
+    return lambda f, i: f"{f.comparison.arms[i].wins[part]:,}" if f.contest.arms[i].reranks else ""
+
+
+def best_text(f: Findings, i: int) -> str:
+    return "best" if i == f.comparison.best else difference(*f.comparison.arms[i].to_best)
+
+
+def good_text(f: Findings, i: int) -> str:
+    """Yes, or not shown, with the p-value; why not where the budget forbids the arm."""
+    if f.excluded[i]:
+        return f"excluded: {f.excluded[i]}"
+    shown = "yes" if f.comparison.certified(i) else "not shown"
+    return f"{shown} ({p_value(f.comparison.arms[i].deploy_p)})"
+
+
+def latency_text(name: str) -> Callable[[Findings, int], str]:
+    def text(f: Findings, i: int) -> str:
+        value = getattr(f.costs[i], name)
+        if value is None:
+            return ""
+        return f"{'≤ ' if f.costs[i].bound else ''}{value:,.1f}"
+
+    return text
+
+
+def plain(name: str, form: str) -> Callable[[Findings, int], str]:
+    def text(f: Findings, i: int) -> str:
+        value = getattr(f.costs[i], name)
+        return "" if value is None or not f.contest.arms[i].reranks else form.format(value)
+
+    return text
+
+
+@dataclass(frozen=True)
+class MeasureRow:
+    """One measure's means of the arms that a reader looks at first."""
+
+    measure: str
+    values: tuple[float, ...]
+
+
+def measure_table(findings: Findings) -> tuple[list[str], list[MeasureRow]]:
+    """Every measure for no reranking, the recommended arm and the best: headings and rows."""
+    from rerankbench.measures import display_name
+
+    chosen = [findings.verdict.arm, findings.comparison.best, findings.shown]
+    arms = list(
+        dict.fromkeys([findings.contest.first_stage(findings.shown), *(i for i in chosen if i is not None)])
+    )
+    rows = [
+        MeasureRow(display_name(name), tuple(float(values[i].mean()) for i in arms))
+        for name, values in findings.contest.values.items()
+    ]
+    return [findings.contest.arms[i].name for i in arms], rows

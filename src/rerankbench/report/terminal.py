@@ -1,0 +1,51 @@
+"""What a person sees at the end of a sweep: the verdict, the top of the table, where the page is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rerankbench.report import table
+from rerankbench.report.findings import Findings
+from rerankbench.report.heading import subtitle
+
+ROWS = 8
+
+
+def show(findings: Findings, page: Path, tracked: str = "") -> None:
+    console = Console(highlight=False)
+    console.print()
+    console.print(Text(findings.verdict.sentence, style="bold"), soft_wrap=True)
+    for reason in findings.verdict.reasons:
+        console.print(f"  {reason}", markup=False, soft_wrap=True)
+    console.print(subtitle(findings), markup=False, soft_wrap=True, style="dim")
+    console.print(arm_table(findings))
+    for run in findings.contest.failed:
+        console.print(f"failed     {run.arm}: {run.result.get('error')}", markup=False, soft_wrap=True)
+    console.print(f"report     {page}", markup=False, soft_wrap=True)
+    if tracked:
+        console.print(f"mlflow     {tracked}", markup=False, soft_wrap=True)
+
+
+def arm_table(findings: Findings) -> Table:
+    """The best arms, and the recommended one and the first stage wherever they came."""
+    columns = [column for column in table.columns(findings) if column.short]
+    shown = Table()
+    shown.add_column("arm", no_wrap=True)
+    for column in columns:
+        shown.add_column(column.heading, justify="right")
+    ranked = findings.ranked()
+    keep = {
+        *ranked[:ROWS],
+        *(i for i in ranked if i == findings.verdict.arm or not findings.contest.arms[i].reranks),
+    }
+    for i in (i for i in ranked if i in keep):
+        style = "bold" if i == findings.verdict.arm else None
+        cells = [findings.contest.arms[i].name, *(column.text(findings, i).partition(" [")[0] for column in columns)]
+        shown.add_row(*(Text(cell) for cell in cells), style=style)
+    if len(ranked) > len(keep):
+        shown.caption = f"and {len(ranked) - len(keep)} more arms in the report"
+    return shown
