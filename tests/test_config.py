@@ -177,7 +177,7 @@ FAULTS = [
     ("reranker.query_max_length=600", "reranker.query_max_length=600: choose between 1 and"),
     ("reranker.attention=flash", "reranker.attention=flash: choose one of sdpa"),
     ("reranker.long_documents=split", "reranker.long_documents=split: choose truncate"),
-    ("reranker.window_overlap=-1", "reranker.window_overlap=-1: choose between 0"),
+    ("reranker.long_documents=max_passage reranker.window_overlap=-1", "reranker.window_overlap=-1: choose between 0"),
     ("reranker.cutoff_layers=[8]", "reranker.cutoff_layers=[8]: there is no such key"),
     ("reranker.model=???", "reranker.model is needed: add reranker.model=VALUE"),
     ("reranker.model=''", "reranker.model is empty"),

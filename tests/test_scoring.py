@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import multiprocessing
 from collections.abc import Sequence
 from pathlib import Path
@@ -307,7 +308,8 @@ def test_each_text_is_tokenized_once(
     monkeypatch.setattr(scoring, "WINDOW", 7)
     score(work, Local())
     assert len(work.pairs) > 14
-    assert sorted(seen) == sorted({*QUERIES.values(), *(documents[f"d{row % 26}"] for row in rows.ravel())})
+    listed = {documents[f"d{row % 26}"] for row in rows.ravel()}
+    assert sorted(seen) == sorted([*QUERIES.values(), *listed])
 
 
 def test_tokens_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,7 +337,7 @@ def test_windows_cover_a_document(size: int, room: int, overlap: int) -> None:
         assert [len(part) for part in parts] == [0]
         return
     assert set(np.concatenate(parts)) == set(range(size))
-    shared = [len(set(one) & set(two)) for one, two in zip(parts, parts[1:], strict=False)]
+    shared = [len(set(one) & set(two)) for one, two in itertools.pairwise(parts)]
     assert shared == [min(overlap, room // 2)] * (len(parts) - 1)
     assert len(parts) == 1 or not set(parts[-1]) <= set(parts[-2])  # the last one adds something
 

@@ -17,7 +17,7 @@ from rerankbench import models
 from rerankbench.hardware import Hardware
 from rerankbench.progress import Progress
 from rerankbench.rerankers.reranker import Tokens, pad
-from rerankbench.rerankers.weights import count, reading, take
+from rerankbench.rerankers.weights import reading, take
 from rerankbench.scoring import sizes
 from rerankbench.store import Keys, RowStore, identity, read_array, text_keys, write_array
 
@@ -92,7 +92,6 @@ class EmbedderModel:
             )
         self.model, self.tokenizer = take(wrapper, hardware.device)
         self.settings = settings
-        self.parameters = count(self.model)
         self.dimensions: int = self.model.config.hidden_size
 
     def tokenize(self, texts: Sequence[str], settings: Embedder) -> list[Tokens]:
@@ -220,6 +219,7 @@ class Embedding:
         """Vectors of `rows` texts, block by block; finished blocks are read, the rest computed."""
         parts = settings.identity(self.weights, self.hardware.precision)
         folder = self.cache_dir / "vectors" / identity(parts)
+        RowStore(folder, {"label": self.weights.label, **parts}).describe()
         with Progress(title, rows, "texts") as progress:
             blocks = [
                 self.block(settings, parts, folder, texts(np.arange(start, min(start + BLOCK, rows))), progress)

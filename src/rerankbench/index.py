@@ -48,7 +48,8 @@ class Index:
         for block in vectors.blocks:
             index.add(np.ascontiguousarray(block))
         if self.search:
-            faiss.ParameterSpace().set_index_parameters(index, self.search)
+            parameters: Any = faiss.ParameterSpace()
+            parameters.set_index_parameters(index, self.search)
         return index
 
 

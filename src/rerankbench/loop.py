@@ -125,7 +125,8 @@ class Loop:
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
-            return self.shrink(len(index), longest, error)
+            self.shrink(len(index), longest, error)
+            return None
 
     def shrink(self, sequences: int, longest: int, error: BaseException) -> None:
         if sequences == 1:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What the deployed arm may cost; None: no bound."""
+    """What the deployed arm may cost; None: no bound.
+
+    `latency_p95_ms` of reranking one query, `memory_mb` (10^6 bytes) the peak, `price_per_1k` queries.
+    """
 
     latency_p95_ms: float | None = None
     memory_mb: float | None = None
@@ -36,10 +40,15 @@ class Report:
             display_name(self.measure)
         except Exception:  # the function names the spelling it expects
             found.append(f"report.measure={self.measure}: write it like ndcg_at_10, recall_at_100 or mrr_at_10")
-        if not self.delta >= 0:
+        if not 0 <= self.delta < math.inf:
             found.append(f"report.delta={self.delta}: give 0 or more, in units of the measure (0.01 is usual)")
         if not 0.5 < self.level < 1:
             found.append(f"report.level={self.level}: give a confidence between 0.5 and 1, for instance 0.95")
-        if self.price_per_hour is not None and not self.price_per_hour > 0:
+        if self.price_per_hour is not None and not 0 < self.price_per_hour < math.inf:
             found.append(f"report.price_per_hour={self.price_per_hour}: give what the machine costs per hour")
+        for name, bound in vars(self.budget).items():
+            if bound is not None and not bound > 0:
+                found.append(f"report.budget.{name}={bound}: give more than 0, or null for no bound")
+        if self.budget.price_per_1k is not None and self.price_per_hour is None:
+            found.append("report.budget.price_per_1k needs report.price_per_hour=PRICE, what the machine costs")
         return found

@@ -19,6 +19,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -166,10 +167,11 @@ def swept(hydra_config: Any) -> list[str]:
     if not is_sweep(hydra_config):
         return []
     command = OmegaConf.load(Path(hydra_config.sweep.dir) / "multirun.yaml")  # written before the jobs start
-    varied = {str(key): str(value) for key, value in (hydra_config.sweeper.get("params") or {}).items()}
-    varied |= dict(str(line).partition("=")[::2] for line in command.hydra.overrides.task)
-    lines = [str(line) for line in hydra_config.overrides.task]
-    return [line for line in lines if varied.get(line.partition("=")[0]) != line.partition("=")[2]]
+    lines = [f"{key}={value}" for key, value in (hydra_config.sweeper.get("params") or {}).items()]
+    lines += [str(line) for line in command.hydra.overrides.task]
+    parsed = OverridesParser.create().parse_overrides(lines)
+    varied = {override.get_key_element() for override in parsed if override.is_sweep_override()}
+    return [line for line in map(str, hydra_config.overrides.task) if line.partition("=")[0] in varied]
 
 
 def is_sweep(hydra_config: Any) -> bool:

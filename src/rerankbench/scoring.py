@@ -210,7 +210,7 @@ class Work:
 def score_store(reranker: Reranker, weights: Weights, bench: Bench) -> RowStore:
     """Where scores of this reranker, these weights and this precision are kept."""
     parts = reranker.identity(weights, bench.hardware.precision)
-    return RowStore(bench.cache_dir / "scores" / identity(parts), parts)
+    return RowStore(bench.cache_dir / "scores" / identity(parts), {"label": weights.label, **parts})
 
 
 @dataclass(frozen=True)

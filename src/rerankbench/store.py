@@ -95,7 +95,14 @@ class RowStore:
         order = np.argsort(keys, kind="stable")
         for shard in self._shards():
             self._take(shard, keys, order, columns, values, missing)
-        return values, ~missing.any(axis=1)
+        return values, missing.sum(axis=1) == 0
+
+    def describe(self) -> None:
+        """Write identity.json, for people; what is there stays."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        description = self.folder / "identity.json"
+        if not description.exists():
+            write_atomic(description, json.dumps(self.parts, indent=2, ensure_ascii=False).encode())
 
     @staticmethod
     def _take(
@@ -129,10 +136,7 @@ class RowStore:
         self._write(shard.to_bytes())
 
     def _write(self, data: bytes) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        description = self.folder / "identity.json"
-        if not description.exists():
-            write_atomic(description, json.dumps(self.parts, indent=2, ensure_ascii=False).encode())
+        self.describe()
         with FileLock(self.folder / "append.lock"):  # two writers with one number would have no precedence
             number = 1 + max((int(name.split("-")[0]) for name in self._names()), default=0)
             write_atomic(self.folder / f"{number:08d}-{hashlib.sha256(data).hexdigest()}.shard", data)
@@ -142,9 +146,13 @@ class RowStore:
         return sorted(path.name for path in self.folder.glob("*-*.shard"))
 
     def _shards(self) -> Iterable[Shard]:
-        for name in self._names():
-            if shard := read_shard(self.folder / name):
-                yield shard
+        """All shards in order; then those that a compaction put in place of ones that were just listed."""
+        seen: set[str] = set()
+        while names := [name for name in self._names() if name not in seen]:
+            seen.update(names)
+            for name in names:
+                if shard := read_shard(self.folder / name):
+                    yield shard
 
 
 def read_shard(path: Path) -> Shard | None:

@@ -96,20 +96,24 @@ class MLflow(Tracking):
 
     def open(self) -> tuple[Any, str]:
         """A client of the store, and the id of the experiment, which exists afterwards."""
+        if not self.uri.startswith("sqlite"):
+            client = self.connect()
+            return client, self.experiment_id(client)
+        self.database.parent.mkdir(parents=True, exist_ok=True)
+        # Several processes that open a fresh sqlite store race in its migration and leave it broken.
+        with FileLock(f"{self.database}.lock"):
+            client = self.connect()
+            return client, self.experiment_id(client)
+
+    def connect(self) -> Any:
+        """A client of the store, in which nothing is created."""
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # no complaint where git is not installed
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow.tracking import MlflowClient
 
         for name in ("alembic", "mlflow", "urllib3"):  # tell of every table of a new store and of every retry
             logging.getLogger(name).setLevel(logging.ERROR)
-        if not self.uri.startswith("sqlite"):
-            client = MlflowClient(self.uri)
-            return client, self.experiment_id(client)
-        self.database.parent.mkdir(parents=True, exist_ok=True)
-        # Several processes that open a fresh sqlite store race in its migration and leave it broken.
-        with FileLock(f"{self.database}.lock"):
-            client = MlflowClient(self.absolute_uri)
-            return client, self.experiment_id(client)
+        return MlflowClient(self.absolute_uri)
 
     def experiment_id(self, client: Any) -> str:
         from mlflow.exceptions import MlflowException

@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 
 from rerankbench.bench import Bench
 from rerankbench.candidates import Candidates
-from rerankbench.collection import Collection
+from rerankbench.collection import Collection, Corpus
 from rerankbench.first_stages.first_stage import FirstStage, Searcher
 from rerankbench.progress import Progress
 
 # Scripts written without spaces: their words are taken as overlapping pairs of characters, the usual
 # baseline where no segmenter is at hand (Lucene's CJKBigramFilter does the same).
-UNSPACED = re.compile(r"([぀-ヿ㐀-鿿豈-﫿𠀀-𳏿ｦ-ﾟ]+)")
+UNSPACED = re.compile(r"([々-〇぀-ヿ㐀-鿿豈-﫿𠀀-𳏿ｦ-ﾟ]+)")
+# Invisible characters inside words: soft hyphen, the joiners of Indic scripts and Persian, word joiner.
+INSIDE_WORDS = "\u00ad\u200c\u200d\u2060"
+ANALYSIS = 2  # raise it when the same text would become other words
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,10 @@ class BM25(FirstStage):
 
     def identity(self, bench: Bench) -> dict[str, Any]:
         import bm25s
+        import Stemmer
 
-        return {"kind": self.kind, "bm25s": bm25s.__version__, **asdict(self)}
+        versions = {"bm25s": bm25s.__version__, "stemmer": Stemmer.version(), "analysis": ANALYSIS}
+        return {"kind": self.kind, **versions, **asdict(self)}
 
     def search(self, collection: Collection, depth: int, bench: Bench) -> Candidates:
         index = self.index(collection)
@@ -71,11 +76,21 @@ class BM25(FirstStage):
     def index(self, collection: Collection) -> Any:
         import bm25s
 
-        rows = np.arange(len(collection.corpus))
         index = bm25s.BM25(k1=self.k1, b=self.b, method="lucene")
-        # an all-empty corpus has no vocabulary; one word that no query has gives it one
-        index.index(self.analyse(collection.corpus.texts(rows)) or [["\0"]], show_progress=False)
+        documents, vocabulary = self.numbered(collection.corpus)
+        if not vocabulary:  # bm25s needs one: a word that no query has
+            documents, vocabulary = [[0], *documents[1:]], {"\0": 0}
+        index.index((documents, vocabulary), show_progress=False)
         return index
+
+    def numbered(self, corpus: Corpus) -> tuple[list[list[int]], dict[str, int]]:
+        """Each document as numbers of words, and the numbers; eight bytes a word, and never all texts at once."""
+        vocabulary: dict[str, int] = {}
+        documents = []
+        for _, texts in corpus.blocks():
+            for found in self.analyse(texts.to_pylist()):
+                documents.append([vocabulary.setdefault(word, len(vocabulary)) for word in found])
+        return documents, vocabulary
 
     def scores(self, index: Any, query: str) -> NDArray[np.float32]:
         """BM25 of one query against every row."""
@@ -91,11 +106,23 @@ class BM25(FirstStage):
         return [stem([word for word in words(text) if word not in stop]) for text in texts]
 
 
+class Separators(dict[int, str | None]):
+    """What `str.translate` makes of each character: itself in a word, nothing, or a space between words."""
+
+    def __missing__(self, code: int) -> str | None:
+        character = chr(code)
+        inside = None if character in INSIDE_WORDS else " "
+        self[code] = character if unicodedata.category(character)[0] in "LMN" else inside
+        return self[code]
+
+
+SEPARATORS = Separators()
+
+
 def words(text: str) -> list[str]:
     """Runs of letters, marks and digits in lower case; unspaced scripts as pairs of characters."""
-    kept = "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in text.lower())
     found: list[str] = []
-    for piece in UNSPACED.split(kept):
+    for piece in UNSPACED.split(text.lower().translate(SEPARATORS)):
         if UNSPACED.fullmatch(piece):
             found += [piece[i : i + 2] for i in range(max(1, len(piece) - 1))]
         else:
@@ -117,5 +144,8 @@ def stop_words(language: str) -> frozenset[str]:
 def best(scores: NDArray[np.float32], depth: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The `depth` highest positive scores with their rows; equal scores in order of rows."""
     rows = np.flatnonzero(scores > 0)
+    if len(rows) > depth:  # sort only what can be among the best, ties with the last of them included
+        lowest = np.partition(scores[rows], len(rows) - depth)[len(rows) - depth]
+        rows = rows[scores[rows] >= lowest]
     order = rows[np.lexsort((rows, -scores[rows]))][:depth]
     return order, scores[order]

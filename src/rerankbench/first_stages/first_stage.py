@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 from rerankbench.bench import Bench
 from rerankbench.candidates import Candidates
 from rerankbench.collection import Collection
-from rerankbench.store import identity, read_array, text_keys, write_array
+from rerankbench.store import identity, read_array, text_keys, write_array, write_atomic
 
 STORED = np.dtype([("row", "<i8"), ("score", "<f4")])
-Searcher = Callable[[str], object]
+Searcher = Callable[[str], Any]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,14 @@ class FirstStage(ABC):
             stored = np.empty(found.rows.shape, STORED)
             stored["row"], stored["score"] = found.rows, found.scores
             write_array(bench.cache_dir / "candidates", key, stored)
+            self.describe(f"{self.kind}@{depth} of {collection.name}", key, bench)
         return found, key
+
+    def describe(self, label: str, key: str, bench: Bench) -> None:
+        """Say beside stored candidates what they are; for people, and for `rerankbench-cache list`."""
+        parts = {"label": label, "first_stage": self.identity(bench)}
+        note = json.dumps(parts, indent=2, ensure_ascii=False).encode()
+        write_atomic(bench.cache_dir / "candidates" / f"{key}.json", note)
 
     def stored(self, collection: Collection, depth: int, bench: Bench) -> Candidates | None:
         """The candidates that an earlier run found."""

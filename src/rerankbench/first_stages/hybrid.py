@@ -21,8 +21,9 @@ class Hybrid(FirstStage):
     """Reciprocal rank fusion (Cormack et al., SIGIR 2009), or a weighted sum of scores.
 
     `fusion`: rrf (1 / (rrf_k + rank), summed) or weighted (each list's scores scaled to 0..1 per query,
-    `dense_weight` for the dense list and the rest for BM25). `pool`: candidates taken from each list, at
-    least as many as are kept.
+    `dense_weight` for the dense list and the rest for BM25; a document that a list lacks gets 0 from it, and
+    1 where all scores of a list are equal). `pool`: candidates taken from each list, at least as many as are
+    kept.
     """
 
     fusion: str = "rrf"
@@ -59,13 +60,20 @@ class Hybrid(FirstStage):
         pool = max(depth, self.pool)
         dense, _ = Dense().retrieve(collection, pool, bench)
         words, _ = self.words().retrieve(collection, pool, bench)
-        fused = [self.fuse(*lists, depth) for lists in zip(dense.rows, dense.scores, words.rows, words.scores, strict=True)]
+        lists = zip(dense.rows, dense.scores, words.rows, words.scores, strict=True)
+        fused = [self.fuse(*of_query, depth) for of_query in lists]
         return Candidates(np.stack([rows for rows, _ in fused]), np.stack([scores for _, scores in fused]))
 
     def searcher(self, collection: Collection, depth: int, bench: Bench) -> Searcher:
-        dense = Dense().searcher(collection, depth, bench)
-        words = self.words().searcher(collection, depth, bench)
-        return lambda query: (dense(query), words(query))
+        pool = max(depth, self.pool)
+        dense = Dense().searcher(collection, pool, bench)
+        words = self.words().searcher(collection, pool, bench)
+
+        def both(query: str) -> object:
+            (dense_rows, dense_scores), (word_rows, word_scores) = dense(query), words(query)
+            return self.fuse(dense_rows[0], dense_scores[0], word_rows, word_scores, depth)
+
+        return both
 
     def fuse(
         self,
@@ -94,6 +102,7 @@ class Hybrid(FirstStage):
         if len(listed) and self.fusion == "rrf":
             added[np.searchsorted(rows, listed)] = 1 / (self.rrf_k + 1 + np.arange(len(listed)))
         elif len(listed):
-            spread = float(scores.max() - scores.min()) or 1.0
-            added[np.searchsorted(rows, listed)] = weight * (scores - scores.min()) / spread
+            lowest, spread = scores.min(), float(scores.max() - scores.min())
+            scaled = (scores - lowest) / spread if spread else np.ones(len(scores))
+            added[np.searchsorted(rows, listed)] = weight * scaled
         return added

@@ -12,6 +12,7 @@ CAPTIONS = {
     "depth": "Lines are means over queries, bands their intervals; the dotted line is the first stage.",
     "layer": "At the largest depth. Earlier layers cost less.",
     "cost": "Up and to the left is better. Numbers are depths. Costs are of reranking alone.",
+    "queries": "One bar per query: above the line it was helped, below it was hurt.",
     "headroom": "The full bar is the best order that the candidates allow; what is missing to 1 was not retrieved.",
 }
 

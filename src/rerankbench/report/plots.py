@@ -42,6 +42,8 @@ def plots(findings: Findings) -> dict[str, tuple[str, Draw]]:
         found["cost"] = (f"{name} against cost", draw_cost)
     if findings.rooms:
         found["headroom"] = (f"Headroom in {name}", draw_headroom)
+    if findings.contest.arms[findings.shown].reranks:
+        found["queries"] = (f"Change in {name} per query", draw_queries)
     return found
 
 
@@ -243,9 +245,40 @@ def draw_cost(axes: Any, findings: Findings, palette: Palette) -> None:
     if any(order.values > 0):
         axes.set_xscale("log")
         axes.margins(x=0.12)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")
-    axes.xaxis.set_minor_formatter(lambda value, _: "")
+    round_ticks(axes)
     label(axes, findings, order.unit, len(numbers) + 1)
+
+
+def round_ticks(axes: Any) -> None:
+    """Labels at 1, 2 and 5 times the powers of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    if axes.get_xscale() == "log":
+        axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=12))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def draw_queries(axes: Any, findings: Findings, palette: Palette) -> None:
+    """Every query's change by the arm whose examples are shown, largest gain first."""
+    import numpy as np
+
+    contest, row = findings.contest, findings.shown
+    change = np.sort(contest.compared[row] - contest.compared[contest.first_stage(row)])[::-1]
+    rank = np.arange(1, len(change) + 1)
+    wins = findings.comparison.arms[row].wins
+    for sign, colour, text in (
+        (1, palette.accent, f"{wins.helped:,} helped"),
+        (-1, palette.of(4), f"{wins.hurt:,} hurt"),
+    ):
+        axes.fill_between(
+            rank, np.where(sign * change > 0, change, 0), step="mid", color=colour, alpha=0.8, linewidth=0, label=text
+        )
+    axes.plot([], [], " ", label=f"{wins.unchanged:,} unchanged")
+    axes.axhline(0, color=palette.soft, linewidth=0.8)
+    axes.set_xlim(0.5, len(change) + 0.5)
+    label(axes, findings, f"queries, sorted by what {contest.arms[row].name} changed", 2)
+    axes.set_ylabel(f"change in {findings.measure}")
 
 
 def by_reranker(findings: Findings) -> Iterator[tuple[str, list[int]]]:

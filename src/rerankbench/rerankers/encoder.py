@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rerankbench.hardware import Hardware
 from rerankbench.models import Weights
 from rerankbench.rerankers.reranker import PairModel, Reranker, Tokens, pad
-from rerankbench.rerankers.weights import count, reading, take
+from rerankbench.rerankers.weights import reading, take
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +54,6 @@ class EncoderModel(PairModel):
             )
         self.model, self.tokenizer = take(wrapper, hardware.device)
         self.layers = (self.model.config.num_hidden_layers,)
-        self.parameters = count(self.model)
         self.template = PairTemplate.of(self.tokenizer)
         self.max_length = settings.max_length
 
@@ -94,8 +93,9 @@ class PairTemplate:
         joined = tokenizer.build_inputs_with_special_tokens([first], [second])
         types = tokenizer.create_token_type_ids_from_sequences([first], [second])
         i, j = joined.index(first), joined.index(second)
-        specials = (np.asarray(part, np.int32) for part in (joined[:i], joined[i + 1 : j], joined[j + 1 :]))
-        return cls(*specials, second_type=types[j])
+        parts = (joined[:i], joined[i + 1 : j], joined[j + 1 :])
+        before, between, after = (np.asarray(part, np.int32) for part in parts)
+        return cls(before, between, after, types[j])
 
     @property
     def size(self) -> int:

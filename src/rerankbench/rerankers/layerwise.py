@@ -9,7 +9,7 @@ from rerankbench.hardware import Hardware
 from rerankbench.models import Weights
 from rerankbench.rerankers.llm import LLM, PromptedModel, last
 from rerankbench.rerankers.reranker import PairModel
-from rerankbench.rerankers.weights import count, reading, take
+from rerankbench.rerankers.weights import reading, take
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,7 +76,6 @@ class LayerwiseModel(PromptedModel):
         self.model, self.tokenizer = take(wrapper, hardware.device)
         self.prepare()
         self.layers = settings.layers(self.model.config.to_dict())
-        self.parameters = count(self.model)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """One walk up the layers; only the last position of each row is normed and scored."""

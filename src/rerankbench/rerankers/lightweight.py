@@ -10,7 +10,7 @@ from rerankbench.models import Weights
 from rerankbench.rerankers.layerwise import Layerwise, causal_mask
 from rerankbench.rerankers.llm import PromptedModel, last, softcapped
 from rerankbench.rerankers.reranker import PairModel
-from rerankbench.rerankers.weights import count, reading, take
+from rerankbench.rerankers.weights import reading, take
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,7 +82,6 @@ class LightweightModel(PromptedModel):
         self.model, self.tokenizer = take(wrapper, hardware.device)
         self.prepare()
         self.layers = settings.layers(self.model.config.to_dict())
-        self.parameters = count(self.model)
         # transformers rotates positions once per model, not per layer; FlagEmbedding's model predates that
         self.rotary = Gemma2RotaryEmbedding(config=self.model.config, device=hardware.device)
 

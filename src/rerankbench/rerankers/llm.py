@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rerankbench.hardware import Hardware
 from rerankbench.models import Weights
 from rerankbench.rerankers.reranker import PairModel, Reranker, Tokens, pad
-from rerankbench.rerankers.weights import count, reading, take
+from rerankbench.rerankers.weights import reading, take
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,7 +104,6 @@ class LLMModel(PromptedModel):
         self.model, self.tokenizer = take(wrapper, hardware.device)
         self.prepare()
         self.layers = (self.model.config.num_hidden_layers,)
-        self.parameters = count(self.model)
         head = self.model.get_output_embeddings()
         # Only this row of the vocabulary (256,000 for Gemma) is ever asked for.
         self.yes = head.weight[yes].float()

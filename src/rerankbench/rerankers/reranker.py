@@ -103,7 +103,6 @@ class PairModel(ABC):
 
     layers: tuple[int, ...]
     tokenizer: Any
-    parameters: int
 
     @abstractmethod
     def room(self, query: int) -> int:

@@ -16,27 +16,27 @@ def reading(dtype: Any, attention: str) -> Iterator[None]:
     """
     from transformers import PreTrainedModel
 
-    original = PreTrainedModel.from_pretrained.__func__  # type: ignore[attr-defined]
+    original = PreTrainedModel.from_pretrained.__func__
 
     def from_pretrained(cls: Any, *args: Any, **kwargs: Any) -> Any:
         kwargs.pop("torch_dtype", None)
         kwargs |= {"dtype": dtype, "attn_implementation": attention, "use_safetensors": True}
         return original(cls, *args, **kwargs)
 
-    PreTrainedModel.from_pretrained = classmethod(from_pretrained)  # type: ignore[assignment]
+    PreTrainedModel.from_pretrained = classmethod(from_pretrained)
     try:
         yield
     finally:
-        PreTrainedModel.from_pretrained = classmethod(original)  # type: ignore[assignment]
+        PreTrainedModel.from_pretrained = classmethod(original)
 
 
 def take(wrapper: Any, device: str) -> tuple[Any, Any]:
-    """The model (on `device`, in evaluation mode) and tokenizer out of a FlagEmbedding wrapper."""
+    """The model (on `device`, ready for inference) and tokenizer out of a FlagEmbedding wrapper."""
+    from rerankbench.rerankers import packing
+
     model, tokenizer = wrapper.model, wrapper.tokenizer
     wrapper.model = None  # the wrapper's destructor would move the model back to the CPU
-    return model.to(device).eval(), tokenizer
-
-
-def count(model: Any) -> int:
-    """Parameters of a model."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    model = model.to(device).eval()
+    if device == "cpu" and packing.packable():
+        packing.pack(model)
+    return model, tokenizer

@@ -1,0 +1,8 @@
+"""The runner, in a checkout: python experiments/run.py [overrides] is rerankbench [overrides]."""
+
+import sys
+
+from rerankbench.runner import main
+
+if __name__ == "__main__":
+    sys.exit(main())

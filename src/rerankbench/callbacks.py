@@ -1,0 +1,69 @@
+"""What Hydra calls when a sweep is over: the report of its runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from rerankbench.errors import UserError
+
+
+class Report(Callback):
+    """Builds the report of a sweep from the files of its runs, whichever launcher and machines ran them."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write the report into the sweep's folder, log and show it. A sweep is done even if this fails."""
+        if config.get("dry_run"):
+            return
+        try:
+            report(Path(config.hydra.sweep.dir), config)
+        except UserError as error:
+            complain("; ".join(error.problems))
+        except Exception as error:
+            complain(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+
+
+def complain(why: str) -> None:
+    sys.stderr.write(f"no report: {why}\n")
+
+
+def report(folder: Path, config: DictConfig) -> None:
+    """Find out, write, log, show. Raises UserError where the runs cannot be compared."""
+    from rerankbench.report import files, runs, terminal
+    from rerankbench.report.findings import find_out
+
+    findings = find_out(runs.find([folder]), settings(config))
+    page = files.write(folder, findings)
+    terminal.show(findings, page, track(config, findings, folder))
+
+
+def settings(config: DictConfig) -> Any:
+    """The sweep's report settings. Raises UserError."""
+    from rerankbench.config import read_group
+
+    problems: list[str] = []
+    found = read_group("report", config, problems)
+    if problems:
+        raise UserError(problems)
+    return found
+
+
+def track(config: DictConfig, findings: Any, folder: Path) -> str:
+    """Log the report where the runs were logged; where it is, empty where nothing is tracked."""
+    from rerankbench import config as door
+    from rerankbench.report import tracked
+    from rerankbench.tracking import MLflow, why
+
+    tracking = door.read_tracking(config)
+    if not isinstance(tracking, MLflow):
+        return ""
+    try:
+        tracked.log(tracking, findings, folder, "/".join(folder.parts[-2:]))
+    except Exception as error:
+        complain(f"could not log the report to {tracking.place()} ({why(error)}); it is in {folder}")
+        return ""
+    return "rerankbench-ui compares the runs"

@@ -1,0 +1,132 @@
+"""The command: `rerankbench-report FOLDER|EXPERIMENT [...] [report.KEY=VALUE] [--out FOLDER]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rerankbench.errors import UserError
+from rerankbench.report.runs import Run
+from rerankbench.report_settings import Report
+from rerankbench.tracking import MLflow
+
+EPILOG = """examples:
+  rerankbench-report multirun/2026-01-31/12-00-00
+  rerankbench-report sweep1 sweep2 --out both report.delta=0.02
+  rerankbench-report rerankbench tracking.uri=sqlite:///mlflow.db report.budget.latency_p95_ms=50
+settings: report.measure, report.delta, report.level, report.price_per_hour, report.budget.latency_p95_ms,
+  report.budget.memory_mb, report.budget.price_per_1k, tracking.uri, tracking.experiment"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Build a report; returns the exit code: 0 done, 2 the user's mistake."""
+    try:
+        words = parser().parse_args(argv)
+        build(words.places, words.out)
+    except UserError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="rerankbench-report",
+        description="Compare finished runs and end in a verdict: report.html, report.md, report.json and plots.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("places", nargs="+", metavar="FOLDER|EXPERIMENT|KEY=VALUE",
+                      help="folders of runs or sweeps, names or ids of MLflow experiments, settings")  # fmt: skip
+    made.add_argument("--out", type=Path, help="where to write (default: the folder, if one is given, else report/)")
+    return made
+
+
+def build(words: Sequence[str], out: Path | None) -> Path:
+    """Find the runs, work out the findings, write and show them; returns the page's path.
+
+    Raises UserError for whatever is wrong with the words or the runs.
+    """
+    from rerankbench.report import files, terminal
+    from rerankbench.report.findings import find_out
+
+    report, tracking, places = read(words)
+    folders = [Path(place) for place in places if Path(place).is_dir()]
+    experiments = [place for place in places if not Path(place).is_dir()]
+    with tempfile.TemporaryDirectory(prefix="rerankbench-report-") as scratch:
+        findings = find_out(gather(folders, experiments, tracking, Path(scratch)), report)
+        target = out or (folders[0] if len(places) == 1 and folders else Path("report"))
+        page = files.write(target, findings)
+        if experiments or any(word.startswith("tracking.") for word in words):
+            from rerankbench.report import tracked
+
+            tracked.log(tracking, findings, target, sweep_of(findings.contest.runs))
+    terminal.show(findings, page)
+    return page
+
+
+def gather(folders: Sequence[Path], experiments: Sequence[str], tracking: MLflow, scratch: Path) -> list[Run]:
+    """All runs of all places."""
+    from rerankbench.report import runs
+
+    found = runs.find(folders)
+    if experiments:
+        from rerankbench.report import tracked
+
+        for name in experiments:
+            found += tracked.find(tracking, name, scratch)
+    return found
+
+
+def sweep_of(runs: Sequence[Run]) -> str:
+    """The sweep that all runs are of, else how many sweeps they are of."""
+    names = sorted({str(run.result.get("sweep_id", "")) for run in runs})
+    return names[0] if len(names) == 1 else f"{len(names)} sweeps"
+
+
+def read(words: Sequence[str]) -> tuple[Report, MLflow, list[str]]:
+    """Settings and places. Raises UserError with every mistake in the settings."""
+    from rerankbench.config import convert
+
+    problems: list[str] = []
+    values: dict[str, dict[str, Any]] = {"report": {}, "tracking": {}}
+    places = []
+    for word in words:
+        group = word.partition("=")[0].partition(".")[0]
+        if "=" not in word or Path(word).exists():
+            places.append(word)
+        elif group in values and "." in word.partition("=")[0]:
+            put(values[group], word.partition(".")[2], problems)
+        else:
+            problems.append(f"{word}: settings here start with report. or tracking.; --help lists them")
+    report = convert(Report, values["report"], "report.", problems)
+    tracking = convert(MLflow, values["tracking"], "tracking.", problems)
+    problems += [line for part in (report, tracking) if part is not None for line in part.problems()]
+    if not places and not problems:
+        problems.append("no folder and no experiment given: rerankbench-report FOLDER")
+    if problems or report is None or tracking is None:
+        raise UserError(problems)
+    return report, tracking, places
+
+
+def put(values: dict[str, Any], word: str, problems: list[str]) -> None:
+    """Set budget.memory_mb=100 as values["budget"]["memory_mb"] = 100."""
+    import yaml
+
+    path, _, text = word.partition("=")
+    *above, name = path.split(".")
+    for part in above:
+        values = values.setdefault(part, {})
+    try:
+        values[name] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        problems.append(f"{word}: the value cannot be read")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

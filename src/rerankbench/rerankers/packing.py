@@ -1,0 +1,47 @@
+"""Linear layers laid out once for the CPU's matrix instructions, instead of at every call.
+
+oneDNN multiplies fastest with weights in blocks that suit the instruction set. torch keeps weights plain and
+reorders them inside every call (or falls back to a slower kernel); torch.compile packs them once, and so
+does this, with the same two operators, without compiling anything. The products are the same up to the order
+of summation.
+"""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+from torch import Tensor, nn
+
+ROWS = 4096  # tokens that a call usually has: blocks are chosen for that, any number works
+NARROW = 16  # outputs below which blocks do not pay: scoring heads
+
+
+class PackedLinear(nn.Module):
+    """A linear layer with packed weights; the plain ones are dropped, so memory does not grow."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.bias = linear.bias
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), ROWS)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(inputs, self.packed, self.bias, "none", [], "")
+
+
+def packable() -> bool:
+    """Whether this torch has the operators and this CPU gains from them."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return x86 and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def pack(model: nn.Module, keep: tuple[str, ...] = ("lm_head",)) -> None:
+    """Replace the linear layers below `model`, except narrow ones and those named in `keep`."""
+    with torch.inference_mode():
+        for name, child in list(model.named_children()):
+            if isinstance(child, nn.Linear):
+                if child.out_features >= NARROW and name not in keep:
+                    setattr(model, name, PackedLinear(child))
+            elif name not in keep:
+                pack(child, keep)
