@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import time
@@ -280,7 +279,12 @@ def test_all_mistakes_of_one_command_are_named_at_once() -> None:
 
 
 def test_a_dependent_key_is_no_fault_when_its_option_is_chosen_too(here: Path) -> None:
-    command = ["dataset.path=" + str(here), "dataset=beir", "reranker.compress_ratio=2", "reranker=lightweight"]
+    command = [
+        "dataset.path=" + str(here),
+        "dataset=beir",
+        "reranker.compress_ratio=2",
+        "reranker=lightweight",
+    ]
     assert preflight.check(command) == preflight.Command(jobs=1)
 
 
@@ -318,7 +322,9 @@ def test_a_model_that_cannot_be_read_stops_only_its_own_jobs() -> None:
 
 def test_sixty_jobs_are_checked_in_seconds() -> None:
     started = time.process_time()
-    found = preflight.check(["-m", "depth=range(1,11)", "reranker=none,minilm,base", "first_stage=dense,bm25"])
+    found = preflight.check(
+        ["-m", "depth=range(1,11)", "reranker=none,minilm,base", "first_stage=dense,bm25"]
+    )
     assert found == preflight.Command(jobs=60)
     assert time.process_time() - started < 8  # 2 s on an idle machine
 
@@ -330,7 +336,9 @@ def test_checking_loads_neither_torch_nor_mlflow(tmp_path: Path) -> None:
         "heavy = {'torch', 'transformers', 'mlflow', 'datasets', 'FlagEmbedding', 'scipy', 'matplotlib'}\n"
         "print(code, sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
     assert done.stdout.strip() == "2 []"
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) in (2, 3)  # fp16 is possible where there is a GPU

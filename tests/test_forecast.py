@@ -16,7 +16,14 @@ from rerankbench.forecast import Forecast, Step, duration, pilot, spread
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0 s"), (42.4, "42 s"), (119, "119 s"), (180, "3.0 min"), (7200, "2.0 h"), (86_400 * 2.1, "2.1 days")],
+    [
+        (0, "0 s"),
+        (42.4, "42 s"),
+        (119, "119 s"),
+        (180, "3.0 min"),
+        (7200, "2.0 h"),
+        (86_400 * 2.1, "2.1 days"),
+    ],
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
     assert duration(seconds) == words
@@ -25,7 +32,10 @@ def test_durations_in_words(seconds: float, words: str) -> None:
 def test_a_step_is_missing_over_rate() -> None:
     step = Step("pairs", total=1000, missing=600, rate=20.0, mb=0.5)
     assert step.seconds == 600 / 20
-    assert step.line() == "600 pairs to compute (400 of 1,000 pairs stored), measured 20.0/s: 30 s, 0.5 MB of disk"
+    assert (
+        step.line()
+        == "600 pairs to compute (400 of 1,000 pairs stored), measured 20.0/s: 30 s, 0.5 MB of disk"
+    )
     done = Step("pairs", 1000, 0, 0.0, 0.0)
     assert done.seconds == 0
     assert done.line() == "1,000 of 1,000 pairs stored: nothing to do"
@@ -66,7 +76,11 @@ def test_a_pilot_counts_tokens_so_that_cutting_it_short_does_not_mislead(
     ("pairs", "stored_rate", "told"), [(999, 0.1, False), (5000, 1000.0, False), (5000, 10.0, True)]
 )
 def test_people_are_told_before_long_scoring(
-    pairs: int, stored_rate: float, told: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    pairs: int,
+    stored_rate: float,
+    told: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     work: Any = SimpleNamespace(
         bench=SimpleNamespace(reuse=True), pairs=range(pairs), layers=(1,), missing=lambda: np.arange(pairs)

@@ -27,9 +27,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_carries_what_runs_need(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    configs = {f"rerankbench/conf/{file.relative_to(ROOT / 'conf')}" for file in (ROOT / "conf").rglob("*.yaml")}
+    configs = {
+        f"rerankbench/conf/{file.relative_to(ROOT / 'conf')}" for file in (ROOT / "conf").rglob("*.yaml")
+    }
     sample = ROOT / "src" / "rerankbench" / "sample"
-    shipped = {f"rerankbench/sample/{file.relative_to(sample)}" for file in sample.rglob("*") if file.suffix == ".jsonl"}
+    shipped = {
+        f"rerankbench/sample/{file.relative_to(sample)}"
+        for file in sample.rglob("*")
+        if file.suffix == ".jsonl"
+    }
     assert configs | shipped <= names
     assert len(shipped) >= 2
     assert "rerankbench/py.typed" in names
@@ -49,9 +55,13 @@ def test_the_installed_command_runs_the_demo(wheel: Path, tmp_path: Path) -> Non
     environment = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     site = environment / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
-    (site / "stack.pth").write_text(sysconfig.get_path("purelib"))  # the libraries, without the editable checkout
+    (site / "stack.pth").write_text(
+        sysconfig.get_path("purelib")
+    )  # the libraries, without the editable checkout
     install = [sys.executable, "-m", "pip", "--python", str(environment), "install", "--no-deps", "--quiet"]
-    subprocess.run([*install, "--no-index", "--disable-pip-version-check", str(wheel)], check=True, timeout=200)
+    subprocess.run(
+        [*install, "--no-index", "--disable-pip-version-check", str(wheel)], check=True, timeout=200
+    )
 
     own = tmp_path / "own" / "embedder"
     own.mkdir(parents=True)
@@ -74,7 +84,11 @@ def test_the_installed_command_runs_the_demo(wheel: Path, tmp_path: Path) -> Non
     )  # fmt: skip
     assert where.stdout.startswith(str(environment)), "the test ran the checkout, not the wheel"
     help_text = subprocess.run(
-        [environment / "bin" / "rerankbench-track", "--help"], capture_output=True, text=True, check=True, env=clean()
+        [environment / "bin" / "rerankbench-track", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=clean(),
     )
     assert "usage: rerankbench-track" in help_text.stdout
 

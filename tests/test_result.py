@@ -51,6 +51,8 @@ def test_reading_gives_back_what_was_written(tmp_path: Path) -> None:
 
 
 def test_only_finite_numbers_become_scalars() -> None:
-    result = Result("a", throughput={"x": float("nan"), "y": 2.0}, memory_mb={"peak_rss": 5, "peak_cuda": None})
+    result = Result(
+        "a", throughput={"x": float("nan"), "y": 2.0}, memory_mb={"peak_rss": 5, "peak_cuda": None}
+    )
     assert {"throughput/y": 2.0, "memory/peak_rss_mb": 5.0}.items() <= result.scalars().items()
     assert not {"throughput/x", "memory/peak_cuda_mb"} & set(result.scalars())

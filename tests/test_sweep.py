@@ -24,10 +24,16 @@ def test_the_six_rerankers_and_none_in_one_command(
 
     uri = store(tmp_path)
     own = own_options(models, tmp_path)
-    command = ["--config-dir", str(own), "experiment=reranker-sizes", *tiny(models, tmp_path), f"tracking.uri={uri}"]
+    command = [
+        "--config-dir",
+        str(own),
+        "experiment=reranker-sizes",
+        *tiny(models, tmp_path),
+        f"tracking.uri={uri}",
+    ]
     assert run(*command) == 0
     found = results(tmp_path / "sweep")
-    names = "base large v2-m3 gemma minicpm-layerwise lightweight".split()
+    names = ["base", "large", "v2-m3", "gemma", "minicpm-layerwise", "lightweight"]
     assert set(found) == {"none", *(f"{name}@4" for name in names)}
     assert {result["status"] for result in found.values()} == {"ok"}
     assert len({result["measures"]["first_stage"]["ndcg_at_2"] for result in found.values()}) == 1
@@ -64,7 +70,9 @@ def test_a_reranker_that_fails_does_not_stop_the_others(
     own, uri = own_options(models, tmp_path, **more), store(tmp_path)
     rest = ["first_stage=bm25", *tiny(models, tmp_path), f"tracking.uri={uri}"]
     assert run("--config-dir", str(own), "-m", "reranker=gone,cut,none", *rest) == 1
-    found = {int(file.parent.name): json.loads(file.read_text()) for file in tmp_path.glob("sweep/*/result.json")}
+    found = {
+        int(file.parent.name): json.loads(file.read_text()) for file in tmp_path.glob("sweep/*/result.json")
+    }
     assert [found[number]["status"] for number in (0, 1, 2)] == ["failed", "failed", "ok"]
     assert "nowhere" in found[0]["error"]
     assert "cut" in found[1]["error"]
@@ -95,7 +103,9 @@ def test_what_a_sweep_varies_tells_its_arms_apart(models: Path, tmp_path: Path) 
 def test_jobs_in_other_processes_are_reported_too(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed")
+    pytest.importorskip(
+        "hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed"
+    )
     own = own_options(models, tmp_path, gone=f"model: {tmp_path / 'nowhere'}\n")
     launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     rest = ["first_stage=bm25", "tracking=none", *launcher, *tiny(models, tmp_path)]
@@ -138,7 +148,9 @@ def test_the_tutorial_without_a_hub_says_so_in_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_tutorial_on_a_local_folder(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tutorial_on_a_local_folder(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [json.dumps({"query": query, "positive": positive}) for query, positive in MSMARCO]
     (tmp_path / "msmarco").mkdir()
     (tmp_path / "msmarco" / "dev.jsonl").write_text("\n".join(rows) + "\n")

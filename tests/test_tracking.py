@@ -194,7 +194,9 @@ def test_without_a_server_results_stay_and_are_logged_later(
     assert time.monotonic() - started < 30
     out = tmp_path / "out"
     printed = capsys.readouterr()
-    assert f"http://***@127.0.0.1:9 does not answer); the results are kept, log them later with: " in printed.err
+    assert (
+        "http://***@127.0.0.1:9 does not answer); the results are kept, log them later with: " in printed.err
+    )
     assert f"rerankbench-track {out}" in printed.err
     assert json.loads((out / "result.json").read_text())["mlflow_run_id"] is None
     for file in [file for file in out.rglob("*") if file.is_file()]:
@@ -245,7 +247,10 @@ def test_a_run_that_was_cut_off_is_logged_anew(tmp_path: Path, monkeypatch: pyte
         (["tracking.uri=x"], "give the output folder"),
         (["{here}/bad"], "cannot be read"),
         (["{here}/old"], "is no result of this version"),
-        (["{here}/good", "tracking.url=x"], "tracking.url=x: there is no such key; did you mean tracking.uri?"),
+        (
+            ["{here}/good", "tracking.url=x"],
+            "tracking.url=x: there is no such key; did you mean tracking.uri?",
+        ),
         (["{here}/good", "tracking.uri=x"], "tracking.uri=x: give sqlite"),
         (["{here}/good", "--all"], "--all: there is no such argument"),
     ],

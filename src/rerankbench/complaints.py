@@ -16,7 +16,15 @@ KINDS = {
     "to string": "give a text",
 }
 # Lines with which Hydra and OmegaConf surround what they have to say.
-NOISE = ("object_type=", "reference_type=", "full_key:", "Set the env", "See https://hydra", "Config search path", "\t")
+NOISE = (
+    "object_type=",
+    "reference_type=",
+    "full_key:",
+    "Set the env",
+    "See https://hydra",
+    "Config search path",
+    "\t",
+)
 PLUGINS = {
     "joblib": "hydra-joblib-launcher",
     "submitit_local": "hydra-submitit-launcher",

@@ -189,7 +189,9 @@ def read(
     if problems := needed(problems, groups):
         raise UserError(list(dict.fromkeys(problems)))
     assert root is not None
-    plain = {f.name: getattr(root, f.name) for f in fields(root) if f.name not in GROUPS and f.name != "experiment"}
+    plain = {
+        f.name: getattr(root, f.name) for f in fields(root) if f.name not in GROUPS and f.name != "experiment"
+    }
     plain |= {
         "cutoffs": tuple(sorted(set(root.cutoffs))),
         "depth": root.candidates if root.depth is None else root.depth,
@@ -250,7 +252,9 @@ def read_group(name: str, config: DictConfig, problems: list[str]) -> Any:
     values = resolved(node, [str(key) for key in node], f"{name}.", problems)
     kind = values.pop(group.key, None) if group.key else ""
     if kind not in classes:
-        problems.append(f"{name}.{group.key}={complaints.shown(kind)}: choose one of {', '.join(sorted(classes))}")
+        problems.append(
+            f"{name}.{group.key}={complaints.shown(kind)}: choose one of {', '.join(sorted(classes))}"
+        )
         return None
     settings = convert(classes[kind], values, f"{name}.", problems)
     if settings is not None:
@@ -290,7 +294,9 @@ def root_problems(root: Root) -> list[str]:
     if not root.cutoffs or min(root.cutoffs) < 1:
         found.append(f"cutoffs={list(root.cutoffs)}: give a list of numbers from 1, for instance [1,10]")
     if root.measures not in ("standard", "tutorial"):
-        found.append(f"measures={root.measures}: choose standard, or tutorial to have the tutorial's own beside it")
+        found.append(
+            f"measures={root.measures}: choose standard, or tutorial to have the tutorial's own beside it"
+        )
     return found
 
 

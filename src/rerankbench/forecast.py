@@ -92,9 +92,9 @@ def likely_rows(experiment: Experiment, collection: Collection, bench: Bench) ->
     stored = stage.stored(collection, depth, bench)
     if stored is not None or not stage.embeds():
         return (stored or stage.find(collection, depth, bench)).rows
-    random = np.random.default_rng(bench.seed)
-    shape = (len(collection.query_ids), min(depth, len(collection.corpus)))
-    return random.integers(0, len(collection.corpus), shape)
+    total = len(collection.corpus)
+    starts = np.random.default_rng(bench.seed).integers(0, total, (len(collection.query_ids), 1))
+    return (starts + np.arange(min(depth, total))) % total  # neighbours: no document twice for a query
 
 
 def embedding_step(experiment: Experiment, collection: Collection, bench: Bench) -> Step | None:

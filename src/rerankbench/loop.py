@@ -88,6 +88,9 @@ class Window(Protocol):
     def rows(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Turn values of sequences into values of rows."""
 
+    def sequences(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which sequences make up the marked rows."""
+
 
 @dataclass
 class Loop:
@@ -98,14 +101,21 @@ class Loop:
     budget: Budget
     meter: Meter = field(default_factory=Meter)
 
-    def run(self, window: Window) -> Iterator[Batch]:
-        """Yield the values of the window's sequences, batch by batch, until all are done."""
+    def run(self, window: Window, wanted: NDArray[np.bool_] | None = None) -> Iterator[Batch]:
+        """Yield the values of the window's sequences, batch by batch, until all are done.
+
+        Batches without a `wanted` sequence are left out. The others stay as they are: what is computed after
+        an interruption is, to the last bit, what would have been computed without it.
+        """
         order = np.argsort(-window.lengths, kind="stable")
         flying: deque[tuple[NDArray[np.int64], torch.Tensor]] = deque()
         start = 0
         while start < len(order):
             longest = int(window.lengths[order[start]])
             index = order[start : start + self.budget.fit(longest)]
+            if wanted is not None and not wanted[index].any():
+                start += len(index)
+                continue
             values = self.attempt(window, index, longest)
             if values is None:
                 continue
@@ -166,19 +176,32 @@ def fill(
     prepare: Callable[[NDArray[np.int64]], Window],
     loop: Loop,
     progress: Progress,
+    found: NDArray[np.bool_] | None = None,
 ) -> None:
-    """Compute the rows `todo` of `keys` and append them to the store as the work goes."""
+    """Compute the rows `todo` of `keys` and append them to the store as the work goes.
+
+    found: which rows of `keys` the store holds already. They are not computed again, but they keep their
+    places in windows and batches.
+    """
     buffer = Buffer(store, keys, columns)
-    windows = [todo[start : start + window_size] for start in range(0, len(todo), window_size)]
+    missing = np.ones(len(keys), bool) if found is None else ~found
     try:
-        for window_rows, window in ahead(prepare, windows):
-            started = time.perf_counter()
-            for index, values in window.rows(loop.run(window)):
+        for window_rows, window in ahead(prepare, windows(todo, window_size, missing)):
+            started, fresh = time.perf_counter(), missing[window_rows]
+            wanted = None if fresh.all() else window.sequences(fresh)
+            for index, values in window.rows(loop.run(window, wanted)):
+                index, values = index[fresh[index]], values[fresh[index]]
                 buffer.add(window_rows[index], values)
                 progress.advance(len(index))
             loop.meter.seconds += time.perf_counter() - started
     finally:  # also after Ctrl-C: what was computed is kept
         buffer.flush()
+
+
+def windows(todo: NDArray[np.int64], size: int, missing: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """Stretches of `todo` with something missing in them; where they begin depends on `todo` and `size` alone."""
+    stretches = (todo[start : start + size] for start in range(0, len(todo), size))
+    return [stretch for stretch in stretches if missing[stretch].any()]
 
 
 def ahead(prepare: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:

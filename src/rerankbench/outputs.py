@@ -31,7 +31,9 @@ CLIPPED = 500  # characters of a document that a report can show
 def summarize(outcome: Outcome, sweep_id: str = "") -> Result:
     """The figures of an outcome."""
     e, collection = outcome.experiment, outcome.collection
-    result = Result(arm=arm(e), sweep_id=sweep_id, params=params(e, outcome), depth=e.depth, layer=outcome.layer)
+    result = Result(
+        arm=arm(e), sweep_id=sweep_id, params=params(e, outcome), depth=e.depth, layer=outcome.layer
+    )
     result.reduced, result.notes = collection.reduced, [*collection.notes, *outcome.candidates.notes]
     result.dataset = {
         "name": collection.name,
@@ -79,7 +81,9 @@ def changed(override: str) -> str:
 def params(experiment: Experiment, outcome: Outcome | None = None) -> dict[str, Any]:
     """Settings in which arms may differ, flat; numbers stay numbers so that charts have axes."""
     e, labels = experiment, experiment.labels
-    chosen = {group: labels.get(group, "") for group in ("dataset", "embedder", "index", "first_stage", "reranker")}
+    chosen = {
+        group: labels.get(group, "") for group in ("dataset", "embedder", "index", "first_stage", "reranker")
+    }
     if not e.first_stage.embeds():
         chosen |= {"embedder": "none", "index": "none"}
     values: dict[str, Any] = {**chosen, "depth": e.depth if e.reranker.family != "none" else 0}
@@ -128,7 +132,11 @@ def failure(experiment: Experiment | None, labels: dict[str, str], error: Except
     name = arm(experiment) if experiment else labels.get("reranker", "experiment")
     text = masked(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
     return Result(
-        arm=name, status="failed", error=text, sweep_id=sweep_id, params=params(experiment) if experiment else labels
+        arm=name,
+        status="failed",
+        error=text,
+        sweep_id=sweep_id,
+        params=params(experiment) if experiment else labels,
     )
 
 
@@ -289,5 +297,8 @@ def most_changed(outcome: Outcome) -> NDArray[np.int64]:
     if not after:
         return np.arange(min(EXAMPLES, len(before)))
     change = np.stack(after) - before
-    best, worst = np.argsort(-change.max(axis=0), kind="stable"), np.argsort(change.min(axis=0), kind="stable")
+    best, worst = (
+        np.argsort(-change.max(axis=0), kind="stable"),
+        np.argsort(change.min(axis=0), kind="stable"),
+    )
     return np.unique(np.concatenate([best[: EXAMPLES // 2], worst[: EXAMPLES // 2]]))

@@ -60,7 +60,9 @@ def check(arguments: Sequence[str]) -> Command | None:
     if parsed.help or parsed.hydra_help or parsed.cfg or parsed.info is not None or parsed.shell_completion:
         return None
     with composing(parsed) as loader:
-        return Plan(loader, parsed.config_name or "config", list(parsed.overrides), bool(parsed.multirun)).check()
+        return Plan(
+            loader, parsed.config_name or "config", list(parsed.overrides), bool(parsed.multirun)
+        ).check()
 
 
 def parse(arguments: Sequence[str]) -> Namespace:
@@ -73,9 +75,13 @@ def parse(arguments: Sequence[str]) -> Namespace:
     folder = parsed.config_dir
     if folder is not None and not Path(folder).is_dir():
         what = "is a file" if Path(folder).exists() else "does not exist"
-        raise UserError(f"--config-dir {folder}: {what}; give a folder with groups such as reranker/mine.yaml")
+        raise UserError(
+            f"--config-dir {folder}: {what}; give a folder with groups such as reranker/mine.yaml"
+        )
     if folder is not None and (Path(folder) / "config.yaml").exists():
-        raise UserError(f"--config-dir {folder}: its config.yaml would take the package's place; keep options only")
+        raise UserError(
+            f"--config-dir {folder}: its config.yaml would take the package's place; keep options only"
+        )
     return parsed
 
 
@@ -136,7 +142,9 @@ class Plan:
             raise UserError(self.problems)
         self.check_hydra()
         if not self.multirun:
-            self.problems += [sweep_alone(override) for override in self.overrides if override.is_sweep_override()]
+            self.problems += [
+                sweep_alone(override) for override in self.overrides if override.is_sweep_override()
+            ]
         jobs = self.jobs()
         found = [self.job_problems(job) for job in jobs]
         self.judge(jobs, found)
@@ -153,7 +161,9 @@ class Plan:
             self.problems.append(complaints.unreadable(line))
             return None
         if found.is_sweep_override() and not found.is_discrete_sweep() and self.expands:
-            self.problems.append(f"{line}: intervals need a sweeper that chooses from them; give values: KEY=1,2,3")
+            self.problems.append(
+                f"{line}: intervals need a sweeper that chooses from them; give values: KEY=1,2,3"
+            )
             return None
         return found
 
@@ -188,7 +198,9 @@ class Plan:
     @cached_property
     def expands(self) -> bool:
         """Whether Hydra's own sweeper is used; others choose values as they go."""
-        return not any(line.startswith("hydra/sweeper=") and line != "hydra/sweeper=basic" for line in self.lines)
+        return not any(
+            line.startswith("hydra/sweeper=") and line != "hydra/sweeper=basic" for line in self.lines
+        )
 
     @cached_property
     def master(self) -> DictConfig | None:
@@ -204,7 +216,9 @@ class Plan:
         """The config that the chosen options make, before single values are set."""
         key = tuple(str(override.input_line) for override in groups)
         if key not in self.bases:
-            self.bases[key] = self.loader.load_configuration(self.name, list(key), RunMode.RUN, from_shell=False)
+            self.bases[key] = self.loader.load_configuration(
+                self.name, list(key), RunMode.RUN, from_shell=False
+            )
         return self.bases[key]
 
     def without_hydra(self, groups: Sequence[Override]) -> DictConfig:
@@ -297,7 +311,11 @@ class Plan:
         """The job that a problem is of, where the problem itself does not say it."""
         swept = {o.key_or_group for o in self.overrides if o.is_sweep_override()}
         swept |= {str(key) for key in (OmegaConf.select(self.master, "hydra.sweeper.params") or {})}
-        named = [str(o.input_line) for o in job if o.key_or_group in swept and not line.startswith(str(o.input_line))]
+        named = [
+            str(o.input_line)
+            for o in job
+            if o.key_or_group in swept and not line.startswith(str(o.input_line))
+        ]
         return f" (in the job {' '.join(named)})" if named else ""
 
     def dry_run(self, job: Sequence[Override]) -> bool:

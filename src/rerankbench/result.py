@@ -73,7 +73,9 @@ class Result:
         except (ValueError, OSError) as error:
             raise UserError(f"{file}: cannot be read ({error}); run the experiment again") from None
         if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-            raise UserError(f"{file}: is no result of this version (schema {SCHEMA}); run the experiment again")
+            raise UserError(
+                f"{file}: is no result of this version (schema {SCHEMA}); run the experiment again"
+            )
         known = {f.name for f in fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in known})
 

@@ -95,7 +95,10 @@ def show(arguments: list[str]) -> int:
     """Help, or a config that is only printed."""
     parsed = preflight.parse(arguments)
     if not parsed.help:
-        run_hydra(arguments)
+        try:
+            run_hydra(arguments)
+        except SystemExit as end:  # Hydra's way of ending its own help
+            return int(end.code or 0)
         return 0
     own = [Path(parsed.config_dir)] if parsed.config_dir else []
     print(usage.text([*own, preflight.conf_folder()]))
@@ -178,7 +181,9 @@ def is_sweep(hydra_config: Any) -> bool:
     return str(hydra_config.mode).endswith("MULTIRUN")
 
 
-def attempt(cfg: DictConfig, labels: dict[str, str], overrides: list[str], folder: Path, sweep_id: str) -> Result:
+def attempt(
+    cfg: DictConfig, labels: dict[str, str], overrides: list[str], folder: Path, sweep_id: str
+) -> Result:
     """Run one experiment; log and write its result, or the failure in its place."""
     from rerankbench import outputs, summary
 
@@ -263,7 +268,9 @@ def end_of_sweep(results: Sequence[Result], failed: Sequence[Result]) -> None:
     """How many runs are done, and each failure once, with the runs that share it."""
     if not results:
         return
-    print(f"sweep      {len(results) - len(failed)} of {len(results)} runs done, in {Folders.current.absolute()}")
+    print(
+        f"sweep      {len(results) - len(failed)} of {len(results)} runs done, in {Folders.current.absolute()}"
+    )
     by_reason: dict[str, list[str]] = {}
     for result in failed:
         reason = re.sub(r"^model \S+: ", "model: ", str(result.error))  # one line for all that share a cause

@@ -24,7 +24,7 @@ from rerankbench.bench import Bench
 from rerankbench.collection import Collection
 from rerankbench.models import Weights
 from rerankbench.rerankers.reranker import PairModel, Reranker, Tokens
-from rerankbench.store import Keys, RowStore, identity, pair_keys, text_digests, write_atomic
+from rerankbench.store import Keys, RowStore, identity, pair_keys, read_array, text_digests, write_array, write_atomic
 
 if TYPE_CHECKING:
     from rerankbench.executors import Executor
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WINDOW = 32_768  # pairs that are tokenized and sorted together
+WINDOW = 32_768  # pairs at most that are tokenized and sorted together
+SMALL_WINDOW = 2048  # and at least, where there are as many: smaller ones would be padded more
+WORKERS = 64  # that should find a window each
 CACHED_TOKENS = 64_000_000  # 256 MB of tokenized texts kept for later windows
 
 
@@ -133,6 +135,9 @@ class PairWindow:
 
     def collate(self, index: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
         return self.model.collate([self.queries[i] for i in index], [self.documents[i] for i in index])
+
+    def sequences(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return rows[self.owner]
 
     def rows(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The best score of each pair's sequences, as soon as all of them are known."""
@@ -241,27 +246,50 @@ def score(work: Work, executor: Executor) -> Scored:
         with FileLock(work.store.folder / f"{name}.lock"):
             todo = work.missing()
             if len(todo):
-                write_cost(work, executor.score(work, todo).cost())
+                score_missing(work, executor, todo, work.store.folder / "plans")
     values, found = work.store.lookup(work.pairs.keys, work.layers)
     if not found.all():
         raise RuntimeError(f"{(~found).sum()} pairs have no score after scoring: {work.store.folder}")
-    return Scored(values, len(todo), read_cost(work))
+    return Scored(values, len(todo), read_cost(work, executor))
 
 
-def cost_file(work: Work) -> Path:
-    """One file for each machine, since a cost means nothing elsewhere."""
-    machine = hardware.fingerprint(work.bench.hardware)
+def score_missing(work: Work, executor: Executor, todo: NDArray[np.int64], folder: Path) -> None:
+    """Score `todo` by the plan that was made when these pairs were begun.
+
+    A score depends, in its last bits, on the batch it is computed in. The plan fixes windows and batches, so
+    that a run which is interrupted, and goes on elsewhere or with another executor, gives the same numbers.
+    """
+    name = hashlib.sha256(work.pairs.keys.tobytes() + repr(work.layers).encode()).hexdigest()
+    planned = read_array(folder, name)
+    if planned is None or not np.isin(todo, planned).all():
+        write_array(folder, name, todo)
+        planned = todo
+    found = np.ones(len(work.pairs), bool)
+    found[todo] = False
+    write_cost(work, executor.score(work, np.array(planned), found).cost(), executor)
+    for file in folder.glob(f"{name}-*.npy"):
+        file.unlink(missing_ok=True)
+
+
+def window_size(pairs: int) -> int:
+    """Pairs in a window of so many; the same for every executor, so that all of them build the same batches."""
+    return min(WINDOW, max(SMALL_WINDOW, -(-pairs // WORKERS)))
+
+
+def cost_file(work: Work, executor: Executor | None = None) -> Path:
+    """One file for each machine and executor, since a cost means nothing elsewhere."""
+    machine = hardware.fingerprint(work.bench.hardware) | (executor.place() if executor else {})
     return work.store.folder / f"cost-{identity(machine)[:16]}.json"
 
 
-def write_cost(work: Work, cost: dict[str, float]) -> None:
-    write_atomic(cost_file(work), json.dumps(cost).encode())
+def write_cost(work: Work, cost: dict[str, float], executor: Executor) -> None:
+    write_atomic(cost_file(work, executor), json.dumps(cost).encode())
 
 
-def read_cost(work: Work) -> dict[str, float]:
+def read_cost(work: Work, executor: Executor | None = None) -> dict[str, float]:
     """The last measured cost on this machine, empty if there is none."""
     try:
-        return dict(json.loads(cost_file(work).read_bytes()))
+        return dict(json.loads(cost_file(work, executor).read_bytes()))
     except (FileNotFoundError, ValueError):
         return {}
 
@@ -271,15 +299,16 @@ def score_again(work: Work, executor: Executor) -> Scored:
     stored, found = work.store.lookup(work.pairs.keys, work.layers)
     fresh = replace(work, store=RowStore(work.store.folder / f"again-{uuid.uuid4().hex}", {}))
     try:
-        meter = executor.score(fresh, np.arange(len(work.pairs)))
-        write_cost(work, meter.cost())
+        nothing = np.zeros(len(work.pairs), bool)
+        meter = executor.score(fresh, np.arange(len(work.pairs)), nothing)
+        write_cost(work, meter.cost(), executor)
         values, _ = fresh.store.lookup(work.pairs.keys, work.layers)
     finally:
         shutil.rmtree(fresh.store.folder, ignore_errors=True)
     report_differences(work, values, stored, found)
     if not found.all():
         work.store.append(work.pairs.keys[~found], values[~found], work.layers)
-    return Scored(values, len(values), read_cost(work))
+    return Scored(values, len(values), read_cost(work, executor))
 
 
 def report_differences(

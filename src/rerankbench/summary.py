@@ -74,7 +74,9 @@ def cost_lines(result: Result) -> list[str]:
         rate = f", {speed['pairs_per_second']:,.1f} pairs/s" if speed and pairs["scored"] else ""
         lines.append(f"pairs      {pairs['scored']:,} scored, {pairs['reused']:,} reused{rate}")
     for depth, row in (result.latency_ms or {}).items():
-        lines.append(f"latency    depth {depth}: p50 {row['p50']:.1f} ms, p95 {row['p95']:.1f} ms of reranking")
+        lines.append(
+            f"latency    depth {depth}: p50 {row['p50']:.1f} ms, p95 {row['p95']:.1f} ms of reranking"
+        )
     lines.append(f"precision  {result.environment['precision']} on {result.environment['device_name']}")
     if result.notes:
         more = f" (and {len(result.notes) - 1} more in result.json)" if len(result.notes) > 1 else ""

@@ -48,7 +48,9 @@ def read_words(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
             if name not in KEYS:
                 problems.append(complaints.unknown_key("tracking.", name, value, KEYS))
         elif word.startswith("-"):
-            problems.append(f"{word}: there is no such argument; rerankbench-track --help shows what there is")
+            problems.append(
+                f"{word}: there is no such argument; rerankbench-track --help shows what there is"
+            )
         else:
             names.append(word)
     if not names:
@@ -98,7 +100,9 @@ def log_one(folder: Path, result: Result, tracking: MLflow) -> int:
     try:
         run_id = tracking.log(result, folder)
     except Exception as error:  # whatever the store or its server did
-        print(f"error: {folder}: {result.arm} not logged to {tracking.place()}: {why(error)}", file=sys.stderr)
+        print(
+            f"error: {folder}: {result.arm} not logged to {tracking.place()}: {why(error)}", file=sys.stderr
+        )
         return 1
     what = "was logged already" if run_id == before else "logged"
     print(f"{folder}: {result.arm} {what}, run {run_id} in {tracking.place()}")

@@ -73,8 +73,13 @@ class MLflow(Tracking):
         if urlsplit(self.uri).scheme not in SCHEMES:
             cure = "give sqlite:///path/to/mlflow.db, or http://host:port of an MLflow server"
             return [*found, f"tracking.uri={shown}: {cure}"]
-        if self.uri.startswith("sqlite") and (not self.uri.startswith("sqlite:///") or self.uri == "sqlite:///"):
-            return [*found, f"tracking.uri={shown}: write three slashes and a file, sqlite:///path/to/mlflow.db"]
+        if self.uri.startswith("sqlite") and (
+            not self.uri.startswith("sqlite:///") or self.uri == "sqlite:///"
+        ):
+            return [
+                *found,
+                f"tracking.uri={shown}: write three slashes and a file, sqlite:///path/to/mlflow.db",
+            ]
         if self.uri.startswith("sqlite") and (problem := place_problem(self.database)):
             found.append(f"tracking.uri={shown}: {problem}")
         return found

@@ -1,0 +1,101 @@
+"""Reading everything that carries a hash, and setting aside what does not match it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rerankbench import wheels
+from rerankbench.cache.entries import children, entries_of, files_below, read_json
+from rerankbench.checkpoint import scoring_files
+from rerankbench.file_hashes import sha256_of
+from rerankbench.store import Shard, read_shard, set_aside
+
+_NAMED = re.compile(r".+-([0-9a-f]{64})\.(npy|shard)")
+
+
+@dataclass
+class Verification:
+    """How many files and bytes were read, and which of them are damaged."""
+
+    files: int = 0
+    bytes: int = 0
+    damaged: tuple[Path, ...] = ()
+
+
+def verify(cache_dir: Path) -> Verification:
+    """Hash every shard, array, corpus, wheel and packaged model; damaged ones are set aside."""
+    found = Verification()
+    for path, size, whole in checks(cache_dir):
+        found.files, found.bytes = found.files + 1, found.bytes + size
+        if not whole():
+            found.damaged += (path,)
+    return found
+
+
+def checks(cache_dir: Path) -> Iterator[tuple[Path, int, Callable[[], bool]]]:
+    """Each file or folder with its size and a function that says whether it is whole."""
+    for kind in ("vectors", "candidates", "scores", "indexes"):
+        for file in files_below(cache_dir / kind):
+            if match := _NAMED.fullmatch(file.name):
+                yield file, size_of(file), lambda file=file, sha256=match[1]: hashed_file(file, sha256)  # type: ignore[misc]
+    for file in children(cache_dir / "corpora"):
+        if file.suffix == ".arrow":
+            yield file, size_of(file), lambda file=file: corpus(file)  # type: ignore[misc]
+    pinned = {wheel.file_name: wheel for wheel in (model.wheel for model in wheels.MODELS.values())}
+    for file in children(cache_dir / "wheels"):
+        if file.name in pinned:
+            yield file, size_of(file), lambda file=file: wheel_file(file, pinned[file.name].sha256)  # type: ignore[misc]
+    for entry in entries_of("models", cache_dir / "models"):
+        yield entry.paths[0], entry.bytes, lambda folder=entry.paths[0]: packaged_model(folder)  # type: ignore[misc]
+
+
+def size_of(file: Path) -> int:
+    return file.lstat().st_size if file.exists() else 0
+
+
+def hashed_file(file: Path, sha256: str) -> bool:
+    """A shard or an array whose name ends in its hash."""
+    if file.suffix == ".shard":
+        return isinstance(read_shard(file), Shard) or not damaged_name(file).exists()
+    try:
+        if sha256_of(file) == sha256:
+            return True
+    except FileNotFoundError:  # pruned meanwhile
+        return True
+    set_aside(file, ValueError("its bytes do not match the hash in its name"))
+    return False
+
+
+def damaged_name(file: Path) -> Path:
+    return file.with_suffix(".damaged")
+
+
+def corpus(file: Path) -> bool:
+    """A corpus whose note vouches for its bytes; one without a note is never read, so no harm either."""
+    sha256 = read_json(file.with_suffix(".json")).get("sha256")
+    if sha256 is None or sha256_of(file) == sha256:
+        return True
+    set_aside(file, ValueError("its bytes do not match the hash in its note"))
+    return False
+
+
+def wheel_file(file: Path, sha256: str) -> bool:
+    if sha256_of(file) == sha256:
+        return True
+    wheels.set_aside(file, "not the pinned sha256")
+    return False
+
+
+def packaged_model(folder: Path) -> bool:
+    """A folder that was made out of a wheel; the pinned hashes cover every file that decides a score."""
+    model = next((m for name, m in wheels.MODELS.items() if folder.name == wheels.folder_name(name)), None)
+    if model is None:
+        return True
+    found = {file.name: sha256_of(file) for file in scoring_files(folder)}
+    wrong = sorted(name for name in found.keys() | model.files.keys() if found.get(name) != model.files.get(name))
+    if wrong:
+        wheels.set_aside(folder, f"{', '.join(wrong)}: missing, changed or added")
+    return not wrong
