@@ -1,4 +1,4 @@
-"""The command on tiny models and a tiny collection, run in this process, for tests of what it does as a whole."""
+"""The command on tiny models and a tiny collection, run in this process or its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FAMILIES = {
 
 
 def tiny(models: Path, folder: Path) -> list[str]:
-    """Overrides for four documents, two judged queries and a tiny embedder; everything is written to `folder`."""
+    """Overrides for four documents, two judged queries and a tiny embedder, all in `folder`."""
     data = folder / "data"
     if not data.exists():
         beir(data)
@@ -34,7 +34,8 @@ def tiny(models: Path, folder: Path) -> list[str]:
         "dataset=beir", f"dataset.path={data}",
         f"embedder.model={models / 'bge-small-en'}", "embedder.pooling=cls",
         "device=cpu", "precision=fp32", "candidates=4", "cutoffs=[1,2]", "report.measure=ndcg_at_2",
-        f"cache_dir={folder / 'cache'}", f"hydra.run.dir={folder / 'out'}", f"hydra.sweep.dir={folder / 'sweep'}",
+        f"cache_dir={folder / 'cache'}",
+        f"hydra.run.dir={folder / 'out'}", f"hydra.sweep.dir={folder / 'sweep'}",
     ]  # fmt: skip
 
 

@@ -164,7 +164,8 @@ def test_a_stop_is_clean_and_the_same_command_continues(
     )  # fmt: skip
     until = time.monotonic() + 90
     while not (tmp_path / "scoring").exists():
-        assert time.monotonic() < until and process.poll() is None
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < until
         time.sleep(0.05)
     time.sleep(1.2)  # two of three pairs
     process.send_signal(number)

@@ -50,8 +50,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = beir(tmp_path_factory.mktemp("bad") / "data")
     models = root.parent
     described = {
-        "encoder": {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "x"}, "num_hidden_layers": 2},
-        "three-labels": {"architectures": ["BertForSequenceClassification"], "id2label": dict.fromkeys("012", "x")},
+        "encoder": {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "x"}, "num_hidden_layers": 2},  # noqa: E501
+        "three-labels": {"architectures": ["BertForSequenceClassification"], "id2label": dict.fromkeys("012", "x")},  # noqa: E501
         "bert": {"architectures": ["BertModel"], "num_hidden_layers": 2},
         "layerwise": {
             "architectures": ["LayerWiseMiniCPMForCausalLM"],
@@ -155,7 +155,7 @@ FAULTS = [
     ("device=gpu", "device=gpu: choose auto, cpu, cuda, cuda:N or mps"),
     ("device=cpu:1", "device=cpu:1: choose auto"),
     ("device=cuda:x", "device=cuda:x: choose auto"),
-    ("reranker=minilmm", "reranker=minilmm: there is no such option; did you mean minilm? choose one of base, gemma"),
+    ("reranker=minilmm", "reranker=minilmm: there is no such option; did you mean minilm? choose one of base, gemma"),  # noqa: E501
     ("reranker=[a,b]", "there is no such option; choose one of base"),
     ("reranker=null", "reranker=null: there is no such option"),
     ("~reranker", "reranker has no option: choose one with reranker=OPTION"),
@@ -176,22 +176,22 @@ FAULTS = [
     ("reranker.query_max_length=600", "reranker.query_max_length=600: choose between 1 and"),
     ("reranker.attention=flash", "reranker.attention=flash: choose one of sdpa"),
     ("reranker.long_documents=split", "reranker.long_documents=split: choose truncate"),
-    ("reranker.long_documents=max_passage reranker.window_overlap=-1", "reranker.window_overlap=-1: choose between 0"),
+    ("reranker.long_documents=max_passage reranker.window_overlap=-1", "reranker.window_overlap=-1: choose between 0"),  # noqa: E501
     ("reranker.cutoff_layers=[8]", "reranker.cutoff_layers=[8]: there is no such key"),
     ("reranker.model=???", "reranker.model is needed: add reranker.model=VALUE"),
     ("reranker.model=''", "reranker.model is empty"),
     ("reranker.model=/not/there", "reranker.model /not/there: no such folder"),
     ("reranker.model=wheel:minilm", "reranker.model wheel:minilm: no such packaged model"),
     ("reranker.model={root}/no-config", "{root}/no-config"),
-    ("reranker.model={root}/bert", "holds BertModel, not a sequence classifier; choose the option of its family"),
+    ("reranker.model={root}/bert", "holds BertModel, not a sequence classifier; choose the option of its family"),  # noqa: E501
     ("reranker.model={root}/three-labels", "has 3 labels; a reranker needs exactly one"),
-    ("reranker=gemma reranker.model={root}/encoder", "holds BertForSequenceClassification, not a plain causal"),
-    ("reranker=lightweight reranker.model={root}/layerwise", "family lightweight needs CostWiseGemmaForCausalLM"),
+    ("reranker=gemma reranker.model={root}/encoder", "holds BertForSequenceClassification, not a plain causal"),  # noqa: E501
+    ("reranker=lightweight reranker.model={root}/layerwise", "family lightweight needs CostWiseGemmaForCausalLM"),  # noqa: E501
     ("reranker=minicpm-layerwise reranker.model={root}/layerwise reranker.cutoff_layers=[4,99]",
      "this model has no scoring head at layer 99; choose from 2 to 6"),
     ("reranker=minicpm-layerwise reranker.cutoff_layers=[8,8]", "layer 8 is named twice"),
     ("reranker=minicpm-layerwise reranker.cutoff_layers=last", "give `all` or a list of layer numbers"),
-    ("reranker=lightweight reranker.compress_ratio=3", "reranker.compress_ratio=3: choose 1 (off), 2, 4 or 8"),
+    ("reranker=lightweight reranker.compress_ratio=3", "reranker.compress_ratio=3: choose 1 (off), 2, 4 or 8"),  # noqa: E501
     ("embedder.pooling=max", "embedder.pooling=max: choose cls (BGE) or mean"),
     ("embedder.max_length=1", "embedder.max_length=1: give at least 4 tokens"),
     ("embedder.model=/not/there", "embedder.model /not/there: no such folder"),
@@ -205,7 +205,7 @@ FAULTS = [
     ("dataset=beir dataset.path=/not/there", "dataset.path=/not/there: there is no such folder"),
     ("dataset=beir dataset.path={root}/data dataset.split=dev", "dataset.split=dev"),
     ("dataset=files", "dataset.corpus is needed"),
-    ("dataset=files dataset.corpus={root}/empty.tsv dataset.queries=/q dataset.qrels=/r", "the file is empty"),
+    ("dataset=files dataset.corpus={root}/empty.tsv dataset.queries=/q dataset.qrels=/r", "the file is empty"),  # noqa: E501
     ("dataset.limit_queries=0", "dataset.limit_queries=0: must be at least 1"),
     ("dataset.relevance_threshold=0", "dataset.relevance_threshold=0: must be at least 1"),
     ("tracking.uri=here", "tracking.uri=here: give sqlite:///path/to/mlflow.db, or http://host:port"),
@@ -227,7 +227,7 @@ FAULTS = [
     ("-m depth=5,x", "depth=x: give a whole number"),
     ("-m depth=10,500", "depth=500: more than the candidates=100 kept"),
     ("-m reranker=none,nine", "reranker=nine: there is no such option"),
-    ("-m reranker=none,minilm reranker.cutoff_layers=[8]", "reranker.cutoff_layers=[8]: there is no such key"),
+    ("-m reranker=none,minilm reranker.cutoff_layers=[8]", "reranker.cutoff_layers=[8]: there is no such key"),  # noqa: E501
     ("-m hydra/sweeper=optuna", "install it with: pip install hydra-optuna-sweeper"),
     ("experiment=tutorial depth=five", "depth=five: give a whole number"),
     ("=5", "=5: nothing cannot be the name of a setting"),
@@ -272,7 +272,7 @@ def test_there_are_enough_faults() -> None:
 
 
 def test_all_mistakes_of_one_command_are_named_at_once() -> None:
-    command = "depth=5 reranker=nine cutoffs=x reranker.foo=1 +bar=2 dataset=beir dataset.path=/nope batch_size=0 =3"
+    command = "depth=5 reranker=nine cutoffs=x reranker.foo=1 +bar=2 dataset=beir dataset.path=/nope batch_size=0 =3"  # noqa: E501
     assert [line.split(":")[0] for line in problems(command.split())] == [
         "=3", "reranker=nine", "cutoffs=x", "reranker.foo=1", "bar=2", "dataset.path=/nope",
     ] or len(problems(command.split())) >= 6  # fmt: skip

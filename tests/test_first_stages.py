@@ -432,7 +432,10 @@ def test_words_of_unspaced_scripts_are_pairs_of_characters() -> None:
     assert words(" …!") == []
     assert words("人々と") == ["人々", "々と"]
     assert words("क्\u200dष co\u00adop می\u200cخواهم") == ["क्ष", "coop", "میخواهم"]  # joiners are no borders
-    assert words("cafe\u0301 Ａ１") == ["cafe\u0301", "ａ１"]  # as the text spells it: nothing is composed or narrowed
+    assert words("cafe\u0301 Ａ１") == [
+        "cafe\u0301",
+        "ａ１",
+    ]  # as the text spells it: nothing is composed or narrowed
 
 
 @pytest.mark.parametrize("texts", [["", ""], ["", "Paris"], ["...", "the"]])

@@ -25,7 +25,7 @@ import rerankbench
 import tiny_rerankers
 from flagembedding_oracle import load as load_peer
 from flagembedding_oracle import oracle_scores, quiet
-from rerankbench import evaluation, measures, preflight, ranking, scoring
+from rerankbench import config, evaluation, measures, preflight, ranking, scoring
 from rerankbench.bench import Bench
 from rerankbench.candidates import Candidates
 from rerankbench.embedding import Embedder
@@ -207,10 +207,10 @@ def test_6_no_pairs_and_no_text(models: Path, tmp_path: Path) -> None:
 def test_7_pooling_is_cls_unless_told(models: Path) -> None:
     """The peer pools all-MiniLM by its first token. Ours says mean, and its length, in its own config."""
     folder = preflight.conf_folder() / "embedder"
-    config = {file.stem: yaml.safe_load(file.read_text()) for file in folder.glob("*.yaml")}
-    assert (config["minilm"]["pooling"], config["minilm"]["max_length"]) == ("mean", 256)
+    options = {file.stem: yaml.safe_load(file.read_text()) for file in folder.glob("*.yaml")}
+    assert (options["minilm"]["pooling"], options["minilm"]["max_length"]) == ("mean", 256)
     for name in ("bge-small-en", "bge-base-en", "bge-large-en", "bge-m3"):
-        assert config[name].get("pooling", Embedder().pooling) == "cls"
+        assert options[name].get("pooling", Embedder().pooling) == "cls"
     weights = resolve(str(models / "bge-small-en"), None, models)
     parts = [Embedder(pooling=pooling).identity(weights, "fp32") for pooling in ("cls", "mean")]
     assert parts[0] != parts[1]
@@ -248,6 +248,7 @@ def test_10_unknown_options_are_taken_without_a_word(models: Path) -> None:
     for kind in tiny_rerankers.CLASSES.values():
         with pytest.raises(TypeError, match="max_lenght"):
             kind(model="BAAI/one", max_lenght=17)
+    config.register_schemas()
     with pytest.raises(UserError, match="max_lenght"):
         preflight.check(["reranker.max_lenght=17", "tracking=none"])
 

@@ -1,4 +1,4 @@
-"""MLflow: what is logged and under which names, on sqlite and on a server, and what happens when it is away."""
+"""MLflow: what is logged, under which names, on sqlite and on a server, and when that is away."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def example(**changes: Any) -> Result:
         "dataset": {"name": "sample", "docs": 3, "queries": 2, "judgements": 4, "fingerprint": "f" * 64},
         "params": {"reranker": "layered", "depth": 100, "reranker.parameters_m": 278.0},
         "measures": {
-            "first_stage": {"ndcg_at_10": 0.25}, "reranked": {"ndcg_at_10": 0.5}, "oracle": {"ndcg_at_10": 0.75},
+            "first_stage": {"ndcg_at_10": 0.25}, "reranked": {"ndcg_at_10": 0.5},
+            "oracle": {"ndcg_at_10": 0.75},
         },
         "by_cutoff": {"ndcg_at_k": {"1": 0.1, "10": 0.5}},
         "by_depth": {"10": {"ndcg_at_10": 0.3}, "100": {"ndcg_at_10": 0.5}},
@@ -77,8 +78,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-               "--backend-store-uri", store(root), "--artifacts-destination", str(root / "artifacts")]  # fmt: skip
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
+               "--workers", "1", "--backend-store-uri", store(root),
+               "--artifacts-destination", str(root / "artifacts")]  # fmt: skip
     with (root / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=root, start_new_session=True)
         try:

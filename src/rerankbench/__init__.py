@@ -1,1 +1,59 @@
-"""rerankbench: which reranker should I deploy, at which depth, at what cost, and is the gain real?"""
+"""rerankbench: which reranker should I deploy, at which depth, at what cost, and is the gain real?
+
+    from rerankbench import load_reranker
+    for index, score, text in load_reranker("minilm").rank("what is panda?", texts):
+        print(f"{score:.2f} {text}")
+
+What is exported here is described in `rerankbench.api`; it is imported when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rerankbench.api import (
+        Candidates,
+        Collection,
+        Comparison,
+        Measured,
+        Ranked,
+        Reranker,
+        collection_of,
+        compare,
+        evaluate,
+        load_collection,
+        load_reranker,
+        retrieve,
+        score,
+    )
+    from rerankbench.errors import UserError
+
+__all__ = [
+    "Candidates",
+    "Collection",
+    "Comparison",
+    "Measured",
+    "Ranked",
+    "Reranker",
+    "UserError",
+    "collection_of",
+    "compare",
+    "evaluate",
+    "load_collection",
+    "load_reranker",
+    "retrieve",
+    "score",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module("rerankbench.errors" if name == "UserError" else "rerankbench.api")
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

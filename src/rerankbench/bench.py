@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rerankbench.executors import Executor
+from rerankbench.executors.local import Local
 from rerankbench.hardware import Hardware
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ class Bench:
     batch_tokens: int | None = None
     seed: int = 0
     reuse: bool = True
+    executor: Executor = field(default_factory=Local)
 
     def budget(self) -> Budget:
         from rerankbench.loop import Budget

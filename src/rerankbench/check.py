@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rerankbench.candidates import Candidates, read_trec
 from rerankbench.checks.candidates import candidate_findings
@@ -94,7 +95,19 @@ def _sizes(collection: Collection) -> list[Finding]:
     per_query = np.bincount(collection.judged_query, minlength=len(collection.query_ids))
     middle = (f"median {np.median(per_query):g} judgements", f"most {per_query.max()}")
     return [
-        Finding("info", "documents", len(collection.corpus)),
-        Finding("info", "judged queries", len(collection.query_ids), middle),
-        Finding("info", "judgements", len(collection.judged_grade), spread),
+        Finding("info", "documents", len(collection.corpus), (), "the more there are, the harder the search"),
+        Finding("info", "judged queries", len(collection.query_ids), middle, _precision(per_query)),
+        Finding("info", "judgements", len(collection.judged_grade), spread, _grades(collection)),
     ]
+
+
+def _precision(per_query: NDArray[np.int64]) -> str:
+    """How far a mean over so many queries may be off: values between 0 and 1 spread by at most 0.5."""
+    return (
+        f"every mean is over them: by chance off by up to {0.98 / np.sqrt(len(per_query)):.3f}, usually less"
+    )
+
+
+def _grades(collection: Collection) -> str:
+    threshold = collection.relevance_threshold
+    return f"nDCG takes the grades as gains; for the other measures {threshold} or more is relevant"

@@ -135,8 +135,11 @@ def options(group: str) -> dict[str, type]:
 
 
 def descendants(base: type) -> list[type]:
-    below = [cls for child in base.__subclasses__() for cls in (child, *descendants(child))]
-    return list(dict.fromkeys(below))
+    below: dict[type, None] = {}
+    children: list[type] = base.__subclasses__()
+    for child in children:
+        below |= dict.fromkeys([child, *descendants(child)])
+    return list(below)
 
 
 def register_schemas() -> None:
@@ -147,7 +150,7 @@ def register_schemas() -> None:
         for kind, cls in options(group).items():
             node = schema(cls)
             if found.key:
-                node = OmegaConf.merge({found.key: kind}, OmegaConf.to_container(node))
+                node = OmegaConf.create({found.key: kind, **OmegaConf.to_container(node)})  # type: ignore[dict-item]
                 OmegaConf.set_struct(node, True)
             store.store(group=f"schema/{group}", name=kind or group, node=node)
 
@@ -174,8 +177,8 @@ def read(
 ) -> Experiment:
     """The experiment that a composed config describes.
 
-    `labels`: the option chosen in each group; `overrides`: this job's values of what a sweep varies; `seen` keeps what
-    groups read as, for a caller that reads many configs which share most of them.
+    `labels`: the option chosen in each group; `overrides`: this job's values of what a sweep varies;
+    `seen` keeps what groups read as, for a caller that reads many configs which share most of them.
 
     Raises UserError with every problem found in it, one line each.
     """
@@ -197,7 +200,7 @@ def read(
         "depth": root.candidates if root.depth is None else root.depth,
         "cache_dir": Path(root.cache_dir).expanduser().absolute(),
     }
-    return Experiment(**groups, **plain, labels=dict(labels or {}), overrides=tuple(overrides))  # type: ignore[arg-type]
+    return Experiment(**groups, **plain, labels=dict(labels or {}), overrides=tuple(overrides))
 
 
 def read_tracking(config: DictConfig) -> Tracking:
@@ -211,7 +214,7 @@ def read_tracking(config: DictConfig) -> Tracking:
 
 def resolved(node: DictConfig, names: Iterable[str], prefix: str, problems: list[str]) -> dict[str, Any]:
     """Plain values of some keys; an interpolation that leads nowhere is noted."""
-    values = {}
+    values: dict[str, Any] = {}
     for name in names:
         child = node._get_node(name)
         try:
@@ -256,9 +259,9 @@ def read_group(name: str, config: DictConfig, problems: list[str]) -> Any:
             f"{name}.{group.key}={complaints.shown(kind)}: choose one of {', '.join(sorted(classes))}"
         )
         return None
-    settings = convert(classes[kind], values, f"{name}.", problems)
+    settings: Any = convert(classes[kind], values, f"{name}.", problems)
     if settings is not None:
-        problems += settings.problems()  # type: ignore[attr-defined]
+        problems += settings.problems()
     return settings
 
 
@@ -306,12 +309,13 @@ def check_together(root: Root, groups: Mapping[str, Any]) -> list[str]:
     too_large = [k for k in root.cutoffs if k > root.candidates]
     if too_large:
         found.append(
-            f"cutoffs={list(root.cutoffs)}: {max(too_large)} is more than the candidates={root.candidates} kept; "
-            "raise candidates or lower the cutoff"
+            f"cutoffs={list(root.cutoffs)}: {max(too_large)} is more than the "
+            f"candidates={root.candidates} kept; raise candidates or lower the cutoff"
         )
     if root.depth is not None and root.depth > root.candidates:
         found.append(
-            f"depth={root.depth}: more than the candidates={root.candidates} kept; raise candidates or lower depth"
+            f"depth={root.depth}: more than the candidates={root.candidates} kept; "
+            "raise candidates or lower depth"
         )
     return found
 

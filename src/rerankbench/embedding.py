@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +14,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from rerankbench import models
+from rerankbench.executors import Executor
+from rerankbench.executors.local import Local
 from rerankbench.hardware import Hardware
 from rerankbench.progress import Progress
 from rerankbench.rerankers.reranker import Tokens, pad
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 
     from rerankbench.loop import Batch, Budget, Meter
 
-WINDOW = 16_384  # texts that are tokenized and sorted together
-BLOCK = 32_768  # texts whose vectors share a file: 50 MB at 384 dimensions
+WINDOW = 8192  # texts that are tokenized and sorted together
+BLOCK = 8192  # texts whose vectors share a file, the unit that executors share out: 13 MB at 384 dimensions
 
 Texts = Callable[[NDArray[np.int64]], Sequence[str]]  # row numbers to texts
 
@@ -121,16 +123,19 @@ class EmbedderModel:
 class TextWindow:
     """Some texts as token sequences."""
 
-    sequences: list[Tokens]
+    texts: list[Tokens]
     padding: int
     lengths: NDArray[np.int64]
 
     def collate(self, index: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
-        rows = [self.sequences[i] for i in index]
+        rows = [self.texts[i] for i in index]
         return {
             "input_ids": pad(rows, self.padding),
             "attention_mask": pad([np.ones(len(row), np.int32) for row in rows], 0),
         }
+
+    def sequences(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return rows
 
     def rows(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         return batches
@@ -154,6 +159,12 @@ class Vectors:
     def dimensions(self) -> int:
         return self.blocks[0].shape[1]
 
+    @property
+    def identity(self) -> str | None:
+        """What their files' names, which are hashes of content, determine; None for vectors without files."""
+        files = [getattr(block, "filename", None) for block in self.blocks]
+        return None if None in files else identity({"blocks": [Path(str(file)).name for file in files]})
+
     def array(self) -> NDArray[np.float32]:
         """All of them in memory; meant for queries."""
         return np.concatenate(self.blocks)
@@ -162,6 +173,11 @@ class Vectors:
 def block_name(keys: Keys) -> str:
     """A block is named by its texts, in order."""
     return hashlib.sha256(keys.tobytes()).hexdigest()
+
+
+def stretches(rows: int) -> Iterator[NDArray[np.int64]]:
+    """The row numbers of each block."""
+    return (np.arange(start, min(start + BLOCK, rows)) for start in range(0, rows, BLOCK))
 
 
 def finished(folder: Path, name: str) -> bool:
@@ -177,6 +193,7 @@ class Embedding:
     cache_dir: Path
     budget: Budget
     reuse: bool = True
+    executor: Executor = field(default_factory=Local)
 
     def __post_init__(self) -> None:
         from rerankbench.loop import Meter
@@ -218,33 +235,23 @@ class Embedding:
     def embed(self, settings: Embedder, texts: Texts, rows: int, title: str) -> Vectors:
         """Vectors of `rows` texts, block by block; finished blocks are read, the rest computed."""
         parts = settings.identity(self.weights, self.hardware.precision)
-        folder = self.cache_dir / "vectors" / identity(parts)
-        RowStore(folder, {"label": self.weights.label, **parts}).describe()
+        RowStore(self.folder(settings), {"label": self.weights.label, **parts}).describe()
         with Progress(title, rows, "texts") as progress:
-            blocks = [
-                self.block(settings, parts, folder, texts(np.arange(start, min(start + BLOCK, rows))), progress)
-                for start in range(0, rows, BLOCK)
-            ]
-        return Vectors(tuple(blocks))
+            return Vectors(tuple(self.executor.embed(self, settings, texts, rows, progress)))
+
+    def folder(self, settings: Embedder) -> Path:
+        """Where the blocks of these settings are."""
+        return self.cache_dir / "vectors" / identity(settings.identity(self.weights, self.hardware.precision))
 
     def missing(self, texts: Texts, rows: int) -> int:
         """How many of `rows` passages are in blocks that are not finished."""
-        folder = self.cache_dir / "vectors" / identity(self.settings.identity(self.weights, self.hardware.precision))
-        starts = range(0, rows, BLOCK)
-        blocks = [np.arange(start, min(start + BLOCK, rows)) for start in starts]
-        names = (block_name(text_keys(texts(block))) for block in blocks)
-        return sum(len(block) for block, name in zip(blocks, names, strict=True) if not finished(folder, name))
+        folder = self.folder(self.settings)
+        names = ((len(block), block_name(text_keys(texts(block)))) for block in stretches(rows))
+        return sum(size for size, name in names if not finished(folder, name))
 
-    def block(
-        self,
-        settings: Embedder,
-        parts: dict[str, Any],
-        folder: Path,
-        texts: Sequence[str],
-        progress: Progress,
-    ) -> NDArray[np.float32]:
+    def block(self, settings: Embedder, texts: Sequence[str], progress: Progress) -> NDArray[np.float32]:
         """One block, named by its texts: read if whole, continued if begun."""
-        keys = text_keys(texts)
+        folder, keys = self.folder(settings), text_keys(texts)
         name = block_name(keys)
         block = read_array(folder, name) if self.reuse else None
         if block is None:
@@ -252,7 +259,10 @@ class Embedding:
             with FileLock(folder / f"{name}.lock"):  # a second process waits instead of computing it too
                 block = read_array(folder, name) if self.reuse else None
                 if block is None:
-                    return self.compute(settings, RowStore(folder / f"{name}.part", parts), texts, keys, progress)
+                    parts = settings.identity(self.weights, self.hardware.precision)
+                    return self.compute(
+                        settings, RowStore(folder / f"{name}.part", parts), texts, keys, progress
+                    )
         progress.advance(len(texts))
         return block
 
@@ -273,7 +283,7 @@ class Embedding:
 
         loop = Loop(self.model.forward, self.hardware, self.budget, self.meter)
         progress.advance(len(keys) - int((~found).sum()))
-        fill(store, distinct, columns, np.flatnonzero(~found), WINDOW, prepare, loop, progress)
+        fill(store, distinct, columns, np.arange(len(distinct)), WINDOW, prepare, loop, progress, found)
         values, _ = store.lookup(distinct, columns)
         name = store.folder.stem
         write_array(store.folder.parent, name, values[place])

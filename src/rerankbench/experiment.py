@@ -93,7 +93,8 @@ def make_bench(experiment: Experiment) -> Bench:
     if e.threads:
         hardware.use_threads(e.threads)
     machine = hardware.choose(e.device, e.precision)
-    return Bench(machine, e.cache_dir, e.embedder, e.index, e.batch_size, e.batch_tokens, e.seed, e.reuse)
+    limits = (e.batch_size, e.batch_tokens)
+    return Bench(machine, e.cache_dir, e.embedder, e.index, *limits, e.seed, e.reuse, e.executor)
 
 
 def load(experiment: Experiment) -> Collection:

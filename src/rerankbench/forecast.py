@@ -14,7 +14,7 @@ from rerankbench import hardware
 from rerankbench.bench import Bench
 from rerankbench.collection import Collection
 from rerankbench.config import Experiment
-from rerankbench.embedding import TextWindow, text_window
+from rerankbench.embedding import text_window
 from rerankbench.experiment import load, make_bench, plan
 from rerankbench.first_stages.dense import embedding
 from rerankbench.loop import Loop, Window
@@ -111,7 +111,7 @@ def embedding_step(experiment: Experiment, collection: Collection, bench: Bench)
         return Step("documents", total, 0, 0.0, 0.0)
     rows = spread(total, PILOT + WARM_UP)
 
-    def window(numbers: NDArray[np.int64]) -> TextWindow:
+    def window(numbers: NDArray[np.int64]) -> Window:
         return text_window(embedder.model, collection.corpus.texts(rows[numbers]), embedder.settings)
 
     rate = pilot(Loop(embedder.model.forward, bench.hardware, bench.budget()), window, len(rows))

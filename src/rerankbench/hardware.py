@@ -131,7 +131,7 @@ def cuda_devices() -> int:
 
 
 def has_mps() -> bool:
-    if sys.platform != "darwin":
+    if platform.system() != "Darwin":
         return False
     import torch
 

@@ -61,6 +61,12 @@ class Meter:
         self.tokens += int(lengths.sum())
         self.padding += int(lengths.max() * len(lengths) - lengths.sum())
 
+    def extend(self, other: Meter) -> None:
+        """Add what somebody else computed; models load side by side."""
+        for name in ("sequences", "tokens", "padding", "seconds"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.load_seconds = max(self.load_seconds, other.load_seconds)
+
     def cost(self) -> dict[str, float]:
         seconds = self.seconds or float("inf")
         padded = self.tokens + self.padding
@@ -199,7 +205,7 @@ def fill(
 
 
 def windows(todo: NDArray[np.int64], size: int, missing: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
-    """Stretches of `todo` with something missing in them; where they begin depends on `todo` and `size` alone."""
+    """Stretches of `todo` with something missing in them; their ends depend on `todo` and `size` alone."""
     stretches = (todo[start : start + size] for start in range(0, len(todo), size))
     return [stretch for stretch in stretches if missing[stretch].any()]
 

@@ -1,4 +1,4 @@
-"""The files of a run: result.json, per_query.parquet, scores.parquet, texts.parquet, two TREC runs."""
+"""The files of a run: result.json, per_query.parquet, scores.parquet, texts.parquet, TREC runs and qrels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rerankbench import hardware, latency, measures, models, ranking
-from rerankbench.candidates import write_trec
+from rerankbench.candidates import write_qrels, write_trec
 from rerankbench.config import Experiment
 from rerankbench.errors import UserError
 from rerankbench.evaluation import Measured, whole
@@ -64,7 +64,7 @@ def arm(experiment: Experiment) -> str:
     kind = e.labels.get("first_stage", e.first_stage.kind)
     stage = "" if kind == "dense" else f"{kind} > "
     # a sweep over collections compares the same arms on each of them
-    told = ("reranker=", "first_stage=", "depth=", "dataset", "experiment=")
+    told: tuple[str, ...] = ("reranker=", "first_stage=", "depth=", "dataset", "experiment=")
     told += ("reranker.",) if e.reranker.family == "none" else ()
     told += () if e.first_stage.embeds() else ("embedder", "index")
     rest = [changed(line) for line in e.overrides if not line.startswith(told)]
@@ -205,6 +205,7 @@ def write(folder: Path, result: Result, outcome: Outcome) -> None:
     order = final_order(outcome)
     rows = np.take_along_axis(candidates.rows, order, axis=1)
     write_trec(folder / "reranked.trec", collection, rows, None, result.arm.replace(" ", ""))
+    write_qrels(folder / "qrels.trec", collection)
     result.write(folder)
 
 

@@ -96,7 +96,10 @@ def dashed(word: str) -> str:
 
 
 class OwnOptions(SearchPathPlugin):
-    """Looks into `--config-dir` first. Hydra would look there last: a user's reranker/base.yaml would do nothing."""
+    """Looks into `--config-dir` first.
+
+    Hydra would look there last, and a user's reranker/base.yaml would do nothing.
+    """
 
     folder: Path | None = None
 
@@ -112,7 +115,7 @@ class OwnOptions(SearchPathPlugin):
 
 @contextmanager
 def composing(parsed: Namespace) -> Iterator[ConfigLoaderImpl]:
-    """A loader with the search path that the command itself is going to have: the user's options come first."""
+    """A loader with the search path that the command itself is going to have."""
     GlobalHydra.instance().clear()
     OwnOptions.use(parsed.config_dir)
     path = create_config_search_path(str(Path(parsed.config_path or conf_folder()).absolute()))
@@ -243,12 +246,17 @@ class Plan:
         assert self.master is not None
         return self.asked_multirun or str(self.master.hydra.mode).endswith("MULTIRUN")
 
+    @property
+    def preset(self) -> dict[str, Any]:
+        """What a preset sweeps over, unless the command line says otherwise."""
+        assert self.master is not None
+        return dict(OmegaConf.select(self.master, "hydra.sweeper.params") or {})
+
     def jobs(self) -> list[list[Override]]:
         """The settings of every job; those of one job without a sweep, or where a sweeper chooses them."""
         if not self.multirun:
             return [[o for o in self.overrides if not o.is_sweep_override()]]
-        preset = OmegaConf.select(self.master, "hydra.sweeper.params") or {}
-        lines = [f"{key}={value}" for key, value in preset.items()] if self.expands else []
+        lines = [f"{key}={value}" for key, value in self.preset.items()] if self.expands else []
         try:
             parsed = [*self.parser.parse_overrides(lines), *self.overrides]
             if not self.expands:
@@ -310,7 +318,7 @@ class Plan:
     def which(self, job: Sequence[Override], line: str) -> str:
         """The job that a problem is of, where the problem itself does not say it."""
         swept = {o.key_or_group for o in self.overrides if o.is_sweep_override()}
-        swept |= {str(key) for key in (OmegaConf.select(self.master, "hydra.sweeper.params") or {})}
+        swept |= {str(key) for key in self.preset}
         named = [
             str(o.input_line)
             for o in job
@@ -353,7 +361,8 @@ def possible(group: str, node: DictConfig) -> list[str]:
     if group not in config.GROUPS:
         return []
     kinds = config.options(group)
-    kind = node.get(config.GROUPS[group].key) if config.GROUPS[group].key else ""
+    key = config.GROUPS[group].key
+    kind = str(node.get(key)) if key else ""
     return [f.name for f in fields(kinds[kind])] if kind in kinds else []
 
 
@@ -368,11 +377,12 @@ def missing_key(key: str, value: str, composed: DictConfig, cause: BaseException
     if isinstance(node, DictConfig):
         known = [str(k) for k in node if k != "hydra"]
         if name in known:  # the value holds the wrong key
-            return f"{key}={value}: {complaints.plain(cause)}; known keys: {', '.join(map(str, node[name] or ()))}"
+            inside = ", ".join(map(str, node[name] or ()))
+            return f"{key}={value}: {complaints.plain(cause)}; known keys: {inside}"
         if name in possible(parent, node):
             return (
-                f"{key}={value}: this option's file does not list {name}; write +{key}={value}, or put the line "
-                f"`defaults: [/schema/{parent}/KIND@_here_, _self_]` into the file, as the package's own have"
+                f"{key}={value}: this option's file does not list {name}; write +{key}={value}, or put the "
+                f"line `defaults: [/schema/{parent}/KIND@_here_, _self_]` into it, as the package's have"
             )
         return complaints.unknown_key(f"{parent}." if parent else "", name, value, known)
     return f"{key}={value}: there is no such key; {parent} holds a value, not keys"

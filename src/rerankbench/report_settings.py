@@ -39,9 +39,9 @@ class Report:
         try:
             display_name(self.measure)
         except Exception:  # the function names the spelling it expects
-            found.append(f"report.measure={self.measure}: write it like ndcg_at_10, recall_at_100 or mrr_at_10")
+            found.append(f"report.measure={self.measure}: write it like ndcg_at_10 or recall_at_100")
         if not 0 <= self.delta < math.inf:
-            found.append(f"report.delta={self.delta}: give 0 or more, in units of the measure (0.01 is usual)")
+            found.append(f"report.delta={self.delta}: give 0 or more, in units of the measure, such as 0.01")
         if not 0.5 < self.level < 1:
             found.append(f"report.level={self.level}: give a confidence between 0.5 and 1, for instance 0.95")
         if self.price_per_hour is not None and not 0 < self.price_per_hour < math.inf:
@@ -50,5 +50,5 @@ class Report:
             if bound is not None and not bound > 0:
                 found.append(f"report.budget.{name}={bound}: give more than 0, or null for no bound")
         if self.budget.price_per_1k is not None and self.price_per_hour is None:
-            found.append("report.budget.price_per_1k needs report.price_per_hour=PRICE, what the machine costs")
+            found.append("report.budget.price_per_1k needs report.price_per_hour=PRICE of the machine")
         return found

@@ -29,7 +29,7 @@ from rerankbench import complaints, config, preflight, usage
 from rerankbench.errors import UserError
 from rerankbench.masking import mask_file, masked
 from rerankbench.result import Result
-from rerankbench.tracking import why
+from rerankbench.tracking import Tracking, why
 
 log = logging.getLogger(__name__)
 
@@ -227,7 +227,7 @@ def perform(experiment: config.Experiment, folder: Path, sweep_id: str) -> Resul
     return result
 
 
-def track(tracking: DictConfig | config.Tracking, result: Result, folder: Path) -> None:
+def track(tracking: DictConfig | Tracking, result: Result, folder: Path) -> None:
     """Log to the tracking store; results are in the folder already, so its absence is no failure."""
     try:
         if isinstance(tracking, DictConfig):  # of a config that may be wrong elsewhere
@@ -269,7 +269,8 @@ def end_of_sweep(results: Sequence[Result], failed: Sequence[Result]) -> None:
     if not results:
         return
     print(
-        f"sweep      {len(results) - len(failed)} of {len(results)} runs done, in {Folders.current.absolute()}"
+        f"sweep      {len(results) - len(failed)} of {len(results)} runs done, "
+        f"in {Folders.current.absolute()}"
     )
     by_reason: dict[str, list[str]] = {}
     for result in failed:

@@ -24,7 +24,16 @@ from rerankbench.bench import Bench
 from rerankbench.collection import Collection
 from rerankbench.models import Weights
 from rerankbench.rerankers.reranker import PairModel, Reranker, Tokens
-from rerankbench.store import Keys, RowStore, identity, pair_keys, read_array, text_digests, write_array, write_atomic
+from rerankbench.store import (
+    Keys,
+    RowStore,
+    identity,
+    pair_keys,
+    read_array,
+    text_digests,
+    write_array,
+    write_atomic,
+)
 
 if TYPE_CHECKING:
     from rerankbench.executors import Executor
@@ -272,7 +281,7 @@ def score_missing(work: Work, executor: Executor, todo: NDArray[np.int64], folde
 
 
 def window_size(pairs: int) -> int:
-    """Pairs in a window of so many; the same for every executor, so that all of them build the same batches."""
+    """Pairs in a window of so many; the same for every executor, so that all build the same batches."""
     return min(WINDOW, max(SMALL_WINDOW, -(-pairs // WORKERS)))
 
 

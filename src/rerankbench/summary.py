@@ -36,11 +36,12 @@ def show(result: Result, folder: Path, tracking: Tracking) -> None:
 def heading(result: Result) -> str:
     data = result.dataset
     reduced = " (reduced: a quick look, not a result)" if result.reduced else ""
-    return f"{data['name']}{reduced}: {data['docs']:,} documents, {data['queries']:,} judged queries; {result.arm}"
+    size = f"{data['docs']:,} documents, {data['queries']:,} judged queries"
+    return f"{data['name']}{reduced}: {size}; {result.arm}"
 
 
 def measure_table(result: Result) -> Table:
-    """measure | first stage | reranked | change | best possible; the tutorial's own measures in a part below."""
+    """measure | first stage | reranked | change | best possible; the tutorial's measures below."""
     table = Table()
     table.add_column("measure")
     for name in ("first stage", "reranked", "change", "best possible"):
@@ -93,7 +94,7 @@ def place_lines(result: Result, folder: Path, tracking: Tracking) -> list[str]:
 
 
 def show_failure(result: Result, error: Exception) -> None:
-    """Lines for a user's mistake, the trace for ours. In a sweep, its end names a mistake once for all runs."""
+    """Lines for a user's mistake, the trace for ours. A sweep's end names a mistake once for all runs."""
     if not isinstance(error, UserError):
         log.error("%s failed: %s", result.arm, masked("".join(traceback.format_exception(error))))
     elif result.sweep_id:

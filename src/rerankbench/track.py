@@ -1,4 +1,4 @@
-"""The command `rerankbench-track`: log finished runs to MLflow afterwards, for instance after a server was down."""
+"""The command `rerankbench-track`: log finished runs to MLflow, for instance after a server was down."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rerankbench.tracking import MLflow, why
 
 USAGE = """usage: rerankbench-track FOLDER... [tracking.uri=URI] [tracking.experiment=NAME]
 
-Log the runs in these folders, or in folders below them, to MLflow; those that are there already are left alone.
+Log the runs in these folders, or in folders below them, to MLflow; those that are there are left alone.
 Without tracking.uri= each run goes where its own config says.
 """
 KEYS = ("uri", "experiment")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -49,13 +50,16 @@ def settings(words: Sequence[str]) -> MLflow:
     """The store. Raises UserError for settings that are none, and for a store that is not there."""
     from rerankbench.config import convert
 
-    values = dict(word.removeprefix("tracking.").split("=", 1) for word in words if word.startswith("tracking.") and "=" in word)
-    problems = [f"{word}: give tracking.uri=ADDRESS or tracking.experiment=NAME" for word in words
-                if not (word.startswith("tracking.") and "=" in word)]  # fmt: skip
+    good = [word for word in words if word.startswith("tracking.") and "=" in word]
+    values = dict(word.removeprefix("tracking.").split("=", 1) for word in good)
+    cure = "give tracking.uri=ADDRESS or tracking.experiment=NAME"
+    problems = [f"{word}: {cure}" for word in words if word not in good]
     tracking = convert(MLflow, values, "tracking.", problems)
     problems += tracking.problems() if tracking is not None else []
     if tracking is not None and tracking.uri.startswith("sqlite") and not tracking.database.is_file():
-        problems.append(f"tracking.uri={tracking.uri}: no store at {tracking.database} yet; run rerankbench here first")
+        problems.append(
+            f"no store at {tracking.database}; run rerankbench first, or give tracking.uri=ADDRESS"
+        )
     if problems or tracking is None:
         raise UserError(problems)
     return tracking
@@ -67,6 +71,7 @@ def show(tracking: MLflow, port: int, browser: bool) -> int:
     if tracking.uri.startswith("http"):
         announce(address(tracking.uri.rstrip("/"), experiment_id), browser)
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the server ends with this command
     server = serve(tracking, port)
     try:
         wait(server, f"http://{HOST}:{port}/health")
@@ -77,16 +82,18 @@ def show(tracking: MLflow, port: int, browser: bool) -> int:
 
 
 def address(root: str, experiment_id: str) -> str:
-    """MLflow's page of an experiment with the runs' charts; it would open in its mode for agents otherwise."""
+    """MLflow's page with the charts of an experiment's runs; by itself it opens in another mode."""
     wanted = urlencode({"workflowType": "machine_learning", "compareRunsMode": "CHART"})
     return f"{root}/?workflowType=machine_learning#/experiments/{experiment_id}/runs?{wanted}"
 
 
 def serve(tracking: MLflow, port: int) -> subprocess.Popen[bytes]:
     """MLflow's server on this machine only."""
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking.absolute_uri,
-               "--host", HOST, "--port", str(port), "--workers", "1"]  # fmt: skip
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking.absolute_uri]
+    command += ["--host", HOST, "--port", str(port), "--workers", "1", "--uvicorn-opts", "--log-level error"]
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
+    # Its job workers are for language models' traces; seven processes of 240 MB each that nobody needs here.
+    environment = {**os.environ, **quiet, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     return subprocess.Popen(command, env=environment, start_new_session=True)
 
 
@@ -95,7 +102,9 @@ def wait(server: subprocess.Popen[bytes], health: str) -> None:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         if server.poll() is not None:
-            raise UserError(f"MLflow's server ended at once ({health}); is the port taken? choose one with --port")
+            raise UserError(
+                f"MLflow's server ended at once ({health}); if the port is taken, choose one with --port"
+            )
         try:
             with urlopen(health, timeout=2):
                 return
@@ -113,8 +122,6 @@ def announce(url: str, browser: bool) -> None:
 
 def stop(server: subprocess.Popen[bytes]) -> None:
     """End the server with its workers."""
-    import signal
-
     if server.poll() is None:
         os.killpg(server.pid, signal.SIGTERM)
         try:

@@ -1,4 +1,4 @@
-"""The text of `rerankbench --help`, put together from the configs' own comments, so that it cannot go stale."""
+"""The text of `rerankbench --help`, put together from the configs' own comments, never stale."""
 
 from __future__ import annotations
 

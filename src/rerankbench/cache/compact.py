@@ -9,7 +9,7 @@ import numpy as np
 from filelock import FileLock
 
 from rerankbench.cache.entries import entries_of
-from rerankbench.store import RowStore, Shard, read_shard, write_atomic
+from rerankbench.store import Keys, RowStore, Shard, read_shard, write_atomic
 
 Columns = tuple[int, ...]
 
@@ -44,16 +44,16 @@ def compact_folder(folder: Path) -> tuple[int, int]:
     return len(old), len(merged)
 
 
-def keys_by_columns(shards: list[Path]) -> dict[Columns, list[np.ndarray[tuple[int], np.dtype[np.bytes_]]]]:
+def keys_by_columns(shards: list[Path]) -> dict[Columns, list[Keys]]:
     """The keys of all whole shards, by the layers they hold."""
-    groups: dict[Columns, list[np.ndarray[tuple[int], np.dtype[np.bytes_]]]] = {}
+    groups: dict[Columns, list[Keys]] = {}
     for path in shards:
         if shard := read_shard(path):
             groups.setdefault(tuple(int(column) for column in shard.columns), []).append(shard.keys)
     return groups
 
 
-def merge(folder: Path, columns: Columns, keys: list[np.ndarray[tuple[int], np.dtype[np.bytes_]]]) -> Path:
+def merge(folder: Path, columns: Columns, keys: list[Keys]) -> Path:
     """Write what a lookup of these keys returns as shard 0, before all others; returns its path."""
     distinct = np.unique(np.concatenate(keys))
     values, found = RowStore(folder, {}).lookup(distinct, columns)

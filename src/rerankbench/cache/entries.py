@@ -68,7 +68,15 @@ def entries_of(kind: str, folder: Path) -> Iterator[Entry]:
         files = [file for path in paths for file in files_below(path)]
         stats = [file.lstat() for file in files if file.exists()]
         newest = max((stat.st_mtime for stat in stats), default=0.0)
-        yield Entry(kind, name, label(kind, name, paths), tuple(paths), len(stats), sum(s.st_size for s in stats), newest)
+        yield Entry(
+            kind,
+            name,
+            label(kind, name, paths),
+            tuple(paths),
+            len(stats),
+            sum(s.st_size for s in stats),
+            newest,
+        )
 
 
 def identity_of(kind: str, path: Path) -> str | None:
@@ -108,7 +116,9 @@ def label(kind: str, name: str, paths: list[Path]) -> str:
         return "a large corpus, as Arrow"
     title = str(parts.get("label") or packaged_name(parts) or parts.get("family") or "not described")
     told = ("precision", "max_length", "long_documents", "pooling")
-    return " ".join([title, *(f"{key}={parts[key]}" for key in told if key in parts and parts[key] != "truncate")])
+    return " ".join(
+        [title, *(f"{key}={parts[key]}" for key in told if key in parts and parts[key] != "truncate")]
+    )
 
 
 def packaged_name(parts: dict[str, object]) -> str:

@@ -48,11 +48,21 @@ def newest(path: Path) -> float:
 def entry_of(path: Path) -> Entry:
     files = files_below(path)
     size = sum(file.lstat().st_size for file in files if file.exists())
-    return Entry("leftovers", path.name, path.suffix.lstrip(".") or "temporary", (path,), len(files), size, newest(path))
+    return Entry(
+        "leftovers",
+        path.name,
+        path.suffix.lstrip(".") or "temporary",
+        (path,),
+        len(files),
+        size,
+        newest(path),
+    )
 
 
 def remove_lock(lock: Path) -> None:
     """Remove a lock file while holding it, so that nobody else believes to hold it then."""
+    if not lock.is_file():  # FileLock would make it, and its folder
+        return
     try:
         with FileLock(lock, timeout=0):
             lock.unlink(missing_ok=True)

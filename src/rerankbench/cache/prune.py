@@ -24,7 +24,9 @@ def seconds(age: str) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
-def chosen(cache_dir: Path, kinds: Sequence[str], older_than: float | None, identity: str | None) -> list[Entry]:
+def chosen(
+    cache_dir: Path, kinds: Sequence[str], older_than: float | None, identity: str | None
+) -> list[Entry]:
     """What `prune` removes: entries of `kinds` that match both other conditions.
 
     kinds: of `entries.KINDS`, or `leftovers`; without any, all kinds, which then needs another condition.
@@ -34,7 +36,9 @@ def chosen(cache_dir: Path, kinds: Sequence[str], older_than: float | None, iden
     if unknown:
         raise UserError(f"{', '.join(unknown)}: choose from {', '.join((*KINDS, 'leftovers'))}")
     if not kinds and older_than is None and not identity:
-        raise UserError("say what to prune: kinds (scores, vectors, leftovers, ...), --older-than or --identity")
+        raise UserError(
+            "say what to prune: kinds (scores, vectors, leftovers, ...), --older-than or --identity"
+        )
     found = entries(cache_dir)
     if "leftovers" in kinds:
         found += leftovers(cache_dir)

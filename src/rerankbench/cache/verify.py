@@ -95,7 +95,9 @@ def packaged_model(folder: Path) -> bool:
     if model is None:
         return True
     found = {file.name: sha256_of(file) for file in scoring_files(folder)}
-    wrong = sorted(name for name in found.keys() | model.files.keys() if found.get(name) != model.files.get(name))
+    wrong = sorted(
+        name for name in found.keys() | model.files.keys() if found.get(name) != model.files.get(name)
+    )
     if wrong:
         wheels.set_aside(folder, f"{', '.join(wrong)}: missing, changed or added")
     return not wrong

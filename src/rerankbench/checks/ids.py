@@ -36,7 +36,13 @@ def _kept(itself: list[str], other: list[str]) -> list[Finding]:
     effect = "each finds itself first, which counts as not relevant; set dataset.drop_same_id=true"
     return [
         Finding("warning", "queries that are documents too", len(itself), examples(itself), effect),
-        Finding("info", "query ids that another document bears", len(other), examples(other), "none"),
+        Finding(
+            "info",
+            "query ids that another document bears",
+            len(other),
+            examples(other),
+            "none: texts decide, not ids",
+        ),
     ]
 
 

@@ -17,6 +17,7 @@ Tokenizer = Callable[..., Mapping[str, Any]]
 _MEASURED_DOCS = 10_000  # at most so many, drawn with a fixed seed
 _SPECIAL_TOKENS = 3  # of a pair: one in front, one between, one behind
 _TOKENIZED_AT_ONCE = 512
+_COST = "time grows with their length, up to max_length"
 
 
 def length_findings(collection: Collection, tokenizer: Tokenizer | None, max_length: int) -> list[Finding]:
@@ -24,12 +25,12 @@ def length_findings(collection: Collection, tokenizer: Tokenizer | None, max_len
     rows = _measured(len(collection.corpus))
     texts = collection.corpus.texts(rows)
     if tokenizer is None:
-        return [_spread("documents measured, in characters", np.array([len(text) for text in texts]))]
+        return [_spread("documents measured, in characters", np.array([len(text) for text in texts]), _COST)]
     documents = _token_counts(texts, tokenizer)
     queries = _token_counts(collection.query_texts, tokenizer)
     return [
-        _spread("documents measured, in tokens", documents),
-        _spread("queries measured, in tokens", queries),
+        _spread("documents measured, in tokens", documents, _COST),
+        _spread("queries measured, in tokens", queries, "each takes its room from every document beside it"),
         _cut(collection, rows, documents, queries, max_length),
         _filled(collection, queries, max_length),
     ]
@@ -71,7 +72,7 @@ def _token_counts(texts: list[str], tokenizer: Tokenizer) -> NDArray[np.int64]:
     return np.array(counts, np.int64)
 
 
-def _spread(what: str, lengths: NDArray[np.int64]) -> Finding:
+def _spread(what: str, lengths: NDArray[np.int64], effect: str) -> Finding:
     middle, most = np.percentile(lengths, [50, 95])
     shape = (f"median {middle:,.0f}", f"95% up to {most:,.0f}", f"longest {lengths.max():,}")
-    return Finding("info", what, len(lengths), shape)
+    return Finding("info", what, len(lengths), shape, effect)

@@ -1,16 +1,18 @@
-"""What every executor does: compute the pair scores that a store lacks, and leave them there."""
+"""What every executor does: compute the pair scores and vectors that a store lacks, and leave them there."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from rerankbench.embedding import Embedder, Embedding, Texts
     from rerankbench.loop import Meter
+    from rerankbench.progress import Progress
     from rerankbench.scoring import Work
 
 
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 class Executor(ABC):
     """Settings of an executor; a kind is one file in this folder, found under `kind`.
 
-    All executors write the same shards: any mixture of them, of restarts and of machines continues one
-    another's work.
+    All executors write the same files, from the same batches: any mixture of them, of restarts and of
+    machines of one kind continues one another's work and gives the same numbers.
     """
 
     kind: ClassVar[str]
@@ -28,6 +30,22 @@ class Executor(ABC):
         """Impossible settings, one line each."""
         return []
 
+    def place(self) -> dict[str, Any]:
+        """What tells the speed of this executor from that of this process on this machine."""
+        return {}
+
     @abstractmethod
-    def score(self, work: Work, todo: NDArray[np.int64]) -> Meter:
-        """Score the pairs numbered `todo` into `work.store`."""
+    def score(self, work: Work, planned: NDArray[np.int64], found: NDArray[np.bool_]) -> Meter:
+        """Score pairs into `work.store`.
+
+        `planned` numbers the pairs in the order in which windows are cut from them; `found` [pairs] marks
+        those that the store holds already: they keep their places but are not scored again.
+        """
+
+    def embed(
+        self, embedding: Embedding, settings: Embedder, texts: Texts, rows: int, progress: Progress
+    ) -> list[NDArray[np.float32]]:
+        """Vectors of `rows` texts as memory-mapped blocks; here one after the other in this process."""
+        from rerankbench.embedding import stretches
+
+        return [embedding.block(settings, texts(stretch), progress) for stretch in stretches(rows)]

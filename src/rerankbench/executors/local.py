@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Local(Executor):
-    """Scores in this process."""
+    """Computes in this process."""
 
     kind: ClassVar[str] = "local"
 
-    def score(self, work: Work, todo: NDArray[np.int64]) -> Meter:
+    def score(self, work: Work, planned: NDArray[np.int64], found: NDArray[np.bool_]) -> Meter:
         from rerankbench.loop import Loop, Meter, fill
-        from rerankbench.scoring import WINDOW, PairPreparer
+        from rerankbench.scoring import PairPreparer, window_size
 
         (model, seconds), pairs = work.loaded, work.pairs
         loop = Loop(model.forward, work.bench.hardware, work.bench.budget(), Meter(load_seconds=seconds))
-        prepare = PairPreparer(model, work.collection, pairs)
-        with Progress("scoring", len(todo), "pairs") as progress:
-            fill(work.store, pairs.keys, model.layers, todo, WINDOW, prepare, loop, progress)
+        prepare, size = PairPreparer(model, work.collection, pairs), window_size(len(planned))
+        with Progress("scoring", int((~found[planned]).sum()), "pairs") as progress:
+            fill(work.store, pairs.keys, model.layers, planned, size, prepare, loop, progress, found)
         return loop.meter

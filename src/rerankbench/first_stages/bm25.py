@@ -45,7 +45,9 @@ class BM25(FirstStage):
 
         found = []
         if self.k1 < 0 or not 0 <= self.b <= 1:
-            found.append(f"first_stage.k1={self.k1}, first_stage.b={self.b}: k1 is at least 0, b between 0 and 1")
+            found.append(
+                f"first_stage.k1={self.k1}, first_stage.b={self.b}: k1 is at least 0, b between 0 and 1"
+            )
         names = [*sorted(Stemmer.algorithms()), "none"]
         if self.language not in names:
             found.append(f"first_stage.language={self.language}: choose one of {', '.join(names)}")
@@ -84,7 +86,7 @@ class BM25(FirstStage):
         return index
 
     def numbered(self, corpus: Corpus) -> tuple[list[list[int]], dict[str, int]]:
-        """Each document as numbers of words, and the numbers; eight bytes a word, and never all texts at once."""
+        """Each document as numbers of words, and the numbers; never all texts at once."""
         vocabulary: dict[str, int] = {}
         documents = []
         for _, texts in corpus.blocks():
@@ -137,7 +139,8 @@ def stop_words(language: str) -> frozenset[str]:
 
     codes = {"porter": "EN", "english": "EN", "lovins": "EN", "german": "GERMAN", "dutch": "DUTCH",
              "french": "FRENCH", "spanish": "SPANISH", "portuguese": "PORTUGUESE", "italian": "ITALIAN",
-             "russian": "RUSSIAN", "swedish": "SWEDISH", "norwegian": "NORWEGIAN", "turkish": "TURKISH"}  # fmt: skip
+             "russian": "RUSSIAN", "swedish": "SWEDISH", "norwegian": "NORWEGIAN",
+             "turkish": "TURKISH"}  # fmt: skip
     return frozenset(getattr(lists, f"STOPWORDS_{codes.get(language, '')}", ()))
 
 

@@ -34,9 +34,11 @@ class Dense(FirstStage):
 
     def searcher(self, collection: Collection, depth: int, bench: Bench) -> Searcher:
         embedder = embedding(bench)
-        index = bench.index.build(embedder.passages(collection.corpus.texts, len(collection.corpus)), bench.seed)
+        index = bench.index.build(
+            embedder.passages(collection.corpus.texts, len(collection.corpus)), bench.seed
+        )
         return lambda query: search(index, embedder.vector(query), depth)
 
 
 def embedding(bench: Bench) -> Embedding:
-    return Embedding(bench.embedder, bench.hardware, bench.cache_dir, bench.budget(), bench.reuse)
+    return Embedding(bench.embedder, bench.hardware, bench.cache_dir, bench.budget(), bench.reuse, bench.executor)

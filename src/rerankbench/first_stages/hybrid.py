@@ -44,9 +44,13 @@ class Hybrid(FirstStage):
         if self.fusion not in ("rrf", "weighted"):
             found.append(f"first_stage.fusion={self.fusion}: choose rrf or weighted")
         if not 0 <= self.dense_weight <= 1:
-            found.append(f"first_stage.dense_weight={self.dense_weight}: choose between 0 (BM25) and 1 (dense)")
+            found.append(
+                f"first_stage.dense_weight={self.dense_weight}: choose between 0 (BM25) and 1 (dense)"
+            )
         if self.rrf_k < 0 or self.pool < 1:
-            found.append(f"first_stage.rrf_k={self.rrf_k}, first_stage.pool={self.pool}: give positive numbers")
+            found.append(
+                f"first_stage.rrf_k={self.rrf_k}, first_stage.pool={self.pool}: give positive numbers"
+            )
         return found
 
     def words(self) -> BM25:

@@ -1,4 +1,4 @@
-"""Arms: every reranker at every layer and depth that the runs hold, and "no reranking" once per first stage."""
+"""Arms: every reranker at every layer and depth of the runs, and "no reranking" once per first stage."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def shown(value: object) -> str:
 
 
 def same_measures(runs: Sequence[Run], found: Sequence[list[str]], measure: str) -> list[str]:
-    """The measures that all runs have. Raises UserError where runs differ in them, or lack the one that decides."""
+    """The measures that all runs have. Raises UserError where they differ, or lack the one that decides."""
     problems = [
         f"{run.place} ({run.arm}): its measures are {listed(names)}, those of {runs[0].place} are "
         f"{listed(found[0])}; run it again with the same cutoffs and measures (scores are reused)"

@@ -37,13 +37,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="rerankbench-report",
-        description="Compare finished runs and end in a verdict: report.html, report.md, report.json and plots.",
+        description="Compare finished runs and end in a verdict: report.html, report.md, report.json, plots.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("places", nargs="+", metavar="FOLDER|EXPERIMENT|KEY=VALUE",
-                      help="folders of runs or sweeps, names or ids of MLflow experiments, settings")  # fmt: skip
-    made.add_argument("--out", type=Path, help="where to write (default: the folder, if one is given, else report/)")
+    made.add_argument(
+        "places",
+        nargs="+",
+        metavar="FOLDER|EXPERIMENT|KEY=VALUE",
+        help="folders of runs or sweeps, names or ids of MLflow experiments, settings",
+    )
+    made.add_argument(
+        "--out", type=Path, help="where to write (default: the folder, if one is given, else report/)"
+    )
     return made
 
 

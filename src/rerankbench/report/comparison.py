@@ -1,4 +1,4 @@
-"""How the arms compare: means, differences to the first stage and to the best arm, with what may be claimed."""
+"""How the arms compare: means, differences to the first stage and the best arm, what may be claimed."""
 
 from __future__ import annotations
 
@@ -75,14 +75,20 @@ def compare(contest: Contest, allowed: Sequence[int], delta: float, level: float
     best = max(allowed, key=lambda arm: (round(float(means[arm]), 12), -contest.arms[arm].depth))
     gains = gains_of(contest)
     reranking = [i for i, arm in enumerate(contest.arms) if arm.reranks]
-    raw = filled(len(means), reranking, randomisation_tests(gains[reranking], seed=SEED, permutations=PERMUTATIONS)
-                 if reranking else [])  # fmt: skip
+    raw = filled(
+        len(means),
+        reranking,
+        randomisation_tests(gains[reranking], seed=SEED, permutations=PERMUTATIONS) if reranking else [],
+    )
     others = [i for i in range(len(means)) if i != best]
     distance = values - values[best]
     to_best_p = filled(len(means), others, corrected(distance[others]))
     gain_p = filled(len(means), reranking, holm(raw[reranking]))
-    deploy_p = filled(len(means), allowed, deployment_p_values(values[list(allowed)], gains[list(allowed)],
-                      raw[list(allowed)], delta))  # fmt: skip
+    deploy_p = filled(
+        len(means),
+        allowed,
+        deployment_p_values(values[list(allowed)], gains[list(allowed)], raw[list(allowed)], delta),
+    )
     intervals = [bootstrap_intervals(each, seed=SEED, level=level) for each in (values, gains, distance)]
     arms = tuple(
         Compared(

@@ -103,8 +103,10 @@ def ordering(arms: Sequence[Arm], costs: Sequence[Cost]) -> Ordering:
     estimated = [cost.ms_per_query for cost in costs]
     if all(value is not None for value in estimated) and one_machine(arms):
         return Ordering(ESTIMATED, np.array(estimated, dtype=float))
-    compute = [arm.depth * (cost.parameters_m or 0.0) / 1000 * layer_share(arm)
-               for arm, cost in zip(arms, costs, strict=True)]  # fmt: skip
+    compute = [
+        arm.depth * (cost.parameters_m or 0.0) / 1000 * layer_share(arm)
+        for arm, cost in zip(arms, costs, strict=True)
+    ]
     return Ordering(COMPUTE, np.array(compute))
 
 
@@ -142,7 +144,7 @@ def over_budget(cost: Cost, arm: Arm, budget: Budget) -> str:
 
 
 def front(quality: NDArray[np.float64], cost: NDArray[np.float64]) -> list[int]:
-    """The arms that no other one beats in both: cheapest first, each better than all cheaper ones (Pareto)."""
+    """The Pareto front, cheapest first: each arm is better than all cheaper ones."""
     kept: list[int] = []
     for arm in np.lexsort((-quality, cost)):
         if not kept or quality[arm] > quality[kept[-1]]:

@@ -12,7 +12,7 @@ PAGE, MARKDOWN, JSON, PLOTS = "report.html", "report.md", "report.json", "plots"
 
 
 def write(folder: Path, findings: Findings) -> Path:
-    """Write all files; returns the page's path. report.json comes last, so that where it is the others are."""
+    """Write all files, report.json last, so that where it is the others are; returns the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     plots.write(folder / PLOTS, findings)
     write_atomic(folder / MARKDOWN, markdown.markdown(findings).encode())

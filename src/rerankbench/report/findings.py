@@ -64,8 +64,9 @@ def find_out(runs: Sequence[Run], settings: Report) -> Findings:
     """Compare, price and judge. Raises UserError where the runs cannot be compared."""
     found = contest(runs, settings.measure)
     costs = [costing.of(arm, settings.price_per_hour) for arm in found.arms]
-    excluded = [costing.over_budget(cost, arm, settings.budget)
-                for cost, arm in zip(costs, found.arms, strict=True)]  # fmt: skip
+    excluded = [
+        costing.over_budget(cost, arm, settings.budget) for cost, arm in zip(costs, found.arms, strict=True)
+    ]
     allowed = [i for i, reason in enumerate(excluded) if not reason]
     compared = comparing.compare(found, allowed, settings.delta, settings.level)
     order = costing.ordering(found.arms, costs)
@@ -91,7 +92,7 @@ def find_out(runs: Sequence[Run], settings: Report) -> Findings:
 
 
 def example_arm(found: Contest, compared: Comparison, verdict: Verdict) -> int:
-    """Whose wins and losses are shown: the recommended arm's, else those of the reranking arm that came highest."""
+    """Whose wins and losses are shown: the recommended arm, else the reranking one that came highest."""
     if verdict.arm is not None and found.arms[verdict.arm].reranks:
         return verdict.arm
     tried = [i for i, arm in enumerate(found.arms) if arm.reranks]
@@ -106,15 +107,13 @@ def assumptions(findings: Findings) -> list[str]:
         "without results counts 0.",
         f"Intervals are {100 * c.level:g}% percentile bootstrap intervals over queries. p-values are from "
         f"randomisation tests with Holm's correction over {tests} comparisons.",
-        f"“As good as the best” means: less than {c.delta:g} {findings.measure} below the truly best arm, tested "
-        "against every other arm, and better than not reranking; corrected over all arms together, so that "
+        f"“As good as the best” means: less than {c.delta:g} {findings.measure} below the truly best arm, "
+        "tested against every other arm, and better than not reranking; corrected over all arms, so that "
         f"at most {100 * c.alpha:g}% of such reports make a false claim.",
         cost_line(order),
     ]
     if findings.settings.price_per_hour:
-        lines.append(
-            f"Prices are those of a machine at {findings.settings.price_per_hour:g} per hour that is kept busy."
-        )
+        lines.append(f"Prices: a machine at {findings.settings.price_per_hour:g} per hour that is kept busy.")
     machines = costing.machines(findings.contest.arms)
     if len(machines) > 1:
         lines.append(
@@ -133,8 +132,8 @@ def assumptions(findings: Findings) -> list[str]:
 def cost_line(order: Ordering) -> str:
     words = {
         costing.MEASURED: "the measured p95 latency of reranking one query at that depth.",
-        costing.ESTIMATED: "time per query estimated as depth over pairs per second; run with latency=true to "
-        "have it measured.",
+        costing.ESTIMATED: "time per query estimated as depth over pairs per second; "
+        "run with latency=true to have it measured.",
     }
     fallback = "depth times parameters, as neither latency nor throughput is known for all on one machine."
     return f"Arms are ordered by cost by {words.get(order.basis, fallback)}"

@@ -1,4 +1,4 @@
-"""Is the reranker or the retriever the bottleneck? What the candidates allow, and how much of it was captured."""
+"""Is the reranker or the retriever the bottleneck? What the candidates allow, and what was captured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Headroom:
     """One first stage down to one depth, in units of the measure.
 
     `recall`: share of the relevant documents among the candidates down to the depth, None where not measured;
-    `first`, `reached`, `possible`: no reranking, the best arm at that depth, the best order of the candidates.
+    `first`, `reached`, `possible`: no reranking, the best arm at that depth, the best possible order.
     """
 
     stage: str
@@ -30,7 +30,7 @@ class Headroom:
 
     @property
     def captured(self) -> float | None:
-        """The share of what was possible over the first stage that reranking brought; negative where it hurts."""
+        """The share of the possible gain over the first stage that was reached; negative where it hurts."""
         room = self.possible - self.first
         return (self.reached - self.first) / room if room > 1e-9 else None
 
@@ -66,7 +66,7 @@ def recall_at(run: Run, depth: int) -> float | None:
 
 
 def bottleneck(rooms: Sequence[Headroom], measure: str) -> str:
-    """Where the rest is lost, in one sentence; empty where that cannot be said (1 is not always reachable)."""
+    """Where the rest is lost, in one sentence; empty for measures that cannot always reach 1."""
     if not rooms or not measure.startswith(("ndcg", "mrr", "success")):
         return ""
     deepest = max(rooms, key=lambda room: room.depth)
@@ -76,6 +76,6 @@ def bottleneck(rooms: Sequence[Headroom], measure: str) -> str:
     name = display_name(measure)
     return (
         f"The {who} is the bottleneck: with the best order of the {deepest.depth} candidates {name} would be "
-        f"{deepest.possible:.4f}, the best arm reaches {best.reached:.4f}; documents that the first stage did not "
-        f"find cost {by_retriever:.4f}."
+        f"{deepest.possible:.4f}, the best arm reaches {best.reached:.4f}; documents that the first "
+        f"stage did not find cost {by_retriever:.4f}."
     )

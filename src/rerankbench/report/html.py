@@ -13,7 +13,7 @@ CAPTIONS = {
     "layer": "At the largest depth. Earlier layers cost less.",
     "cost": "Up and to the left is better. Numbers are depths. Costs are of reranking alone.",
     "queries": "One bar per query: above the line it was helped, below it was hurt.",
-    "headroom": "The full bar is the best order that the candidates allow; what is missing to 1 was not retrieved.",
+    "headroom": "The full bar is the best order of the candidates; what is missing to 1 was not retrieved.",
 }
 
 
@@ -23,9 +23,12 @@ def page(findings: Findings) -> str:
     from markupsafe import Markup
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     drawn = [
         (name, title, Markup(svg), CAPTIONS[name]) for name, (title, svg) in plots.inline(findings).items()
     ]

@@ -30,7 +30,8 @@ def safe(text: str) -> str:
     """Text in which nothing is markup: neither HTML nor Markdown, and no mention of a person."""
     text = " ".join(str(text).split())
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text).replace("@", "@\u2060") if text else ""
+    text = re.sub(r"(?<!\w)@", "@\u2060", text)  # GitHub would tell the person of that name
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text)
 
 
 def bullets(lines: Sequence[str]) -> list[str]:
@@ -72,10 +73,16 @@ def headroom_table(f: Findings) -> Iterator[str]:
         "captured",
     ]
     rows = [
-        [safe(f"{room.stage} {room.depth}"), share(room.recall), f"{room.first:.4f}", f"{room.reached:.4f}",
-         f"{room.possible:.4f}", percent(room.captured)]
+        [
+            safe(f"{room.stage} {room.depth}"),
+            share(room.recall),
+            f"{room.first:.4f}",
+            f"{room.reached:.4f}",
+            f"{room.possible:.4f}",
+            percent(room.captured),
+        ]
         for room in f.rooms
-    ]  # fmt: skip
+    ]
     return rows_of(headings, rows)
 
 

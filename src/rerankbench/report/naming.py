@@ -13,7 +13,7 @@ RERANKER_PARAMS = ("reranker.model", "reranker.max_length", "precision", "device
 
 
 def stages(runs: Mapping[str, Run]) -> dict[str, str]:
-    """A name for each first stage's identity: bm25, or dense embedder=bge-m3 where there are several of a kind."""
+    """A name for each first stage's identity: bm25, or dense embedder=bge-m3 where several are dense."""
     return distinct(runs, lambda params: str(params.get("first_stage", "first stage")), is_stage_param)
 
 

@@ -9,7 +9,7 @@ MARKERS = "osD^vPX*"
 
 @dataclass(frozen=True)
 class Palette:
-    """ink: text; soft: axes and secondary text; line: grid; accent: the recommended arm; series: one per curve."""
+    """ink: text; soft: axes and lesser text; line: grid; accent: the recommended arm; series: the curves."""
 
     ink: str
     soft: str

@@ -107,7 +107,7 @@ def rendered(draw: Draw, findings: Findings, palette: Palette, kind: str, name: 
 
 
 def curves(findings: Findings) -> dict[str, list[int]]:
-    """Rows of reranking arms by curve, shallow first; of a model with layers the last and the recommended one."""
+    """Rows of reranking arms by curve, shallow first; of models with layers the last and the recommended."""
     arms, chosen = findings.contest.arms, findings.verdict.arm
     kept: dict[str, list[int]] = {}
     for row, arm in sorted(enumerate(arms), key=lambda item: item[1].depth):
@@ -151,11 +151,24 @@ def draw_depth(axes: Any, findings: Findings, palette: Palette) -> None:
         points = [contest.first_stage(rows[0]), *rows]
         x = [contest.arms[row].depth for row in points]
         dashes = "-" if contest.arms[rows[0]].layer == contest.arms[rows[0]].top_layer else "--"
-        axes.plot(x, [compared[r].mean.mean for r in points], dashes, marker=MARKERS[number % 8],
-                  color=palette.of(number), label=name, zorder=3)  # fmt: skip
+        axes.plot(
+            x,
+            [compared[r].mean.mean for r in points],
+            dashes,
+            marker=MARKERS[number % 8],
+            color=palette.of(number),
+            label=name,
+            zorder=3,
+        )
         if position < MOST_BANDS:
-            axes.fill_between(x, [compared[r].mean.low for r in points], [compared[r].mean.high for r in points],
-                              color=palette.of(number), alpha=0.13, linewidth=0)  # fmt: skip
+            axes.fill_between(
+                x,
+                [compared[r].mean.low for r in points],
+                [compared[r].mean.high for r in points],
+                color=palette.of(number),
+                alpha=0.13,
+                linewidth=0,
+            )
     first_lines(axes, findings, palette)
     ring(axes, findings, palette, lambda row: contest.arms[row].depth)
     depths = sorted({0, *(arm.depth for arm in contest.arms)})
@@ -190,16 +203,30 @@ def first_lines(axes: Any, findings: Findings, palette: Palette) -> None:
     """Each first stage's mean as a dotted line."""
     for row, arm in enumerate(findings.contest.arms):
         if not arm.reranks:
-            axes.axhline(findings.comparison.arms[row].mean.mean, color=palette.soft, linestyle=":", linewidth=1.2,
-                         label=arm.name)  # fmt: skip
+            axes.axhline(
+                findings.comparison.arms[row].mean.mean,
+                color=palette.soft,
+                linestyle=":",
+                linewidth=1.2,
+                label=arm.name,
+            )
 
 
 def ring(axes: Any, findings: Findings, palette: Palette, x: Callable[[int], float]) -> None:
     """A circle around the recommended arm."""
     row = findings.verdict.arm
     if row is not None and findings.contest.arms[row].reranks:
-        axes.plot([x(row)], [findings.comparison.arms[row].mean.mean], "o", markersize=13, markerfacecolor="none",
-                  markeredgecolor=palette.accent, markeredgewidth=2, label="recommended", zorder=4)  # fmt: skip
+        axes.plot(
+            [x(row)],
+            [findings.comparison.arms[row].mean.mean],
+            "o",
+            markersize=13,
+            markerfacecolor="none",
+            markeredgecolor=palette.accent,
+            markeredgewidth=2,
+            label="recommended",
+            zorder=4,
+        )
 
 
 def label(axes: Any, findings: Findings, x: str, lines: int) -> None:
@@ -216,10 +243,22 @@ def draw_layers(axes: Any, findings: Findings, palette: Palette) -> None:
     for name, rows in lines.items():
         number = numbers[name.rpartition("@")[0]]
         x = [findings.contest.arms[row].layer for row in rows]
-        axes.plot(x, [compared[r].mean.mean for r in rows], "-", marker=MARKERS[number % 8],
-                  color=palette.of(number), label=name)  # fmt: skip
-        axes.fill_between(x, [compared[r].mean.low for r in rows], [compared[r].mean.high for r in rows],
-                          color=palette.of(number), alpha=0.13, linewidth=0)  # fmt: skip
+        axes.plot(
+            x,
+            [compared[r].mean.mean for r in rows],
+            "-",
+            marker=MARKERS[number % 8],
+            color=palette.of(number),
+            label=name,
+        )
+        axes.fill_between(
+            x,
+            [compared[r].mean.low for r in rows],
+            [compared[r].mean.high for r in rows],
+            color=palette.of(number),
+            alpha=0.13,
+            linewidth=0,
+        )
     first_lines(axes, findings, palette)
     axes.xaxis.get_major_locator().set_params(integer=True)
     label(axes, findings, "layer that answers", len(lines))
@@ -231,15 +270,34 @@ def draw_cost(axes: Any, findings: Findings, palette: Palette) -> None:
     means = [arm.mean.mean for arm in findings.comparison.arms]
     for name, rows in by_reranker(findings):
         number = numbers[name]
-        axes.plot([order.values[r] for r in rows], [means[r] for r in rows], MARKERS[number % 8],
-                  color=palette.of(number), label=name, zorder=3)  # fmt: skip
+        axes.plot(
+            [order.values[r] for r in rows],
+            [means[r] for r in rows],
+            MARKERS[number % 8],
+            color=palette.of(number),
+            label=name,
+            zorder=3,
+        )
     front = [row for row in findings.front if order.values[row] > 0]
-    axes.plot([order.values[r] for r in front], [means[r] for r in front], "-", color=palette.soft, linewidth=1,
-              label="nothing is cheaper and better", zorder=2)  # fmt: skip
+    axes.plot(
+        [order.values[r] for r in front],
+        [means[r] for r in front],
+        "-",
+        color=palette.soft,
+        linewidth=1,
+        label="nothing is cheaper and better",
+        zorder=2,
+    )
     for row in front[:8]:
         arm = findings.contest.arms[row]
-        axes.annotate(str(arm.depth), (order.values[row], means[row]), textcoords="offset points", xytext=(7, -11),
-                      fontsize=8, color=palette.soft)  # fmt: skip
+        axes.annotate(
+            str(arm.depth),
+            (order.values[row], means[row]),
+            textcoords="offset points",
+            xytext=(7, -11),
+            fontsize=8,
+            color=palette.soft,
+        )
     first_lines(axes, findings, palette)
     ring(axes, findings, palette, lambda row: float(order.values[row]))
     if any(order.values > 0):
@@ -272,7 +330,13 @@ def draw_queries(axes: Any, findings: Findings, palette: Palette) -> None:
         (-1, palette.of(4), f"{wins.hurt:,} hurt"),
     ):
         axes.fill_between(
-            rank, np.where(sign * change > 0, change, 0), step="mid", color=colour, alpha=0.8, linewidth=0, label=text
+            rank,
+            np.where(sign * change > 0, change, 0),
+            step="mid",
+            color=colour,
+            alpha=0.8,
+            linewidth=0,
+            label=text,
         )
     axes.plot([], [], " ", label=f"{wins.unchanged:,} unchanged")
     axes.axhline(0, color=palette.soft, linewidth=0.8)
@@ -289,21 +353,40 @@ def by_reranker(findings: Findings) -> Iterator[tuple[str, list[int]]]:
 
 
 def draw_headroom(axes: Any, findings: Findings, palette: Palette) -> None:
-    """Bars by depth: the first stage, what the best arm captured, what the candidates allow, what they lack."""
+    """Bars by depth: the first stage, what the best arm captured, what the candidates allow."""
     rooms = findings.rooms
     several = len({room.stage for room in rooms}) > 1
     names = [f"{room.stage} {room.depth}" if several else str(room.depth) for room in rooms]
     rows = range(len(rooms))
     low = [min(room.first, room.reached) for room in rooms]
     axes.barh(rows, low, color=palette.soft, alpha=0.45, label="no reranking", height=0.62)
-    axes.barh(rows, [max(0.0, r.reached - r.first) for r in rooms], left=[r.first for r in rooms],
-              color=palette.accent, label="captured by the best arm", height=0.62)  # fmt: skip
+    axes.barh(
+        rows,
+        [max(0.0, r.reached - r.first) for r in rooms],
+        left=[r.first for r in rooms],
+        color=palette.accent,
+        label="captured by the best arm",
+        height=0.62,
+    )
     if any(room.reached < room.first for room in rooms):
-        axes.barh(rows, [max(0.0, r.first - r.reached) for r in rooms], left=low, color=palette.of(4),
-                  label="lost by reranking", height=0.62)  # fmt: skip
+        axes.barh(
+            rows,
+            [max(0.0, r.first - r.reached) for r in rooms],
+            left=low,
+            color=palette.of(4),
+            label="lost by reranking",
+            height=0.62,
+        )
     top = [max(room.first, room.reached) for room in rooms]
-    axes.barh(rows, [max(0.0, r.possible - t) for r, t in zip(rooms, top, strict=True)], left=top,
-              color=palette.accent, alpha=0.22, label="left in the candidates", height=0.62)  # fmt: skip
+    axes.barh(
+        rows,
+        [max(0.0, r.possible - t) for r, t in zip(rooms, top, strict=True)],
+        left=top,
+        color=palette.accent,
+        alpha=0.22,
+        label="left in the candidates",
+        height=0.62,
+    )
     axes.set_yticks(rows, names)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")

@@ -68,7 +68,7 @@ def natural(folder: Path) -> tuple[str, int, str]:
 
 
 def read(folder: Path, place: str) -> Run:
-    """One run. Raises UserError where its result.json is broken, of another schema, or has lost its tables."""
+    """One run. Raises UserError where its result.json is broken or of another schema, or a table is lost."""
     try:
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

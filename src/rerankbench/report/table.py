@@ -33,7 +33,7 @@ def columns(findings: Findings) -> list[Column]:
             lambda f, i: f.comparison.arms[i].mean.mean,
             f"mean and {level} interval",
             True,
-        ),  # fmt: skip
+        ),
         Column(
             "vs. no reranking",
             gain_text,
@@ -47,7 +47,7 @@ def columns(findings: Findings) -> list[Column]:
             lambda f, i: number(f.comparison.arms[i].gain_p),
             "of the difference to no reranking, corrected over all arms",
             True,
-        ),  # fmt: skip
+        ),
         Column("helped", wins_text(0), wins_value(0), "queries that reranking helped"),
         Column("hurt", wins_text(1), wins_value(1), "queries that reranking hurt"),
         Column("same", wins_text(2), wins_value(2), "queries that reranking left unchanged"),
@@ -56,7 +56,7 @@ def columns(findings: Findings) -> list[Column]:
             best_text,
             lambda f, i: f.comparison.arms[i].to_best.mean,
             f"difference to the arm that came out on top and {level} interval",
-        ),  # fmt: skip
+        ),
         Column(
             "as good",
             good_text,
@@ -64,47 +64,47 @@ def columns(findings: Findings) -> list[Column]:
             f"shown to be within {findings.comparison.delta:g} of the best and better than not reranking: "
             "corrected p-value",
             True,
-        ),  # fmt: skip
+        ),
         Column(
             "p50 ms",
             latency_text("latency_p50_ms"),
             lambda f, i: f.costs[i].latency_p50_ms,
             "median latency of reranking one query",
-        ),  # fmt: skip
+        ),
         Column(
             "p95 ms",
             latency_text("latency_p95_ms"),
             lambda f, i: f.costs[i].latency_p95_ms,
             "95th percentile of the latency of reranking one query",
             True,
-        ),  # fmt: skip
+        ),
         Column(
             "est. ms/query",
             plain("ms_per_query", "{:,.1f}"),
             lambda f, i: f.costs[i].ms_per_query,
             "pairs per query over pairs per second of scoring the whole collection",
-        ),  # fmt: skip
+        ),
         Column("pairs/s", plain("pairs_per_second", "{:,.0f}"), lambda f, i: f.costs[i].pairs_per_second, ""),
         Column(
             "memory MB",
             plain("memory_mb", "{:,.0f}"),
             lambda f, i: f.costs[i].memory_mb,
             "peak of the device, of the process on a CPU (which earlier runs of the process may have set)",
-        ),  # fmt: skip
+        ),
         Column("parameters", plain("parameters_m", "{:,.0f}M"), lambda f, i: f.costs[i].parameters_m, ""),
         Column(
             "load s",
             plain("load_seconds", "{:.1f}"),
             lambda f, i: f.costs[i].load_seconds,
             "time to load the model",
-        ),  # fmt: skip
+        ),
         Column(
             "price/1k",
             plain("price_per_1k", "{:.3g}"),
             lambda f, i: f.costs[i].price_per_1k,
             "price of reranking 1,000 queries",
             True,
-        ),  # fmt: skip
+        ),
     ]
     rows = [i for i, arm in enumerate(findings.contest.arms) if arm.reranks] or [0]
     return [column for column in found if any(column.value(findings, i) is not None for i in rows)]

@@ -44,7 +44,10 @@ def arm_table(findings: Findings) -> Table:
     }
     for i in (i for i in ranked if i in keep):
         style = "bold" if i == findings.verdict.arm else None
-        cells = [findings.contest.arms[i].name, *(column.text(findings, i).partition(" [")[0] for column in columns)]
+        cells = [
+            findings.contest.arms[i].name,
+            *(column.text(findings, i).partition(" [")[0] for column in columns),
+        ]
         shown.add_row(*(Text(cell) for cell in cells), style=style)
     if len(ranked) > len(keep):
         shown.caption = f"and {len(ranked) - len(keep)} more arms in the report"

@@ -30,7 +30,9 @@ def find(tracking: MLflow, name: str, folder: Path) -> list[Run]:
                 f"{name}: neither a folder nor an experiment of {tracking.place()}; known experiments: "
                 f"{', '.join(sorted(e.name for e in client.search_experiments())) or 'none'}"
             )
-        runs = [downloaded(client, run.info.run_id, folder) for run in active(client, experiment.experiment_id)]
+        runs = [
+            downloaded(client, run.info.run_id, folder) for run in active(client, experiment.experiment_id)
+        ]
     found = [run for run in runs if run is not None]
     if not found:
         raise UserError(f"{name}: this experiment of {tracking.place()} has no run with a {RESULT}")
@@ -65,7 +67,11 @@ def active(client: Any, experiment_id: str) -> list[Any]:
     token = None
     while True:
         page = client.search_runs(
-            [experiment_id], "", max_results=PAGE_SIZE, order_by=["attributes.start_time ASC"], page_token=token
+            [experiment_id],
+            "",
+            max_results=PAGE_SIZE,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
         )
         found += [run for run in page if run.data.tags.get(KIND) != REPORT]
         token = page.token
@@ -95,7 +101,9 @@ def log(tracking: MLflow, findings: Findings, folder: Path, sweep_id: str) -> st
         note = (folder / files.MARKDOWN).read_text(encoding="utf-8")[:LONGEST_NOTE]
         tags = {KIND: REPORT, "sweep_id": sweep_id, "mlflow.note.content": note}
         tags |= {"verdict": findings.verdict.sentence, "verdict_kind": findings.verdict.kind}
-        run_id = client.create_run(experiment_id, tags=tags, run_name=f"report {sweep_id}".strip()).info.run_id
+        run_id = client.create_run(
+            experiment_id, tags=tags, run_name=f"report {sweep_id}".strip()
+        ).info.run_id
         for name in (files.PAGE, files.MARKDOWN, files.JSON):
             client.log_artifact(run_id, str(folder / name))
         client.log_artifacts(run_id, str(folder / files.PLOTS), files.PLOTS)

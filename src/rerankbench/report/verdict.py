@@ -15,8 +15,15 @@ from rerankbench.report.cost import MEASURED, Ordering
 from rerankbench.significance import minimum_detectable_difference
 
 DEPLOY, BEST, NONE, UNKNOWN = "deploy", "deploy the best", "do not rerank", "cannot tell"
-FRACTIONS = ((1 / 10, "a tenth"), (1 / 5, "a fifth"), (1 / 4, "a quarter"), (1 / 3, "a third"),
-             (1 / 2, "half"), (2 / 3, "two thirds"), (3 / 4, "three quarters"))  # fmt: skip
+FRACTIONS = (
+    (1 / 10, "a tenth"),
+    (1 / 5, "a fifth"),
+    (1 / 4, "a quarter"),
+    (1 / 3, "a third"),
+    (1 / 2, "half"),
+    (2 / 3, "two thirds"),
+    (3 / 4, "three quarters"),
+)
 POWER, Z_POWER, Z_ONE_SIDED = 0.8, 0.8416, 1.6449
 
 
@@ -88,8 +95,10 @@ class Teller:
         sentence += "; no cheaper arm is shown to be as good." if self.cheaper(arm) else "."
         lines = [*self.gain_line(arm), *self.deeper(arm)]
         if rivals:
-            lines.append(f"{counted(len(rivals), 'arm')} could not be told apart from it with "
-                         f"{self.queries:,} queries: {self.names(rivals)}.")  # fmt: skip
+            lines.append(
+                f"{counted(len(rivals), 'arm')} could not be told apart from it with "
+                f"{self.queries:,} queries: {self.names(rivals)}."
+            )
         if cheaper:
             lines.append(self.needed_to_certify(cheaper, arm))
         return Verdict(BEST, sentence, tuple(lines), arm)
@@ -118,8 +127,8 @@ class Teller:
         tried = [i for i in self.comparison.allowed if self.contest.arms[i].reranks]
         top = max(tried, key=lambda i: self.comparison.arms[i].gain.mean)
         sentence = (
-            f"The data cannot tell: on {counted(self.queries, 'query', 'queries')} no arm is shown to beat not "
-            "reranking, and it is not shown that none does."
+            f"The data cannot tell: on {counted(self.queries, 'query', 'queries')} no arm is shown to beat "
+            "not reranking, and it is not shown that none does."
         )
         lines = [*self.top_line(tried), self.needed_to_detect(top)]
         hurting = [i for i in tried if self.comparison.hurts(i)]
@@ -176,8 +185,8 @@ class Teller:
         top = max(tried, key=lambda i: self.comparison.arms[i].gain.mean)
         found = self.comparison.arms[top]
         return [
-            f"The highest, {self.contest.arms[top].name}: {signed(found.gain)} {self.measure} against not reranking "
-            f"(p {p_value(found.gain_p)})."
+            f"The highest, {self.contest.arms[top].name}: {signed(found.gain)} {self.measure} against "
+            f"not reranking (p {p_value(found.gain_p)})."
         ]
 
     def deeper(self, arm: int) -> list[str]:
@@ -214,8 +223,8 @@ class Teller:
         count = math.ceil(((Z_POWER + Z_ONE_SIDED) * spread / self.comparison.delta) ** 2)
         count = max(count, self.queries + 1)
         return (
-            f"To show that a cheaper arm is as good within {self.margin} takes about {rounded(count):,} queries, "
-            "if it is."
+            f"To show that a cheaper arm is as good within {self.margin} takes about {rounded(count):,} "
+            "queries, if it is."
         )
 
     def names(self, rows: Sequence[int], most: int = 6) -> str:

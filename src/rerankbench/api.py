@@ -1,0 +1,358 @@
+"""rerankbench for notebooks: load, retrieve, score, evaluate, compare; thin functions over the core.
+
+Everything works without Hydra and MLflow. Options that have a name on the command line (`minilm`, `bge-m3`,
+`flat`) have the same name and the same settings here: they are read from the shipped YAML files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from rerankbench import config, hardware, models, preflight, ranking, significance
+from rerankbench.bench import Bench
+from rerankbench.candidates import Candidates
+from rerankbench.collection import Collection
+from rerankbench.embedding import Embedder
+from rerankbench.errors import UserError
+from rerankbench.evaluation import Judge, Measured, whole
+from rerankbench.first_stages.first_stage import FirstStage
+from rerankbench.index import Index
+from rerankbench.rerankers import reranker as families
+from rerankbench.scoring import PairWindow, Work, distinct_pairs, score_store
+from rerankbench.scoring import score as score_work
+from rerankbench.sources.in_memory import collection_of
+from rerankbench.sources.source import Source
+
+__all__ = [
+    "Candidates",
+    "Collection",
+    "Comparison",
+    "Measured",
+    "Ranked",
+    "Reranker",
+    "collection_of",
+    "compare",
+    "evaluate",
+    "load_collection",
+    "load_reranker",
+    "retrieve",
+    "score",
+]
+
+T = TypeVar("T")
+
+_SCHEMA = re.compile(r"/schema/\w+/([\w-]+)@_here_")
+
+
+class Ranked(NamedTuple):
+    """One text of a ranked list: its position in the list that was given, its score, the text."""
+
+    index: int
+    score: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Reranker:
+    """A reranker that is ready to score; its weights are loaded when the first score is asked for.
+
+    `settings` are those of the command line's `reranker.*`.
+    """
+
+    settings: families.Reranker
+    weights: models.Weights
+    hardware: hardware.Hardware
+
+    @property
+    def name(self) -> str:
+        """What people should see."""
+        return self.weights.label
+
+    @cached_property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that score in one pass, ascending: the columns of `score`."""
+        return self.settings.layers(models.describe(self.weights.folder))
+
+    @cached_property
+    def model(self) -> families.PairModel:
+        return self.settings.load(self.weights, self.hardware)
+
+    def score(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Scores [texts, layers] of each text for the query, higher is better; nothing is stored.
+
+        Most models have one layer, so that `score(...)[:, -1]` is what to sort by. Raises UserError when
+        memory does not suffice for a single text.
+        """
+        from rerankbench.loop import Budget, Loop
+
+        found = np.zeros((len(texts), len(self.layers)), np.float32)
+        if not len(texts):
+            return found
+        queries = self.model.tokenize_queries([query]) * len(texts)
+        window = PairWindow.of(self.model, queries, self.model.tokenize_documents(list(texts)))
+        loop = Loop(self.model.forward, self.hardware, Budget(512, self.hardware.batch_tokens))
+        for index, values in window.rows(loop.run(window)):
+            found[index] = values
+        return found
+
+    def rank(self, query: str, texts: Sequence[str]) -> list[Ranked]:
+        """The texts best first, by the last layer; equal scores keep the order given."""
+        scores = self.score(query, texts)[:, -1]
+        order = np.argsort(-scores, kind="stable")
+        return [Ranked(int(i), float(scores[i]), texts[i]) for i in order]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two arms over the same queries: `difference` is the second minus the first.
+
+    `interval` is the 95% bootstrap interval of the mean difference, `p_value` that of a two-sided paired
+    randomisation test (several comparisons need `significance.holm`); helped + hurt + unchanged = queries.
+    """
+
+    measure: str
+    first: float
+    second: float
+    interval: tuple[float, float]
+    p_value: float
+    helped: int
+    hurt: int
+    unchanged: int
+
+    @property
+    def difference(self) -> float:
+        return self.second - self.first
+
+    def __str__(self) -> str:
+        from rerankbench.measures import display_name
+
+        low, high = self.interval
+        return (
+            f"{display_name(self.measure)} {self.first:.4f} -> {self.second:.4f}: {self.difference:+.4f} "
+            f"[{low:+.4f}, {high:+.4f}], p = {self.p_value:.4f}; "
+            f"{self.helped} helped, {self.hurt} hurt, {self.unchanged} unchanged"
+        )
+
+
+@dataclass(frozen=True)
+class _Loaded(Work):
+    """Work for a reranker that the caller holds, so that its weights are not loaded twice."""
+
+    by: Reranker | None = None
+
+    @cached_property
+    def loaded(self) -> tuple[families.PairModel, float]:
+        assert self.by is not None
+        return self.by.model, 0.0
+
+
+def load_collection(kind_or_folder: str | Path = "sample", **settings: Any) -> Collection:
+    """A collection: a folder in BEIR's layout, `load_collection("/data/scifact")`, or a kind with its keys.
+
+    Kinds and keys are those of `dataset=` and `dataset.*`: `load_collection("files", corpus=..., queries=...,
+    qrels=...)`, `load_collection("hub", path="mteb/scifact")`. `cache_dir=` says where large ones are kept.
+    Raises UserError with every mistake of the settings or the files.
+    """
+    cache_dir = _cache_dir(settings.pop("cache_dir", None))
+    kind = str(kind_or_folder)
+    if kind not in config.options("dataset"):
+        kind, settings = "beir", {"path": kind, **settings}
+        if not Path(settings["path"]).expanduser().is_dir():
+            known = ", ".join(sorted(config.options("dataset")))
+            raise UserError(
+                f"collection {settings['path']}: no such folder, and no kind either; kinds: {known}"
+            )
+    source = _settings("dataset", kind, settings)
+    return cast(Source, source).load(cache_dir)
+
+
+def load_reranker(
+    name_or_model: str | Path = "minilm",
+    *,
+    family: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    cache_dir: str | Path | None = None,
+    **settings: Any,
+) -> Reranker:
+    """A reranker by its option's name (`minilm`, `base`, ...), or a folder or hub id with its family.
+
+    family: encoder, llm, layerwise or lightweight; an option brings its own. settings: the keys of
+    `reranker.*`, such as max_length=256. Raises UserError for whatever cannot be, before loading.
+    """
+    chosen, kind = _option("reranker", str(name_or_model))
+    if chosen is None:
+        kinds = sorted(set(config.options("reranker")) - {"none"})
+        if family is None:
+            raise UserError(f"reranker {name_or_model}: give family= with a model; one of {', '.join(kinds)}")
+        chosen, kind = {"model": str(name_or_model)}, family
+    if kind == "none":
+        raise UserError(
+            "reranker none: there is nothing to load; evaluate(collection, candidates) measures it"
+        )
+    read = cast(families.Reranker, _settings("reranker", family or kind, chosen | settings))
+    machine = _machine(device, precision)
+    return Reranker(read, models.resolve(read.model, read.revision, _cache_dir(cache_dir)), machine)
+
+
+def retrieve(
+    collection: Collection,
+    first_stage: str | Path = "dense",
+    *,
+    candidates: int = 100,
+    embedder: str | Path = "minilm",
+    index: str = "flat",
+    device: str = "auto",
+    precision: str = "auto",
+    cache_dir: str | Path | None = None,
+    **settings: Any,
+) -> Candidates:
+    """The best `candidates` documents of each query: by dense, bm25, hybrid, or from a run file by its path.
+
+    embedder: an option's name, or a folder or hub id. settings: the keys of `first_stage.*`, such as
+    language="german". Found candidates are stored and reused as in a run. Raises UserError.
+    """
+    kind = str(first_stage)
+    if kind not in config.options("first_stage"):
+        kind, settings = "run", {"path": kind, **settings}
+        if not Path(settings["path"]).expanduser().is_file():
+            known = ", ".join(sorted(config.options("first_stage")))
+            raise UserError(
+                f"first_stage {first_stage}: no such file, and no first stage either; there are {known}"
+            )
+    stage = cast(FirstStage, _settings("first_stage", kind, settings))
+    read, indexed = _embedding(str(embedder), index) if stage.embeds() else (Embedder(), Index())
+    bench = Bench(_machine(device, precision), _cache_dir(cache_dir), read, indexed)
+    return stage.retrieve(collection, candidates, bench)[0]
+
+
+def score(
+    collection: Collection,
+    candidates: Candidates,
+    reranker: Reranker,
+    *,
+    depth: int | None = None,
+    reuse: bool = True,
+    cache_dir: str | Path | None = None,
+) -> NDArray[np.float32]:
+    """Scores [queries, depth, layers] of the first `depth` candidates of each query (None: all); NaN padding.
+
+    Pairs that were scored before, here or by a run, are read from the store; reuse=False computes them again.
+    """
+    from rerankbench.executors.local import Local
+
+    bench = Bench(reranker.hardware, _cache_dir(cache_dir), Embedder(), Index(), reuse=reuse)
+    store = score_store(reranker.settings, reranker.weights, bench)
+    pairs = distinct_pairs(collection, candidates.rows[:, :depth])
+    work = _Loaded(
+        reranker.settings, reranker.weights, reranker.layers, bench, collection, pairs, store, by=reranker
+    )
+    return pairs.spread(score_work(work, Local()).values)
+
+
+def evaluate(
+    collection: Collection,
+    candidates: Candidates,
+    scores: NDArray[np.float32] | None = None,
+    *,
+    depth: int | None = None,
+    layer: int = -1,
+    cutoffs: Sequence[int] = (1, 10, 100),
+) -> Measured:
+    """One order of the candidates, measured as trec_eval does: `.mean()` and `.per_query`, by `ndcg_at_10`.
+
+    scores: [queries, depth, layers] from `score`; None measures the first stage. depth: how many candidates
+    they rerank (None: all scored); the others stay below. layer: which column of the last axis.
+    """
+    judge = Judge(collection, candidates, sorted(set(cutoffs)))
+    if scores is None:
+        return judge("first_stage", None, 0, ranking.first_stage(candidates.rows.shape))
+    if scores.ndim != 3 or len(scores) != len(candidates.rows) or scores.shape[1] > candidates.rows.shape[1]:
+        raise ValueError(f"scores {scores.shape} are not [queries, depth, layers] of {candidates.rows.shape}")
+    deepest = scores.shape[1] if depth is None else min(depth, scores.shape[1])
+    order = ranking.rerank(whole(scores[:, :, layer], candidates), deepest)
+    return judge("reranked", layer, deepest, order)
+
+
+def compare(first: Measured, second: Measured, measure: str = "ndcg_at_10", *, seed: int = 0) -> Comparison:
+    """Is `second` better than `first`? Both measured on the same collection.
+
+    Raises UserError for a measure that was not computed, ValueError for arms of different collections.
+    """
+    missing = [measure for arm in (first, second) if measure not in arm.per_query]
+    if missing:
+        raise UserError(f"measure {measure}: not computed; there are {', '.join(first.per_query)}")
+    before, after = first.per_query[measure], second.per_query[measure]
+    if len(before) != len(after):
+        raise ValueError(
+            f"the arms have {len(before)} and {len(after)} queries: they are of different collections"
+        )
+    differences = after - before
+    interval = significance.bootstrap_interval(differences, seed=seed)
+    return Comparison(
+        measure,
+        float(before.mean()),
+        float(after.mean()),
+        (interval.low, interval.high),
+        significance.randomisation_test(differences, seed=seed),
+        *significance.wins(differences),
+    )
+
+
+def _embedding(embedder: str, index: str) -> tuple[Embedder, Index]:
+    """An embedder's option, folder or hub id, and an index's option or FAISS factory string."""
+    model = _option("embedder", embedder)[0] or {"model": embedder}
+    factory = _option("index", index)[0] or {"factory": index}
+    return cast(Embedder, _settings("embedder", "", model)), cast(Index, _settings("index", "", factory))
+
+
+def _option(group: str, name: str) -> tuple[dict[str, Any] | None, str]:
+    """The keys in an option's YAML and its kind; None if `name` is no option of the group.
+
+    Raises UserError for a name that is neither an option nor looks like a path, a hub id or a wheel.
+    """
+    folder = preflight.conf_folder() / group
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        if re.fullmatch(r"[\w.-]+", name) and not Path(name).exists() and group != "index":
+            raise UserError(f"{group} {name}: no such option or folder; options: {', '.join(known)}")
+        return None, ""
+    values = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    kind = _SCHEMA.search(str(values.pop("defaults", "")))
+    return values, kind[1] if kind else ""
+
+
+def _settings(group: str, kind: str, values: dict[str, Any]) -> object:
+    """Typed settings of one group. Raises UserError with every mistake in them."""
+    classes = config.options(group)
+    if kind not in classes:
+        raise UserError(f"{group} {kind}: choose one of {', '.join(sorted(classes))}")
+    problems: list[str] = []
+    plain = {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+    found: Any = config.convert(classes[kind], plain, f"{group}.", problems)
+    problems += found.problems() if found is not None else []
+    if problems:
+        raise UserError(problems)
+    return found
+
+
+def _machine(device: str, precision: str) -> hardware.Hardware:
+    if problems := hardware.problems(device, precision):
+        raise UserError(problems)
+    return hardware.choose(device, precision)
+
+
+def _cache_dir(given: str | Path | None) -> Path:
+    """Where runs keep what they reuse."""
+    place = given or os.environ.get("RERANKBENCH_CACHE") or "~/.cache/rerankbench"
+    return Path(place).expanduser().absolute()

@@ -1,0 +1,315 @@
+"""Executors: the same numbers to the last bit, whoever computes them, and whatever dies on the way."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import mortal
+import tiny_rerankers
+from rerankbench import embedding as embedding_module
+from rerankbench import scoring
+from rerankbench.bench import Bench
+from rerankbench.embedding import Embedder, Embedding
+from rerankbench.errors import UserError
+from rerankbench.executors import Executor, crew
+from rerankbench.executors.local import Local
+from rerankbench.executors.ray import INSTALL, Ray
+from rerankbench.hardware import Hardware
+from rerankbench.index import Index
+from rerankbench.models import Weights, resolve
+from rerankbench.scoring import Work, distinct_pairs, score, score_store
+from rerankbench.sources.in_memory import collection_of
+from tiny_models import SENTENCES
+
+TESTS = Path(__file__).parent
+DOCUMENTS = {f"d{n}": f"{SENTENCES[n % len(SENTENCES)]} " * (1 + n % 4) + str(n) for n in range(60)}
+QUERIES = {f"q{n}": f"{SENTENCES[n]}?" for n in range(8)}
+TWO = Ray(workers="2", cpus_per_worker=1)
+
+has_ray = pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="ray is not installed")
+EXECUTORS = [pytest.param(Local(), id="local"), pytest.param(TWO, id="ray", marks=has_ray)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    """One Ray of two CPUs for all tests; its workers find the modules of this folder."""
+    if not importlib.util.find_spec("ray"):
+        yield
+        return
+    import ray
+
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), before]))
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=10**8)
+    yield
+    ray.shutdown()
+    os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+
+
+@pytest.fixture(autouse=True)
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of 50 pairs and blocks of 16 texts, so that there are several."""
+    monkeypatch.setattr(scoring, "SMALL_WINDOW", 50)
+    monkeypatch.setattr(embedding_module, "BLOCK", 16)
+
+
+def work_of(
+    reranker: Any, cache: Path, weights: Weights | None = None, depth: int = 40, **bench: Any
+) -> Work:
+    of = collection_of(DOCUMENTS, QUERIES, {query: {"d0": 1} for query in QUERIES})
+    drawn = np.random.default_rng(0)
+    rows = np.stack([drawn.permutation(len(DOCUMENTS))[:depth] for _ in QUERIES])
+    weights = weights or resolve(reranker.model, None, cache)
+    machine = Bench(Hardware("cpu", "fp32"), cache, Embedder(), Index(), **{"batch_size": 16, **bench})
+    layers = reranker.layers({} if isinstance(reranker, mortal.Mortal) else describe(weights))
+    return Work(
+        reranker,
+        weights,
+        layers,
+        machine,
+        of,
+        distinct_pairs(of, rows),
+        score_store(reranker, weights, machine),
+    )
+
+
+def describe(weights: Weights) -> dict[str, Any]:
+    from rerankbench.models import describe as of_folder
+
+    return of_folder(weights.folder)
+
+
+def mortal_work(folder: Path, cache: Path, pause: float = 0.0) -> Work:
+    folder.mkdir(exist_ok=True)
+    reranker = mortal.Mortal(model="mortal", orders=str(folder), pause=pause)
+    work = work_of(reranker, cache, Weights(folder, "sha256:mortal", "mortal"))
+    # where orders lie and how long it waits changes no score
+    parts = {"family": "mortal"}
+    return Work(work.reranker, work.weights, work.layers, work.bench, work.collection, work.pairs,
+                scoring.RowStore(cache / "scores" / "mortal", parts))  # fmt: skip
+
+
+def undisturbed(tmp_path: Path) -> NDArray[np.float32]:
+    return score(mortal_work(tmp_path / "calm", tmp_path / "other cache"), Local()).values
+
+
+# --- what every executor does ---
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_every_pair_is_scored_once_and_its_cost_is_kept(executor: Executor, tmp_path: Path) -> None:
+    work = mortal_work(tmp_path / "orders", tmp_path)
+    scored = score(work, executor)
+    np.testing.assert_array_equal(scored.values, undisturbed(tmp_path))
+    assert scored.scored == len(work.pairs)
+    assert scored.cost["pairs_per_second"] > 0
+    assert 0 <= scored.cost["padding_share"] < 1
+    assert not list((work.store.folder / "plans").glob("*.npy"))
+    again = score(work, executor)
+    assert (again.scored, again.cost) == (0, scored.cost)
+
+
+@has_ray
+def test_ray_gives_the_local_scores_to_the_last_bit(models: Path, tmp_path: Path) -> None:
+    """Five layers, and documents cut into windows, some of which fall into different batches."""
+    cut = {"long_documents": "max_passage", "max_length": 100, "window_overlap": 10}
+    reranker = tiny_rerankers.settings("minicpm-layerwise", models, **cut)
+    here, there = (
+        score(work_of(reranker, tmp_path / executor.kind), executor) for executor in (Local(), TWO)
+    )
+    np.testing.assert_array_equal(here.values, there.values)
+    assert here.values.shape == (len(QUERIES) * 40, len(tiny_rerankers.EVERY_LAYER))
+    assert here.cost["padding_share"] == pytest.approx(there.cost["padding_share"])
+
+
+@has_ray
+def test_ray_gives_the_local_vectors_to_the_last_bit(models: Path, tmp_path: Path) -> None:
+    texts = [*DOCUMENTS.values(), *DOCUMENTS.values()][:70]
+
+    def embedded(executor: Executor, cache: str, reuse: bool = True) -> Embedding:
+        settings = Embedder(model=str(models / "bge-small-en"))
+        bench = Bench(Hardware("cpu", "fp32"), tmp_path / cache, settings, Index(), batch_size=4)
+        return Embedding(settings, bench.hardware, bench.cache_dir, bench.budget(), reuse, executor)
+
+    def of(rows: NDArray[np.int64]) -> list[str]:
+        return [texts[row] for row in rows]
+
+    here, there = embedded(Local(), "here"), embedded(TWO, "there")
+    expected = here.passages(of, len(texts)).array()
+    np.testing.assert_array_equal(there.passages(of, len(texts)).array(), expected)
+    assert there.meter.sequences == here.meter.sequences
+    again = embedded(TWO, "here")  # finds what the other wrote
+    np.testing.assert_array_equal(again.passages(of, len(texts)).array(), expected)
+    assert again.meter.sequences == 0
+    anew = embedded(TWO, "here", reuse=False)
+    np.testing.assert_array_equal(anew.passages(of, 16).array(), expected[:16])
+    assert anew.meter.sequences == 16
+
+
+# --- interruptions ---
+
+
+def test_an_interrupted_run_goes_on_in_the_same_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of scores that depend on their batch, all are as if nothing had happened; few are computed twice."""
+    work = mortal_work(tmp_path / "orders", tmp_path)
+    forward, calls = work.model.forward, []
+
+    def some_times(inputs: Any) -> Any:
+        calls.append(len(inputs["ids"]))
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return forward(inputs)
+
+    monkeypatch.setattr(work.model, "forward", some_times)
+    with pytest.raises(KeyboardInterrupt):
+        score(work, Local())
+    kept = len(work.pairs) - len(work.missing())
+    assert kept == sum(calls[:5])
+    rest = score(mortal_work(tmp_path / "orders", tmp_path), Local())
+    assert rest.scored == len(work.pairs) - kept
+    np.testing.assert_array_equal(rest.values, undisturbed(tmp_path))
+
+
+@has_ray
+def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    work = mortal_work(tmp_path / "orders", tmp_path)
+    (tmp_path / "orders" / "kill").write_text("xx")
+    scored = score(work, TWO)
+    assert (tmp_path / "orders" / "kill").read_text() == ""
+    assert "trying again" in caplog.text
+    np.testing.assert_array_equal(scored.values, undisturbed(tmp_path))
+
+
+@has_ray
+def test_a_task_that_keeps_failing_is_reported_with_its_cause(tmp_path: Path) -> None:
+    work = mortal_work(tmp_path / "orders", tmp_path)
+    (tmp_path / "orders" / "fail").write_text("x" * 100)
+    with pytest.raises(RuntimeError, match=r"pairs \d+ to \d+ failed 3 times(?s:.)*told to fail"):
+        score(work, TWO)
+    (tmp_path / "orders" / "fail").write_text("x")  # once is no reason to give up
+    np.testing.assert_array_equal(score(work, TWO).values, undisturbed(tmp_path))
+
+
+@has_ray
+def test_a_window_that_kills_every_worker_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "ATTEMPTS", 2)
+    work = mortal_work(tmp_path / "orders", tmp_path)
+    (tmp_path / "orders" / "kill").write_text("x" * 100)
+    with pytest.raises(RuntimeError, match=r"pairs \d+ to \d+ failed 2 times"):
+        score(work, Ray(workers="1", cpus_per_worker=1))
+
+
+@has_ray
+def test_a_users_mistake_in_a_worker_is_one_line(tmp_path: Path) -> None:
+    work = mortal_work(tmp_path / "orders", tmp_path)
+    (tmp_path / "orders" / "refuse").write_text("x")
+    with pytest.raises(UserError) as caught:
+        score(work, TWO)
+    assert caught.value.problems == ["told to refuse: give it another task"]
+
+
+@has_ray
+def test_a_task_that_hangs_is_given_to_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "ATTEMPTS", 2)
+    work = mortal_work(tmp_path / "orders", tmp_path, pause=60)
+    with pytest.raises(RuntimeError, match=r"failed 2 times(?s:.)*executor.task_seconds=1"):
+        score(work, Ray(workers="1", cpus_per_worker=1, task_seconds=1))
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import test_executors as t
+from rerankbench import scoring
+from rerankbench.executors.local import Local
+from rerankbench.executors.ray import Ray
+scoring.SMALL_WINDOW = 50
+import rerankbench.loop
+rerankbench.loop.FLUSH_SECONDS = 0.0
+work = t.mortal_work(Path({orders!r}), Path({cache!r}), pause=0.3)
+scoring.score(work, {executor})
+"""
+
+
+@has_ray
+@pytest.mark.parametrize(
+    ("first", "second"), [("Local()", TWO), ('Ray(workers="1", cpus_per_worker=1)', Local())]
+)
+def test_a_killed_driver_is_continued_by_the_other_executor(
+    first: str, second: Executor, tmp_path: Path
+) -> None:
+    script = DRIVER.format(
+        tests=str(TESTS), orders=str(tmp_path / "orders"), cache=str(tmp_path), executor=first
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    driver = subprocess.Popen([sys.executable, "-c", script], env=environment, start_new_session=True)
+    folder, deadline = tmp_path / "scores" / "mortal", time.monotonic() + 60
+    while not list(folder.glob("*.shard")) and time.monotonic() < deadline and driver.poll() is None:
+        time.sleep(0.05)
+    assert driver.poll() is None
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    work = mortal_work(tmp_path / "orders", tmp_path)
+    left = len(work.missing())
+    assert 0 < left < len(work.pairs)
+    np.testing.assert_array_equal(score(work, second).values, undisturbed(tmp_path))
+
+
+# --- settings ---
+
+
+def test_without_ray_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert Ray().problems() == [INSTALL]
+    assert "pip install 'rerankbench[ray]'" in INSTALL
+    with pytest.raises(UserError, match="pip install"):
+        Ray().connect()
+
+
+@has_ray
+def test_impossible_settings_are_one_line_each() -> None:
+    wrong = Ray(address="somewhere", workers="0", cpus_per_worker=0, gpus_per_worker=-1, task_seconds=0)
+    found = wrong.problems()
+    for name in (
+        "address=somewhere",
+        "workers=0",
+        "cpus_per_worker=0",
+        "gpus_per_worker=-1",
+        "task_seconds=0",
+    ):
+        assert sum(name in line for line in found) == 1
+    assert Ray(address="10.0.0.1:6379", workers="8", gpus_per_worker=0.5).problems() == []
+
+
+def test_workers_are_as_many_as_each_machine_has_room_for() -> None:
+    nodes = [{"CPU": 6.0}, {"CPU": 3.0}]
+    assert Ray(cpus_per_worker=2).count(nodes, 2.0, 0.0) == 4
+    assert Ray().cpus(nodes) == 4.0
+    assert Ray(workers="9").cpus(nodes) == 1.0
+    assert Ray(workers="9").count(nodes, 1.0, 0.0) == 9
+    assert Ray().cpus([{"CPU": 2.0}]) == 2.0
+    gpus = [{"CPU": 32.0, "GPU": 8.0}, {"CPU": 8.0}]
+    assert Ray().count(gpus, 4.0, 1.0) == 8
+    assert Ray().count(gpus, 1.0, 0.5) == 16
+    with pytest.raises(UserError, match=r"executor.workers=10(?s:.)*room for 9 workers"):
+        Ray(workers="10").count(nodes, 1.0, 0.0)
+    with pytest.raises(UserError, match="room for 0 workers"):
+        Ray().count([{"CPU": 2.0}], 1.0, 1.0)

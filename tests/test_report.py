@@ -1,0 +1,256 @@
+"""Reports: which runs may be compared, which arms they hold, and what the files say of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rerankbench.errors import UserError
+from rerankbench.report import cost, document, files, html, markdown, plots
+from rerankbench.report.arms import contest
+from rerankbench.report.command import build, main
+from rerankbench.report.findings import Findings, find_out
+from rerankbench.report.runs import find
+from rerankbench.report_settings import Report
+from simulated_runs import noisy, write_failure, write_run
+
+COUNT = 30
+FIRST = np.random.default_rng(0).uniform(0.2, 0.6, COUNT)
+NASTY = "<script>alert(1)</script> | `x` [y](z) $a_b$"
+
+
+def runs_of(folder: Path) -> list[str]:
+    return [arm.name for arm in contest(find([folder]), "ndcg_at_10").arms]
+
+
+def sweep(folder: Path) -> Path:
+    """No reranking, two depths of one reranker, three layers of another, and one that failed."""
+    write_run(folder / "0", "none", FIRST)
+    write_run(folder / "1", "minilm", FIRST, {10: FIRST + noisy(0.1, 0.05, COUNT, 1), 50: FIRST + 0.12})
+    layers = {n: {50: FIRST + noisy(n / 100, 0.05, COUNT, n)} for n in (8, 16, 24)}
+    write_run(folder / "2", "deep", FIRST, layers=layers)
+    write_failure(folder / "3", "broken@50", f"no such model {NASTY}")
+    return folder
+
+
+@pytest.fixture
+def findings(tmp_path: Path) -> Findings:
+    return find_out(find([sweep(tmp_path)]), Report(price_per_hour=3.6))
+
+
+def test_every_depth_and_layer_is_an_arm_and_no_reranking_is_one_once(tmp_path: Path) -> None:
+    assert runs_of(sweep(tmp_path)) == [
+        "no reranking",
+        "minilm@10",
+        "minilm@50",
+        "deep@50 layer 8",
+        "deep@50 layer 16",
+        "deep@50 layer 24",
+    ]
+
+
+def test_queries_are_paired_by_their_id_not_by_their_place(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    sweep(tmp_path)
+    path = tmp_path / "1" / "per_query.parquet"
+    pq.write_table(pq.read_table(path).take(np.random.default_rng(1).permutation(4 * COUNT + COUNT)), path)
+    found = contest(find([tmp_path]), "ndcg_at_10")
+    row = [arm.name for arm in found.arms].index("minilm@50")
+    np.testing.assert_allclose(found.compared[row], FIRST + 0.12)
+
+
+def test_the_same_arm_of_two_runs_counts_once_and_its_timed_run_says_its_cost(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", "minilm", FIRST, {10: FIRST}, latency_ms=None)
+    write_run(tmp_path / "1", "minilm", FIRST, {10: FIRST, 50: FIRST})
+    found = contest(find([tmp_path]), "ndcg_at_10")
+    assert [(arm.name, arm.run.folder.name) for arm in found.arms] == [
+        ("no reranking", "0"),
+        ("minilm@10", "1"),
+        ("minilm@50", "1"),
+    ]
+
+
+def test_arms_with_the_same_reranker_are_named_by_the_settings_that_differ(tmp_path: Path) -> None:
+    for n in (128, 512):
+        params = {"first_stage": "dense", "reranker": "minilm", "reranker.max_length": n}
+        identity = {"candidates": "stage", "reranker": f"hash{n}"}
+        write_run(tmp_path / str(n), "minilm", FIRST, {10: FIRST}, params=params, identity=identity)
+    assert runs_of(tmp_path) == ["no reranking", "minilm max_length=128@10", "minilm max_length=512@10"]
+
+
+def test_several_first_stages_are_arms_whose_names_carry_them(tmp_path: Path) -> None:
+    for stage in ("bm25", "dense"):
+        params = {"first_stage": stage, "reranker": "minilm"}
+        identity = {"candidates": stage, "reranker": "m"}
+        write_run(tmp_path / stage, "minilm", FIRST, {10: FIRST}, params=params, identity=identity)
+    assert runs_of(tmp_path) == [
+        "bm25 > no reranking",
+        "bm25 > minilm@10",
+        "dense > no reranking",
+        "dense > minilm@10",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "other"}, "its collection is other"),
+        ({"split": "dev"}, "its split is dev"),
+        ({"fingerprint": "g"}, "its content of the collection is g"),
+    ],
+)
+def test_mixed_collections_are_refused_naming_the_run(
+    tmp_path: Path, change: dict[str, str], said: str
+) -> None:
+    write_run(tmp_path / "a", "minilm", FIRST, {10: FIRST})
+    dataset = {"name": "simulated", "split": "test", "fingerprint": "f"} | change
+    write_run(tmp_path / "b", "other", FIRST, {10: FIRST}, dataset=dataset)
+    with pytest.raises(UserError, match=rf"b \(other\): {said}"):
+        runs_of(tmp_path)
+
+
+def test_mixed_measures_and_missing_ones_are_refused(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    write_run(tmp_path / "a", "minilm", FIRST, {10: FIRST})
+    with pytest.raises(UserError, match=r"report\.measure=mrr_at_5: .*choose one of ndcg_at_10"):
+        contest(find([tmp_path]), "mrr_at_5")
+    write_run(tmp_path / "b", "other", FIRST, {10: FIRST})
+    path = tmp_path / "b" / "per_query.parquet"
+    names = ["query_id", "stage", "layer", "depth", "ndcg_at_5"]
+    pq.write_table(pq.read_table(path).rename_columns(names), path)
+    with pytest.raises(UserError, match=r"b \(other\): its measures are nDCG@5, those of .*a are nDCG@10"):
+        runs_of(tmp_path)
+
+
+def test_all_runs_failed_is_said_with_their_reasons(tmp_path: Path) -> None:
+    write_failure(tmp_path / "0", "minilm@100", "no weights")
+    with pytest.raises(UserError, match="minilm@100 failed: no weights"):
+        runs_of(tmp_path)
+
+
+def test_costs_of_a_lower_layer_and_the_price(findings: Findings) -> None:
+    costs = dict(zip((arm.name for arm in findings.contest.arms), findings.costs, strict=True))
+    assert costs["minilm@50"].ms_per_query == 1000 * 50 / 100
+    assert costs["deep@50 layer 8"].ms_per_query == pytest.approx(1000 * 50 / 100 * 8 / 24)
+    assert (costs["deep@50 layer 8"].bound, costs["deep@50 layer 24"].bound) == (True, False)
+    # 3.6 an hour is 0.001 a second; 1,000 queries of half a second are 500 seconds
+    assert costs["minilm@50"].price_per_1k == pytest.approx(0.5)
+
+
+def test_the_front_holds_what_nothing_beats_in_both() -> None:
+    quality, dear = np.array([0.5, 0.6, 0.55, 0.7, 0.7]), np.array([0.0, 10, 20, 30, 40])
+    assert cost.front(quality, dear) == [0, 1, 3]
+
+
+def test_headroom_shares(findings: Findings) -> None:
+    room = next(room for room in findings.rooms if room.depth == 10)
+    first, reached = FIRST.mean(), FIRST.mean() + 0.1
+    assert (room.first, room.reached, room.possible) == pytest.approx((first, reached, 1.0))
+    assert room.captured == pytest.approx(0.1 / (1 - first))
+
+
+class Outside(HTMLParser):
+    """Collects what a browser would fetch, and scripts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.scripts = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.scripts += tag == "script"
+        self.links += [
+            value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "srcset")
+        ]
+
+
+def test_the_page_escapes_everything_and_asks_for_nothing(findings: Findings) -> None:
+    page = html.page(findings)
+    found = Outside()
+    found.feed(page)
+    assert found.scripts == 1
+    assert all(link.startswith(("#", "data:")) for link in found.links)
+    assert "&lt;script&gt;alert(1)" in page
+    assert not re.search(r"url\((?!#)|@import|https?://", page)
+    assert not re.search(r"#0[12]0[12]0\w", page), "a placeholder colour was left in a plot"
+    assert len(page) < 6e6
+
+
+def test_markdown_has_the_same_numbers_and_no_markup_of_others(findings: Findings) -> None:
+    text = markdown.markdown(findings)
+    assert "<script" not in text
+    assert "\\`x\\`" in text
+    found = document.document(findings)
+    for arm in found["arms"]:
+        assert f"{arm['mean']['mean']:.4f}" in text
+    table = [line for line in text.split("### Arms")[1].split("###")[0].splitlines() if line.startswith("|")]
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1, "a cell broke its row"
+
+
+def test_json_is_strict_and_names_the_verdict(findings: Findings, tmp_path: Path) -> None:
+    text = document.to_json(findings)
+    found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert found["verdict"]["sentence"] == findings.verdict.sentence
+    assert found["failed"][0]["arm"] == "broken@50"
+    assert found["best"] == max(found["arms"], key=lambda arm: arm["mean"]["mean"])["name"]
+
+
+def test_plots_are_files_of_both_kinds(findings: Findings, tmp_path: Path) -> None:
+    files.write(tmp_path / "out", findings)
+    names = {path.name for path in (tmp_path / "out" / "plots").iterdir()}
+    assert names == {
+        f"{name}.{kind}"
+        for name in ("depth", "layer", "cost", "headroom", "queries")
+        for kind in ("png", "svg")
+    }
+    assert list(plots.inline(findings)) == ["depth", "layer", "cost", "headroom", "queries"]
+
+
+def test_the_command_writes_into_the_sweep_and_takes_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep(tmp_path / "sweep")
+    assert main([str(tmp_path / "sweep"), "report.delta=0.5"]) == 0
+    found = json.loads((tmp_path / "sweep" / "report.json").read_text())
+    assert found["settings"]["delta"] == 0.5
+    shown = capsys.readouterr().out
+    assert found["verdict"]["sentence"] in shown.replace("\n", " ")
+    assert "broken@50" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["report.delat=1"], "did you mean report.delta?"),
+        (["report.level=2"], "report.level=2"),
+        (["report.budget.memory_mb=-1"], "report.budget.memory_mb=-1"),
+        (["depth=3"], "depth=3: settings here"),
+        (["nowhere"], "nowhere: no such folder, and no MLflow store"),
+    ],
+)
+def test_mistakes_are_one_line_each(
+    tmp_path: Path,
+    words: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([str(sweep(tmp_path / "sweep")), *words]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert said in lines[0]
+
+
+def test_several_folders_need_no_common_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "x" / "0", "minilm", FIRST, {10: FIRST})
+    write_run(tmp_path / "y", "other", FIRST, {10: FIRST})
+    assert build(["x", "y"], None) == Path("report/report.html")
