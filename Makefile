@@ -3,7 +3,10 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: demo install test lint types tests format ui clean
+# The tests are many and small: two at a time, each with one thread.
+WORKERS ?= 2
+
+.PHONY: demo install develop test lint types tests format ui clean
 
 demo: install
 	$(BIN)/rerankbench
@@ -12,22 +15,28 @@ demo: install
 install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+# What the tests need on top: oracles, a browser's driver, Ray and the launchers.
+develop: $(VENV)/.developed
+$(VENV)/.developed: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,ray,launchers]"
 	touch $@
 
 test: lint types tests
 
-lint: install
+lint: develop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: install
+types: develop
 	$(BIN)/mypy
 
-tests: install
-	$(BIN)/pytest
+tests: develop
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
-format: install
+format: develop
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -55,14 +55,14 @@ def test_rerank_a_list_of_texts(models: Path, tmp_path: Path) -> None:
     expected = oracle_scores("encoder", models / "base", [("capital of France?", text) for text in TEXTS])
     np.testing.assert_allclose(scores[:, 0], np.ravel(expected), atol=1e-4)
     ranked = reranker.rank("capital of France?", TEXTS)
-    assert [one.index for one in ranked] == np.argsort(-scores[:, 0]).tolist()
-    assert [TEXTS[one.index] for one in ranked] == [one.text for one in ranked]
+    assert [one.position for one in ranked] == np.argsort(-scores[:, 0]).tolist()
+    assert [TEXTS[one.position] for one in ranked] == [one.text for one in ranked]
     assert [one.score for one in ranked] == sorted(scores[:, 0].tolist(), reverse=True)
 
 
 def test_equal_scores_keep_the_order_given(models: Path, tmp_path: Path) -> None:
     reranker = load_reranker(models / "minilm", family="encoder", **CPU, cache_dir=tmp_path)
-    assert [one.index for one in reranker.rank("q", ["same", "same", "same"])] == [0, 1, 2]
+    assert [one.position for one in reranker.rank("q", ["same", "same", "same"])] == [0, 1, 2]
     assert reranker.rank("q", []) == []
     assert reranker.score("q", []).shape == (0, 1)
 

@@ -135,14 +135,14 @@ def test_the_table_of_arms_is_sorted_by_keyboard(sweep: Path, browser: playwrigh
 def test_mlflow_opens_on_the_comparison_of_the_sweep(sweep: Path, browser: playwright.Browser) -> None:
     with ui(sweep.parent / "mlflow.db") as url:
         context = browser.new_context(viewport={"width": 1400, "height": 900})
-        seen = Watched(context.new_page())
+        seen = Watched(context.new_page(), MLFLOWS_OWN)
         page = seen.page
         page.goto(url)
-        page.get_by_text("depth (", exact=False).first.wait_for(timeout=START_MS)
+        trace = page.locator(".js-plotly-plot .scatterlayer .trace").first
+        trace.wait_for(timeout=START_MS, state="attached")
         assert page.get_by_text("base@20").count() > 0, "run names do not say the arm"
-        page.locator(".js-plotly-plot .scatterlayer .trace").first.wait_for(
-            timeout=START_MS, state="attached"
-        )
+        page.get_by_placeholder("Search metric charts").fill("depth/ndcg_at_10")
+        page.get_by_text("depth/ndcg_at_10").first.wait_for(timeout=START_MS, state="attached")
         assert (seen.complaints, seen.outside) == ([], [])
         context.close()
 

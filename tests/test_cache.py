@@ -46,11 +46,8 @@ def a_store(folder: Path) -> RowStore:
     (folder / "models" / "tiny-0123456789ab" / "model.safetensors").write_bytes(b"x" * 1000)
     (folder / "wheels").mkdir()
     (folder / "wheels" / "some-1.0-py3-none-any.whl").write_bytes(b"x" * 500)
-    (folder / "corpora").mkdir()
-    corpus = folder / "corpora" / f"{'4' * 64}.arrow"
-    corpus.write_bytes(b"corpus")
-    note = {"sha256": hashlib.sha256(b"corpus").hexdigest(), "numeric_ids": 0}
-    corpus.with_suffix(".json").write_text(json.dumps(note))
+    write_noted(folder / "corpora" / f"{'4' * 64}.arrow", {"numeric_ids": 0})
+    write_noted(folder / "indexes" / f"{'8' * 64}.faiss", {"label": "HNSW32"})
     for stranger in (
         "notes.txt",
         "models/my-model/config.json",
@@ -60,6 +57,14 @@ def a_store(folder: Path) -> RowStore:
         (folder / stranger).parent.mkdir(parents=True, exist_ok=True)
         (folder / stranger).write_text("mine")
     return store
+
+
+def write_noted(path: Path, note: dict[str, object]) -> None:
+    """A corpus or an index with the note that vouches for it."""
+    path.parent.mkdir()
+    path.write_bytes(b"content")
+    note = note | {"sha256": hashlib.sha256(b"content").hexdigest()}
+    path.with_suffix(".json").write_text(json.dumps(note))
 
 
 def run(folder: Path, *words: str) -> int:
@@ -82,6 +87,7 @@ def test_list_names_everything_once(tmp_path: Path, capsys: pytest.CaptureFixtur
         ("wheels", "some-1.0-py3-none-any.whl"),
         ("corpora", "a large corpus, as Arrow"),
         ("vectors", "not described"),
+        ("indexes", "HNSW32"),
         ("candidates", "bm25@100 of scifact"),
         ("scores", "some-model precision=fp32 max_length=512"),
     }
@@ -275,11 +281,11 @@ def test_mistakes_are_one_line(
 def test_verify_finds_every_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = a_store(tmp_path)
     assert run(tmp_path, "verify") == 0
-    assert "6 checked" in capsys.readouterr().out  # 2 shards, 2 arrays, the corpus, the model
+    assert "7 checked" in capsys.readouterr().out  # 2 shards, 2 arrays, corpus, index, model
     shard = sorted(store.folder.glob("*.shard"))[0]
     damaged = [shard, *tmp_path.glob("candidates/1*.npy"), *tmp_path.glob("vectors/*/*.npy")]
-    damaged += tmp_path.glob("corpora/*.arrow")
-    assert len(damaged) == 4
+    damaged += [*tmp_path.glob("corpora/*.arrow"), *tmp_path.glob("indexes/*.faiss")]
+    assert len(damaged) == 5
     for path in damaged:
         content = bytearray(path.read_bytes())
         content[-1] ^= 1

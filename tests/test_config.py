@@ -12,7 +12,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from rerankbench import config, preflight, usage
+from rerankbench import complaints, config, preflight, usage
 from rerankbench.errors import UserError
 
 CONF = preflight.conf_folder()
@@ -168,7 +168,7 @@ FAULTS = [
     ("tracking=wandb", "tracking=wandb: there is no such option; choose one of mlflow, none"),
     ("executor=slurm", "executor=slurm: there is no such option; choose one of"),
     ("experiment=tutrial", "experiment=tutrial: there is no such option; did you mean tutorial?"),
-    ("hydra/launcher=submitit_slurm", "install it with: pip install hydra-submitit-launcher"),
+    ("hydra/launcher=slurm", "hydra/launcher=slurm: there is no such option; choose one of basic"),
     ("hydra.run.foo=1", "hydra.run.foo=1: there is no such key; known keys: dir"),
     ("reranker.max_lenght=9", "did you mean reranker.max_length? (this is reranker=minilm)"),
     ("reranker.max_length=4", "reranker.max_length=4: give at least 8 tokens"),
@@ -228,7 +228,7 @@ FAULTS = [
     ("-m depth=10,500", "depth=500: more than the candidates=100 kept"),
     ("-m reranker=none,nine", "reranker=nine: there is no such option"),
     ("-m reranker=none,minilm reranker.cutoff_layers=[8]", "reranker.cutoff_layers=[8]: there is no such key"),  # noqa: E501
-    ("-m hydra/sweeper=optuna", "install it with: pip install hydra-optuna-sweeper"),
+    ("-m hydra/sweeper=grid", "hydra/sweeper=grid: there is no such option; choose one of basic"),
     ("experiment=tutorial depth=five", "depth=five: give a whole number"),
     ("=5", "=5: nothing cannot be the name of a setting"),
 ]  # fmt: skip
@@ -265,6 +265,11 @@ def test_every_fault_is_named_with_its_value_and_a_cure(command: str, said: str,
 def test_faults_in_words_with_spaces(arguments: list[str], said: str) -> None:
     (line,) = problems(arguments)
     assert said in line
+
+
+def test_a_plugin_that_is_missing_is_named_with_how_to_install_it() -> None:
+    line = complaints.unknown_option("hydra/launcher", "submitit_slurm", ["basic"])
+    assert "install it with: pip install hydra-submitit-launcher" in line
 
 
 def test_there_are_enough_faults() -> None:
@@ -331,10 +336,12 @@ def test_sixty_jobs_are_checked_in_seconds() -> None:
 
 def test_checking_loads_neither_torch_nor_mlflow(tmp_path: Path) -> None:
     script = (
-        "import sys; from rerankbench.runner import main\n"
+        "import sys; from hydra.core.plugins import Plugins\n"
+        "Plugins.instance(); before = set(sys.modules)\n"  # installed launchers may bring torch themselves
+        "from rerankbench.runner import main\n"
         "code = main(['depth=abc', 'precision=fp16', 'reranker=nine', '-m'])\n"
         "heavy = {'torch', 'transformers', 'mlflow', 'datasets', 'FlagEmbedding', 'scipy', 'matplotlib'}\n"
-        "print(code, sorted(heavy & set(sys.modules)))"
+        "print(code, sorted(heavy & (set(sys.modules) - before)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True

@@ -217,7 +217,7 @@ def test_the_command_writes_into_the_sweep_and_takes_settings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep(tmp_path / "sweep")
-    assert main([str(tmp_path / "sweep"), "report.delta=0.5"]) == 0
+    assert main([str(tmp_path / "sweep"), "--out", str(tmp_path / "sweep"), "report.delta=0.5"]) == 0
     found = json.loads((tmp_path / "sweep" / "report.json").read_text())
     assert found["settings"]["delta"] == 0.5
     shown = capsys.readouterr().out

@@ -40,8 +40,8 @@ def desk(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def quick(words: list[str], models: Path) -> list[str]:
     """The words with tiny models where the page leaves the choice to the defaults, and without tracking."""
-    small = [f"reranker.model={models / 'minilm'}", f"embedder.model={models / 'bge-small-en'}", "tracking=none",
-             "device=cpu", "precision=fp32", "hydra.run.dir=my-output"]  # fmt: skip
+    small = [f"reranker.model={models / 'minilm'}", f"embedder.model={models / 'bge-small-en'}",
+             "tracking=none", "device=cpu", "precision=fp32", "hydra.run.dir=my-output"]  # fmt: skip
     named = {word.partition("=")[0] for word in words}
     return [*words, *(word for word in small if word.partition("=")[0] not in named)]
 
@@ -87,4 +87,4 @@ def test_its_python_prints_the_figures_of_the_run(
     (printed,) = re.findall(r"nDCG@10: ([0-9.]+)", capsys.readouterr().out)
     assert float(printed) == pytest.approx(figure, abs=1e-9)
     exec(second, {})
-    assert re.search(rf"nDCG@10 0\.\d+ -> {figure:.3f}", capsys.readouterr().out)
+    assert re.search(rf"nDCG@10 0\.\d+ -> {figure:.4f}", capsys.readouterr().out)

@@ -1,7 +1,7 @@
 """rerankbench: which reranker should I deploy, at which depth, at what cost, and is the gain real?
 
     from rerankbench import load_reranker
-    for index, score, text in load_reranker("minilm").rank("what is panda?", texts):
+    for position, score, text in load_reranker("minilm").rank("what is panda?", texts):
         print(f"{score:.2f} {text}")
 
 What is exported here is described in `rerankbench.api`; it is imported when first used.

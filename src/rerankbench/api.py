@@ -55,9 +55,9 @@ _SCHEMA = re.compile(r"/schema/\w+/([\w-]+)@_here_")
 
 
 class Ranked(NamedTuple):
-    """One text of a ranked list: its position in the list that was given, its score, the text."""
+    """One text of a ranked list: its position (from 0) in the list that was given, its score, the text."""
 
-    index: int
+    position: int
     score: float
     text: str
 

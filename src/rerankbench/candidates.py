@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -47,12 +47,14 @@ class Candidates:
     rows: [queries, depth] row numbers in the corpus, -1 behind the end of a list.
     scores: [queries, depth] first-stage scores, never increasing, -inf behind the end.
     notes: one plain line for each thing counted on reading; `findings` are the same, structured.
+    index: how an approximate index did, for instance `recall_at_100` against exact search.
     """
 
     rows: NDArray[np.int64]
     scores: NDArray[np.float32]
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    index: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.rows.ndim != 2 or self.rows.shape != self.scores.shape:

@@ -182,7 +182,7 @@ def show(experiment: Experiment, found: Sequence[Finding]) -> None:
         f"{dataset.name or dataset.default_name}, split {dataset.split_name}", markup=False, style="bold"
     )
     console.print(table(found))
-    counts = Counter(one.severity for one in found)
+    counts: Counter[str] = Counter(one.severity for one in found)
     console.print(", ".join(plural(counts[key], word) for key, word in WORDS.items()))
 
 

@@ -1,19 +1,33 @@
-"""FAISS: a factory string to a searchable index of inner products."""
+"""Search for the largest inner products: exactly in a memory map, or with any index that FAISS can make."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import mmap
+import os
+import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from rerankbench.embedding import Vectors
+from rerankbench.errors import UserError
+from rerankbench.store import identity, set_aside, write_atomic
+
+ROWS = 8192  # vectors compared with a batch of queries at once: 12 MB of them at 384 dimensions
+SAMPLED = 200  # queries on which an approximate index is compared with exact search
+LOW_RECALL = 0.95  # below which a warning says that the index, not the reranker, decides the result
 
 
 @dataclass(frozen=True)
 class Index:
-    """Settings of a FAISS index: its factory string, and how hard an approximate one searches.
+    """Settings of an index: FAISS's factory string, and how hard an approximate one searches.
 
     `search`: run-time parameters in FAISS's own spelling, for instance `nprobe=32` or `efSearch=128`.
     """
@@ -34,23 +48,141 @@ class Index:
         except RuntimeError:
             return [
                 f"index.factory={self.factory}: FAISS does not know this factory string; examples: Flat, "
-                "IVF1024,Flat, HNSW32, IVF4096,PQ48"
+                "IVF1024,Flat, HNSW32, IVF4096,PQ64"
             ]
         return []
 
+    def ready(self, vectors: Vectors, seed: int, cache_dir: Path, reuse: bool = True) -> Any:
+        """The index, built once: kept under what determines it, and memory-mapped where FAISS can."""
+        determined = vectors.identity
+        if self.exact or determined is None:
+            return self.build(vectors, seed)
+        parts = {"vectors": determined, "factory": self.factory, "train_rows": self.train_rows, "seed": seed}
+        path = cache_dir / "indexes" / f"{identity(parts)}.faiss"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f"{path.name}.lock")):  # a second process waits instead of building too
+            index = read_index(path) if reuse else None
+            if index is None:
+                write_index(self.build(vectors, seed), path, {"label": self.factory, **parts})
+                index = read_index(path)
+        return self.tuned(index)
+
     def build(self, vectors: Vectors, seed: int) -> Any:
-        """A trained and filled FAISS index; block by block, so that memory holds the index and one block."""
+        """A trained and filled FAISS index; block by block, so that memory holds the index and one block.
+
+        Raises UserError where there are too few vectors to train on, or their dimensions do not fit.
+        """
+        if self.exact:
+            return Exact(vectors)
         import faiss
 
-        index = faiss.index_factory(vectors.dimensions, self.factory, faiss.METRIC_INNER_PRODUCT)
-        if not index.is_trained:
-            index.train(sample(vectors, self.train_rows, seed))
+        try:
+            index = faiss.index_factory(vectors.dimensions, self.factory, faiss.METRIC_INNER_PRODUCT)
+            if not index.is_trained:
+                index.train(sample(vectors, self.train_rows, seed))
+        except RuntimeError as error:
+            raise UserError(
+                f"index.factory={self.factory}: FAISS cannot train it on {len(vectors):,} vectors "
+                f"of {vectors.dimensions} dimensions ({reason(error)}); use index=flat, fewer lists (IVF64,Flat), "
+                "or a PQ that divides the dimensions"
+            ) from error
         for block in vectors.blocks:
             index.add(np.ascontiguousarray(block))
+            release(block)
+        return self.tuned(index)
+
+    def tuned(self, index: Any) -> Any:
         if self.search:
-            parameters: Any = faiss.ParameterSpace()
-            parameters.set_index_parameters(index, self.search)
+            import faiss
+
+            faiss.ParameterSpace().set_index_parameters(index, self.search)
         return index
+
+
+def reason(error: Exception) -> str:
+    """What FAISS says, without the place in its source."""
+    return str(error).rpartition("failed: ")[2].strip() or str(error)
+
+
+class Exact:
+    """Exact search that streams blocks from the disk: memory holds the best so far and a part of a block."""
+
+    def __init__(self, vectors: Vectors) -> None:
+        self.vectors, self.ntotal = vectors, len(vectors)
+
+    def best(
+        self, queries: NDArray[np.float32], depth: int, batch: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Rows and scores [queries, depth], best first; equal scores in order of rows."""
+        import torch
+
+        rows = np.full((len(queries), depth), -1, np.int64)
+        scores = np.full((len(queries), depth), -np.inf, np.float32)
+        for first, part in self.parts():
+            columns = torch.from_numpy(part).T
+            for start in range(0, len(queries), batch):
+                some = slice(start, start + batch)
+                products = torch.mm(torch.from_numpy(queries[some]), columns).numpy()
+                merge(rows[some], scores[some], products, first)
+        return rows, scores
+
+    def parts(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """(number of the first row, vectors in memory)."""
+        first = 0
+        for block in self.vectors.blocks:
+            for start in range(0, len(block), ROWS):
+                part = np.array(block[start : start + ROWS], np.float32)
+                yield first, part
+                first += len(part)
+            release(block)
+
+
+def merge(
+    rows: NDArray[np.int64], scores: NDArray[np.float32], products: NDArray[np.float32], first: int
+) -> None:
+    """Let products [queries, n] of the rows from `first` into the best so far [queries, depth], in place.
+
+    Rows come in ascending order, so a product that only equals the worst of the best does not get in.
+    """
+    depth = rows.shape[1]
+    hits = products > scores[:, -1:]
+    widest = int(hits.sum(axis=1).max(initial=0))
+    if not widest:
+        return
+    columns = best_columns(products, depth) if widest > depth else padded_columns(hits, widest)
+    fresh = np.take_along_axis(products, np.maximum(columns, 0), axis=1)
+    fresh[columns < 0] = -np.inf
+    all_rows = np.concatenate([rows, np.where(columns < 0, -1, columns + first)], axis=1)
+    all_scores = np.concatenate([scores, fresh], axis=1)
+    order = np.lexsort((all_rows, -all_scores))[:, :depth]
+    rows[:] = np.take_along_axis(all_rows, order, axis=1)
+    scores[:] = np.take_along_axis(all_scores, order, axis=1)
+
+
+def best_columns(products: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """The `count` largest of each row [queries, count]; of equal ones the first."""
+    least = np.partition(products, products.shape[1] - count, axis=1)[:, products.shape[1] - count, None]
+    above, equal = products > least, products == least
+    lacking = count - above.sum(axis=1, keepdims=True)
+    chosen = above | (equal & (np.cumsum(equal, axis=1) <= lacking))
+    return np.nonzero(chosen)[1].reshape(len(products), count)
+
+
+def padded_columns(hits: NDArray[np.bool_], width: int) -> NDArray[np.int64]:
+    """The columns marked in each row [queries, width], -1 behind their end."""
+    query, column = np.nonzero(hits)
+    counts = hits.sum(axis=1)
+    position = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
+    columns = np.full((len(hits), width), -1, np.int64)
+    columns[query, position] = column
+    return columns
+
+
+def release(block: NDArray[Any]) -> None:
+    """Let go of a block's mapped pages, which would count as this process's memory; they stay cached."""
+    mapping = getattr(block, "_mmap", None)
+    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def sample(vectors: Vectors, rows: int, seed: int) -> NDArray[np.float32]:
@@ -59,11 +191,56 @@ def sample(vectors: Vectors, rows: int, seed: int) -> NDArray[np.float32]:
     if len(vectors) > rows:
         chosen = np.sort(np.random.default_rng(seed).choice(len(vectors), rows, replace=False))
     starts = np.cumsum([0, *map(len, vectors.blocks)])
-    parts = [
-        block[chosen[(chosen >= start) & (chosen < start + len(block))] - start]
-        for start, block in zip(starts, vectors.blocks, strict=False)
-    ]
+    parts = []
+    for start, block in zip(starts, vectors.blocks, strict=False):
+        parts.append(block[chosen[(chosen >= start) & (chosen < start + len(block))] - start])
+        release(block)
     return np.ascontiguousarray(np.concatenate(parts))
+
+
+def write_index(index: Any, path: Path, parts: Mapping[str, Any]) -> None:
+    """Write an index; the note beside it, written last, vouches for its bytes."""
+    import faiss
+
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        faiss.write_index(index, str(temporary))
+        with temporary.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    note = {**parts, "sha256": digest}
+    write_atomic(path.with_suffix(".json"), json.dumps(note, indent=2, ensure_ascii=False).encode())
+
+
+def read_index(path: Path) -> Any | None:
+    """A kept index; None if there is none, or after setting a damaged one aside."""
+    import faiss
+
+    try:
+        note = json.loads(path.with_suffix(".json").read_bytes())
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != note["sha256"]:
+                raise ValueError("its bytes do not match the note beside it")
+        return mapped(path, note["factory"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, RuntimeError) as error:
+        set_aside(path, error)
+        return None
+
+
+def mapped(path: Path, factory: str) -> Any:
+    """An index whose lists (of an IVF) or codes (of others) stay on the disk, or in memory where they cannot."""
+    import faiss
+
+    flag = "IO_FLAG_MMAP" if "IVF" in factory else "IO_FLAG_MMAP_IFC"  # each maps what the other cannot
+    try:
+        return faiss.read_index(str(path), getattr(faiss, flag, 0) | faiss.IO_FLAG_READ_ONLY)
+    except RuntimeError:
+        return faiss.read_index(str(path))
 
 
 def search(
@@ -77,6 +254,9 @@ def search(
     rows = np.full((len(queries), depth), -1, np.int64)
     scores = np.full((len(queries), depth), -np.inf, np.float32)
     found = min(depth, index.ntotal)
+    if isinstance(index, Exact):
+        rows[:, :found], scores[:, :found] = index.best(np.array(queries, np.float32), found, batch)
+        return rows, scores
     for start in range(0, len(queries), batch):
         stop = start + batch
         some_scores, some_rows = index.search(np.ascontiguousarray(queries[start:stop]), found)
@@ -85,3 +265,22 @@ def search(
         rows[start:stop, :found] = np.take_along_axis(some_rows, order, axis=1)
         scores[start:stop, :found] = np.take_along_axis(some_scores, order, axis=1)
     return rows, scores
+
+
+def recall(found: NDArray[np.int64], queries: NDArray[np.float32], vectors: Vectors, seed: int) -> float:
+    """The share of the exact neighbours that are among `found` [Q, depth], over a seeded sample of queries."""
+    drawn = np.random.default_rng(seed).permutation(len(queries))[:SAMPLED]
+    exact, _ = search(Exact(vectors), queries[drawn], found.shape[1])
+    shares = [len(np.intersect1d(true[true >= 0], some)) / max(1, (true >= 0).sum())
+              for true, some in zip(exact, found[drawn], strict=True)]  # fmt: skip
+    return float(np.mean(shares))
+
+
+def recall_notes(measures: Mapping[str, float]) -> tuple[str, ...]:
+    """A warning for each recall of an index that is low."""
+    cure = "raise index.search (nprobe, efSearch), or use index=flat"
+    return tuple(
+        f"the approximate index misses candidates: {name} against exact search is {value:.3f}; {cure}"
+        for name, value in measures.items()
+        if value < LOW_RECALL
+    )

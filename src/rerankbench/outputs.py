@@ -45,6 +45,7 @@ def summarize(outcome: Outcome, sweep_id: str = "") -> Result:
         "fingerprint": collection.fingerprint(),
     }
     result.identity = identities(outcome)
+    result.index = dict(outcome.candidates.index)
     result.seconds = outcome.seconds
     result.environment = hardware.environment(outcome.bench.hardware)
     result.memory_mb = hardware.peak_memory_mb(outcome.bench.hardware)

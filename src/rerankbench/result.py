@@ -41,6 +41,7 @@ class Result:
     by_layer: dict[str, dict[str, float]] | None = None
     by_cutoff: dict[str, dict[str, float]] = field(default_factory=dict)
     oracle_by_depth: dict[str, dict[str, float]] = field(default_factory=dict)
+    index: dict[str, float] = field(default_factory=dict)
     throughput: dict[str, float] | None = None
     latency_ms: dict[str, dict[str, float]] | None = None
     query_latency_ms: dict[str, dict[str, float]] | None = None
@@ -94,6 +95,7 @@ class Result:
         named = dict(self.measures.get("reranked", {}))
         for stage in ("first_stage", "oracle"):
             named |= {f"{stage}/{name}": value for name, value in self.measures.get(stage, {}).items()}
+        named |= prefixed("index", self.index)
         named |= prefixed("throughput", self.throughput or {})
         named |= prefixed("memory", {f"{name}_mb": value for name, value in self.memory_mb.items()})
         named |= prefixed("pairs", self.pairs)

@@ -42,7 +42,7 @@ def read(argv: Sequence[str]) -> tuple[int, bool, list[str]]:
     parser.add_argument("settings", nargs="*", help="tracking.uri=ADDRESS, tracking.experiment=NAME")
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
-    words = parser.parse_args(argv)
+    words = parser.parse_intermixed_args(argv)
     return words.port, not words.no_browser, words.settings
 
 

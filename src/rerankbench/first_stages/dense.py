@@ -10,7 +10,7 @@ from rerankbench.candidates import Candidates
 from rerankbench.collection import Collection
 from rerankbench.embedding import Embedding
 from rerankbench.first_stages.first_stage import FirstStage, Searcher
-from rerankbench.index import search
+from rerankbench.index import recall, recall_notes, search
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,17 @@ class Dense(FirstStage):
         embedder = embedding(bench)
         vectors = embedder.passages(collection.corpus.texts, len(collection.corpus))
         queries = embedder.queries(collection.query_texts)
-        return Candidates(*search(bench.index.build(vectors, bench.seed), queries, depth))
+        index = bench.index.ready(vectors, bench.seed, bench.cache_dir, bench.reuse)
+        rows, scores = search(index, queries, depth)
+        if bench.index.exact:
+            return Candidates(rows, scores)
+        measures = {f"recall_at_{depth}": recall(rows, queries, vectors, bench.seed)}
+        return Candidates(rows, scores, recall_notes(measures), index=measures)
 
     def searcher(self, collection: Collection, depth: int, bench: Bench) -> Searcher:
         embedder = embedding(bench)
-        index = bench.index.build(
-            embedder.passages(collection.corpus.texts, len(collection.corpus)), bench.seed
-        )
+        vectors = embedder.passages(collection.corpus.texts, len(collection.corpus))
+        index = bench.index.ready(vectors, bench.seed, bench.cache_dir)
         return lambda query: search(index, embedder.vector(query), depth)
 
 

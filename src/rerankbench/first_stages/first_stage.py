@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from rerankbench.bench import Bench
 from rerankbench.candidates import Candidates
 from rerankbench.collection import Collection
+from rerankbench.index import recall_notes
 from rerankbench.store import identity, read_array, text_keys, write_array, write_atomic
 
 STORED = np.dtype([("row", "<i8"), ("score", "<f4")])
@@ -55,12 +57,12 @@ class FirstStage(ABC):
             stored = np.empty(found.rows.shape, STORED)
             stored["row"], stored["score"] = found.rows, found.scores
             write_array(bench.cache_dir / "candidates", key, stored)
-            self.describe(f"{self.kind}@{depth} of {collection.name}", key, bench)
+            self.describe(f"{self.kind}@{depth} of {collection.name}", key, bench, found.index)
         return found, key
 
-    def describe(self, label: str, key: str, bench: Bench) -> None:
+    def describe(self, label: str, key: str, bench: Bench, measures: Mapping[str, float]) -> None:
         """Say beside stored candidates what they are; for people, and for `rerankbench-cache list`."""
-        parts = {"label": label, "first_stage": self.identity(bench)}
+        parts = {"label": label, "first_stage": self.identity(bench), "index": dict(measures)}
         note = json.dumps(parts, indent=2, ensure_ascii=False).encode()
         write_atomic(bench.cache_dir / "candidates" / f"{key}.json", note)
 
@@ -68,7 +70,11 @@ class FirstStage(ABC):
         """The candidates that an earlier run found."""
         name = self.key(collection, depth, bench)
         array = read_array(bench.cache_dir / "candidates", name) if bench.reuse else None
-        return None if array is None else Candidates(np.array(array["row"]), np.array(array["score"]))
+        if array is None:
+            return None
+        measures = read_measures(bench.cache_dir / "candidates" / f"{name}.json")
+        rows, scores = np.array(array["row"]), np.array(array["score"])
+        return Candidates(rows, scores, recall_notes(measures), index=measures)
 
     def key(self, collection: Collection, depth: int, bench: Bench) -> str:
         """Identity of the candidates: the stage, the texts, and how many are kept."""
@@ -90,6 +96,14 @@ class FirstStage(ABC):
         return without(found, same, depth)
 
 
+def read_measures(note: Path) -> dict[str, float]:
+    """What was measured of the index when stored candidates were found."""
+    try:
+        return dict(json.loads(note.read_bytes()).get("index", {}))
+    except (OSError, ValueError):
+        return {}
+
+
 def without(found: Candidates, rows: NDArray[np.int64], depth: int) -> Candidates:
     """Candidates without the row `rows[q]` in query q's list, cut to `depth`."""
     drop = (found.rows == rows[:, None]) & (found.rows >= 0)
@@ -99,4 +113,6 @@ def without(found: Candidates, rows: NDArray[np.int64], depth: int) -> Candidate
     return Candidates(
         np.take_along_axis(kept_rows, order, axis=1)[:, :depth],
         np.take_along_axis(kept_scores, order, axis=1)[:, :depth],
+        found.notes,
+        index=found.index,
     )

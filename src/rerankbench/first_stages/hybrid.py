@@ -66,7 +66,8 @@ class Hybrid(FirstStage):
         words, _ = self.words().retrieve(collection, pool, bench)
         lists = zip(dense.rows, dense.scores, words.rows, words.scores, strict=True)
         fused = [self.fuse(*of_query, depth) for of_query in lists]
-        return Candidates(np.stack([rows for rows, _ in fused]), np.stack([scores for _, scores in fused]))
+        rows, scores = (np.stack(parts) for parts in zip(*fused, strict=True))
+        return Candidates(rows, scores, dense.notes, index=dense.index)
 
     def searcher(self, collection: Collection, depth: int, bench: Bench) -> Searcher:
         pool = max(depth, self.pool)

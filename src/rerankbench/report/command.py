@@ -25,7 +25,7 @@ settings: report.measure, report.delta, report.level, report.price_per_hour, rep
 def main(argv: Sequence[str] | None = None) -> int:
     """Build a report; returns the exit code: 0 done, 2 the user's mistake."""
     try:
-        words = parser().parse_args(argv)
+        words = parser().parse_intermixed_args(argv)
         build(words.places, words.out)
     except UserError as error:
         for problem in error.problems:
