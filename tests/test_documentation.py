@@ -1,4 +1,4 @@
-"""Every command and every Python block of the documentation is run, on tiny models where it names large ones."""
+"""Every command and Python block of the documentation is run, on tiny models where it names large ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,19 @@ from commands import own_options, run, tiny
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Commands that need another machine's scheduler or server, or that stay up; other tests run what they can.
-ELSEWHERE = ("mlflow ", "make ", "pip ", "python3 ", ".venv/", "sbatch", "ray ", "git ", "cd ", "export ", "rerankbench-ui")
+ELSEWHERE = (
+    "mlflow ",
+    "make ",
+    "pip ",
+    "python3 ",
+    ".venv/",
+    "sbatch",
+    "ray ",
+    "git ",
+    "cd ",
+    "export ",
+    "rerankbench-ui",
+)
 OTHERS = ("submitit_slurm", "executor.address=", "tracking.uri=http", "ir_datasets", "mteb/")
 
 
@@ -79,7 +91,9 @@ def test_every_script_that_is_named_exists() -> None:
 def test_every_make_target_that_is_named_exists() -> None:
     for line in commands():
         if line.startswith("make "):
-            subprocess.run(["make", "--dry-run", *line.split()[1:]], cwd=ROOT, check=True, capture_output=True)
+            subprocess.run(
+                ["make", "--dry-run", *line.split()[1:]], cwd=ROOT, check=True, capture_output=True
+            )
 
 
 def test_no_command_goes_unexamined() -> None:

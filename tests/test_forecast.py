@@ -89,3 +89,15 @@ def test_people_are_told_before_long_scoring(
     with caplog.at_level(logging.INFO, "rerankbench"):
         forecast.announce(work)
     assert ("5,000 pairs to compute" in caplog.text) is told
+
+
+def test_growth_is_linear_and_costs_the_same() -> None:
+    step = Step("pairs", total=720_000, missing=720_000, rate=25.0, mb=1.0)  # 8 hours
+    _, _, columns, *rows, assumed = Forecast("a", (step,), 100.0, price_per_hour=2.5).lines()
+    assert columns.split() == ["workers", "time", "price"]
+    assert [row.split() for row in rows] == [
+        ["1", "8.0", "h", "20.00"], ["8", "60.0", "min", "20.00"], ["64", "7.5", "min", "20.00"]
+    ]  # fmt: skip
+    assert "assumed" in assumed
+    assert "price" not in "".join(Forecast("a", (step,), 100.0).growth()[:1])
+    assert Forecast("a", (Step("pairs", 10, 0, 0.0, 0.0),), 100.0).growth() == []

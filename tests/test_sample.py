@@ -12,14 +12,87 @@ SAMPLE = files("rerankbench") / "sample"
 FILES = ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv", "README.md"]
 HEADER = "query-id\tcorpus-id\tscore"
 
-STOP_WORDS = set(
-    """
-    a an and are as at be but by can did do does for from had has have he her his how i if in is it
-    its last made make makes many more most my no not of on one only or other over she so some such
-    than that the their them then there they this to up use used was we were what when where which
-    while who whose why will with without would you your
-    """.split()
-)
+STOP_WORDS = {
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "but",
+        "by",
+        "can",
+        "did",
+        "do",
+        "does",
+        "for",
+        "from",
+        "had",
+        "has",
+        "have",
+        "he",
+        "her",
+        "his",
+        "how",
+        "i",
+        "if",
+        "in",
+        "is",
+        "it",
+        "its",
+        "last",
+        "made",
+        "make",
+        "makes",
+        "many",
+        "more",
+        "most",
+        "my",
+        "no",
+        "not",
+        "of",
+        "on",
+        "one",
+        "only",
+        "or",
+        "other",
+        "over",
+        "she",
+        "so",
+        "some",
+        "such",
+        "than",
+        "that",
+        "the",
+        "their",
+        "them",
+        "then",
+        "there",
+        "they",
+        "this",
+        "to",
+        "up",
+        "use",
+        "used",
+        "was",
+        "we",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "while",
+        "who",
+        "whose",
+        "why",
+        "will",
+        "with",
+        "without",
+        "would",
+        "you",
+        "your",
+    }
 
 
 def read(name):
@@ -74,7 +147,8 @@ def test_fields(corpus, queries):
     for record in corpus + queries:
         for value in record.values():
             assert isinstance(value, str)
-            assert value and value == value.strip()
+            assert value
+            assert value == value.strip()
 
 
 def test_ids_and_texts_are_unique(corpus, queries):

@@ -27,7 +27,6 @@ import torch
 sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("src", "tests")]
 
 from flagembedding_oracle import leave_as_it_is, quiet, repair_layerwise, repair_lightweight
-
 from rerankbench.hardware import Hardware
 from rerankbench.loop import Budget, Loop
 from rerankbench.models import Weights
@@ -58,7 +57,8 @@ def gemma() -> Any:
 
     return GemmaForCausalLM, GemmaConfig(
         vocab_size=256_000, hidden_size=2048, intermediate_size=16_384, num_hidden_layers=18,
-        num_attention_heads=8, num_key_value_heads=1, head_dim=256, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+        num_attention_heads=8, num_key_value_heads=1, head_dim=256,
+        pad_token_id=1, bos_token_id=0, eos_token_id=2,
     )  # fmt: skip
 
 
@@ -80,7 +80,8 @@ def gemma2() -> Any:
         start_layer=8, layer_sep=1, layer_wise=True, vocab_size=256_000, hidden_size=3584,
         intermediate_size=14_336, num_hidden_layers=42, num_attention_heads=16, num_key_value_heads=8,
         head_dim=256, query_pre_attn_scalar=256, sliding_window=4096, final_logit_softcapping=30.0,
-        attn_logit_softcapping=50.0, pad_token_id=1, bos_token_id=0, eos_token_id=2, tie_word_embeddings=False,
+        attn_logit_softcapping=50.0, tie_word_embeddings=False,
+        pad_token_id=1, bos_token_id=0, eos_token_id=2,
     )  # fmt: skip
 
 
@@ -119,7 +120,9 @@ def write_tokenizer(folder: Path) -> None:
 def make_pairs(count: int, words: int | None, seed: int) -> list[tuple[str, str]]:
     """Pairs of a short query and a passage; passages of `words` words, or as long as MS MARCO's are."""
     random = np.random.default_rng(seed)
-    lengths = np.full(count, words) if words else np.clip(random.lognormal(4.3, 0.5, count), 10, 480).astype(int)
+    lengths = (
+        np.full(count, words) if words else np.clip(random.lognormal(4.3, 0.5, count), 10, 480).astype(int)
+    )
 
     def text(length: int) -> str:
         return " ".join(f"w{n}" for n in random.integers(0, WORDS, length))
@@ -183,12 +186,16 @@ def theirs(name: str, precision: str, device: str, pairs: list[tuple[str, str]],
     wrapper.model = wrapper.model.to(DTYPES[precision])  # encoders offer no bf16 of their own
     REPAIRS.get(wrapper_class, leave_as_it_is)(wrapper)
     with quiet():
-        timed = Timed(device, len(pairs), rounds, lambda: np.array(wrapper.compute_score(list(pairs)), np.float32))
+        timed = Timed(
+            device, len(pairs), rounds, lambda: np.array(wrapper.compute_score(list(pairs)), np.float32)
+        )
     wrapper.model = None
     return timed
 
 
-def ours(name: str, precision: str, device: str, pairs: list[tuple[str, str]], rounds: int, layers: Any) -> Timed:
+def ours(
+    name: str, precision: str, device: str, pairs: list[tuple[str, str]], rounds: int, layers: Any
+) -> Timed:
     """Our loop, tokenization included, as theirs includes it."""
     _, settings_class, build = ARCHITECTURES[name]
     options = {} if layers is None else {"cutoff_layers": layers}
@@ -228,7 +235,9 @@ def flops(model: Any, lengths: np.ndarray) -> float:
         module.weight.numel() for name, module in model.model.named_modules()
         if isinstance(module, torch.nn.Linear) and "lm_head" not in name and "classifier" not in name
     )  # fmt: skip
-    heads = config.num_attention_heads * getattr(config, "head_dim", config.hidden_size // config.num_attention_heads)
+    heads = config.num_attention_heads * getattr(
+        config, "head_dim", config.hidden_size // config.num_attention_heads
+    )
     attention = 4 * config.num_hidden_layers * heads
     return float((2 * matrices * lengths + attention * lengths**2).sum())
 

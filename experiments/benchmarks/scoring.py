@@ -61,7 +61,9 @@ def contestants(weights: models.Weights, auto: Hardware, batch_tokens: int | Non
     return [
         Contestant("tutorial", lambda pairs: tutorial_loop(flag, pairs)),
         Contestant("one_call", lambda pairs: as_scores(flag.compute_score(list(pairs), batch_size=32))),
-        Contestant("cross_encoder", lambda pairs: cross.predict(list(pairs), batch_size=32, show_progress_bar=False)),
+        Contestant(
+            "cross_encoder", lambda pairs: cross.predict(list(pairs), batch_size=32, show_progress_bar=False)
+        ),
         ours("fp32", weights, Hardware(auto.device, "fp32"), batch_tokens),
         ours("auto", weights, auto, batch_tokens),
     ]
@@ -82,7 +84,7 @@ def our_scores(
     model: PairModel, machine: Hardware, pairs: Sequence[Pair], batch_tokens: int | None
 ) -> tuple[Scores, Meter, NDArray[np.int64]]:
     """Our loop from texts to scores: each distinct text tokenized once."""
-    queries, documents = ({text: None for text in column} for column in zip(*pairs, strict=True))
+    queries, documents = (dict.fromkeys(column) for column in zip(*pairs, strict=True))
     query_ids = dict(zip(queries, model.tokenize_queries(list(queries)), strict=True))
     document_ids = dict(zip(documents, model.tokenize_documents(list(documents)), strict=True))
     window = PairWindow.of(model, [query_ids[q] for q, _ in pairs], [document_ids[d] for _, d in pairs])

@@ -86,7 +86,8 @@ def describe(folder: Path) -> dict[str, Any]:
     """
     config = read_json(folder / "config.json")
     keys = (
-        "architectures", "model_type", "num_hidden_layers", "start_layer", "layer_sep", "num_labels", "hidden_size",
+        "architectures", "model_type", "num_hidden_layers", "start_layer", "layer_sep", "num_labels",
+        "hidden_size",
     )  # fmt: skip
     description = {key: config.get(key) for key in keys}
     if config.get("id2label"):

@@ -83,7 +83,17 @@ def run(experiment: Experiment) -> Outcome:
     with clock("latency"):
         timing = time_queries(experiment, collection, candidates, work, bench)
     return Outcome(
-        experiment, bench, collection, candidates, identity, work, scored, scores, evaluation, timing, clock.seconds
+        experiment,
+        bench,
+        collection,
+        candidates,
+        identity,
+        work,
+        scored,
+        scores,
+        evaluation,
+        timing,
+        clock.seconds,
     )
 
 
@@ -115,7 +125,7 @@ def retrieve(experiment: Experiment, collection: Collection, bench: Bench) -> tu
 def plan(
     experiment: Experiment, collection: Collection, rows: NDArray[np.int64], bench: Bench
 ) -> Work | None:
-    """The pairs to score: every candidate [queries, candidates] down to `depth`; None where nothing reranks."""
+    """The pairs to score: candidates [queries, candidates] down to `depth`; None where nothing reranks."""
     reranker = experiment.reranker
     if reranker.family == "none" or experiment.depth == 0:
         return None

@@ -28,6 +28,7 @@ PILOT_SECONDS = 15.0  # at most, in all but the first batch
 LONG_SECONDS = 60.0  # of scoring, from which on people want to know beforehand
 FEW = 1000  # pairs that are scored without asking how long it takes
 WARM_UP = 8
+WORKERS = (1, 8, 64)  # for which a forecast is printed
 KEY_BYTES = 32
 
 
@@ -62,6 +63,7 @@ class Forecast:
     arm: str
     steps: tuple[Step, ...]
     memory_mb: float
+    price_per_hour: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -69,7 +71,22 @@ class Forecast:
 
     def lines(self) -> list[str]:
         head = f"{self.arm}: {duration(self.seconds)}, about {self.memory_mb:,.0f} MB of memory"
-        return [head, *(f"  {step.line()}" for step in self.steps)]
+        return [head, *(f"  {step.line()}" for step in self.steps), *(f"  {line}" for line in self.growth())]
+
+    def growth(self) -> list[str]:
+        """What more machines or GPUs would make of it, as a table; empty where there is nothing to do."""
+        if not self.seconds:
+            return []
+        rows = [("workers", "time", "price")]
+        rows += [(str(workers), duration(self.seconds / workers), self.price()) for workers in WORKERS]
+        kept = [row if self.price_per_hour else row[:2] for row in rows]
+        lines = ["".join(f"{cell:>12}" for cell in row) for row in kept]
+        worker = "a worker is this machine, or one GPU like its own, as measured by the pilot"
+        return [*lines, f"{worker}; that they share the work evenly is assumed, loading models is left out"]
+
+    def price(self) -> str:
+        """Every worker is paid while it works, so more of them cost the same."""
+        return f"{self.seconds / 3600 * (self.price_per_hour or 0):,.2f}"
 
 
 def forecast(experiment: Experiment) -> Forecast:
@@ -79,8 +96,8 @@ def forecast(experiment: Experiment) -> Forecast:
     work = plan(experiment, collection, likely_rows(experiment, collection, bench), bench)
     if work is not None:
         steps.append(scoring_step(work))
-    memory = hardware.peak_memory_mb(bench.hardware)
-    return Forecast(arm(experiment), tuple(steps), memory["peak_cuda"] or memory["peak_rss"] or 0.0)
+    memory, price = hardware.peak_memory_mb(bench.hardware), experiment.report.price_per_hour
+    return Forecast(arm(experiment), tuple(steps), memory["peak_cuda"] or memory["peak_rss"] or 0.0, price)
 
 
 def likely_rows(experiment: Experiment, collection: Collection, bench: Bench) -> NDArray[np.int64]:

@@ -83,8 +83,8 @@ class Index:
         except RuntimeError as error:
             raise UserError(
                 f"index.factory={self.factory}: FAISS cannot train it on {len(vectors):,} vectors "
-                f"of {vectors.dimensions} dimensions ({reason(error)}); use index=flat, fewer lists (IVF64,Flat), "
-                "or a PQ that divides the dimensions"
+                f"of {vectors.dimensions} dimensions ({reason(error)}); use index=flat, fewer lists "
+                "(IVF64,Flat), or a PQ that divides the dimensions"
             ) from error
         for block in vectors.blocks:
             index.add(np.ascontiguousarray(block))
@@ -95,7 +95,7 @@ class Index:
         if self.search:
             import faiss
 
-            faiss.ParameterSpace().set_index_parameters(index, self.search)
+            faiss.ParameterSpace().set_index_parameters(index, self.search)  # type: ignore[arg-type]
         return index
 
 
@@ -217,8 +217,6 @@ def write_index(index: Any, path: Path, parts: Mapping[str, Any]) -> None:
 
 def read_index(path: Path) -> Any | None:
     """A kept index; None if there is none, or after setting a damaged one aside."""
-    import faiss
-
     try:
         note = json.loads(path.with_suffix(".json").read_bytes())
         with path.open("rb") as file:
@@ -233,7 +231,7 @@ def read_index(path: Path) -> Any | None:
 
 
 def mapped(path: Path, factory: str) -> Any:
-    """An index whose lists (of an IVF) or codes (of others) stay on the disk, or in memory where they cannot."""
+    """An index whose lists (of an IVF) or codes (of others) stay on the disk where FAISS can search there."""
     import faiss
 
     flag = "IO_FLAG_MMAP" if "IVF" in factory else "IO_FLAG_MMAP_IFC"  # each maps what the other cannot
@@ -268,7 +266,7 @@ def search(
 
 
 def recall(found: NDArray[np.int64], queries: NDArray[np.float32], vectors: Vectors, seed: int) -> float:
-    """The share of the exact neighbours that are among `found` [Q, depth], over a seeded sample of queries."""
+    """The share of the exact neighbours that are in `found` [Q, depth], over a seeded sample of queries."""
     drawn = np.random.default_rng(seed).permutation(len(queries))[:SAMPLED]
     exact, _ = search(Exact(vectors), queries[drawn], found.shape[1])
     shares = [len(np.intersect1d(true[true >= 0], some)) / max(1, (true >= 0).sum())

@@ -148,7 +148,8 @@ class Loop:
         if sequences == 1:
             raise UserError(
                 f"out of memory on {self.hardware.device} with a single sequence of {longest} tokens; "
-                "use a smaller reranker.max_length (or embedder.max_length), precision=bf16, or a smaller model"
+                "use a smaller reranker.max_length (or embedder.max_length), precision=bf16, or a "
+                "smaller model"
             ) from error
         self.budget.halve(sequences * longest)
         log.warning("out of memory: going on with batch_tokens=%d", self.budget.tokens)

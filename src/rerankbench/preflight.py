@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -240,6 +241,12 @@ class Plan:
         for override in self.overrides:
             if override.key_or_group.startswith("hydra.") and not override.is_sweep_override():
                 self.apply(override, self.master)
+        for kind in ("launcher", "sweeper"):
+            if not importable(str(self.master.hydra[kind].get("_target_", ""))):
+                chosen = self.master.hydra.runtime.choices[f"hydra/{kind}"]
+                self.problems.append(
+                    f"hydra/{kind}={chosen} needs a plugin of Hydra: pip install 'rerankbench[launchers]'"
+                )
 
     @property
     def multirun(self) -> bool:
@@ -328,6 +335,14 @@ class Plan:
 
     def dry_run(self, job: Sequence[Override]) -> bool:
         return self.compose(job)[0].dry_run is True
+
+
+def importable(target: str) -> bool:
+    """Whether the module of a class is installed; nothing is run."""
+    try:
+        return importlib.util.find_spec(target.rpartition(".")[0]) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def sweep_alone(override: Override) -> str:

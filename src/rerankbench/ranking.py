@@ -19,7 +19,9 @@ def rerank(scores: NDArray[np.float32], depth: int) -> Order:
     """
     head = np.where(np.isnan(scores[:, :depth]), -np.inf, scores[:, :depth])
     order = np.argsort(-head, axis=1, kind="stable")
-    rest = np.broadcast_to(np.arange(order.shape[1], scores.shape[1]), (len(scores), scores.shape[1] - order.shape[1]))
+    rest = np.broadcast_to(
+        np.arange(order.shape[1], scores.shape[1]), (len(scores), scores.shape[1] - order.shape[1])
+    )
     return np.concatenate([order, rest], axis=1)
 
 

@@ -162,6 +162,15 @@ def job(cfg: DictConfig) -> float:
     for file in (folder / str(hydra_config.output_subdir)).glob("*.yaml"):
         mask_file(file)
     result = attempt(cfg, labels, overrides, folder, sweep_name(hydra_config))
+    return objective(result, cfg)
+
+
+def objective(result: Result, cfg: DictConfig) -> float:
+    """What a sweeper maximises: the report's measure; over the latency budget, the excess as a loss."""
+    allowed = OmegaConf.select(cfg, "report.budget.latency_p95_ms")
+    taken = (result.latency_ms or {}).get(str(result.depth), {}).get("p95")
+    if allowed and taken and taken > allowed:
+        return 1 - taken / allowed
     return result.measures.get("reranked", {}).get(cfg.report.measure, float("nan"))
 
 

@@ -136,8 +136,10 @@ class PairWindow:
         """One sequence a pair, or several where long documents are scored in overlapping windows."""
         owner = np.arange(len(queries))
         if model.settings.long_documents == "max_passage":
-            passages = [cut(d, model.room(len(q)), model.settings.window_overlap)
-                        for q, d in zip(queries, documents, strict=True)]
+            passages = [
+                cut(d, model.room(len(q)), model.settings.window_overlap)
+                for q, d in zip(queries, documents, strict=True)
+            ]
             owner = np.repeat(owner, [len(parts) for parts in passages])
             queries, documents = [queries[i] for i in owner], [part for parts in passages for part in parts]
         return cls(model, queries, documents, owner, model.lengths(sizes(queries), sizes(documents)))
@@ -188,7 +190,9 @@ class PairPreparer:
         query_rows, document_rows = self.pairs.queries[numbers], self.pairs.documents[numbers]
         queries, documents = self.queries(query_rows), self.documents(document_rows)
         return PairWindow.of(
-            self.model, [queries[int(row)] for row in query_rows], [documents[int(row)] for row in document_rows]
+            self.model,
+            [queries[int(row)] for row in query_rows],
+            [documents[int(row)] for row in document_rows],
         )
 
 

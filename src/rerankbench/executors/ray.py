@@ -151,7 +151,8 @@ class Ray(Executor):
             total = {name: sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU")}
             raise UserError(
                 f"executor.workers={self.workers}: the Ray cluster ({len(nodes)} machines, {total['CPU']:g} "
-                f"CPUs, {total['GPU']:g} GPUs) has room for {room} workers of {cpus:g} CPUs and {gpus:g} GPUs; "
+                f"CPUs, {total['GPU']:g} GPUs) has room for {room} workers of {cpus:g} CPUs and "
+                f"{gpus:g} GPUs; "
                 "lower executor.workers, cpus_per_worker or gpus_per_worker"
             )
         return asked

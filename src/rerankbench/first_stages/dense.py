@@ -45,4 +45,5 @@ class Dense(FirstStage):
 
 
 def embedding(bench: Bench) -> Embedding:
-    return Embedding(bench.embedder, bench.hardware, bench.cache_dir, bench.budget(), bench.reuse, bench.executor)
+    own = (bench.embedder, bench.hardware, bench.cache_dir)
+    return Embedding(*own, bench.budget(), bench.reuse, bench.executor)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from rerankbench.bench import Bench
@@ -53,12 +54,21 @@ class FirstStage(ABC):
         key = self.key(collection, depth, bench)
         found = self.stored(collection, depth, bench)
         if found is None:
-            found = self.find(collection, depth, bench)
-            stored = np.empty(found.rows.shape, STORED)
-            stored["row"], stored["score"] = found.rows, found.scores
-            write_array(bench.cache_dir / "candidates", key, stored)
-            self.describe(f"{self.kind}@{depth} of {collection.name}", key, bench, found.index)
+            folder = bench.cache_dir / "candidates"
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / f"{key}.lock"):  # jobs that need the same candidates wait for the first
+                found = self.stored(collection, depth, bench)
+                found = found or self.find_and_keep(collection, depth, bench, key)
         return found, key
+
+    def find_and_keep(self, collection: Collection, depth: int, bench: Bench, key: str) -> Candidates:
+        """Search, and write down what was found."""
+        found = self.find(collection, depth, bench)
+        stored = np.empty(found.rows.shape, STORED)
+        stored["row"], stored["score"] = found.rows, found.scores
+        self.describe(f"{self.kind}@{depth} of {collection.name}", key, bench, found.index)
+        write_array(bench.cache_dir / "candidates", key, stored)
+        return found
 
     def describe(self, label: str, key: str, bench: Bench, measures: Mapping[str, float]) -> None:
         """Say beside stored candidates what they are; for people, and for `rerankbench-cache list`."""

@@ -35,7 +35,8 @@ class Layerwise(LLM):
         names = description.get("architectures") or ["unknown"]
         if names[0] != self.architecture:
             return [
-                f"reranker.model={self.model}: holds {names[0]}, family {self.family} needs {self.architecture}; "
+                f"reranker.model={self.model}: holds {names[0]}, family {self.family} needs "
+                f"{self.architecture}; "
                 "choose the option of its family or another folder"
             ]
         if cutoff_problems(self.cutoff_layers):

@@ -128,9 +128,7 @@ class LightweightModel(PromptedModel):
 
         mask = (torch.arange(hidden.shape[1], device=hidden.device)[None] < lengths[:, None]).long()
         questions = torch.full_like(lengths, len(self.question))
-        merged, mask = token_compress(
-            self.settings.compress_ratio, hidden, mask, query_lengths, questions
-        )
+        merged, mask = token_compress(self.settings.compress_ratio, hidden, mask, query_lengths, questions)
         return merged, mask.sum(dim=1)
 
     def score(self, layer: int, hidden: Tensor) -> Tensor:

@@ -65,9 +65,7 @@ class Reranker(ABC):
                 f"max_length - 1 = {self.max_length - 1}, or leave it out for three quarters of max_length"
             )
         if self.attention not in ("sdpa", "eager", "flash_attention_2"):
-            found.append(
-                f"reranker.attention={self.attention}: choose one of sdpa, eager, flash_attention_2"
-            )
+            found.append(f"reranker.attention={self.attention}: choose one of sdpa, eager, flash_attention_2")
         if self.long_documents not in ("truncate", "max_passage"):
             found.append(
                 f"reranker.long_documents={self.long_documents}: choose truncate (score the beginning) or "

@@ -32,7 +32,7 @@ def reading(dtype: Any, attention: str) -> Iterator[None]:
 
 def take(wrapper: Any, device: str) -> tuple[Any, Any]:
     """The model (on `device`, ready for inference) and tokenizer out of a FlagEmbedding wrapper."""
-    from rerankbench.rerankers import packing
+    from rerankbench import packing
 
     model, tokenizer = wrapper.model, wrapper.tokenizer
     wrapper.model = None  # the wrapper's destructor would move the model back to the CPU
