@@ -31,8 +31,8 @@ class Encoder(Reranker):
         names = description.get("architectures") or ["unknown"]
         if not names[0].endswith("ForSequenceClassification"):
             return [
-                f"reranker.model={self.model}: holds {names[0]}, not a sequence classifier; choose the option "
-                "of its family (gemma, minicpm-layerwise, lightweight) or another folder"
+                f"reranker.model={self.model}: holds {names[0]}, not a sequence classifier; choose "
+                "the option of its family (gemma, minicpm-layerwise, lightweight) or another folder"
             ]
         labels = description.get("num_labels") or 2  # two is the default that config.json leaves out
         if labels != 1:
