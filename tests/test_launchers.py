@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from commands import results, spawn, store, tiny
+from commands import results, spawn, tiny
 from rerankbench.preflight import conf_folder
 
 PLUGINS = {
@@ -25,12 +25,12 @@ def installed(launcher: str) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
 def test_a_sweep_of_two_jobs(launcher: str, models: Path, tmp_path: Path) -> None:
-    """Both start on an empty store at once; one of them has nothing to rerank."""
+    """Both start at once, on an empty cache and an empty MLflow database."""
     if not installed(launcher):
         pytest.skip(f"{PLUGINS[launcher]} is not installed")
     from mlflow.tracking import MlflowClient
 
-    uri = store(tmp_path)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"  # both jobs come upon an empty database
     done = spawn(
         "-m", f"hydra/launcher={launcher}", "reranker=base", f"reranker.model={models / 'base'}", "depth=2,4",
         *tiny(models, tmp_path), f"tracking.uri={uri}", cwd=tmp_path, RAY_USAGE_STATS_ENABLED="0",
@@ -45,7 +45,8 @@ def test_a_sweep_of_two_jobs(launcher: str, models: Path, tmp_path: Path) -> Non
     assert len(list((tmp_path / "cache" / "candidates").glob("*.npy"))) == 1
     client = MlflowClient(uri)
     (experiment,) = client.search_experiments(filter_string="name = 'rerankbench'")
-    runs = client.search_runs([experiment.experiment_id])
+    runs = [run for run in client.search_runs([experiment.experiment_id])
+            if not run.info.run_name.startswith("report ")]  # fmt: skip
     assert {run.info.run_name for run in runs} == set(found)
     assert {run.info.status for run in runs} == {"FINISHED"}
 
@@ -77,3 +78,17 @@ def test_a_preset_has_only_keys_that_its_launcher_takes(launcher: str) -> None:
     theirs = ConfigStore.instance().load(f"hydra/launcher/{launcher}.yaml").node
     assert ours["_target_"] == theirs["_target_"]
     assert set(ours) == set(theirs)
+
+
+def test_a_sweeper_is_led_back_to_the_latency_budget() -> None:
+    """Within the budget the measure counts, beyond it the excess, as a loss."""
+    from omegaconf import OmegaConf
+
+    from rerankbench.result import Result
+    from rerankbench.runner import objective
+
+    found = Result("a", depth=20, measures={"reranked": {"ndcg_at_10": 0.7}})
+    found.latency_ms = {"20": {"p95": 150.0}}
+    for allowed, expected in ((None, 0.7), (150.0, 0.7), (100.0, 1 - 150 / 100), (50.0, 1 - 150 / 50)):
+        report = {"measure": "ndcg_at_10", "budget": {"latency_p95_ms": allowed}}
+        assert objective(found, OmegaConf.create({"report": report})) == expected

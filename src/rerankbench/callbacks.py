@@ -36,7 +36,10 @@ def report(folder: Path, config: DictConfig) -> None:
     from rerankbench.report import files, runs, terminal
     from rerankbench.report.findings import find_out
 
-    findings = find_out(runs.find([folder]), settings(config))
+    found = runs.find([folder])
+    if all(run.failed for run in found):
+        return  # each failure is named at the end of the sweep
+    findings = find_out(found, settings(config))
     page = files.write(folder, findings)
     terminal.show(findings, page, track(config, findings, folder))
 

@@ -148,6 +148,8 @@ class Folders(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         Folders.current, Folders.sweep = Path(config.hydra.sweep.dir), True
+        Folders.current.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(config, Folders.current / "multirun.yaml")  # other sweepers than Hydra's write none
 
 
 def job(cfg: DictConfig) -> float:
