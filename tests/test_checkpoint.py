@@ -221,8 +221,9 @@ def test_position_ids_are_not_parameters(folder: Path) -> None:
 )
 def test_describe(folder: Path, config: dict[str, object], labels: int | None) -> None:
     shape = {"model_type": "minicpm", "architectures": ["X"], "num_hidden_layers": 40, "start_layer": 8}
+    silent = {"hidden_size": None, "layer_sep": None}
     (folder / "config.json").write_text(json.dumps(shape | config))
-    assert describe(folder) == {**shape, "hidden_size": None, "num_labels": labels}
+    assert describe(folder) == {**shape, **silent, "num_labels": labels}
 
 
 def test_identity_is_what_sha256sum_says(folder: Path, hashes: FileHashes) -> None:

@@ -87,7 +87,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             wait_for(port, process, root / "log")
             yield f"http://127.0.0.1:{port}"
         finally:
-            os.killpg(process.pid, 15)
+            os.killpg(process.pid, 9)  # it is ours alone, and may take its time otherwise
             process.wait(20)
 
 
