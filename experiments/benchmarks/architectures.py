@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -52,11 +53,12 @@ def xlmr(hidden: int, layers: int, heads: int, positions: int) -> Any:
     return XLMRobertaForSequenceClassification, config
 
 
-def gemma() -> Any:
+def gemma(hidden: int = 2048, layers: int = 18) -> Any:
+    """Gemma 2B, or a smaller one with its proportions and its whole vocabulary."""
     from transformers import GemmaConfig, GemmaForCausalLM
 
     return GemmaForCausalLM, GemmaConfig(
-        vocab_size=256_000, hidden_size=2048, intermediate_size=16_384, num_hidden_layers=18,
+        vocab_size=256_000, hidden_size=hidden, intermediate_size=8 * hidden, num_hidden_layers=layers,
         num_attention_heads=8, num_key_value_heads=1, head_dim=256,
         pad_token_id=1, bos_token_id=0, eos_token_id=2,
     )  # fmt: skip
@@ -91,6 +93,7 @@ ARCHITECTURES: dict[str, tuple[str, type[Reranker], Callable[[], Any]]] = {
     "large": ("FlagReranker", Encoder, lambda: xlmr(1024, 24, 16, 514)),
     "v2-m3": ("FlagReranker", Encoder, lambda: xlmr(1024, 24, 16, 8194)),
     "gemma": ("FlagLLMReranker", LLM, gemma),
+    "gemma-proportions": ("FlagLLMReranker", LLM, lambda: gemma(hidden=512, layers=4)),
     "minicpm-layerwise": ("LayerWiseFlagLLMReranker", Layerwise, minicpm),
     "lightweight": ("LightWeightFlagLLMReranker", Lightweight, gemma2),
 }
@@ -117,8 +120,11 @@ def write_tokenizer(folder: Path) -> None:
     fast.save_pretrained(folder)
 
 
-def make_pairs(count: int, words: int | None, seed: int) -> list[tuple[str, str]]:
-    """Pairs of a short query and a passage; passages of `words` words, or as long as MS MARCO's are."""
+def make_pairs(count: int, words: int | None, seed: int, a_query: int = 1) -> list[tuple[str, str]]:
+    """Pairs of a short query and a passage, `a_query` passages a query.
+
+    Passages have `words` words, or are as long as MS MARCO's.
+    """
     random = np.random.default_rng(seed)
     lengths = (
         np.full(count, words) if words else np.clip(random.lognormal(4.3, 0.5, count), 10, 480).astype(int)
@@ -127,7 +133,8 @@ def make_pairs(count: int, words: int | None, seed: int) -> list[tuple[str, str]
     def text(length: int) -> str:
         return " ".join(f"w{n}" for n in random.integers(0, WORDS, length))
 
-    return [(text(int(random.integers(4, 12))), text(int(length))) for length in lengths]
+    queries = [text(int(random.integers(4, 12))) for _ in range(-(-count // a_query))]
+    return [(queries[number // a_query], text(int(length))) for number, length in enumerate(lengths)]
 
 
 @contextmanager
@@ -173,8 +180,10 @@ class Timed:
         self.gb = torch.cuda.max_memory_allocated() / 1e9 if device.startswith("cuda") else 0.0
 
 
-def theirs(name: str, precision: str, device: str, pairs: list[tuple[str, str]], rounds: int) -> Timed:
-    """One `compute_score` call with FlagEmbedding's defaults."""
+def theirs(
+    name: str, precision: str, device: str, pairs: list[tuple[str, str]], rounds: int, per_query: bool
+) -> Timed:
+    """FlagEmbedding with its defaults: one `compute_score` call, or one a query as the tutorial does."""
     import FlagEmbedding
 
     wrapper_class, _, build = ARCHITECTURES[name]
@@ -185,10 +194,15 @@ def theirs(name: str, precision: str, device: str, pairs: list[tuple[str, str]],
         )
     wrapper.model = wrapper.model.to(DTYPES[precision])  # encoders offer no bf16 of their own
     REPAIRS.get(wrapper_class, leave_as_it_is)(wrapper)
-    with quiet():
-        timed = Timed(
-            device, len(pairs), rounds, lambda: np.array(wrapper.compute_score(list(pairs)), np.float32)
+    calls = [list(group) for _, group in groupby(pairs, key=lambda pair: pair[0])] if per_query else [pairs]
+
+    def step() -> np.ndarray:
+        return np.concatenate([np.atleast_1d(wrapper.compute_score(list(call))) for call in calls]).astype(
+            "f4"
         )
+
+    with quiet():
+        timed = Timed(device, len(pairs), rounds, step)
     wrapper.model = None
     return timed
 
@@ -209,7 +223,6 @@ def ours(
         loop = Loop(model.forward, hardware, Budget(4096, hardware.batch_tokens))
         queries, documents = zip(*pairs, strict=True)
         window = PairWindow.of(model, model.tokenize_queries(queries), model.tokenize_documents(documents))
-        ours_tokens.append(int(window.lengths.sum()))
         for index, values in window.rows(loop.run(window)):
             scores[index] = values
         return scores[:, -1].copy()
@@ -219,7 +232,6 @@ def ours(
     return timed
 
 
-ours_tokens: list[int] = []
 FOLDER = Path(tempfile.mkdtemp())
 
 
@@ -263,6 +275,9 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="*", default=["bf16", "fp16"])
     parser.add_argument("--pairs", type=int, default=1024)
     parser.add_argument("--words", type=int, default=None, help="passages of this many words each")
+    parser.add_argument(
+        "--per-query", type=int, default=None, help="passages a query, one call each for them"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--layers", default=None, help="`all`, or a layer: of the layerwise families")
     arguments = parser.parse_args()
@@ -281,13 +296,13 @@ def main() -> None:
 
 def compare(name: str, precision: str, arguments: argparse.Namespace) -> dict[str, float]:
     """Both loops on the same pairs."""
-    pairs = make_pairs(arguments.pairs, arguments.words, 0)
+    pairs = make_pairs(arguments.pairs, arguments.words, 0, arguments.per_query or 1)
     layerwise = issubclass(ARCHITECTURES[name][1], Layerwise)
     last = [ARCHITECTURES[name][2]()[1].num_hidden_layers]
     layers = ("all" if arguments.layers == "all" else last) if layerwise else None
     own = ours(name, precision, arguments.device, pairs, arguments.rounds, layers)
     torch.cuda.empty_cache()
-    peer = theirs(name, precision, arguments.device, pairs, arguments.rounds)
+    peer = theirs(name, precision, arguments.device, pairs, arguments.rounds, bool(arguments.per_query))
     torch.cuda.empty_cache()
     rate = matrix_rate(arguments.device, precision)
     return {
