@@ -6,10 +6,11 @@ BIN = $(VENV)/bin
 # The tests are many and small: two at a time, each with one thread.
 WORKERS ?= 2
 
-.PHONY: demo install develop test lint types tests format ui clean
+.PHONY: demo install develop test lint types tests tests-ray format ui clean
 
+# 50 candidates a query instead of 100: under a minute and a half on two cores.
 demo: install
-	$(BIN)/rerankbench
+	$(BIN)/rerankbench candidates=50 cutoffs=[1,10]
 
 # Made anew only when what it is made from changed.
 install: $(VENV)/.installed
@@ -35,6 +36,10 @@ types: develop
 
 tests: develop
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+# Ray clusters and launchers in processes of their own: minutes on two cores, so not part of `make test`.
+tests-ray: develop
+	$(BIN)/pytest -m ray
 
 format: develop
 	$(BIN)/ruff check --fix .

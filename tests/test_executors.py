@@ -33,6 +33,9 @@ from rerankbench.scoring import Work, distinct_pairs, score, score_store
 from rerankbench.sources.in_memory import collection_of
 from tiny_models import SENTENCES
 
+# Ray clusters: minutes on two cores, and worse beside other tests. `make tests-ray` runs them.
+pytestmark = pytest.mark.ray
+
 TESTS = Path(__file__).parent
 DOCUMENTS = {f"d{n}": f"{SENTENCES[n % len(SENTENCES)]} " * (1 + n % 4) + str(n) for n in range(60)}
 QUERIES = {f"q{n}": f"{SENTENCES[n]}?" for n in range(8)}

@@ -12,6 +12,9 @@ import yaml
 from commands import results, spawn, tiny
 from rerankbench.preflight import conf_folder
 
+# Sweeps in other processes: minutes on two cores, and worse beside other tests. `make tests-ray` runs them.
+pytestmark = pytest.mark.ray
+
 PLUGINS = {
     "joblib": "hydra_joblib_launcher", "submitit_local": "hydra_submitit_launcher",
     "submitit_slurm": "hydra_submitit_launcher", "ray": "hydra_ray_launcher",

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 Precision = Literal["fp32", "fp16", "bf16"]
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "use_fp16")
-# Tokens per forward when none are asked for: enough to fill the matrix units, few enough to pad little and stay
-# in the CPU's caches (1024 was as fast as 4096 there); accelerators want two orders of magnitude more.
+# Tokens per forward when none are asked for: enough to fill the matrix units, few enough to pad little and
+# stay in the CPU's caches (1024 was as fast as 4096 there); accelerators want two orders of magnitude more.
 CPU_TOKENS = 1024
 ACCELERATOR_TOKENS = 65536
 
