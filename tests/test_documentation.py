@@ -13,6 +13,7 @@ import pytest
 
 from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir, table
 from commands import own_options, run, tiny
+from rerankbench import config, preflight
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -63,7 +64,10 @@ def at_home(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 def test_rerankbench_commands_run(command: str, models: Path, at_home: Path) -> None:
     words = shlex.split(command.replace("/path/to/folder", str(models / "base")))[1:]
     if any(other in command for other in OTHERS):
-        assert run(*words, "--cfg", "job", "--resolve") == 0
+        config.register_schemas()
+        checked = preflight.check(words)
+        assert checked is not None
+        assert checked.jobs
         return
     overrides = [word for word in tiny(models, at_home) if not word.startswith(("dataset", "hydra"))]
     if not re.search(r"\bdataset=", command) and "experiment=tutorial" not in command:
