@@ -8,9 +8,8 @@ WORKERS ?= 2
 
 .PHONY: demo install develop test lint types tests tests-ray format ui clean
 
-# 50 candidates a query instead of 100: under a minute and a half on two cores.
 demo: install
-	$(BIN)/rerankbench candidates=50 cutoffs=[1,10]
+	$(BIN)/rerankbench
 
 # Made anew only when what it is made from changed.
 install: $(VENV)/.installed
