@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # The tests are many and small: two at a time, each with one thread.
 WORKERS ?= 2
 
-.PHONY: demo install develop test lint types tests tests-ray format ui clean
+.PHONY: demo install develop test lint types tests tests-faults tests-ray format ui clean
 
 demo: install
 	$(BIN)/rerankbench
@@ -35,6 +35,10 @@ types: develop
 
 tests: develop
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+# Kills, full disks and dead servers, injected for real: minutes, so not part of `make test`.
+tests-faults: develop
+	$(BIN)/pytest -m faults -n $(WORKERS)
 
 # Ray clusters and launchers in processes of their own: minutes on two cores, so not part of `make test`.
 tests-ray: develop

@@ -103,6 +103,7 @@ def make_bench(experiment: Experiment) -> Bench:
     if e.threads:
         hardware.use_threads(e.threads)
     machine = hardware.choose(e.device, e.precision)
+    hardware.reset_peak_memory(machine)
     limits = (e.batch_size, e.batch_tokens)
     return Bench(machine, e.cache_dir, e.embedder, e.index, *limits, e.seed, e.reuse, e.executor)
 

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -174,8 +175,18 @@ def device_name(device: str) -> str:
     return next(named, platform.processor() or platform.machine())
 
 
+def reset_peak_memory(hardware: Hardware) -> None:
+    """Begin a new peak: runs of one process that follow each other do not inherit it (on Linux)."""
+    import torch
+
+    with suppress(OSError):  # not Linux, or not allowed: the peak is the whole process's
+        Path("/proc/self/clear_refs").write_text("5")
+    if hardware.device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(hardware.device)
+
+
 def peak_memory_mb(hardware: Hardware) -> dict[str, float | None]:
-    """Peak resident memory of this process and peak memory on the CUDA device, in MB (10^6 bytes)."""
+    """Peak resident memory since `reset_peak_memory`, and on the CUDA device, in MB (10^6 bytes)."""
     import resource
 
     import torch

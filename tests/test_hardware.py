@@ -1,0 +1,29 @@
+"""Peak memory is a run's own, not what an earlier run of the same process needed."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from rerankbench import hardware
+from rerankbench.hardware import Hardware
+
+CPU = Hardware("cpu", "fp32")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process begin a new peak")
+def test_a_run_does_not_inherit_the_peak_of_the_one_before() -> None:
+    large = np.ones(50_000_000)  # 400 MB
+    during = hardware.peak_memory_mb(CPU)["peak_rss"]
+    del large
+    hardware.reset_peak_memory(CPU)
+    after = hardware.peak_memory_mb(CPU)["peak_rss"]
+    assert during is not None
+    assert after is not None
+    assert after < during - 350
+
+
+def test_the_peak_of_a_cuda_device_is_not_made_up() -> None:
+    assert hardware.peak_memory_mb(CPU)["peak_cuda"] is None
