@@ -62,7 +62,10 @@ class MortalModel(PairModel):
         return {"ids": pad([np.concatenate(pair) for pair in zip(queries, documents, strict=True)], 0)}
 
     def forward(self, inputs: dict[str, Any]) -> Any:
-        obey(Path(self.settings.orders))
+        folder = Path(self.settings.orders)
+        obey(folder)
+        with open(folder / f"alive.{os.getpid()}", "a") as alive:
+            alive.write("x")
         time.sleep(self.settings.pause)
         ids = inputs["ids"]
         return (ids.sum(dim=1).float() + ids.shape[0] + ids.shape[1] / 1024)[:, None]

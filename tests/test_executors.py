@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -262,18 +261,72 @@ def test_a_killed_driver_is_continued_by_the_other_executor(
     script = DRIVER.format(
         tests=str(TESTS), orders=str(tmp_path / "orders"), cache=str(tmp_path), executor=first
     )
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    driver = subprocess.Popen([sys.executable, "-c", script], env=environment, start_new_session=True)
-    folder, deadline = tmp_path / "scores" / "mortal", time.monotonic() + 60
-    while not list(folder.glob("*.shard")) and time.monotonic() < deadline and driver.poll() is None:
-        time.sleep(0.05)
-    assert driver.poll() is None
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
+    kill_when_written(script, tmp_path / "scores" / "mortal", "*.shard")
     work = mortal_work(tmp_path / "orders", tmp_path)
     left = len(work.missing())
     assert 0 < left < len(work.pairs)
     np.testing.assert_array_equal(score(work, second).values, undisturbed(tmp_path))
+
+
+def kill_when_written(script: str, folder: Path, pattern: str) -> None:
+    """Run a driver, and end it by SIGKILL as soon as there is something of its work."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    driver = subprocess.Popen([sys.executable, "-c", script], env=environment, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 90
+        while not list(folder.glob(pattern)) and time.monotonic() < deadline and driver.poll() is None:
+            time.sleep(0.01)
+        assert driver.poll() is None
+        assert list(folder.glob(pattern))
+    finally:
+        driver.kill()
+        driver.wait()
+
+
+MANY_TEXTS = [f"{text} {n}" for n in range(20) for text in DOCUMENTS.values()]  # 75 blocks of 16
+EMBEDDING_DRIVER = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import test_executors as t
+from rerankbench import embedding, loop
+from rerankbench.executors.local import Local
+from rerankbench.executors.ray import Ray
+embedding.BLOCK, loop.FLUSH_SECONDS = 16, 0.0
+forward = embedding.EmbedderModel.forward
+embedding.EmbedderModel.forward = lambda self, inputs: time.sleep(0.1) or forward(self, inputs)
+t.many_vectors(Path({models!r}), Path({cache!r}), {executor})
+"""
+
+
+def many_vectors(models: Path, cache: Path, executor: Executor) -> tuple[NDArray[np.float32], int]:
+    """Vectors of `MANY_TEXTS`, and how many of them were computed now."""
+    settings = Embedder(model=str(models / "bge-small-en"))
+    bench = Bench(Hardware("cpu", "fp32"), cache, settings, Index(), batch_size=4)
+    work = Embedding(settings, bench.hardware, bench.cache_dir, bench.budget(), True, executor)
+    found = work.passages(lambda rows: [MANY_TEXTS[row] for row in rows], len(MANY_TEXTS)).array()
+    return found, work.meter.sequences
+
+
+@has_ray
+@pytest.mark.parametrize(
+    ("first", "second", "written"),
+    [
+        ("Local()", TWO, "*/*.part/*.shard"),  # in the middle of a block
+        ('Ray(workers="1", cpus_per_worker=1)', Local(), "*/*.npy"),
+    ],
+)
+def test_embedding_of_a_killed_driver_is_continued_by_the_other_executor(
+    first: str, second: Executor, written: str, models: Path, tmp_path: Path
+) -> None:
+    script = EMBEDDING_DRIVER.format(
+        tests=str(TESTS), models=str(models), cache=str(tmp_path / "killed"), executor=first
+    )
+    kill_when_written(script, tmp_path / "killed" / "vectors", written)
+    expected, everything = many_vectors(models, tmp_path / "calm", Local())
+    found, computed = many_vectors(models, tmp_path / "killed", second)
+    assert 0 < computed < everything
+    np.testing.assert_array_equal(found, expected)
 
 
 # --- settings ---

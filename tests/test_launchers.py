@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from commands import results, spawn, tiny
+from commands import results, spawn, store, tiny
 from rerankbench.preflight import conf_folder
 
 # Sweeps in other processes: minutes on two cores, and worse beside other tests. `make tests-ray` runs them.
@@ -19,6 +23,34 @@ PLUGINS = {
     "joblib": "hydra_joblib_launcher", "submitit_local": "hydra_submitit_launcher",
     "submitit_slurm": "hydra_submitit_launcher", "ray": "hydra_ray_launcher",
 }  # fmt: skip
+
+
+SECONDS = 150  # for a sweep of two jobs, which takes about 20 s on two quiet cores
+
+
+def sweep(*arguments: str, cwd: Path) -> str:
+    """What a sweep prints. It has a process group of its own, which is ended as a whole when it hangs.
+
+    Its output goes to a file: whoever reads a pipe waits for every process that inherited it.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    command, printed = [sys.executable, "-m", "rerankbench", "-m", *arguments], cwd / "printed"
+    with printed.open("w") as output:
+        process = subprocess.Popen(
+            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=output,
+            stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        try:
+            code = process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    assert code == 0, f"exit code {code} (None: stopped after {SECONDS} s)\n{printed.read_text()}"
+    return printed.read_text()
 
 
 def installed(launcher: str) -> bool:
@@ -34,14 +66,13 @@ def test_a_sweep_of_two_jobs(launcher: str, models: Path, tmp_path: Path) -> Non
     from mlflow.tracking import MlflowClient
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"  # both jobs come upon an empty database
-    done = spawn(
-        "-m", f"hydra/launcher={launcher}", "reranker=base", f"reranker.model={models / 'base'}", "depth=2,4",
-        *tiny(models, tmp_path), f"tracking.uri={uri}", cwd=tmp_path, RAY_USAGE_STATS_ENABLED="0",
+    printed = sweep(
+        f"hydra/launcher={launcher}", "reranker=base", f"reranker.model={models / 'base'}", "depth=2,4",
+        *tiny(models, tmp_path), f"tracking.uri={uri}", cwd=tmp_path,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "2 of 2 runs done" in done.stdout
+    assert "2 of 2 runs done" in printed
     found = results(tmp_path / "sweep")
-    assert set(found) == {"base@2", "base@4"}
+    assert sorted(result["depth"] for result in found.values()) == [2, 4]
     assert {result["status"] for result in found.values()} == {"ok"}
     assert len({json.dumps(result["measures"]["first_stage"]) for result in found.values()}) == 1
     assert len({result["identity"]["candidates"] for result in found.values()}) == 1
@@ -52,6 +83,24 @@ def test_a_sweep_of_two_jobs(launcher: str, models: Path, tmp_path: Path) -> Non
             if not run.info.run_name.startswith("report ")]  # fmt: skip
     assert {run.info.run_name for run in runs} == set(found)
     assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_optuna_chooses(models: Path, tmp_path: Path) -> None:
+    """Three trials, of which two may be of one depth; the best one is written down."""
+    if importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
+        pytest.skip("hydra-optuna-sweeper is not installed")
+    printed = sweep(
+        "hydra/sweeper=optuna_tpe", "hydra.sweeper.n_trials=3", "depth=choice(1,2,4)", "latency=true",
+        "report.budget.latency_p95_ms=60000", "reranker=base", f"reranker.model={models / 'base'}",
+        *tiny(models, tmp_path), f"tracking.uri={store(tmp_path)}", cwd=tmp_path,
+    )  # fmt: skip
+    found = results(tmp_path / "sweep")
+    assert {result["status"] for result in found.values()} == {"ok"}
+    assert "3 of 3 runs done" in printed
+    best = yaml.safe_load((tmp_path / "sweep" / "optimization_results.yaml").read_text())
+    reached = {result["depth"]: result["measures"]["reranked"]["ndcg_at_2"] for result in found.values()}
+    assert best["best_value"] == pytest.approx(max(reached.values()))
+    assert reached[best["best_params"]["depth"]] == max(reached.values())
 
 
 def test_a_launcher_that_is_not_installed_is_one_line(tmp_path: Path) -> None:
@@ -65,6 +114,27 @@ def test_a_launcher_that_is_not_installed_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "hydra/launcher=ray" in done.stderr
     assert "pip install 'rerankbench[launchers]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("launcher", "address", "line"),
+    [
+        ("submitit_slurm", [], "there is no srun here"),
+        ("ray", ["hydra.launcher.ray.init.address=auto"], "there is no Ray cluster here"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_one_line(
+    launcher: str, address: list[str], line: str, models: Path, tmp_path: Path
+) -> None:
+    if not installed(launcher):
+        pytest.skip(f"{PLUGINS[launcher]} is not installed")
+    done = spawn(
+        "-m", f"hydra/launcher={launcher}", *address, "depth=1,2", "reranker=none", "tracking=none",
+        *tiny(models, tmp_path), cwd=tmp_path, RAY_TMPDIR=str(tmp_path), PATH="/nowhere",
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert line in done.stderr
     assert "Traceback" not in done.stderr
 
 

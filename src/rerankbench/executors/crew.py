@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 3  # of one task, and of starting workers in a row
 AHEAD = 2  # tasks that a worker holds: it computes one and tokenizes the other
 POLL_SECONDS = 1.0
-START_SECONDS = 1800.0  # for the first worker to get its place in the cluster and to load its model
+START_SECONDS = 1800.0  # without any worker that has its place in the cluster and its model
 WAIT_SECONDS = 30.0  # between two lines that say that nothing has started yet
 
 
@@ -170,7 +170,8 @@ class Crew:
             since = min((sent for _, sent in member.tasks.values()), default=now)
             if self.limit is not None and now - since > self.limit * len(member.tasks):
                 self.lost(member, TimeoutError(f"no answer within executor.task_seconds={self.limit:g}"))
-        if any(member.ready for member in self.members) or self.meter.sequences:
+        if any(member.ready for member in self.members):
+            self.began = self.told = now
             return
         if now - self.began > START_SECONDS:
             raise RuntimeError(f"no worker started within {START_SECONDS:.0f} s; {resources()}")
