@@ -1,9 +1,13 @@
-"""Fixtures that several files of tests share: the tiny models, built once."""
+"""Fixtures that several files of tests share: the tiny models, built once; a time limit for Ray."""
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -26,3 +30,25 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def hashes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder for the hashes of those models, so that they are not computed in every test."""
     return tmp_path_factory.mktemp("hashes")
+
+
+RAY_SECONDS = 180  # for one test under the marker `ray`; each takes seconds on two quiet cores
+
+
+@pytest.fixture(autouse=True)
+def time_limit(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A Ray test that hangs fails; where even that hangs, all stacks are shown and pytest ends."""
+    if request.node.get_closest_marker("ray") is None:
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"the test took more than {RAY_SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(RAY_SECONDS)
+    faulthandler.dump_traceback_later(RAY_SECONDS + 60, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)

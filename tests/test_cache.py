@@ -6,13 +6,13 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +22,7 @@ from rerankbench.cache.command import human, main
 from rerankbench.cache.compact import compact_folder
 from rerankbench.cache.entries import entries
 from rerankbench.cache.leftovers import leftovers
+from rerankbench.lock import SUFFIX, hold
 from rerankbench.store import RowStore, identity, text_keys, write_array
 
 DAY = 86_400
@@ -224,18 +225,22 @@ def test_leftovers(tmp_path: Path) -> None:
     (vectors / f"{'6' * 64}.part" / "x.shard").write_text("x")
     (vectors / f"{'7' * 64}.part").mkdir()
     fresh, stale = scores / ".new.tmp", scores / ".old.tmp"
-    for path in (fresh, stale, scores / "0-1.damaged", scores / "free.lock", vectors / f"{'7' * 64}.lock"):
+    elsewhere = scores / f"dead{SUFFIX}"
+    for path in (fresh, stale, scores / "0-1.damaged", scores / "free.lock", elsewhere):
         path.write_text("x")
     (tmp_path / "models" / "x.partial").mkdir(parents=True)
-    for path in (stale, tmp_path / "models" / "x.partial"):
+    elsewhere.write_text("filelock/2\npid=1\nhost=elsewhere\nmode=lease\ntoken=a\nduration=120.0\n")
+    shutil.copy(elsewhere, scores / f"living{SUFFIX}")
+    for path in (stale, elsewhere, tmp_path / "models" / "x.partial"):
         os.utime(path, (time.time() - 2 * DAY,) * 2)
-    with FileLock(vectors / f"{'7' * 64}.lock"):  # somebody embeds block 7 at this moment
+    with hold(vectors / f"{'7' * 64}{SUFFIX}", "embedding"):  # somebody embeds block 7 at this moment
         found = {entry.paths[0].name for entry in leftovers(tmp_path)}
         assert found == {
             f"{'6' * 64}.part",
             ".old.tmp",
             "0-1.damaged",
             "free.lock",
+            "dead.owner",
             "append.lock",
             "x.partial",
         }
@@ -248,7 +253,7 @@ def test_leftovers(tmp_path: Path) -> None:
 
 def test_what_a_process_works_on_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = fill(tmp_path, ["a"])
-    with FileLock(store.folder / "0123456789abcdef.lock"):
+    with hold(store.folder / f"0123456789abcdef{SUFFIX}", "scoring"):
         assert run(tmp_path, "prune", "scores", "--yes") == 0
     assert store.folder.exists()
     assert "kept, a process is working on it" in capsys.readouterr().out

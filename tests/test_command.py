@@ -128,8 +128,11 @@ def test_a_dry_run_writes_nothing(
     monkeypatch.chdir(cwd)
     overrides = [line for line in tiny(models, tmp_path) if not line.startswith("hydra.")]
     base = ["reranker=base", f"reranker.model={models / 'base'}", "dry_run=true", *overrides]
-    assert run(*base) == 0
+    assert run(*base, "report.price_per_hour=2.5") == 0
     text = capsys.readouterr().out
+    assert re.findall(r"^ +(workers|\d+) .+ (price|[\d.]+)$", text, re.M) == [
+        ("workers", "price"), ("1", "0.00"), ("8", "0.00"), ("64", "0.00")
+    ]  # fmt: skip
     assert "8 pairs to compute (0 of 8 pairs stored), measured" in text
     assert "MB of memory" in text
     assert "MB of disk" in text

@@ -44,10 +44,14 @@ def _schemas() -> None:
 
 @pytest.fixture(scope="session")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders with mistakes in them, and one that is right."""
+    return make_folders(tmp_path_factory.mktemp("bad"))
+
+
+def make_folders(folder: Path) -> Path:
+    """Folders with mistakes in them, and one that is right, `data`."""
     from collections_on_disk import beir
 
-    root = beir(tmp_path_factory.mktemp("bad") / "data")
+    root = beir(folder / "data")
     models = root.parent
     described = {
         "encoder": {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "x"}, "num_hidden_layers": 2},  # noqa: E501

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -96,8 +97,17 @@ def test_what_a_sweep_varies_tells_its_arms_apart(models: Path, tmp_path: Path) 
     swept = ["-m", "reranker.max_length=64,128", "first_stage.k1=0.9,1.2"]
     assert run(*swept, *rest, *tiny(models, tmp_path)) == 0
     assert set(results(tmp_path / "sweep")) == {
-        f"bm25 > base@4 max_length={length} first_stage.k1={k1}" for length in (64, 128) for k1 in (0.9, 1.2)
+        f"bm25 > base@4 max_length={length} first_stage.k1={k1} model=base"
+        for length in (64, 128)
+        for k1 in (0.9, 1.2)
     }
+
+
+def test_models_of_ones_own_do_not_share_a_name(models: Path, tmp_path: Path) -> None:
+    rest = ["reranker=base", "first_stage=bm25", "tracking=none", *tiny(models, tmp_path)]
+    for name in ("base", "large"):
+        assert run(*rest, f"reranker.model={models / name}", f"hydra.run.dir={tmp_path / 'runs' / name}") == 0
+    assert set(results(tmp_path / "runs")) == {"bm25 > base@4 model=base", "bm25 > base@4 model=large"}
 
 
 def test_jobs_in_other_processes_are_reported_too(
@@ -116,12 +126,18 @@ def test_jobs_in_other_processes_are_reported_too(
 
 
 def test_results_of_earlier_commands_do_not_count(tmp_path: Path) -> None:
+    from rerankbench.result import Result
+
     old = tmp_path / "7"
     old.mkdir()
     (old / "result.json").write_text('{"schema": 1, "arm": "old", "status": "failed"}')
-    runner.Folders.current, runner.Folders.sweep = tmp_path, True
-    assert [result.arm for result in runner.written_since(time.time() - 5)] == ["old"]
-    assert runner.written_since(time.time() + 5) == []
+    runner.Folders.current, runner.Folders.sweep, runner.Folders.before = tmp_path, True, frozenset()
+    assert [result.arm for result in runner.written()] == ["old"]
+    runner.Folders.before = frozenset(map(runner.stamp, runner.result_files()))
+    assert runner.written() == []
+    Result("old").write(old)  # whatever the clock says
+    os.utime(old / "result.json", (0, 0))
+    assert [result.status for result in runner.written()] == ["ok"]
 
 
 def test_runs_that_fail_for_one_reason_are_named_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

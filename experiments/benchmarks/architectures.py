@@ -28,9 +28,10 @@ import torch
 sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("src", "tests")]
 
 from flagembedding_oracle import leave_as_it_is, quiet, repair_layerwise, repair_lightweight
-from rerankbench.hardware import Hardware
+from rerankbench.hardware import Hardware, peak_memory_mb, reset_peak_memory
 from rerankbench.loop import Budget, Loop
 from rerankbench.models import Weights
+from rerankbench.packing import PackedLinear
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.layerwise import Layerwise
 from rerankbench.rerankers.lightweight import Lightweight
@@ -152,7 +153,8 @@ def random_weights(build: Callable[[], Any], device: str, seed: int) -> Iterator
         try:
             config._attn_implementation = kwargs.get("attn_implementation", "sdpa")
             with torch.device(device):
-                return architecture(config).eval()
+                model = architecture(config).eval()
+            return (model, {"missing_keys": []}) if kwargs.get("output_loading_info") else model
         finally:
             torch.set_default_dtype(before)
 
@@ -167,8 +169,7 @@ class Timed:
     def __init__(self, device: str, pairs: int, rounds: int, step: Callable[[], np.ndarray]) -> None:
         hardware = Hardware(device, "fp32")
         step()
-        if device.startswith("cuda"):
-            torch.cuda.reset_peak_memory_stats()
+        reset_peak_memory(hardware)
         seconds = []
         for _ in range(rounds):
             hardware.synchronize()
@@ -177,7 +178,8 @@ class Timed:
             hardware.synchronize()
             seconds.append(time.perf_counter() - started)
         self.rate = pairs / float(np.median(seconds))
-        self.gb = torch.cuda.max_memory_allocated() / 1e9 if device.startswith("cuda") else 0.0
+        peak = peak_memory_mb(hardware)
+        self.gb = (peak["peak_cuda"] or peak["peak_rss"] or 0.0) / 1e3
 
 
 def theirs(
@@ -244,8 +246,9 @@ def flops(model: Any, lengths: np.ndarray) -> float:
     """Multiply-adds, counted as two, of the matrices that every token meets, and of attention."""
     config = model.model.config
     matrices = sum(
-        module.weight.numel() for name, module in model.model.named_modules()
-        if isinstance(module, torch.nn.Linear) and "lm_head" not in name and "classifier" not in name
+        module.in_features * module.out_features for name, module in model.model.named_modules()
+        if isinstance(module, torch.nn.Linear | PackedLinear)
+        and "lm_head" not in name and "classifier" not in name
     )  # fmt: skip
     heads = config.num_attention_heads * getattr(
         config, "head_dim", config.hidden_size // config.num_attention_heads

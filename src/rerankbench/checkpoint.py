@@ -108,6 +108,8 @@ def folder_problems(folder: Path) -> list[str]:
     """Why the folder cannot be loaded as a model, one line each; empty when it can. Reads no tensors."""
     if not folder.is_dir():
         return [f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; give a model's folder"]
+    if not folder.name.isprintable():  # it is part of the arm's name, which is shown everywhere
+        return [f"{str(folder)!r}: the folder's name holds control characters; rename it"]
     return [
         *broken_links(folder),
         *config_problems(folder),
@@ -127,10 +129,26 @@ def config_problems(folder: Path) -> list[str]:
     if (folder / "adapter_config.json").exists():
         return [f"{folder}: a LoRA adapter; merge it into its base model first (peft: merge_and_unload)"]
     try:
-        read_json(folder / "config.json")
+        config = read_json(folder / "config.json")
     except UserError as error:
         return error.problems
-    return []
+    return [f"{folder / 'config.json'}: {problem}; fetch the model again" for problem in odd_values(config)]
+
+
+def odd_values(config: Mapping[str, Any]) -> list[str]:
+    """Values of config.json that cannot be, among those that are read here."""
+    found = []
+    least = {"num_hidden_layers": 1, "start_layer": 0, "layer_sep": 1, "hidden_size": 1, "num_labels": 0}
+    for name, low in least.items():
+        value = config.get(name)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < low):
+            found.append(f"{name} is {value!r}, not a whole number from {low}")
+    names = config.get("architectures") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        found.append(f"architectures is {names!r}, not a list of names")
+    if not isinstance(config.get("id2label") or {}, dict):
+        found.append(f"id2label is {config['id2label']!r}, not an object")
+    return found
 
 
 def weights_problems(folder: Path) -> list[str]:
@@ -148,8 +166,15 @@ def weights_problems(folder: Path) -> list[str]:
 
 
 def tokenizer_problems(folder: Path) -> list[str]:
+    problems = []
+    for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
+        if (folder / name).is_file():
+            try:
+                read_json(folder / name)
+            except UserError as error:
+                problems += error.problems
     if any(file.is_file() for pattern in TOKENIZER_FILES for file in folder.glob(pattern)):
-        return []
+        return problems
     return [f"{folder}: no tokenizer; copy its files there (at least one of {', '.join(TOKENIZER_FILES)})"]
 
 

@@ -12,6 +12,7 @@ KINDS = {
     "not a valid bool": "give true or false",
     "converted to Boolean": "give true or false",
     "is not Optional": "null is not possible here; give a value, or leave it out for the default",
+    "Incompatible value 'None'": "null is not possible here; give a value, or leave it out for the default",
     "is not a ListConfig": "give a list, for instance [1,10]",
     "to string": "give a text",
 }
@@ -33,6 +34,26 @@ PLUGINS = {
     "optuna": "hydra-optuna-sweeper",
 }
 
+CLUSTERS = {  # what a launcher says where there is no cluster, and what to do about it
+    'Could not detect "srun"': (
+        "hydra/launcher=submitit_slurm: there is no srun here; run the command on a login node of a Slurm "
+        "cluster, or use hydra/launcher=submitit_local"
+    ),
+    "Could not find any running Ray instance": (
+        "hydra.launcher.ray.init.address=auto: there is no Ray cluster here; start one with "
+        "`ray start --head`, or leave the address out for this machine alone"
+    ),
+    "object_store_memory must not be provided": (
+        "hydra.launcher.ray.init.address: a running cluster has its own object store; add "
+        "hydra.launcher.ray.init.object_store_memory=null"
+    ),
+}
+
+
+def no_cluster(error: BaseException) -> str | None:
+    """A launcher's error as one line, where what it needs is not there."""
+    return next((line for sign, line in CLUSTERS.items() if sign in str(error)), None)
+
 
 def plain(error: BaseException) -> str:
     """A complaint as one line, whatever it is about."""
@@ -40,7 +61,8 @@ def plain(error: BaseException) -> str:
     lines = [line.strip() for part in parts for line in str(part).splitlines()[:6]]
     kept = [line for line in dict.fromkeys(lines) if line and not line.startswith(NOISE)]
     text = " ".join(kept) or type(error).__name__
-    return text.replace("KeyError raised while resolving interpolation: ", "").replace('"', "")
+    text = text.replace("KeyError raised while resolving interpolation: ", "").replace('"', "")
+    return text if len(text) <= 400 else text[:397] + "..."
 
 
 def wrong_value(key: str, value: object, error: BaseException) -> str:

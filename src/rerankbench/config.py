@@ -39,6 +39,17 @@ from rerankbench.tracking import Tracking
 T = TypeVar("T")
 
 
+# Least and most of the root's numbers: more than 1024 threads end a process without a word.
+BOUNDS = {
+    "candidates": (1, 1_000_000),
+    "depth": (0, 1_000_000),
+    "batch_size": (1, 1_000_000),
+    "batch_tokens": (1, 1_000_000_000),
+    "threads": (1, 1024),
+    "seed": (0, 2**32 - 1),
+}
+
+
 @dataclass
 class Root:
     """The keys at the root of the config; `rerankbench --help` prints what each is for."""
@@ -72,7 +83,7 @@ class Root:
 class Experiment:
     """One experiment, fully described by typed settings.
 
-    `labels`: the option chosen in each group; `overrides`: this job's values of what a sweep varies.
+    `labels`: the option chosen in each group; `overrides`: this job's values that its name tells.
     """
 
     dataset: Source
@@ -142,6 +153,7 @@ def descendants(base: type) -> list[type]:
     return list(below)
 
 
+@cache
 def register_schemas() -> None:
     """Tell Hydra the keys and types of every group, as `/schema/<group>/<kind>`."""
     store = ConfigStore.instance()
@@ -177,7 +189,7 @@ def read(
 ) -> Experiment:
     """The experiment that a composed config describes.
 
-    `labels`: the option chosen in each group; `overrides`: this job's values of what a sweep varies;
+    `labels`: the option chosen in each group; `overrides`: this job's values that its name tells;
     `seen` keeps what groups read as, for a caller that reads many configs which share most of them.
 
     Raises UserError with every problem found in it, one line each.
@@ -289,11 +301,14 @@ def convert(cls: type[T], values: Mapping[str, Any], prefix: str, problems: list
 def root_problems(root: Root) -> list[str]:
     """Impossible values of the root keys."""
     found = hardware.problems(root.device, root.precision)
-    for name in ("candidates", "depth", "batch_size", "batch_tokens", "threads"):
+    for name, (least, most) in BOUNDS.items():
         value = getattr(root, name)
-        least = 0 if name == "depth" else 1
         if value is not None and value < least:
             found.append(f"{name}={value}: give at least {least}")
+        if value is not None and value > most:
+            found.append(f"{name}={value}: give at most {most:,}")
+    if problem := folder_problem(root.cache_dir):
+        found.append(f"cache_dir={root.cache_dir}: {problem}")
     if not root.cutoffs or min(root.cutoffs) < 1:
         found.append(f"cutoffs={list(root.cutoffs)}: give a list of numbers from 1, for instance [1,10]")
     if root.measures not in ("standard", "tutorial"):
@@ -301,6 +316,15 @@ def root_problems(root: Root) -> list[str]:
             f"measures={root.measures}: choose standard, or tutorial to have the tutorial's own beside it"
         )
     return found
+
+
+def folder_problem(place: str) -> str:
+    """Why no folder can be there; empty if it can be made, or is there already, writable or not."""
+    if not place.strip():
+        return "it is empty; give a folder, or leave it out"
+    path = Path(place).expanduser().absolute()
+    above = next(part for part in (path, *path.parents) if part.exists())
+    return "" if above.is_dir() else f"{above} is a file, not a folder; choose another place"
 
 
 def check_together(root: Root, groups: Mapping[str, Any]) -> list[str]:

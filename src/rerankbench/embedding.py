@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from rerankbench import models
+from rerankbench.errors import UserError
 from rerankbench.executors import Executor
 from rerankbench.executors.local import Local
 from rerankbench.hardware import Hardware
+from rerankbench.lock import SUFFIX, hold
 from rerankbench.progress import Progress
 from rerankbench.rerankers.reranker import Tokens, pad
 from rerankbench.rerankers.weights import reading, take
 from rerankbench.scoring import sizes
-from rerankbench.store import Keys, RowStore, identity, read_array, text_keys, write_array
+from rerankbench.store import ARITHMETIC, Keys, RowStore, identity, read_array, text_keys, write_array
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,12 +55,18 @@ class Embedder:
     def problems(self) -> list[str]:
         """Impossible settings, one line each; reads no weights."""
         found = [f"embedder.{line}" for line in models.reference_problems(self.model, self.revision)]
+        if not found and models.is_local(self.model):
+            (name, *_) = models.describe(models.local_folder(self.model))["architectures"] or [""]
+            if name.endswith("ForSequenceClassification"):
+                found.append(f"embedder.model={self.model}: holds {name}, a reranker; give an embedder")
         if self.pooling not in ("cls", "mean"):
             found.append(f"embedder.pooling={self.pooling}: choose cls (BGE) or mean (MiniLM, E5)")
         for name in ("max_length", "query_max_length"):
             value = getattr(self, name)
             if value is not None and value < 4:
                 found.append(f"embedder.{name}={value}: give at least 4 tokens")
+            if value is not None and value > models.LONGEST:
+                found.append(f"embedder.{name}={value}: give at most {models.LONGEST:,} tokens")
         return found
 
     def identity(self, weights: models.Weights, precision: str) -> dict[str, Any]:
@@ -67,7 +74,7 @@ class Embedder:
         length only, which `for_queries` turns into the settings themselves."""
         settings = {name: value for name, value in asdict(self).items() if name not in self.FREE}
         del settings["query_instruction"]
-        return {"weights": weights.identity, "precision": precision, **settings}
+        return {"arithmetic": ARITHMETIC, "weights": weights.identity, "precision": precision, **settings}
 
     def for_queries(self) -> Embedder:
         """The settings with which queries are embedded, as if they were passages."""
@@ -84,7 +91,9 @@ class EmbedderModel:
     def __init__(self, settings: Embedder, weights: models.Weights, hardware: Hardware) -> None:
         from FlagEmbedding import FlagModel
 
-        with reading(hardware.dtype, settings.attention):
+        from rerankbench.first_token import keep_first_token
+
+        with reading(weights.folder, hardware.dtype, settings.attention):
             wrapper = FlagModel(
                 str(weights.folder),
                 use_fp16=False,
@@ -93,6 +102,8 @@ class EmbedderModel:
                 trust_remote_code=settings.trust_remote_code,
             )
         self.model, self.tokenizer = take(wrapper, hardware.device)
+        if settings.pooling == "cls":
+            keep_first_token(self.model)
         self.settings = settings
         self.dimensions: int = self.model.config.hidden_size
 
@@ -256,7 +267,7 @@ class Embedding:
         block = read_array(folder, name) if self.reuse else None
         if block is None:
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / f"{name}.lock"):  # a second process waits instead of computing it too
+            with hold(folder / f"{name}{SUFFIX}", "embedding"):
                 block = read_array(folder, name) if self.reuse else None
                 if block is None:
                     parts = settings.identity(self.weights, self.hardware.precision)
@@ -284,10 +295,15 @@ class Embedding:
         loop = Loop(self.model.forward, self.hardware, self.budget, self.meter)
         progress.advance(len(keys) - int((~found).sum()))
         fill(store, distinct, columns, np.arange(len(distinct)), WINDOW, prepare, loop, progress, found)
-        values, _ = store.lookup(distinct, columns)
+        values, found = store.lookup(distinct, columns)
         name = store.folder.stem
-        write_array(store.folder.parent, name, values[place])
-        shutil.rmtree(store.folder)
+        if found.all():  # else somebody who took this block over has finished it and dropped the parts
+            write_array(store.folder.parent, name, values[place])
+        shutil.rmtree(store.folder, ignore_errors=True)
         block = read_array(store.folder.parent, name)
-        assert block is not None
+        if block is None:
+            raise UserError(
+                f"{store.folder.parent}: vectors are gone, as if files were removed or damaged while they "
+                "were computed; the same command computes them again"
+            )
         return block

@@ -102,10 +102,23 @@ def make_bench(experiment: Experiment) -> Bench:
     e = experiment
     if e.threads:
         hardware.use_threads(e.threads)
+    warn_of_code(e)
     machine = hardware.choose(e.device, e.precision)
     hardware.reset_peak_memory(machine)
     limits = (e.batch_size, e.batch_tokens)
     return Bench(machine, e.cache_dir, e.embedder, e.index, *limits, e.seed, e.reuse, e.executor)
+
+
+def warn_of_code(experiment: Experiment) -> None:
+    """Say so where a model's own Python files may be run."""
+    for name, settings in (("embedder", experiment.embedder), ("reranker", experiment.reranker)):
+        if settings is not None and settings.trust_remote_code:
+            log.warning(
+                "%s.trust_remote_code=true: Python files that come with %s are run with all your rights; "
+                "only for models whose code you have read",
+                name,
+                settings.model,
+            )
 
 
 def load(experiment: Experiment) -> Collection:

@@ -20,6 +20,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench import disk
 from rerankbench.collection import Collection
 
 _QUERIES_AT_ONCE = 256  # keeps the ids that are in memory together few
@@ -130,6 +131,8 @@ def _write(path: Path, lines: Iterable[str]) -> Path:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(lines)
         os.replace(temporary, path)
+    except OSError as error:
+        raise disk.named(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path

@@ -6,6 +6,7 @@ import hashlib
 import json
 import mmap
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
+from rerankbench import disk
 from rerankbench.embedding import Vectors
 from rerankbench.errors import UserError
+from rerankbench.lock import SUFFIX, hold
 from rerankbench.store import identity, set_aside, write_atomic
 
 ROWS = 8192  # vectors compared with a batch of queries at once: 12 MB of them at 384 dimensions
+MOST_LISTS = 10_000_000  # FAISS would take memory for them before it has seen a vector
 SAMPLED = 200  # queries on which an approximate index is compared with exact search
 LOW_RECALL = 0.95  # below which a warning says that the index, not the reranker, decides the result
 
@@ -43,12 +46,27 @@ class Index:
     def problems(self) -> list[str]:
         import faiss
 
+        if self.train_rows < 1:
+            return [f"index.train_rows={self.train_rows}: give at least 1 vector to train on"]
+        if any(int(number) > MOST_LISTS for number in re.findall("[0-9]+", self.factory)):
+            return [f"index.factory={self.factory}: give at most {MOST_LISTS:,} lists or links"]
         try:
-            faiss.index_factory(64, self.factory, faiss.METRIC_INNER_PRODUCT)
-        except RuntimeError:
+            index = faiss.index_factory(64, self.factory, faiss.METRIC_INNER_PRODUCT)
+        except (RuntimeError, MemoryError):
             return [
                 f"index.factory={self.factory}: FAISS does not know this factory string; examples: Flat, "
                 "IVF1024,Flat, HNSW32, IVF4096,PQ64"
+            ]
+        return self.search_problems(index)
+
+    def search_problems(self, index: Any) -> list[str]:
+        """What this kind of index does not know of `search`."""
+        try:
+            self.tuned(index)
+        except RuntimeError:
+            return [
+                f"index.search={self.search}: FAISS cannot set this on {self.factory}; "
+                "examples: nprobe=64 of IVF, efSearch=256 of HNSW"
             ]
         return []
 
@@ -60,7 +78,7 @@ class Index:
         parts = {"vectors": determined, "factory": self.factory, "train_rows": self.train_rows, "seed": seed}
         path = cache_dir / "indexes" / f"{identity(parts)}.faiss"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f"{path.name}.lock")):  # a second process waits instead of building too
+        with hold(path.with_name(f"{path.name}{SUFFIX}"), "building an index"):
             index = read_index(path) if reuse else None
             if index is None:
                 write_index(self.build(vectors, seed), path, {"label": self.factory, **parts})
@@ -209,6 +227,8 @@ def write_index(index: Any, path: Path, parts: Mapping[str, Any]) -> None:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except RuntimeError as error:
+        raise disk.told(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
     note = {**parts, "sha256": digest}

@@ -21,6 +21,7 @@ from rerankbench.file_hashes import FileHashes
 __all__ = ["Weights", "describe", "parameter_count", "reference_problems", "resolve", "safetensors_problems"]
 
 WHEEL_PREFIX = "wheel:"
+LONGEST = 1_000_000  # tokens, more than any model reads
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,17 @@ def failure(experiment: Experiment | None, labels: dict[str, str], error: Except
     )
 
 
+def keep_failure(result: Result, folder: Path) -> bool:
+    """Write a failure in place of an earlier result; where there is no room, at least remove that one."""
+    try:
+        result.write(folder)
+        return True
+    except OSError:
+        with suppress(OSError):
+            (folder / "result.json").unlink(missing_ok=True)
+        return False
+
+
 def add_measures(result: Result, outcome: Outcome) -> None:
     """Means at the asked cutoffs, and the curves over depth, layer and k."""
     e, evaluation, layer = outcome.experiment, outcome.evaluation, outcome.layer
@@ -198,6 +210,7 @@ def add_costs(result: Result, outcome: Outcome) -> None:
 def write(folder: Path, result: Result, outcome: Outcome) -> None:
     """Write all files; result.json last, so that where it is the others are."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "result.json").unlink(missing_ok=True)  # an earlier run's does not vouch for these files
     parquet(per_query_table(outcome), folder / "per_query.parquet")
     parquet(score_table(outcome), folder / "scores.parquet")
     parquet(text_table(outcome), folder / "texts.parquet")

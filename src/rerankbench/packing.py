@@ -20,14 +20,18 @@ NARROW = 16  # outputs below which blocks do not pay: scoring heads
 class PackedLinear(nn.Module):
     """A linear layer with packed weights; the plain ones are dropped, so memory does not grow."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, activation: str = "none") -> None:
+        """`activation`: none, or gelu (the exact one), applied while the products are still in the cache."""
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.bias = linear.bias
+        self.bias, self.activation = linear.bias, activation
         self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), ROWS)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(inputs, self.packed, self.bias, "none", [], "")
+        algorithm = "none" if self.activation == "gelu" else ""  # no tanh approximation
+        return torch.ops.mkldnn._linear_pointwise(
+            inputs, self.packed, self.bias, self.activation, [], algorithm
+        )
 
 
 def packable() -> bool:
@@ -39,9 +43,18 @@ def packable() -> bool:
 def pack(model: nn.Module, keep: tuple[str, ...] = ("lm_head",)) -> None:
     """Replace the linear layers below `model`, except narrow ones and those named in `keep`."""
     with torch.inference_mode():
+        fuse_gelu(model)
         for name, child in list(model.named_children()):
             if isinstance(child, nn.Linear):
                 if child.out_features >= NARROW and name not in keep:
                     setattr(model, name, PackedLinear(child))
             elif name not in keep:
                 pack(child, keep)
+
+
+def fuse_gelu(block: nn.Module) -> None:
+    """Let the first linear layer of a BERT-like feed-forward block apply the block's exact GELU."""
+    dense, activation = getattr(block, "dense", None), getattr(block, "intermediate_act_fn", None)
+    if isinstance(dense, nn.Linear) and type(activation).__name__ == "GELUActivation":
+        block.dense = PackedLinear(dense, "gelu")
+        block.intermediate_act_fn = nn.Identity()

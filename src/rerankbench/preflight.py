@@ -28,8 +28,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from rerankbench import complaints, config
+from rerankbench import complaints, config, targets
 from rerankbench.errors import UserError
+from rerankbench.tracking import place_problem
 
 CANNOT = (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError, OSError)
 # Where models and data lie: in a sweep, one that cannot be read stops its own jobs and no others.
@@ -58,12 +59,14 @@ def check(arguments: Sequence[str]) -> Command | None:
     are left to fail on their own, unless no job could run.
     """
     parsed = parse(arguments)
-    if parsed.help or parsed.hydra_help or parsed.cfg or parsed.info is not None or parsed.shell_completion:
+    if parsed.help or parsed.hydra_help or parsed.shell_completion:
         return None
     with composing(parsed) as loader:
-        return Plan(
-            loader, parsed.config_name or "config", list(parsed.overrides), bool(parsed.multirun)
-        ).check()
+        plan = Plan(loader, parsed.config_name or "config", list(parsed.overrides), bool(parsed.multirun))
+        if not parsed.cfg and parsed.info is None:
+            return plan.check()
+        plan.check_shown()
+        return None
 
 
 def parse(arguments: Sequence[str]) -> Namespace:
@@ -73,17 +76,36 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parsed, unknown = parser.parse_known_intermixed_args(list(arguments))
     if unknown:
         raise UserError([dashed(word) for word in unknown])
+    if parsed.experimental_rerun is not None:
+        raise UserError(
+            f"--experimental-rerun {parsed.experimental_rerun}: reads a pickle, which can run code; "
+            "run the command again, what was computed is reused"
+        )
+    if parsed.resolve and not parsed.cfg:
+        raise UserError("--resolve: goes together with --cfg job; add it, or leave --resolve out")
     folder = parsed.config_dir
     if folder is not None and not Path(folder).is_dir():
         what = "is a file" if Path(folder).exists() else "does not exist"
         raise UserError(
             f"--config-dir {folder}: {what}; give a folder with groups such as reranker/mine.yaml"
         )
-    if folder is not None and (Path(folder) / "config.yaml").exists():
-        raise UserError(
-            f"--config-dir {folder}: its config.yaml would take the package's place; keep options only"
-        )
+    for name in ("config.yaml", "hydra/config.yaml"):
+        if folder is not None and (Path(folder) / name).exists():
+            raise UserError(
+                f"--config-dir {folder}: its {name} would take the package's place; keep options only"
+            )
+    if folder is not None:
+        for file in sorted(Path(folder).rglob("*.yaml")):
+            refuse_unreadable(file)
     return parsed
+
+
+def refuse_unreadable(file: Path) -> None:
+    """Raise UserError for a config that is no text; Hydra would not say which file it is."""
+    try:
+        file.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read ({error}); save it as UTF-8") from None
 
 
 def refuse_arguments(message: str) -> NoReturn:
@@ -154,6 +176,17 @@ class Plan:
         self.judge(jobs, found)
         return Command(len(jobs), bool(self.dry_run(jobs[0])))
 
+    def check_shown(self) -> None:
+        """Check what is only shown: its settings can be applied; values may be wrong or missing yet."""
+        self.overrides = [override for line in self.lines if (override := self.override(line))]
+        self.overrides = [override for override in self.overrides if self.possible(override)]
+        if self.master is not None:
+            self.check_hydra()
+            self.compose([o for o in self.overrides if not o.is_sweep_override()])
+            self.problems += [sweep_alone(o) for o in self.overrides if o.is_sweep_override()]
+        if self.problems:
+            raise UserError(list(dict.fromkeys(self.problems)))
+
     def override(self, line: str) -> Override | None:
         """One word of the command line as a setting; None after noting why it is none."""
         try:
@@ -217,12 +250,16 @@ class Plan:
             return None
 
     def base(self, groups: Sequence[Override]) -> DictConfig:
-        """The config that the chosen options make, before single values are set."""
+        """The config that the chosen options make, before single values are set.
+
+        Raises UserError where it would make Hydra build what a config may not name.
+        """
         key = tuple(str(override.input_line) for override in groups)
         if key not in self.bases:
-            self.bases[key] = self.loader.load_configuration(
-                self.name, list(key), RunMode.RUN, from_shell=False
-            )
+            made = self.loader.load_configuration(self.name, list(key), RunMode.RUN, from_shell=False)
+            if found := [*targets.problems(made.hydra), *targets.command_problems(made.hydra)]:
+                raise UserError(found)
+            self.bases[key] = made
         return self.bases[key]
 
     def without_hydra(self, groups: Sequence[Override]) -> DictConfig:
@@ -241,12 +278,37 @@ class Plan:
         for override in self.overrides:
             if override.key_or_group.startswith("hydra.") and not override.is_sweep_override():
                 self.apply(override, self.master)
+            elif override.key_or_group.startswith(tuple(f"hydra.{part}" for part in targets.BUILT)):
+                self.problems.append(f"{override.input_line}: cannot be swept; give one value")
+        if found := targets.problems(self.master.hydra):
+            raise UserError([*self.problems, *found])
+        self.problems += self.output_problems()
         for kind in ("launcher", "sweeper"):
             if not importable(str(self.master.hydra[kind].get("_target_", ""))):
                 chosen = self.master.hydra.runtime.choices[f"hydra/{kind}"]
                 self.problems.append(
                     f"hydra/{kind}={chosen} needs a plugin of Hydra: pip install 'rerankbench[launchers]'"
                 )
+
+    def output_problems(self) -> list[str]:
+        """Why Hydra could not make the folder in which results are written."""
+        assert self.master is not None
+        hydra, kind = self.master.hydra, "sweep" if self.multirun else "run"
+        found = []
+        try:
+            place = str(hydra[kind].dir or "")
+            subdir = str(OmegaConf.to_container(hydra.sweep)["subdir"]) if self.multirun else "."  # type: ignore[index, call-overload]
+        except OmegaConfBaseException as error:
+            return [f"hydra.{kind}.dir: {complaints.plain(error)}; give a folder"]
+        if "dry_run=true" in self.lines:
+            return []
+        if place.strip() in ("", "None"):
+            found.append(f"hydra.{kind}.dir={place}: give a folder for the results")
+        elif problem := place_problem(Path(place).absolute() / "result.json"):
+            found.append(f"hydra.{kind}.dir={place}: {problem}")
+        if Path(subdir).is_absolute() or ".." in Path(subdir).parts:
+            found.append(f"hydra.sweep.subdir={subdir}: leads out of hydra.sweep.dir; give a name")
+        return found
 
     @property
     def multirun(self) -> bool:
@@ -267,11 +329,21 @@ class Plan:
         try:
             parsed = [*self.parser.parse_overrides(lines), *self.overrides]
             if not self.expands:
+                self.look_at_options(parsed)
                 return [[o for o in parsed if not o.is_sweep_override()]]
             jobs = BasicSweeper.split_arguments(parsed, None)[0]
             return [self.parser.parse_overrides(list(job)) for job in jobs]
         except CANNOT as error:
             raise UserError([*self.problems, f"hydra.sweeper.params: {complaints.plain(error)}"]) from None
+
+    def look_at_options(self, parsed: Sequence[Override]) -> None:
+        """Compose every option that a sweeper may choose, for what it may not name."""
+        groups = [o for o in parsed if self.is_group(o)]
+        fixed = [o for o in groups if not o.is_sweep_override()]
+        for override in (o for o in groups if o.is_sweep_override()):
+            for value in self.values(override):
+                (chosen,) = self.parser.parse_overrides([f"{override.key_or_group}={value}"])
+                self.base([*fixed, chosen])
 
     def job_problems(self, job: Sequence[Override]) -> list[str]:
         """What is wrong with one job's config."""

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from rerankbench.complaints import shown
 from rerankbench.errors import UserError
 from rerankbench.store import write_atomic
 
@@ -78,7 +79,11 @@ class Result:
                 f"{file}: is no result of this version (schema {SCHEMA}); run the experiment again"
             )
         known = {f.name for f in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
+        values = {"arm": None} | {name: value for name, value in values.items() if name in known}
+        for name, usual in vars(cls(arm="")).items():
+            if isinstance(usual, str | dict | list) and not isinstance(values.get(name, usual), type(usual)):
+                raise UserError(f"{file}: its {name} is {shown(values[name])}; run the experiment again")
+        return cls(**values)
 
     def set_run_id(self, run_id: str | None, folder: Path) -> None:
         """Note the MLflow run that holds this result; None: none does."""

@@ -9,7 +9,6 @@ import signal
 import sys
 import tempfile
 import threading
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rerankbench import complaints, config, preflight, usage
+from rerankbench import complaints, config, disk, preflight, usage
 from rerankbench.errors import UserError
 from rerankbench.masking import mask_file, masked
 from rerankbench.result import Result
@@ -57,6 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read what we print has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except OSError as error:  # Hydra writes, too
+        found = disk.explained(error, Folders.places())
+        if isinstance(found, UserError):
+            return complain(found)
+        raise
     except KeyboardInterrupt as stop:
         print("stopped; what was computed is kept: the same command continues", file=sys.stderr)
         return 143 if isinstance(stop, Stopped) else 130
@@ -97,8 +101,10 @@ def show(arguments: list[str]) -> int:
     if not parsed.help:
         try:
             run_hydra(arguments)
-        except SystemExit as end:  # Hydra's way of ending its own help
-            return int(end.code or 0)
+        except SystemExit as end:  # Hydra's way of ending its own help, and of its errors
+            return 2 if end.code else 0
+        except preflight.CANNOT as error:
+            raise UserError(complaints.plain(error)) from None
         return 0
     own = [Path(parsed.config_dir)] if parsed.config_dir else []
     print(usage.text([*own, preflight.conf_folder()]))
@@ -107,22 +113,27 @@ def show(arguments: list[str]) -> int:
 
 def launch(arguments: list[str], command: preflight.Command) -> int:
     """Let Hydra compose the jobs and run `job` for each; then say what failed."""
-    started = time.time()
     if not command.dry_run:
         run_hydra(arguments)
-        return finish(started, command)
+        return finish(command)
     with tempfile.TemporaryDirectory(prefix="rerankbench-") as folder:  # a forecast leaves nothing behind
         run_hydra([*arguments, f"hydra.run.dir='{folder}'", f"hydra.sweep.dir='{folder}'"])
-        return total(Path(folder)) or finish(started, command)
+        return total(Path(folder)) or finish(command)
 
 
 def run_hydra(arguments: list[str]) -> None:
     """Hydra reads sys.argv and prints its own errors; what could go wrong was checked before."""
-    before, config_dir = sys.argv, preflight.parse(arguments).config_dir
-    preflight.OwnOptions.use(config_dir)
-    sys.argv = [before[0], *without(arguments, str(config_dir))]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints a trace and ends the process itself
+    before, parsed = sys.argv, preflight.parse(arguments)
+    preflight.OwnOptions.use(parsed.config_dir)
+    words = [word for word in without(arguments, str(parsed.config_dir)) if word not in parsed.overrides]
+    sys.argv = [before[0], *words, *parsed.overrides]  # Hydra takes no settings on both sides of its -m
     try:
         hydra.main(config_path=str(preflight.conf_folder()), config_name="config", version_base="1.3")(job)()
+    except (RuntimeError, ConnectionError, ValueError) as error:
+        if line := complaints.no_cluster(error):
+            raise UserError(line) from error
+        raise
     finally:
         sys.argv = before
 
@@ -142,14 +153,23 @@ class Folders(Callback):
 
     current: Path = Path()
     sweep: bool = False
+    mistake: bool = False  # whether a single run failed by a mistake in its data, the user's to mend
+    before: frozenset[tuple[str, int, int]] = frozenset()  # results of earlier commands
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         Folders.current, Folders.sweep = Path(config.hydra.run.dir), False
+        Folders.mistake, Folders.before = False, frozenset(map(stamp, result_files()))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         Folders.current, Folders.sweep = Path(config.hydra.sweep.dir), True
+        Folders.before = frozenset(map(stamp, result_files()))
         Folders.current.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, Folders.current / "multirun.yaml")  # other sweepers than Hydra's write none
+
+    @classmethod
+    def places(cls) -> dict[str, Path]:
+        """The folder that the command writes to, by the setting that moves it elsewhere."""
+        return {"hydra.sweep.dir" if cls.sweep else "hydra.run.dir": cls.current.absolute()}
 
 
 def job(cfg: DictConfig) -> float:
@@ -160,7 +180,7 @@ def job(cfg: DictConfig) -> float:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     labels = {group: str(choice) for group, choice in hydra_config.runtime.choices.items()}
-    overrides = swept(hydra_config)
+    overrides = telling(hydra_config)
     for file in (folder / str(hydra_config.output_subdir)).glob("*.yaml"):
         mask_file(file)
     result = attempt(cfg, labels, overrides, folder, sweep_name(hydra_config))
@@ -176,16 +196,19 @@ def objective(result: Result, cfg: DictConfig) -> float:
     return result.measures.get("reranked", {}).get(cfg.report.measure, float("nan"))
 
 
-def swept(hydra_config: Any) -> list[str]:
-    """This job's values of the keys that the sweep varies; those that all jobs share are left out."""
-    if not is_sweep(hydra_config):
-        return []
+def telling(hydra_config: Any) -> list[str]:
+    """This job's values that its name tells: keys that the sweep varies, and a model of one's own."""
+    keys = {"reranker.model"} | (varied(hydra_config) if is_sweep(hydra_config) else set())
+    return [line for line in map(str, hydra_config.overrides.task) if line.partition("=")[0] in keys]
+
+
+def varied(hydra_config: Any) -> set[str]:
+    """The keys that the jobs of a sweep do not share."""
     command = OmegaConf.load(Path(hydra_config.sweep.dir) / "multirun.yaml")  # written before the jobs start
     lines = [f"{key}={value}" for key, value in (hydra_config.sweeper.get("params") or {}).items()]
     lines += [str(line) for line in command.hydra.overrides.task]
     parsed = OverridesParser.create().parse_overrides(lines)
-    varied = {override.get_key_element() for override in parsed if override.is_sweep_override()}
-    return [line for line in map(str, hydra_config.overrides.task) if line.partition("=")[0] in varied]
+    return {override.get_key_element() for override in parsed if override.is_sweep_override()}
 
 
 def is_sweep(hydra_config: Any) -> bool:
@@ -204,10 +227,13 @@ def attempt(
         if experiment.dry_run:
             return only_forecast(experiment, folder)
         result = perform(experiment, folder, sweep_id)
-    except Exception as error:
+    except Exception as fault:
+        cache = {"cache_dir": experiment.cache_dir} if experiment else {}
+        place = "hydra.sweep.dir" if sweep_id else "hydra.run.dir"
+        error = disk.explained(fault, {**cache, place: folder.absolute()})
+        Folders.mistake = isinstance(error, UserError)
         result = outputs.failure(experiment, labels, error, sweep_id)
-        result.write(folder)
-        if cfg.dry_run is not True:
+        if outputs.keep_failure(result, folder) and cfg.dry_run is not True:
             track(cfg, result, folder)
         summary.show_failure(result, error)
         return result
@@ -256,23 +282,38 @@ def sweep_name(hydra_config: Any) -> str:
     return ""
 
 
-def finish(started: float, command: preflight.Command) -> int:
+def finish(command: preflight.Command) -> int:
     """Say which jobs failed. Read from their files, since jobs may have run in other processes."""
-    results = written_since(started)
+    results = written()
     failed = [result for result in results if result.status == "failed"]
     if Folders.sweep:
         for file in Folders.current.glob("*.yaml"):
             mask_file(file)
         end_of_sweep(results, failed)
-    return 1 if failed else 0
+    elif Folders.mistake:
+        return 2
+    unwritten = 0 if command.dry_run else command.jobs - len(results)
+    return 1 if failed or unwritten > 0 else 0
 
 
-def written_since(started: float) -> list[Result]:
-    """The results that jobs of this command wrote, in the order in which they finished."""
+def written() -> list[Result]:
+    """The results that jobs of this command wrote, in the order in which they finished.
+
+    They are told from earlier ones by what lay there before, not by time: clocks are set back at times.
+    """
+    fresh = [file for file in result_files() if stamp(file) not in Folders.before]
+    return [Result.read(file.parent) for file in sorted(fresh, key=lambda file: file.stat().st_mtime)]
+
+
+def result_files() -> list[Path]:
     folder = Folders.current
-    files = folder.rglob("result.json") if Folders.sweep else folder.glob("result.json")
-    stamped = sorted((file.stat().st_mtime, file) for file in files)
-    return [Result.read(file.parent) for time_, file in stamped if time_ >= started - 1]
+    return list(folder.rglob("result.json") if Folders.sweep else folder.glob("result.json"))
+
+
+def stamp(file: Path) -> tuple[str, int, int]:
+    """What a file that was written again does not share with what it was."""
+    found = file.stat()
+    return str(file), found.st_ino, found.st_mtime_ns
 
 
 def end_of_sweep(results: Sequence[Result], failed: Sequence[Result]) -> None:
@@ -314,6 +355,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.raiseExceptions = False  # a closed pipe is no reason for traces
     for kind in (FutureWarning, DeprecationWarning, UserWarning):
         warnings.filterwarnings("ignore", category=kind)

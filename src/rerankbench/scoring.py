@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from rerankbench import hardware
 from rerankbench.bench import Bench
 from rerankbench.collection import Collection
+from rerankbench.errors import UserError
+from rerankbench.lock import SUFFIX, hold
 from rerankbench.models import Weights
 from rerankbench.rerankers.reranker import PairModel, Reranker, Tokens
 from rerankbench.store import (
@@ -256,13 +257,16 @@ def score(work: Work, executor: Executor) -> Scored:
     if len(todo):
         work.store.folder.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256(work.pairs.keys.tobytes()).hexdigest()[:16]
-        with FileLock(work.store.folder / f"{name}.lock"):
+        with hold(work.store.folder / f"{name}{SUFFIX}", "scoring"):
             todo = work.missing()
             if len(todo):
                 score_missing(work, executor, todo, work.store.folder / "plans")
     values, found = work.store.lookup(work.pairs.keys, work.layers)
     if not found.all():
-        raise RuntimeError(f"{(~found).sum()} pairs have no score after scoring: {work.store.folder}")
+        raise UserError(
+            f"{work.store.folder}: {(~found).sum()} scores are gone, as if files were removed or damaged "
+            "while they were computed; the same command computes them again"
+        )
     return Scored(values, len(todo), read_cost(work, executor))
 
 

@@ -29,10 +29,17 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from rerankbench import disk
+from rerankbench.errors import UserError
+
 log = logging.getLogger(__name__)
 
 Keys = NDArray[np.bytes_]
 KEY = np.dtype("S32")
+
+# Part of every identity of computed numbers. Raised whenever a change of this program gives other numbers for
+# the same inputs, be it in their last bits: what an older version stored is then left alone.
+ARITHMETIC = 2
 
 
 def identity(parts: Mapping[str, Any]) -> str:
@@ -60,6 +67,10 @@ def pair_keys(first: NDArray[np.bytes_], second: NDArray[np.bytes_]) -> Keys:
     return pairs.view(KEY)
 
 
+class NotFinite(UserError, FloatingPointError):
+    """A model that gives no numbers: its weights, or a precision that is too narrow for them."""
+
+
 @dataclass(frozen=True)
 class Shard:
     """One file of rows: `columns` [C] names the values' columns, `keys` [N], `values` float32 [N, C]."""
@@ -78,6 +89,11 @@ class Shard:
     def from_bytes(cls, data: bytes) -> Shard:
         buffer = io.BytesIO(data)
         columns, keys, values = (np.load(buffer, allow_pickle=False) for _ in range(3))
+        whole = columns.ndim == keys.ndim == 1 and keys.dtype == KEY and columns.dtype.kind == "i"
+        if not whole or values.dtype != np.float32 or values.shape != (len(keys), len(columns)):
+            raise ValueError("its arrays do not belong together")
+        if not np.isfinite(values).all():
+            raise ValueError("it holds values that are not finite")
         return cls(columns, keys, values)
 
 
@@ -131,7 +147,10 @@ class RowStore:
     def append(self, keys: Keys, values: NDArray[np.float32], columns: Sequence[int]) -> None:
         """Write one shard durably: when this returns, the rows survive a kill and a power cut."""
         if not np.isfinite(values).all():
-            raise FloatingPointError("refused to store values that are not finite")
+            raise NotFinite(
+                "the model's values are not finite (NaN or infinite), so nothing of them is kept; "
+                "try precision=fp32, or another copy of the model"
+            )
         shard = Shard(np.asarray(columns, np.int32), keys, np.ascontiguousarray(values, np.float32))
         self._write(shard.to_bytes())
 
@@ -216,6 +235,8 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise disk.named(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from rerankbench import complaints
 from rerankbench.errors import UserError
@@ -90,8 +92,12 @@ def own_settings(folder: Path) -> dict[str, str]:
     file = folder / ".hydra" / "config.yaml"
     if not file.is_file():
         return {}
-    node = OmegaConf.select(OmegaConf.load(file), "tracking") or {}
-    return {key: str(node[key]) for key in KEYS if key in node}
+    try:
+        node = OmegaConf.select(OmegaConf.create(file.read_text(encoding="utf-8")), "tracking") or {}
+        return {key: str(node[key]) for key in KEYS if key in node}
+    except (YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
+        cure = "give tracking.uri= and tracking.experiment=, or take the file away"
+        raise UserError(f"{file}: cannot be read ({complaints.plain(error)}); {cure}") from None
 
 
 def log_one(folder: Path, result: Result, tracking: MLflow) -> int:

@@ -147,10 +147,12 @@ class MLflow(Tracking):
             run = client.create_run(experiment_id, started, result.tags(), result.arm)
             try:
                 fill(client, run.info.run_id, result, folder)
+                end(client, run.info.run_id, result, started)
             except BaseException:
                 with suppress(Exception):
-                    result.set_run_id(None, folder)
                     client.delete_run(run.info.run_id)
+                    result.set_run_id(None, folder)
+                result.mlflow_run_id = None  # the file names a run that could not be deleted; see `holds`
                 raise
             return str(run.info.run_id)
 
@@ -198,15 +200,20 @@ def patience() -> Iterator[None]:
 
 
 def fill(client: Any, run_id: str, result: Result, folder: Path) -> None:
-    """Everything that belongs to a run; its status last, so that only whole runs have ended."""
+    """Everything that belongs to a run, but its end."""
     found = metrics(result)
+    result.set_run_id(run_id, folder)  # first, so that a run which is cut off can be found and replaced
     client.log_batch(run_id, params=params(result.params))
     for start in range(0, len(found), AT_ONCE):
         client.log_batch(run_id, metrics=found[start : start + AT_ONCE])
     log_dataset(client, run_id, result)
-    result.set_run_id(run_id, folder)
     client.log_artifacts(run_id, str(folder))
-    client.set_terminated(run_id, status="FINISHED" if result.status == "ok" else "FAILED")
+
+
+def end(client: Any, run_id: str, result: Result, started: int) -> None:
+    """Set the status, last of all, so that only whole runs have ended; not before they started (in ms)."""
+    status = "FINISHED" if result.status == "ok" else "FAILED"
+    client.set_terminated(run_id, status=status, end_time=max(started, int(1000 * time.time())))
 
 
 def why(error: Exception) -> str:

@@ -9,6 +9,7 @@ import sys
 import time
 import webbrowser
 from collections.abc import Sequence
+from typing import NoReturn
 from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
@@ -42,8 +43,13 @@ def read(argv: Sequence[str]) -> tuple[int, bool, list[str]]:
     parser.add_argument("settings", nargs="*", help="tracking.uri=ADDRESS, tracking.experiment=NAME")
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.error = refuse  # type: ignore[method-assign]
     words = parser.parse_intermixed_args(argv)
     return words.port, not words.no_browser, words.settings
+
+
+def refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}; rerankbench-ui --help shows what there is")
 
 
 def settings(words: Sequence[str]) -> MLflow:

@@ -24,7 +24,7 @@ TAIL = """
   --multirun, -m        run every combination of the values that are separated by commas
   --hydra-help          how to set the output folder, run jobs in parallel, and the rest of Hydra
 
-Exit codes: 0 done, 1 a run failed, 2 the command is wrong. Ctrl-C keeps what was computed."""
+Exit codes: 0 done, 1 a run failed, 2 the command or its data is wrong. Ctrl-C keeps what was computed."""
 
 
 def text(folders: list[Path]) -> str:

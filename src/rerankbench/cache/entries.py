@@ -14,9 +14,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from rerankbench import wheels
+from rerankbench import lock, wheels
 from rerankbench.errors import UserError
 
+LOCKS = (lock.SUFFIX, ".lock")  # ours, and the system's
 KINDS = ("models", "wheels", "corpora", "datasets", "vectors", "candidates", "scores", "indexes")
 
 _SHA256 = "[0-9a-f]{64}"
@@ -45,9 +46,9 @@ class Entry:
 
     def in_use(self) -> bool:
         """Whether a process holds one of its locks now."""
-        beside = [path.with_name(path.name + ".lock") for path in self.paths]
-        inside = [lock for path in self.paths for lock in files_below(path) if lock.suffix == ".lock"]
-        return any(held(lock) for lock in [*beside, *inside])
+        beside = [path.with_name(path.name + suffix) for path in self.paths for suffix in LOCKS]
+        inside = [file for path in self.paths for file in files_below(path) if file.suffix in LOCKS]
+        return any(held(file) for file in [*beside, *inside])
 
 
 def entries(cache_dir: Path) -> list[Entry]:
@@ -136,12 +137,14 @@ def read_json(path: Path) -> dict[str, object]:
         return {}
 
 
-def held(lock: Path) -> bool:
+def held(file: Path) -> bool:
     """Whether some process holds this lock file now."""
-    if lock.is_symlink() or not lock.is_file():
+    if file.suffix == lock.SUFFIX:
+        return lock.held(file)
+    if file.is_symlink() or not file.is_file():
         return False
     try:
-        with FileLock(lock, timeout=0):
+        with FileLock(file, timeout=0):
             return False
     except (Timeout, OSError):
         return True

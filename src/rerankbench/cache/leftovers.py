@@ -9,10 +9,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from rerankbench.cache.entries import KINDS, Entry, children, files_below, held, identity_of
+from rerankbench import lock
+from rerankbench.cache.entries import KINDS, LOCKS, Entry, children, files_below, held, identity_of
+from rerankbench.lock import ABANDONED_SECONDS
 
-ABANDONED_SECONDS = 24 * 3600.0  # longer than anything takes that writes under a temporary name
-_TEMPORARY = re.compile(r".*\.(tmp|partial)|again-[0-9a-f]{32}")
+_TEMPORARY = re.compile(r".*\.(tmp|partial)|again-[0-9a-f]{32}|.*\.owner\.(break|restore)\..*")
 
 
 def leftovers(cache_dir: Path) -> list[Entry]:
@@ -33,10 +34,10 @@ def is_leftover(path: Path) -> bool:
     """Damaged files always; locks and parts that nobody holds; temporary names after a day."""
     if path.suffix == ".damaged":
         return True
-    if path.suffix == ".lock":
-        return not held(path)
+    if path.suffix in LOCKS:
+        return not held(path) and path.exists()
     if path.suffix == ".part":  # begun embeddings: the lock beside them is held while somebody goes on
-        return not held(path.with_suffix(".lock"))
+        return not any(held(path.with_suffix(suffix)) for suffix in LOCKS)
     return bool(_TEMPORARY.fullmatch(path.name)) and time.time() - newest(path) > ABANDONED_SECONDS
 
 
@@ -59,12 +60,16 @@ def entry_of(path: Path) -> Entry:
     )
 
 
-def remove_lock(lock: Path) -> None:
+def remove_lock(file: Path) -> None:
     """Remove a lock file while holding it, so that nobody else believes to hold it then."""
-    if not lock.is_file():  # FileLock would make it, and its folder
+    if file.suffix == lock.SUFFIX:
+        if not lock.held(file):
+            file.unlink(missing_ok=True)
+        return
+    if not file.is_file():  # FileLock would make it, and its folder
         return
     try:
-        with FileLock(lock, timeout=0):
-            lock.unlink(missing_ok=True)
+        with FileLock(file, timeout=0):
+            file.unlink(missing_ok=True)
     except Timeout:  # taken since it was listed
         return

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rerankbench.cache.entries import KINDS, Entry, entries
+from rerankbench.cache.entries import KINDS, LOCKS, Entry, entries
 from rerankbench.cache.leftovers import leftovers, remove_lock
 from rerankbench.errors import UserError
 
@@ -53,7 +53,7 @@ def remove(entry: Entry) -> bool:
     if entry.kind != "leftovers" and entry.in_use():
         return False
     for path in entry.paths:
-        if path.suffix == ".lock" and entry.kind == "leftovers":
+        if path.suffix in LOCKS and entry.kind == "leftovers":
             remove_lock(path)
         elif path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from rerankbench.bench import Bench
 from rerankbench.candidates import Candidates
 from rerankbench.collection import Collection
 from rerankbench.index import recall_notes
+from rerankbench.lock import SUFFIX, hold
 from rerankbench.store import identity, read_array, text_keys, write_array, write_atomic
 
 STORED = np.dtype([("row", "<i8"), ("score", "<f4")])
@@ -56,7 +56,7 @@ class FirstStage(ABC):
         if found is None:
             folder = bench.cache_dir / "candidates"
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / f"{key}.lock"):  # jobs that need the same candidates wait for the first
+            with hold(folder / f"{key}{SUFFIX}", "finding candidates"):  # others wait for the first
                 found = self.stored(collection, depth, bench)
                 found = found or self.find_and_keep(collection, depth, bench, key)
         return found, key

@@ -11,6 +11,7 @@ from rerankbench.bench import Bench
 from rerankbench.candidates import Candidates, read_trec
 from rerankbench.collection import Collection
 from rerankbench.first_stages.first_stage import FirstStage
+from rerankbench.sources.source import file_problem
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Run(FirstStage):
     def problems(self) -> list[str]:
         if self.path == "???":
             return []  # a missing value is reported as such
-        path = Path(self.path).expanduser()
-        return [] if path.is_file() else [f"first_stage.path={self.path}: there is no such file"]
+        problem = file_problem(Path(self.path).expanduser(), "first_stage.path")
+        return [problem] if problem else []
 
     def identity(self, bench: Bench) -> dict[str, Any]:
         with open(Path(self.path).expanduser(), "rb") as file:

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rerankbench.errors import UserError
 from rerankbench.report.runs import Run
@@ -50,7 +50,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--out", type=Path, help="where to write (default: the folder, if one is given, else report/)"
     )
+    made.error = refuse  # type: ignore[method-assign]
     return made
+
+
+def refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}; rerankbench-report --help shows what there is")
 
 
 def build(words: Sequence[str], out: Path | None) -> Path:

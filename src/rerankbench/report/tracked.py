@@ -84,7 +84,7 @@ def downloaded(client: Any, run_id: str, folder: Path) -> Run | None:
     have = {item.path for item in client.list_artifacts(run_id)}
     if RESULT not in have:
         return None
-    target = folder / run_id
+    target = folder / Path(run_id).name  # a server's word, which may not lead elsewhere
     target.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         if name in have:

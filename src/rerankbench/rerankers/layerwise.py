@@ -66,7 +66,7 @@ class LayerwiseModel(PromptedModel):
         from FlagEmbedding import LayerWiseFlagLLMReranker
 
         self.settings = settings
-        with reading(hardware.dtype, settings.attention):
+        with reading(weights.folder, hardware.dtype, settings.attention):
             # use_bf16 only silences the wrapper, which would turn fp16 on by itself
             wrapper = LayerWiseFlagLLMReranker(
                 str(weights.folder),

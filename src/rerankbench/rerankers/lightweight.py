@@ -72,7 +72,7 @@ class LightweightModel(PromptedModel):
         from transformers.models.gemma2.modeling_gemma2 import Gemma2RotaryEmbedding
 
         self.settings = settings
-        with reading(hardware.dtype, settings.attention):
+        with reading(weights.folder, hardware.dtype, settings.attention):
             wrapper = LightWeightFlagLLMReranker(
                 str(weights.folder),
                 use_bf16=True,  # only silences the wrapper, see layerwise

@@ -96,7 +96,7 @@ class LLMModel(PromptedModel):
         from FlagEmbedding import FlagLLMReranker
 
         self.settings = settings
-        with reading(hardware.dtype, settings.attention):
+        with reading(weights.folder, hardware.dtype, settings.attention):
             wrapper = FlagLLMReranker(
                 str(weights.folder), devices=hardware.device, trust_remote_code=settings.trust_remote_code
             )

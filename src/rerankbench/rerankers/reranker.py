@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rerankbench import models
 from rerankbench.hardware import Hardware
+from rerankbench.store import ARITHMETIC
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +60,8 @@ class Reranker(ABC):
             found += self.folder_problems(models.describe(models.local_folder(self.model)))
         if self.max_length < 8:
             found.append(f"reranker.max_length={self.max_length}: give at least 8 tokens")
+        if self.max_length > models.LONGEST:
+            found.append(f"reranker.max_length={self.max_length}: give at most {models.LONGEST:,} tokens")
         if self.query_max_length is not None and not 0 < self.query_max_length < self.max_length:
             found.append(
                 f"reranker.query_max_length={self.query_max_length}: choose between 1 and "
@@ -88,7 +91,8 @@ class Reranker(ABC):
         settings["query_max_length"] = self.query_limit  # a default spelled out is the same setting
         if self.long_documents == "truncate":
             del settings["window_overlap"]
-        return {"family": self.family, "weights": weights.identity, "precision": precision, **settings}
+        own = {"family": self.family, "arithmetic": ARITHMETIC}
+        return {**own, "weights": weights.identity, "precision": precision, **settings}
 
     @property
     def query_limit(self) -> int:

@@ -62,6 +62,8 @@ class Source(ABC):
             for key, least in lowest.items()
             if (value := getattr(self, key)) is not None and value < least
         ]
+        if not (name := self.name or self.default_name).isprintable():  # it is shown everywhere
+            found.append(f"dataset.name={name!r}: holds control characters; give a plain dataset.name")
         return found + self.place_problems()
 
     def inspect(self, cache_dir: Path) -> tuple[Collection | None, list[str]]:
@@ -107,7 +109,8 @@ def file_problem(path: Path, key: str) -> str | None:
     if not path.exists():
         return f"{key}={path}: there is no such file"
     if not path.is_file():
-        return f"{key}={path}: is a folder, not a file"
+        what = "a folder, not a file" if path.is_dir() else "no ordinary file; give one on a disk"
+        return f"{key}={path}: is {what}"
     if not path.stat().st_size:
         return f"{key}={path}: the file is empty"
     if not os.access(path, os.R_OK):
