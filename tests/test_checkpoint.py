@@ -166,6 +166,7 @@ def header_bytes(header: object, data: bytes = b"") -> bytes:
         ),
         (struct.pack("<Q", 2**63) + b"{}", "cut off or not safetensors"),
         (struct.pack("<Q", 4) + b"{{{{", "not JSON"),
+        (struct.pack("<Q", 1) + b"0", "not a JSON object"),
         (struct.pack("<Q", 200_000) + b"[" * 200_000, "model.safetensors"),
     ],
 )

@@ -66,7 +66,11 @@ def model_with_code(models: Path, folder: Path, sprung: Path) -> Path:
 def test_a_models_own_code_runs_only_by_an_explicit_key_and_with_a_warning(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
+
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    for cls in (XLMRobertaConfig, XLMRobertaForSequenceClassification):
+        monkeypatch.setattr(cls, "_auto_class", cls._auto_class)  # transformers marks what evil.py names
     sprung = tmp_path / "SPRUNG"
     model = model_with_code(models, tmp_path, sprung)
     words = [*tiny(models, tmp_path), "first_stage=bm25", "tracking=none", "reranker=base",

@@ -234,6 +234,8 @@ def read_header(file: Path) -> dict[str, TensorEntry]:
             header = json.loads(stream.read(length))
         except ValueError:
             raise ValueError("not safetensors (its header is not JSON)") from None
+    if not isinstance(header, dict):
+        raise ValueError("not safetensors (its header is not a JSON object)")
     header.pop("__metadata__", None)
     entries = {name: tensor_entry(name, entry) for name, entry in header.items()}
     check_layout(entries, size - 8 - length)
