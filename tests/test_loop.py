@@ -192,15 +192,88 @@ def test_one_sequence_that_does_not_fit_is_the_users_matter() -> None:
     assert isinstance(caught.value.__cause__, torch.OutOfMemoryError)
 
 
+# --- several batches at a time ---
+
+
+def streamed(
+    window: Sequences, budget: Budget, forward: Callable[..., torch.Tensor], streams: int
+) -> list[Batch]:
+    return list(Loop(forward, CPU, budget, streams=streams).run(window))
+
+
+def test_streams_give_the_same_batches_in_the_same_order() -> None:
+    lengths = realistic_lengths(300)
+
+    def forward(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        time.sleep(0.002 * (int(inputs["input_ids"].max()) % 3))  # they do not end in the order they began in
+        return numbers(inputs)
+
+    alone, beside = (streamed(Sequences(lengths), Budget(8, 600), forward, streams) for streams in (1, 3))
+    for (index, values), (same_index, same_values) in zip(alone, beside, strict=True):
+        np.testing.assert_array_equal(index, same_index)
+        np.testing.assert_array_equal(values, same_values)
+
+
+def test_a_stream_is_one_thread_and_torch_gets_its_threads_back() -> None:
+    before, used, at_work = torch.get_num_threads(), set(), threading.Barrier(3)
+
+    def forward(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        at_work.wait(10)  # passes when three batches are being computed at once
+        used.add((threading.get_ident(), torch.get_num_threads()))
+        return numbers(inputs)
+
+    torch.set_num_threads(4)
+    try:
+        streamed(Sequences(np.full(12, 10)), Budget(1, 10), forward, 3)
+        assert len(used) == 3
+        assert {threads for _, threads in used} == {1}
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_streams_that_run_out_of_memory_together_shrink_once(caplog: Any) -> None:
+    at_work = threading.Barrier(2)
+
+    def forward(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        if inputs["input_ids"].numel() > 60:
+            at_work.wait(10)
+            raise MemoryError
+        return numbers(inputs)
+
+    window, budget = Sequences(np.full(20, 10)), Budget(512, 100)
+    values = np.concatenate([found[:, 0] for _, found in streamed(window, budget, forward, 2)])
+    assert sorted(values) == list(range(20))
+    assert budget.tokens == 50
+    assert len(caplog.messages) == 1
+
+
+def test_an_error_in_a_stream_ends_the_run_and_what_came_before_is_kept(tmp_path: Path) -> None:
+    def forward(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        if (inputs["input_ids"] == 25).any():
+            raise ValueError("broken")
+        return numbers(inputs)
+
+    with pytest.raises(ValueError, match="broken"):
+        filled(tmp_path, forward, 64, 64, Budget(4, 40), streams=3)
+    _, found = RowStore(tmp_path, {}).lookup(text_keys(map(str, range(64))), [0])
+    np.testing.assert_array_equal(np.flatnonzero(found), np.arange(24))
+
+
 # --- the store is filled as the work goes ---
 
 
 def filled(
-    folder: Path, forward: Callable[..., torch.Tensor], count: int, window_size: int, budget: Budget
+    folder: Path,
+    forward: Callable[..., torch.Tensor],
+    count: int,
+    window_size: int,
+    budget: Budget,
+    streams: int = 1,
 ) -> NDArray[np.float32]:
     """Run `fill` over sequences 0 to count - 1 of 10 tokens and read the scores back."""
     keys = text_keys(map(str, range(count)))
-    store, loop = RowStore(folder, {}), Loop(forward, CPU, budget)
+    store, loop = RowStore(folder, {}), Loop(forward, CPU, budget, streams=streams)
 
     def prepare(rows: NDArray[np.int64]) -> Sequences:
         return Sequences(np.full(len(rows), 10), first=int(rows[0]))

@@ -222,7 +222,7 @@ def ours(
     scores = np.empty((len(pairs), len(model.layers)), np.float32)
 
     def step() -> np.ndarray:
-        loop = Loop(model.forward, hardware, Budget(4096, hardware.batch_tokens))
+        loop = Loop(model.forward, hardware, Budget(4096, hardware.batch_tokens), streams=hardware.streams)
         queries, documents = zip(*pairs, strict=True)
         window = PairWindow.of(model, model.tokenize_queries(queries), model.tokenize_documents(documents))
         for index, values in window.rows(loop.run(window)):

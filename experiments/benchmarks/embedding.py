@@ -28,7 +28,8 @@ SETTINGS = Embedder(model="wheel:all-MiniLM-L6-v2", pooling="mean", max_length=2
 def ours(model: EmbedderModel, machine: Hardware, texts: list[str]) -> NDArray[np.float32]:
     window = text_window(model, texts, SETTINGS)
     vectors = np.empty((len(texts), model.dimensions), np.float32)
-    for index, values in Loop(model.forward, machine, Budget(4096, machine.batch_tokens)).run(window):
+    loop = Loop(model.forward, machine, Budget(4096, machine.batch_tokens), streams=machine.streams)
+    for index, values in loop.run(window):
         vectors[index] = values
     return vectors
 

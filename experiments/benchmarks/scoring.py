@@ -88,7 +88,9 @@ def our_scores(
     query_ids = dict(zip(queries, model.tokenize_queries(list(queries)), strict=True))
     document_ids = dict(zip(documents, model.tokenize_documents(list(documents)), strict=True))
     window = PairWindow.of(model, [query_ids[q] for q, _ in pairs], [document_ids[d] for _, d in pairs])
-    loop = Loop(model.forward, machine, Budget(4096, batch_tokens or machine.batch_tokens))
+    loop = Loop(
+        model.forward, machine, Budget(4096, batch_tokens or machine.batch_tokens), streams=machine.streams
+    )
     scores = np.empty(len(pairs), np.float32)
     for index, values in window.rows(loop.run(window)):
         scores[index] = values[:, 0]

@@ -100,7 +100,8 @@ class Reranker:
             return found
         queries = self.model.tokenize_queries([query]) * len(texts)
         window = PairWindow.of(self.model, queries, self.model.tokenize_documents(list(texts)))
-        loop = Loop(self.model.forward, self.hardware, Budget(512, self.hardware.batch_tokens))
+        budget = Budget(512, self.hardware.batch_tokens)
+        loop = Loop(self.model.forward, self.hardware, budget, streams=self.hardware.streams)
         for index, values in window.rows(loop.run(window)):
             found[index] = values
         return found

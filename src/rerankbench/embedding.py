@@ -91,8 +91,6 @@ class EmbedderModel:
     def __init__(self, settings: Embedder, weights: models.Weights, hardware: Hardware) -> None:
         from FlagEmbedding import FlagModel
 
-        from rerankbench.first_token import keep_first_token
-
         with reading(weights.folder, hardware.dtype, settings.attention):
             wrapper = FlagModel(
                 str(weights.folder),
@@ -101,9 +99,8 @@ class EmbedderModel:
                 devices=hardware.device,
                 trust_remote_code=settings.trust_remote_code,
             )
-        self.model, self.tokenizer = take(wrapper, hardware.device)
-        if settings.pooling == "cls":
-            keep_first_token(self.model)
+        first_only = settings.pooling == "cls"
+        self.model, self.tokenizer = take(wrapper, hardware.device, first_only)
         self.settings = settings
         self.dimensions: int = self.model.config.hidden_size
 
@@ -292,7 +289,7 @@ class Embedding:
         def prepare(numbers: NDArray[np.int64]) -> TextWindow:
             return text_window(self.model, [texts[row_of[n]] for n in numbers], settings)
 
-        loop = Loop(self.model.forward, self.hardware, self.budget, self.meter)
+        loop = Loop(self.model.forward, self.hardware, self.budget, self.meter, self.hardware.streams)
         progress.advance(len(keys) - int((~found).sum()))
         fill(store, distinct, columns, np.arange(len(distinct)), WINDOW, prepare, loop, progress, found)
         values, found = store.lookup(distinct, columns)

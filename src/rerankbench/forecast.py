@@ -131,7 +131,11 @@ def embedding_step(experiment: Experiment, collection: Collection, bench: Bench)
     def window(numbers: NDArray[np.int64]) -> Window:
         return text_window(embedder.model, collection.corpus.texts(rows[numbers]), embedder.settings)
 
-    rate = pilot(Loop(embedder.model.forward, bench.hardware, bench.budget()), window, len(rows))
+    rate = pilot(
+        Loop(embedder.model.forward, bench.hardware, bench.budget(), streams=bench.hardware.streams),
+        window,
+        len(rows),
+    )
     return Step("documents", total, missing, rate, missing * embedder.model.dimensions * 4 / 1e6)
 
 
@@ -160,7 +164,8 @@ def pair_rate(work: Work, todo: NDArray[np.int64]) -> float:
     """Pairs per second of a short pilot; its scores are not kept."""
     chosen = todo[spread(len(todo), PILOT + WARM_UP)]
     prepare = PairPreparer(work.model, work.collection, work.pairs)
-    loop = Loop(work.model.forward, work.bench.hardware, work.bench.budget())
+    machine = work.bench.hardware
+    loop = Loop(work.model.forward, machine, work.bench.budget(), streams=machine.streams)
     return pilot(loop, lambda numbers: prepare(chosen[numbers]), len(chosen))
 
 

@@ -36,6 +36,13 @@ class Hardware:
     def batch_tokens(self) -> int:
         return CPU_TOKENS if self.device == "cpu" else ACCELERATOR_TOKENS
 
+    @property
+    def streams(self) -> int:
+        """Batches to compute at a time: one for each CPU thread; an accelerator queues them itself."""
+        import torch
+
+        return torch.get_num_threads() if self.device == "cpu" else 1
+
     def synchronize(self) -> None:
         """Wait until the device has done all that it was given, so that clocks mean something."""
         import torch

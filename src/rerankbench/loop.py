@@ -11,7 +11,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -27,7 +28,7 @@ from rerankbench.store import Keys, RowStore
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 20.0
-IN_FLIGHT = 4  # batches queued on an accelerator before their results are fetched
+IN_FLIGHT = 3  # batches queued on an accelerator besides the one whose values are fetched
 
 
 @dataclass
@@ -100,12 +101,17 @@ class Window(Protocol):
 
 @dataclass
 class Loop:
-    """Runs `forward` over windows on `hardware`, within `budget`."""
+    """Runs `forward` over windows on `hardware`, within `budget`, `streams` batches at a time.
+
+    On a CPU each stream is one thread that computes whole batches by itself: no operator waits for the
+    slowest of its parts, and a batch's values do not depend on how many threads there are.
+    """
 
     forward: Callable[[dict[str, torch.Tensor]], torch.Tensor]
     hardware: Hardware
     budget: Budget
     meter: Meter = field(default_factory=Meter)
+    streams: int = 1
 
     def run(self, window: Window, wanted: NDArray[np.bool_] | None = None) -> Iterator[Batch]:
         """Yield the values of the window's sequences, batch by batch, until all are done.
@@ -114,55 +120,94 @@ class Loop:
         an interruption is, to the last bit, what would have been computed without it.
         """
         order = np.argsort(-window.lengths, kind="stable")
-        flying: deque[tuple[NDArray[np.int64], torch.Tensor]] = deque()
-        start = 0
-        while start < len(order):
-            longest = int(window.lengths[order[start]])
-            index = order[start : start + self.budget.fit(longest)]
-            if wanted is not None and not wanted[index].any():
-                start += len(index)
-                continue
-            values = self.attempt(window, index, longest)
-            if values is None:
-                continue
-            start += len(index)
-            self.meter.add(window.lengths[index])
-            flying.append((index, values))
-            while len(flying) > (0 if self.hardware.device == "cpu" else IN_FLIGHT):
-                yield fetch(*flying.popleft())
-        yield from (fetch(*batch) for batch in flying)
+        todo = deque([order] if len(order) else [])
+        flying: deque[tuple[NDArray[np.int64], Future[torch.Tensor]]] = deque()
+        with crew(self.streams) as workers:
+            while todo or flying:
+                while todo and len(flying) <= self.in_flight:
+                    index = self.cut(window, todo)
+                    if wanted is None or wanted[index].any():
+                        flying.append((index, workers.submit(self.attempt, window, index)))
+                if not flying:
+                    break
+                index, future = flying.popleft()
+                try:
+                    values = future.result().float().cpu().numpy()
+                except (RuntimeError, MemoryError) as error:
+                    if not out_of_memory(error):
+                        raise
+                    self.shrink(window.lengths[index], error)
+                    todo.appendleft(index)
+                    continue
+                self.meter.add(window.lengths[index])
+                yield index, values
 
-    def attempt(self, window: Window, index: NDArray[np.int64], longest: int) -> torch.Tensor | None:
-        """One forward pass, or None after making the budget smaller because memory ran out."""
-        try:
-            arrays = window.collate(index)
-            with torch.inference_mode():
-                return self.forward(to_device(arrays, self.hardware.device))
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            self.shrink(len(index), longest, error)
-            return None
+    @property
+    def in_flight(self) -> int:
+        """Batches that are begun besides the one whose values are waited for."""
+        if self.hardware.device != "cpu":
+            return IN_FLIGHT
+        return self.streams if self.streams > 1 else 0
 
-    def shrink(self, sequences: int, longest: int, error: BaseException) -> None:
-        if sequences == 1:
+    def cut(self, window: Window, todo: deque[NDArray[np.int64]]) -> NDArray[np.int64]:
+        """Take the next batch off `todo`, stretches of sequences whose longest come first."""
+        stretch = todo.popleft()
+        size = self.budget.fit(int(window.lengths[stretch[0]]))
+        if size < len(stretch):
+            todo.appendleft(stretch[size:])
+        return stretch[:size]
+
+    def attempt(self, window: Window, index: NDArray[np.int64]) -> torch.Tensor:
+        """One forward pass."""
+        arrays = window.collate(index)
+        with torch.inference_mode():
+            return self.forward(to_device(arrays, self.hardware.device))
+
+    def shrink(self, lengths: NDArray[np.int64], error: BaseException) -> None:
+        """Make the budget smaller after a batch of such sequences ran out of memory."""
+        longest = int(lengths.max())
+        if len(lengths) == 1:
             raise UserError(
                 f"out of memory on {self.hardware.device} with a single sequence of {longest} tokens; "
                 "use a smaller reranker.max_length (or embedder.max_length), precision=bf16, or a "
                 "smaller model"
             ) from error
-        self.budget.halve(sequences * longest)
-        log.warning("out of memory: going on with batch_tokens=%d", self.budget.tokens)
+        if self.budget.fit(longest) >= len(lengths):  # else another batch in flight has shrunk it already
+            self.budget.halve(len(lengths) * longest)
+            log.warning("out of memory: going on with batch_tokens=%d", self.budget.tokens)
         if self.hardware.device.startswith("cuda"):
             torch.cuda.empty_cache()
 
 
+@contextmanager
+def crew(streams: int) -> Iterator[Executor]:
+    """What runs batches: this thread, or `streams` threads that compute each with one CPU thread."""
+    if streams == 1:
+        yield Inline()
+        return
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(streams, "stream", torch.set_num_threads, (1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # torch keeps one number for the threads to come
+
+
+class Inline(Executor):
+    """Runs what it is given at once, in the thread that asks."""
+
+    def submit(self, task: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(task(*arguments, **named))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
 def to_device(arrays: dict[str, NDArray[np.int64]], device: str) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in arrays.items()}
-
-
-def fetch(index: NDArray[np.int64], values: torch.Tensor) -> Batch:
-    return index, values.float().cpu().numpy()
 
 
 def out_of_memory(error: BaseException) -> bool:

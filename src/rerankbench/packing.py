@@ -9,6 +9,8 @@ of summation.
 from __future__ import annotations
 
 import platform
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +35,12 @@ class PackedLinear(nn.Module):
             inputs, self.packed, self.bias, self.activation, [], algorithm
         )
 
+    def added_to(self, residual: Tensor, inputs: Tensor) -> Tensor:
+        """residual + forward(inputs), added before the products are rounded."""
+        return torch.ops.mkldnn._linear_pointwise.binary(inputs, residual, self.packed, self.bias, "add")
 
+
+@cache
 def packable() -> bool:
     """Whether this torch has the operators and this CPU gains from them."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -43,18 +50,33 @@ def packable() -> bool:
 def pack(model: nn.Module, keep: tuple[str, ...] = ("lm_head",)) -> None:
     """Replace the linear layers below `model`, except narrow ones and those named in `keep`."""
     with torch.inference_mode():
-        fuse_gelu(model)
         for name, child in list(model.named_children()):
+            if name in keep:
+                continue
             if isinstance(child, nn.Linear):
-                if child.out_features >= NARROW and name not in keep:
-                    setattr(model, name, PackedLinear(child))
-            elif name not in keep:
+                setattr(model, name, packed(child))
+            else:
                 pack(child, keep)
 
 
-def fuse_gelu(block: nn.Module) -> None:
-    """Let the first linear layer of a BERT-like feed-forward block apply the block's exact GELU."""
-    dense, activation = getattr(block, "dense", None), getattr(block, "intermediate_act_fn", None)
-    if isinstance(dense, nn.Linear) and type(activation).__name__ == "GELUActivation":
-        block.dense = PackedLinear(dense, "gelu")
-        block.intermediate_act_fn = nn.Identity()
+def packed(linear: nn.Linear) -> nn.Module:
+    """A packed layer in place of `linear`, or `linear` itself where packing does not pay."""
+    return PackedLinear(linear) if pays(linear) else linear
+
+
+def pays(linear: nn.Linear) -> bool:
+    return linear.weight.device.type == "cpu" and linear.out_features >= NARROW and packable()
+
+
+def activated(linear: nn.Linear, activation: Any) -> tuple[nn.Module, Any]:
+    """`linear` and what is left to do after it: nothing where it applies the exact GELU by itself."""
+    if pays(linear) and type(activation).__name__ == "GELUActivation":
+        return PackedLinear(linear, "gelu"), nn.Identity()
+    return packed(linear), activation
+
+
+def added(linear: nn.Module, inputs: Tensor, residual: Tensor) -> Tensor:
+    """residual + linear(inputs)."""
+    if isinstance(linear, PackedLinear):
+        return linear.added_to(residual, inputs)
+    return residual + linear(inputs)

@@ -27,7 +27,8 @@ class Local(Executor):
         from rerankbench.scoring import PairPreparer, window_size
 
         (model, seconds), pairs = work.loaded, work.pairs
-        loop = Loop(model.forward, work.bench.hardware, work.bench.budget(), Meter(load_seconds=seconds))
+        machine, meter = work.bench.hardware, Meter(load_seconds=seconds)
+        loop = Loop(model.forward, machine, work.bench.budget(), meter, machine.streams)
         prepare, size = PairPreparer(model, work.collection, pairs), window_size(len(planned))
         with Progress("scoring", int((~found[planned]).sum()), "pairs") as progress:
             fill(work.store, pairs.keys, model.layers, planned, size, prepare, loop, progress, found)

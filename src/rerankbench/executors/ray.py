@@ -260,7 +260,9 @@ class Scorer(Worker):
             window = self.window(task)
         with self.computing:
             loop, everything = (
-                Loop(self.model.forward, self.bench.hardware, self.budget, Meter()),
+                Loop(
+                    self.model.forward, self.bench.hardware, self.budget, Meter(), self.bench.hardware.streams
+                ),
                 np.arange(len(found)),
             )
             progress = Progress("scoring", len(found), "pairs")

@@ -47,15 +47,12 @@ class EncoderModel(PairModel):
     def __init__(self, settings: Encoder, weights: Weights, hardware: Hardware) -> None:
         from FlagEmbedding import FlagReranker
 
-        from rerankbench.first_token import keep_first_token
-
         self.settings = settings
         with reading(weights.folder, hardware.dtype, settings.attention):
             wrapper = FlagReranker(
                 str(weights.folder), devices=hardware.device, trust_remote_code=settings.trust_remote_code
             )
-        self.model, self.tokenizer = take(wrapper, hardware.device)
-        keep_first_token(self.model)
+        self.model, self.tokenizer = take(wrapper, hardware.device, first_only=True)
         self.layers = (self.model.config.num_hidden_layers,)
         self.template = PairTemplate.of(self.tokenizer)
         self.max_length = settings.max_length

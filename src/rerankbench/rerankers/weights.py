@@ -64,13 +64,17 @@ def missing(folder: Path, names: list[str]) -> str:
     )
 
 
-def take(wrapper: Any, device: str) -> tuple[Any, Any]:
-    """The model (on `device`, ready for inference) and tokenizer out of a FlagEmbedding wrapper."""
-    from rerankbench import packing
+def take(wrapper: Any, device: str, first_only: bool = False) -> tuple[Any, Any]:
+    """The model (on `device`, ready for inference) and tokenizer out of a FlagEmbedding wrapper.
+
+    first_only: nothing but the first token is read from an encoder's last hidden states.
+    """
+    from rerankbench.flat_encoder import flatten
+    from rerankbench.packing import pack, packable
 
     model, tokenizer = wrapper.model, wrapper.tokenizer
     wrapper.model = None  # the wrapper's destructor would move the model back to the CPU
-    model = model.to(device).eval()
-    if device == "cpu" and packing.packable():
-        packing.pack(model)
+    model = flatten(model.to(device).eval(), first_only)
+    if device == "cpu" and packable():
+        pack(model)
     return model, tokenizer
