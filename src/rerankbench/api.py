@@ -95,16 +95,15 @@ class Reranker:
         """
         from rerankbench.loop import Budget, Loop
 
-        found = np.zeros((len(texts), len(self.layers)), np.float32)
-        if not len(texts):
-            return found
-        queries = self.model.tokenize_queries([query]) * len(texts)
-        window = PairWindow.of(self.model, queries, self.model.tokenize_documents(list(texts)))
-        budget = Budget(512, self.hardware.batch_tokens)
-        loop = Loop(self.model.forward, self.hardware, budget, streams=self.hardware.streams)
-        for index, values in window.rows(loop.run(window)):
-            found[index] = values
-        return found
+        number = {text: i for i, text in enumerate(dict.fromkeys(texts))}  # the same text, the same score
+        found = np.zeros((len(number), len(self.layers)), np.float32)
+        if number:
+            queries = self.model.tokenize_queries([query]) * len(number)
+            window = PairWindow.of(self.model, queries, self.model.tokenize_documents(list(number)))
+            loop = Loop(self.model.forward, self.hardware, Budget(512, self.hardware.batch_tokens))
+            for index, values in window.rows(loop.run(window)):
+                found[index] = values
+        return found[[number[text] for text in texts]]
 
     def rank(self, query: str, texts: Sequence[str]) -> list[Ranked]:
         """The texts best first, by the last layer; equal scores keep the order given."""
