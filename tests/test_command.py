@@ -19,10 +19,10 @@ SLOW = """
 import sys, time
 from rerankbench import loop, runner
 whole = loop.Loop.attempt
-def slow(self, window, index, longest):
+def slow(self, window, index):
     open("scoring", "w").close()
     time.sleep(0.5)
-    return whole(self, window, index, longest)
+    return whole(self, window, index)
 loop.Loop.attempt = slow
 sys.exit(runner.main(sys.argv[1:]))
 """
@@ -108,6 +108,24 @@ def test_a_mistake_in_ones_own_yaml_is_named(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "config.yaml").write_text("a: 1\n")
     assert run("--config-dir", str(tmp_path)) == 2
     assert "its config.yaml would take the package's place" in capsys.readouterr().err
+
+
+def test_models_that_cannot_be_had_are_told_before_anything_is_computed(models: Path, tmp_path: Path) -> None:
+    words = [
+        "embedder.model=nobody/embedder",
+        "reranker=base",
+        "reranker.model=nobody/reranker",
+        "tracking=none",
+    ]
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
+    done = spawn(*tiny(models, tmp_path), *words, cwd=tmp_path, **nowhere)
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 2
+    assert "nobody/embedder" in lines[0]
+    assert "nobody/reranker" in lines[1]
+    assert "embedding:" not in done.stderr
+    assert not (tmp_path / "cache" / "vectors").exists()
 
 
 def test_the_closing_table(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

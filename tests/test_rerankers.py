@@ -154,6 +154,15 @@ def test_scores_do_not_depend_on_batches_or_order(name: str, models: Path, hashe
         np.testing.assert_allclose(together, alone[shuffled], atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_batches_side_by_side_give_the_same_bits(name: str, models: Path, hashes: Path) -> None:
+    """Models are shared by the threads: nothing of one batch may be seen by another."""
+    model = load(settings(name, models, **SHORT), hashes)
+    alone = scores(model, PAIRS, 3, 200)
+    for _ in range(3):
+        np.testing.assert_array_equal(scores(model, PAIRS, 3, 200, streams=4), alone)
+
+
 @pytest.mark.parametrize("ratio", [2, 4])
 def test_compressed_scores_do_not_depend_on_batches(ratio: int, models: Path, hashes: Path) -> None:
     options = {"compress_layers": [3, 5], "compress_ratio": ratio, **SHORT}

@@ -49,11 +49,11 @@ def window_of(model: PairModel, pairs: Sequence[Pair]) -> PairWindow:
 
 
 def scores(
-    model: PairModel, pairs: Sequence[Pair], sequences: int = 512, tokens: int = 4096
+    model: PairModel, pairs: Sequence[Pair], sequences: int = 512, tokens: int = 4096, streams: int = 1
 ) -> NDArray[np.float32]:
     """Scores [pairs, layers], through the loop that real runs use."""
     window = window_of(model, pairs)
-    loop = Loop(model.forward, Hardware("cpu", "fp32"), Budget(sequences, tokens))
+    loop = Loop(model.forward, Hardware("cpu", "fp32"), Budget(sequences, tokens), streams=streams)
     found = np.full((len(pairs), len(model.layers)), np.nan, np.float32)
     for index, values in window.rows(loop.run(window)):
         assert np.isnan(found[index]).all(), "a pair was scored twice"

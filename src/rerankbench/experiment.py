@@ -16,7 +16,10 @@ from rerankbench.bench import Bench
 from rerankbench.candidates import Candidates
 from rerankbench.collection import Collection
 from rerankbench.config import Experiment
+from rerankbench.embedding import Embedder
+from rerankbench.errors import UserError
 from rerankbench.evaluation import Evaluation, evaluate
+from rerankbench.rerankers.reranker import Reranker
 from rerankbench.scoring import Scored, Work, distinct_pairs, score, score_store
 
 log = logging.getLogger(__name__)
@@ -68,6 +71,8 @@ def run(experiment: Experiment) -> Outcome:
     from rerankbench.forecast import announce
 
     clock, bench = Clock(), make_bench(experiment)
+    with clock("models"):
+        fetch_models(experiment)
     with clock("collection"):
         collection = load(experiment)
     with clock("first_stage"):
@@ -109,6 +114,24 @@ def make_bench(experiment: Experiment) -> Bench:
     return Bench(machine, e.cache_dir, e.embedder, e.index, *limits, e.seed, e.reuse, e.executor)
 
 
+def reranks(experiment: Experiment) -> bool:
+    return experiment.reranker.family != "none" and experiment.depth > 0
+
+
+def fetch_models(experiment: Experiment) -> None:
+    """Have the models at hand before hours of embedding. Raises UserError naming all that cannot be had."""
+    used: list[Embedder | Reranker] = [experiment.embedder] if experiment.first_stage.embeds() else []
+    used += [experiment.reranker] if reranks(experiment) else []
+    problems: list[str] = []
+    for settings in used:
+        try:
+            models.resolve(settings.model, settings.revision, experiment.cache_dir)
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(problems)
+
+
 def warn_of_code(experiment: Experiment) -> None:
     """Say so where a model's own Python files may be run."""
     for name, settings in (("embedder", experiment.embedder), ("reranker", experiment.reranker)):
@@ -141,7 +164,7 @@ def plan(
 ) -> Work | None:
     """The pairs to score: candidates [queries, candidates] down to `depth`; None where nothing reranks."""
     reranker = experiment.reranker
-    if reranker.family == "none" or experiment.depth == 0:
+    if not reranks(experiment):
         return None
     weights = models.resolve(reranker.model, reranker.revision, experiment.cache_dir)
     layers = reranker.layers(models.describe(weights.folder))
