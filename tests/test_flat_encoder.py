@@ -97,7 +97,7 @@ def test_products_see_real_tokens_alone_and_the_last_layer_one_of_each_sequence(
             module.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
             module.added_to = counting(module, seen)  # type: ignore[union-attr]
     logits(model, inputs_of([12, 7, 1], build))
-    assert seen == [20, 20, 3]
+    assert seen == [64, 64, 16]  # 20 tokens and 3 sequences, in multiples
 
 
 def counting(module: Any, seen: list[int]) -> Any:
@@ -117,8 +117,22 @@ def test_rows_are_widened_for_attention_alone() -> None:
     assert layout.lengths.tolist() == [18, 3]
     assert layout.starts.tolist() == [0, 18]
     flat = torch.arange(21.0)[:, None]
-    torch.testing.assert_close(layout.gather(layout.spread(flat)), flat)
+    flat = torch.nn.functional.pad(flat, (0, 0, 0, 43))
+    torch.testing.assert_close(layout.gather(layout.spread(flat))[:21], flat[:21])
     assert layout_of(torch.ones(2, 16)).bias(torch.float32) is None
+
+
+@BUILDS
+def test_few_numbers_of_rows_are_ever_multiplied(build: str) -> None:
+    """oneDNN compiles every number of rows anew, for 8 ms and 2 MB each."""
+    model = flatten(build_model(CLASSIFIERS, build), first_only=True)
+    seen: set[int] = set()
+    for module in model.base_model.modules():
+        if isinstance(module, nn.Linear | packing.PackedLinear):
+            module.register_forward_hook(lambda _, inputs, __: seen.add(len(inputs[0])))
+    for longest in range(1, 60):
+        logits(model, inputs_of([longest, longest // 2 + 1], build))
+    assert seen <= {16, 64, 128, 2}  # the pooler sees the sequences themselves
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,16 @@ of summation.
 
 from __future__ import annotations
 
+import os
 import platform
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+# oneDNN keeps what it compiled for the last so many shapes, each about 2 MB; by default 1024.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 ROWS = 4096  # tokens that a call usually has: blocks are chosen for that, any number works
 NARROW = 16  # outputs below which blocks do not pay: scoring heads
