@@ -69,8 +69,9 @@ class Command:
             time.sleep(0.005)
 
     def printed(self) -> str:
-        """What it wrote to stdout and stderr."""
-        return (self.folder / "printed").read_text(errors="replace")
+        """What it wrote to stdout and stderr; nothing, where it was killed before it could."""
+        file = self.folder / "printed"
+        return file.read_text(errors="replace") if file.exists() else ""
 
 
 def run(arguments: list[str], folder: Path, faults: Sequence[Fault]) -> None:
