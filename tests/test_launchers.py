@@ -34,7 +34,7 @@ def sweep(*arguments: str, cwd: Path) -> str:
     Its output goes to a file: whoever reads a pipe waits for every process that inherited it.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment |= {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment |= {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     command, printed = [sys.executable, "-m", "rerankbench", "-m", *arguments], cwd / "printed"
     with printed.open("w") as output:
         process = subprocess.Popen(
