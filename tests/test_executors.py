@@ -159,6 +159,10 @@ def test_ray_gives_the_local_vectors_to_the_last_bit(models: Path, tmp_path: Pat
     again = embedded(TWO, "here")  # finds what the other wrote
     np.testing.assert_array_equal(again.passages(of, len(texts)).array(), expected)
     assert again.meter.sequences == 0
+    min((tmp_path / "here" / "vectors").glob("*/*.npy")).write_bytes(b"damaged")
+    mended = embedded(TWO, "here")
+    np.testing.assert_array_equal(mended.passages(of, len(texts)).array(), expected)
+    assert 0 < mended.meter.sequences <= 16
     anew = embedded(TWO, "here", reuse=False)
     np.testing.assert_array_equal(anew.passages(of, 16).array(), expected[:16])
     assert anew.meter.sequences == 16
