@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # The tests are many and small: two at a time, each with one thread.
 WORKERS ?= 2
 
-.PHONY: demo install develop test lint types tests tests-faults tests-ray fault-table format ui clean
+.PHONY: demo install develop test lint types tests tests-faults tests-ray audit fault-table format ui clean
 
 demo: install
 	$(BIN)/rerankbench
@@ -43,6 +43,10 @@ tests-faults: develop
 # Ray clusters and launchers in processes of their own: minutes on two cores, so not part of `make test`.
 tests-ray: develop
 	$(BIN)/pytest -m ray
+
+# Known vulnerabilities of what constraints.txt pins, where a service that knows them can be reached.
+audit: develop
+	$(BIN)/python tests/audit.py
 
 # docs/faults.md, written by the tests that it tells of.
 fault-table: develop

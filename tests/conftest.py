@@ -1,10 +1,11 @@
-"""Fixtures that several files of tests share: the tiny models, built once; a time limit for Ray."""
+"""Fixtures that several files of tests share: the tiny models, built once; what keeps tests apart."""
 
 from __future__ import annotations
 
 import faulthandler
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -30,6 +31,29 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def hashes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder for the hashes of those models, so that they are not computed in every test."""
     return tmp_path_factory.mktemp("hashes")
+
+
+THREADS = {  # libraries that compute in threads of their own: how many, and how that is set
+    "torch": ("get_num_threads", "set_num_threads"),
+    "faiss": ("omp_get_max_threads", "omp_set_num_threads"),
+}
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    """`threads=2` in a command of this process ends with its test; other files' tests may come next."""
+    at_import = int(os.environ["OMP_NUM_THREADS"])
+    before = thread_counts()
+    yield
+    for name, now in thread_counts().items():
+        if now != before.get(name, at_import):
+            getattr(sys.modules[name], THREADS[name][1])(before.get(name, at_import))
+
+
+def thread_counts() -> dict[str, int]:
+    """Threads of each library that is imported by now."""
+    loaded = [name for name in THREADS if name in sys.modules]
+    return {name: getattr(sys.modules[name], THREADS[name][0])() for name in loaded}
 
 
 RAY_SECONDS = 180  # for one test under the marker `ray`; each takes seconds on two quiet cores

@@ -43,11 +43,22 @@ def wrap(name: str, around: Callable[..., Any]) -> None:
     setattr(owner, last, lambda *args, **options: around(original, *args, **options))
 
 
-def hurry() -> None:
-    """Every batch is written at once, and the lock of an owner that is gone is taken over within seconds."""
-    from rerankbench import lock, loop
+def flush_at_once() -> None:
+    """Every batch is written as soon as it is computed."""
+    from rerankbench import loop
 
     loop.FLUSH_SECONDS = 0.0
+
+
+def hurry() -> None:
+    """Every batch is written at once, and the lock of an owner that is gone is taken over within seconds.
+
+    For one process at a time: beside others, on a busy machine, an owner may not get to touch its lock in
+    three seconds.
+    """
+    from rerankbench import lock
+
+    flush_at_once()
     lock.LEASE, lock.WAIT_SECONDS, lock.NAMELESS_SECONDS = 3.0, 0.5, 1.0
 
 

@@ -276,6 +276,17 @@ def test_a_plugin_that_is_missing_is_named_with_how_to_install_it() -> None:
     assert "install it with: pip install hydra-submitit-launcher" in line
 
 
+def test_a_sweeper_looks_for_the_best_arm() -> None:
+    """Optuna's own option looks for the smallest value unless it is told otherwise."""
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    command = ["-m", "hydra/sweeper=optuna", "depth=choice(1,2)"]
+    assert preflight.parse(command).overrides[-1] == "hydra.sweeper.direction=maximize"
+    assert preflight.check(command) == preflight.Command(jobs=1)
+    with pytest.raises(UserError, match=r"hydra\.sweeper\.direction=minimize: looks for the worst arm"):
+        preflight.check([*command, "hydra.sweeper.direction=minimize"])
+    assert preflight.parse(["-m", "depth=1,2"]).overrides == ["depth=1,2"]
+
+
 def test_there_are_enough_faults() -> None:
     assert len({command for command, _ in FAULTS}) >= 60
 

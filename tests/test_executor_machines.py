@@ -36,7 +36,8 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("PYTHONPATH", str(single.TESTS))
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in single.RAY.items():
+        monkeypatch.setenv(name, value)
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 10**8}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:

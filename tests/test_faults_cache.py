@@ -137,7 +137,7 @@ def test_two_sweeps_on_one_cache(calm: Path, models: Path, tmp_path: Path) -> No
     processes = [
         Command(
             command(models, sweep, "-m", "depth=6,12", "tracking=none"), sweep / "cwd",
-            faults.hurry, partial(faults.note_scored, scored),
+            faults.flush_at_once, partial(faults.note_scored, scored),
         )
         for sweep in sweeps
     ]  # fmt: skip

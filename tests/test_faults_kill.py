@@ -34,12 +34,15 @@ class Case:
         self.arguments = command(models, folder, f"tracking.uri={store(folder)}", *more)
 
     def start(self, *more: Fault) -> Command:
+        (self.folder / "stage").unlink(missing_ok=True)
         notes = [partial(faults.note_stages, self.folder / "stage"),
                  partial(faults.note_scored, self.folder / "scored")]  # fmt: skip
         return Command(self.arguments, self.folder / "cwd", faults.hurry, *notes, *more)
 
     def stage(self) -> str:
-        return (self.folder / "stage").read_text().strip()
+        """What the last attempt was in; one that is killed at once has not noted anything yet."""
+        file = self.folder / "stage"
+        return (file.read_text().strip() if file.exists() else "") or "start"
 
     def scored(self) -> int:
         """Pairs that the model scored, in all attempts together."""

@@ -34,7 +34,7 @@ def test_every_step_runs_on_what_the_one_before_left(
     assert len(list(tmp_path.rglob("*.arrow"))) == 1
     assert found["digest"] == found["conversion"].digest()
     vectors = found["embedding"]
-    assert [len(block) for block in vectors.blocks] == [8192, 9000 - 8192]
+    assert [len(block) for block in vectors.blocks] == [*[2048] * 4, 9000 - 4 * 2048]
     assert all(isinstance(block, np.memmap) for block in vectors.blocks)
     queries = benchmark.queries_near(vectors)
     _, scores = found["exact search"]

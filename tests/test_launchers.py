@@ -34,7 +34,7 @@ def sweep(*arguments: str, cwd: Path) -> str:
     Its output goes to a file: whoever reads a pipe waits for every process that inherited it.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment |= {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment |= {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     command, printed = [sys.executable, "-m", "rerankbench", "-m", *arguments], cwd / "printed"
     with printed.open("w") as output:
         process = subprocess.Popen(
@@ -85,12 +85,14 @@ def test_a_sweep_of_two_jobs(launcher: str, models: Path, tmp_path: Path) -> Non
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
-def test_optuna_chooses(models: Path, tmp_path: Path) -> None:
-    """Three trials, of which two may be of one depth; the best one is written down."""
+@pytest.mark.parametrize("sweeper", ["optuna", "optuna_tpe"])
+def test_optuna_chooses(sweeper: str, models: Path, tmp_path: Path) -> None:
+    """Three trials, of which two may be of one depth; the best one is written down. `optuna` is the plugin's
+    own option, which by itself looks for the smallest value."""
     if importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
         pytest.skip("hydra-optuna-sweeper is not installed")
     printed = sweep(
-        "hydra/sweeper=optuna_tpe", "hydra.sweeper.n_trials=3", "depth=choice(1,2,4)", "latency=true",
+        f"hydra/sweeper={sweeper}", "hydra.sweeper.n_trials=3", "depth=choice(1,2,4)", "latency=true",
         "report.budget.latency_p95_ms=60000", "reranker=base", f"reranker.model={models / 'base'}",
         *tiny(models, tmp_path), f"tracking.uri={store(tmp_path)}", cwd=tmp_path,
     )  # fmt: skip

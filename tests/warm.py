@@ -25,7 +25,9 @@ PRELOADED = [
     "hydra._internal.core_plugins.basic_launcher", "rerankbench.runner", "rerankbench.experiment",
     "rerankbench.outputs", "rerankbench.summary", "rerankbench.forecast", "rerankbench.report.command",
 ]  # fmt: skip
-ENOUGH = 120.0  # seconds that no command here takes, on a busy machine either
+ENOUGH = (
+    240.0  # seconds that no command here takes; at a load of 8 the first one, which imports all, took 113
+)
 
 Fault = Callable[[], None]
 
@@ -69,8 +71,9 @@ class Command:
             time.sleep(0.005)
 
     def printed(self) -> str:
-        """What it wrote to stdout and stderr."""
-        return (self.folder / "printed").read_text(errors="replace")
+        """What it wrote to stdout and stderr; nothing, where it was killed before it could."""
+        file = self.folder / "printed"
+        return file.read_text(errors="replace") if file.exists() else ""
 
 
 def run(arguments: list[str], folder: Path, faults: Sequence[Fault]) -> None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 WINDOW = 8192  # texts that are tokenized and sorted together
 BLOCK = 8192  # texts whose vectors share a file, the unit that executors share out: 13 MB at 384 dimensions
+SMALL_BLOCK = 2048  # of corpora up to SMALL_CORPUS texts, so that a few thousand are work for several workers
+SMALL_CORPUS = 65_536  # no more files than a larger corpus has
 
 Texts = Callable[[NDArray[np.int64]], Sequence[str]]  # row numbers to texts
 
@@ -185,7 +187,8 @@ def block_name(keys: Keys) -> str:
 
 def stretches(rows: int) -> Iterator[NDArray[np.int64]]:
     """The row numbers of each block."""
-    return (np.arange(start, min(start + BLOCK, rows)) for start in range(0, rows, BLOCK))
+    size = BLOCK if rows > SMALL_CORPUS else min(BLOCK, SMALL_BLOCK)
+    return (np.arange(start, min(start + size, rows)) for start in range(0, rows, size))
 
 
 def finished(folder: Path, name: str) -> bool:

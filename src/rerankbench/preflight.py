@@ -97,7 +97,14 @@ def parse(arguments: Sequence[str]) -> Namespace:
     if folder is not None:
         for file in sorted(Path(folder).rglob("*.yaml")):
             refuse_unreadable(file)
+    parsed.overrides = [*parsed.overrides, *upwards(parsed.overrides)]
     return parsed
+
+
+def upwards(lines: Sequence[str]) -> list[str]:
+    """What Optuna's own option needs besides: by itself it looks for the smallest value, the worst arm."""
+    told = any(line.startswith("hydra.sweeper.direction=") for line in lines)
+    return ["hydra.sweeper.direction=maximize"] if "hydra/sweeper=optuna" in lines and not told else []
 
 
 def refuse_unreadable(file: Path) -> None:
@@ -283,6 +290,9 @@ class Plan:
         if found := targets.problems(self.master.hydra):
             raise UserError([*self.problems, *found])
         self.problems += self.output_problems()
+        aim = OmegaConf.select(self.master, "hydra.sweeper.direction")
+        if aim is not None and not str(aim).endswith("maximize"):
+            self.problems.append(f"hydra.sweeper.direction={aim}: looks for the worst arm; give maximize")
         for kind in ("launcher", "sweeper"):
             if not importable(str(self.master.hydra[kind].get("_target_", ""))):
                 chosen = self.master.hydra.runtime.choices[f"hydra/{kind}"]

@@ -88,17 +88,19 @@ class Ray(Executor):
         self, embedding: Embedding, settings: Embedder, texts: Texts, rows: int, progress: Progress
     ) -> list[NDArray[np.float32]]:
         """Missing blocks are computed by actors, then all of them are mapped here."""
-        from rerankbench.embedding import block_name, finished, stretches
+        from rerankbench.embedding import block_name, stretches
         from rerankbench.store import read_array, text_keys
 
         folder, names = embedding.folder(settings), []
+        blocks: list[NDArray[np.float32] | None] = []
         missing: list[NDArray[np.int64]] = []
         for stretch in stretches(rows):
             names.append(block_name(text_keys(texts(stretch))))
-            if embedding.reuse and finished(folder, names[-1]):
-                progress.advance(len(stretch))
-            else:
+            blocks.append(read_array(folder, names[-1]) if embedding.reuse else None)
+            if blocks[-1] is None:  # or damaged, and set aside by now
                 missing.append(stretch)
+            else:
+                progress.advance(len(stretch))
         if missing:
             tasks = (Task(lambda some=some: texts(some), len(some), f"texts {some[0]} to {some[-1]}")  # type: ignore[misc]
                      for some in missing)  # fmt: skip
@@ -106,7 +108,10 @@ class Ray(Executor):
             device = embedding.hardware.device
             crew = self.crew(Embedders, (*parts, embedding.hardware), device, len(missing))
             embedding.meter.extend(crew.run(tasks, progress))
-        blocks = [read_array(folder, name) for name in names]
+        blocks = [
+            read_array(folder, name) if block is None else block
+            for name, block in zip(names, blocks, strict=True)
+        ]
         if any(block is None for block in blocks):
             raise RuntimeError(
                 f"workers wrote no whole block: is {folder} on a disk that all machines share?"
