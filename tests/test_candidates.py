@@ -88,6 +88,45 @@ def test_every_form_of_a_run_is_the_same(
     assert candidates.scores.tolist() == expected.scores.tolist()
 
 
+def hit(doc_id: str, score: float | None) -> dict[str, object]:
+    """As Elasticsearch returns it."""
+    return {"_index": "letters", "_id": doc_id, "_score": score, "_source": {"id": "e", "text": "hits"}}
+
+
+HITS = {"q1": [hit("c", -3), hit("b", 10)], "q2": [hit("a", 2.5), hit("d", 0.5)]}
+ANSWERS = {q: {"took": 3, "hits": {"total": {"value": 2}, "hits": hits}} for q, hits in HITS.items()}
+# PyTerrier counts ranks from 0; its docid is a number inside the index, here another document's id.
+PYTERRIER = {
+    "qid": ["q1", "q1", "q2", "q2"],
+    "docid": ["c", "b", "d", "a"],
+    "docno": ["b", "c", "a", "d"],
+    "rank": [0, 1, 0, 1],
+    "score": [10.0, -3.0, 2.5, 0.5],
+    "query": ["one", "one", "two", "two"],
+}
+RECORDS = [dict(zip(PYTERRIER, row, strict=True)) for row in zip(*PYTERRIER.values(), strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("run.json", json.dumps(shape)) for shape in (HITS, ANSWERS, RECORDS)]
+    + [("run.jsonl", "".join(json.dumps({"qid": q, **one}) + "\n" for q, of in HITS.items() for one in of))],
+    ids=["hits", "answers", "records", "lines"],
+)
+def test_runs_of_search_engines_and_tables(
+    tmp_path: Path, letters: Collection, name: str, content: str
+) -> None:
+    expected = read_trec(written(tmp_path / "expected.trec", RUN), letters, 100)
+    candidates = read_trec(written(tmp_path / name, content), letters, 100)
+    assert candidates.rows.tolist() == expected.rows.tolist()
+    assert candidates.scores.tolist() == expected.scores.tolist()
+
+
+def test_a_parquet_of_pyterrier_is_read_by_docno(tmp_path: Path, letters: Collection) -> None:
+    pq.write_table(pa.table(PYTERRIER), tmp_path / "run.parquet")
+    assert names(letters, read_trec(tmp_path / "run.parquet", letters, 9)) == [["b", "c"], ["a", "d"]]
+
+
 def test_gzip_and_parquet_runs(tmp_path: Path, letters: Collection) -> None:
     (tmp_path / "run.trec.gz").write_bytes(gzip.compress(RUN.encode()))
     assert names(letters, read_trec(tmp_path / "run.trec.gz", letters, 9)) == [["b", "c"], ["a", "d"]]
@@ -220,6 +259,11 @@ def test_faults_of_a_run_are_told_with_line_and_value(
         ("run.json", '{"q1": {"a": true}}', "{path} entry 1: the score is True"),
         ("run.json", '{"q1": {"a": 1, "a": 1}}', "{path} entry 2: query 'q1' has document 'a' twice"),
         ("run.json", '{"q1": 5}', "{path} entry 1: query 'q1' has 5"),
+        ("run.json", '{"q1": [{"_id": "a", "_score": null}]}', "{path} entry 1: the score is None"),
+        ("run.json", '{"q1": [{"_id": "a"}]}', "{path} entry 1: no column for the score"),
+        ("run.json", '{"q1": ["a", "b"]}', "{path} entry 1: query 'q1' has ['a', 'b']: the shape is"),
+        ("run.json", '[{"docno": "a", "score": 1}]', "{path} entry 1: no column for the query"),
+        ("run.json", '[["q1", "a", 1]]', "{path}: holds [['q1', 'a', 1]] at the top: the shape is"),
         ("run.csv", "qid,docno,points\nq1,a,1\n", "{path}:1: no column for the score: looked for score"),
     ],
 )
