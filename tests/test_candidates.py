@@ -445,6 +445,46 @@ def test_trec_eval_and_ir_measures_read_our_order_and_get_our_figures(tmp_path: 
     )
 
 
+def exported(folder: Path) -> tuple[Path, Path, dict[str, list[str]], float]:
+    """Judgements, a run of many ties with its lines shuffled, the order that was written, and its nDCG@10."""
+    collection = graded(queries=20, documents=12, seed=3)
+    rows, scores = ranked(collection, 2, 12, 3)
+    run = write_trec(folder / "run.trec", collection, rows, scores, "t")
+    lines = run.read_text().splitlines(keepends=True)
+    run.write_text("".join(np.random.default_rng(0).permutation(lines)))
+    order = {
+        query_id: collection.corpus.ids(of[of >= 0])
+        for query_id, of in zip(collection.query_ids, rows, strict=True)
+        if (of >= 0).any()
+    }
+    judged = measures.Judged(
+        grades=collection.grades(rows), ideal=collection.ideal(), length=(rows >= 0).sum(axis=1), threshold=1
+    )
+    figure = measures.mean(measures.per_query(judged, [10]))["ndcg_at_10"]
+    return write_qrels(folder / "qrels.trec", collection), run, order, figure
+
+
+def test_ranx_reads_our_order_and_gets_our_figures(tmp_path: Path) -> None:
+    ranx = pytest.importorskip("ranx", reason="ranx is not installed: pip install ranx")
+    qrels, path, order, figure = exported(tmp_path)
+    run = ranx.Run.from_file(str(path), kind="trec")
+    run.sort()
+    assert {query: list(documents) for query, documents in run.to_dict().items()} == order
+    judged = ranx.Qrels.from_file(str(qrels), kind="trec")
+    assert ranx.evaluate(judged, run, "ndcg@10", make_comparable=True) == pytest.approx(figure, abs=1e-9)
+
+
+def test_pyterrier_reads_our_order_and_gets_our_figures(tmp_path: Path) -> None:
+    pyterrier = pytest.importorskip(
+        "pyterrier", reason="PyTerrier is not installed: pip install python-terrier"
+    )
+    qrels, path, order, figure = exported(tmp_path)
+    run = pyterrier.model.add_ranks(pyterrier.io.read_results(str(path)).drop(columns="rank"))
+    assert {query: of.sort_values("rank")["docno"].tolist() for query, of in run.groupby("qid")} == order
+    found = pyterrier.Evaluate(run, pyterrier.io.read_qrels(str(qrels)), metrics=[nDCG @ 10])
+    assert found["nDCG@10"] == pytest.approx(figure, abs=1e-9)
+
+
 def ir_measures_dict(qrels: Path) -> dict[str, dict[str, int]]:
     out: dict[str, dict[str, int]] = {}
     for entry in ir_measures.read_trec_qrels(str(qrels)):

@@ -195,7 +195,7 @@ def run_files(folder: Path) -> Iterator[Path]:
 
 
 def test_runs_of_other_tools_are_the_same_candidates(models: Path, tmp_path: Path) -> None:
-    beir(tmp_path / "data", *QUERIES["none"])
+    beir(tmp_path / "data", *QUERIES["chinese"])
     found = []
     for file in run_files(tmp_path):
         result = rerankbench(models, tmp_path, "first_stage=run", f"first_stage.path={file}")
@@ -243,7 +243,7 @@ def test_a_quick_look_is_marked_everywhere(
 
     from rerankbench.report.command import main as report
 
-    beir(tmp_path / "data", *QUERIES["none"])
+    beir(tmp_path / "data", *QUERIES["chinese"])
     uri = store(tmp_path)
     result = rerankbench(
         models, tmp_path, "tracking=mlflow", f"tracking.uri={uri}", *([option] if option else [])

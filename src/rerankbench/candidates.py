@@ -40,7 +40,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Candidates:
     """Ranked documents of each query of a collection, best first.
 
@@ -61,6 +61,10 @@ class Candidates:
             raise ValueError(
                 f"rows {self.rows.shape} and scores {self.scores.shape} must be the same [Q, depth]"
             )
+
+    def __repr__(self) -> str:
+        queries, depth = self.rows.shape
+        return f"<Candidates of {queries:,} queries, at most {depth:,} of each>"
 
     def lengths(self) -> NDArray[np.int64]:
         """How many documents each query has: [queries]."""
