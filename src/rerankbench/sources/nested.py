@@ -13,6 +13,7 @@ from rerankbench.sources.lines import read_lines
 from rerankbench.sources.rows import Row, read_rows, suffix
 
 _SHAPE = 'the shape is {"query id": {"document id": number}}, or a list of objects with one column a key'
+_LINES = "one object per line has the ending .jsonl"
 
 
 class _Object(list[tuple[str, object]]):
@@ -38,7 +39,7 @@ def _entries(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Ro
     try:
         top = json.loads(content, object_pairs_hook=_Object)
     except (ValueError, RecursionError) as error:
-        log.add(None, f"is not valid JSON ({error}): {_SHAPE}")
+        log.add(None, f"is not valid JSON ({error}): {_SHAPE}; {_LINES}")
         return
     if isinstance(top, _Object):
         yield from _of_queries(top, layout, log)
