@@ -24,6 +24,17 @@ CPU = {"device": "cpu", "precision": "fp32"}
 TEXTS = ["Berlin is the capital of Germany.", "Paris is the capital of France.", "水在一百摄氏度时沸腾。", ""]
 
 
+def tiny_run() -> tuple[rerankbench.Collection, rerankbench.Candidates]:
+    """Two documents, the second of which answers the one query; the first stands above it."""
+    collection = rerankbench.collection_of({"a": "x", "b": "y"}, {"q": "z"}, {"q": {"b": 1}}, name="tiny")
+    return collection, rerankbench.Candidates(np.array([[0, 1]]), np.array([[2, 1]], np.float32))
+
+
+def rank_with(query: object, texts: object) -> None:
+    """Mistakes are told before a model is needed."""
+    rerankbench.Reranker.rank(None, query, texts)  # type: ignore[arg-type]
+
+
 def test_exported_names_are_exactly_all() -> None:
     assert rerankbench.__all__ == sorted(rerankbench.__all__)
     names = {}
@@ -145,6 +156,28 @@ def test_compare_two_arms() -> None:
         compare(before, after, "ndcg_at_7")
 
 
+def test_what_a_notebook_shows_is_short(tmp_path: Path) -> None:
+    collection, found = tiny_run()
+    assert repr(collection) == "<Collection tiny, split test: 2 documents, 1 judged queries, 1 judgements>"
+    assert repr(found) == "<Candidates of 1 queries, at most 2 of each>"
+    measured = evaluate(collection, found, np.array([[[1.0], [2.0]]], np.float32), cutoffs=[1])
+    assert repr(measured).startswith("<Measured reranked to depth 2: ndcg_at_1 1.0000, recall_at_1 1.0000,")
+    assert repr(evaluate(collection, found, cutoffs=[1])).startswith(
+        "<Measured first_stage: ndcg_at_1 0.0000"
+    )
+    small = load_collection(beir(tmp_path / "data"), limit_queries=1)
+    assert "split test (reduced: a quick look, not a result): 4 documents, 1 judged queries" in repr(small)
+
+
+def test_candidates_of_another_collection_are_refused(tmp_path: Path) -> None:
+    _, found = tiny_run()
+    for other in (load_collection(), rerankbench.collection_of({"a": "x"}, {"q": "z"}, {"q": {"a": 1}})):
+        with pytest.raises(ValueError, match="at most 2 of each> are not of <Collection"):
+            evaluate(other, found)
+        with pytest.raises(ValueError, match="are not of <Collection"):
+            score(other, found, None)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("call", "line"),
     [
@@ -167,6 +200,12 @@ def test_compare_two_arms() -> None:
             lambda: retrieve(load_collection(), "dense", embedder="minilmm"),
             "embedder minilmm: no such",
         ),
+        (lambda: retrieve(load_collection(), "bm25", candidates=0), "candidates=0: give a whole number"),
+        (lambda: evaluate(*tiny_run(), depth=-1), "depth=-1: give a whole number of at least 0"),
+        (lambda: score(*tiny_run(), reranker=None, depth=2.5), "depth=2.5: give a whole number"),
+        (lambda: rank_with("q", "one text"), "texts: one string; give a list of texts"),
+        (lambda: rank_with("q", ["a", None]), "texts[1]: None is no string"),
+        (lambda: rank_with(7, ["a"]), "query: 7 is no string"),
     ],
 )
 def test_mistakes_are_one_line(call: object, line: str) -> None:

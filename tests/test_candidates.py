@@ -88,6 +88,45 @@ def test_every_form_of_a_run_is_the_same(
     assert candidates.scores.tolist() == expected.scores.tolist()
 
 
+def hit(doc_id: str, score: float | None) -> dict[str, object]:
+    """As Elasticsearch returns it."""
+    return {"_index": "letters", "_id": doc_id, "_score": score, "_source": {"id": "e", "text": "hits"}}
+
+
+HITS = {"q1": [hit("c", -3), hit("b", 10)], "q2": [hit("a", 2.5), hit("d", 0.5)]}
+ANSWERS = {q: {"took": 3, "hits": {"total": {"value": 2}, "hits": hits}} for q, hits in HITS.items()}
+# PyTerrier counts ranks from 0; its docid is a number inside the index, here another document's id.
+PYTERRIER = {
+    "qid": ["q1", "q1", "q2", "q2"],
+    "docid": ["c", "b", "d", "a"],
+    "docno": ["b", "c", "a", "d"],
+    "rank": [0, 1, 0, 1],
+    "score": [10.0, -3.0, 2.5, 0.5],
+    "query": ["one", "one", "two", "two"],
+}
+RECORDS = [dict(zip(PYTERRIER, row, strict=True)) for row in zip(*PYTERRIER.values(), strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("run.json", json.dumps(shape)) for shape in (HITS, ANSWERS, RECORDS)]
+    + [("run.jsonl", "".join(json.dumps({"qid": q, **one}) + "\n" for q, of in HITS.items() for one in of))],
+    ids=["hits", "answers", "records", "lines"],
+)
+def test_runs_of_search_engines_and_tables(
+    tmp_path: Path, letters: Collection, name: str, content: str
+) -> None:
+    expected = read_trec(written(tmp_path / "expected.trec", RUN), letters, 100)
+    candidates = read_trec(written(tmp_path / name, content), letters, 100)
+    assert candidates.rows.tolist() == expected.rows.tolist()
+    assert candidates.scores.tolist() == expected.scores.tolist()
+
+
+def test_a_parquet_of_pyterrier_is_read_by_docno(tmp_path: Path, letters: Collection) -> None:
+    pq.write_table(pa.table(PYTERRIER), tmp_path / "run.parquet")
+    assert names(letters, read_trec(tmp_path / "run.parquet", letters, 9)) == [["b", "c"], ["a", "d"]]
+
+
 def test_gzip_and_parquet_runs(tmp_path: Path, letters: Collection) -> None:
     (tmp_path / "run.trec.gz").write_bytes(gzip.compress(RUN.encode()))
     assert names(letters, read_trec(tmp_path / "run.trec.gz", letters, 9)) == [["b", "c"], ["a", "d"]]
@@ -220,6 +259,11 @@ def test_faults_of_a_run_are_told_with_line_and_value(
         ("run.json", '{"q1": {"a": true}}', "{path} entry 1: the score is True"),
         ("run.json", '{"q1": {"a": 1, "a": 1}}', "{path} entry 2: query 'q1' has document 'a' twice"),
         ("run.json", '{"q1": 5}', "{path} entry 1: query 'q1' has 5"),
+        ("run.json", '{"q1": [{"_id": "a", "_score": null}]}', "{path} entry 1: the score is None"),
+        ("run.json", '{"q1": [{"_id": "a"}]}', "{path} entry 1: no column for the score"),
+        ("run.json", '{"q1": ["a", "b"]}', "{path} entry 1: query 'q1' has ['a', 'b']: the shape is"),
+        ("run.json", '[{"docno": "a", "score": 1}]', "{path} entry 1: no column for the query"),
+        ("run.json", '[["q1", "a", 1]]', "{path}: holds [['q1', 'a', 1]] at the top: the shape is"),
         ("run.csv", "qid,docno,points\nq1,a,1\n", "{path}:1: no column for the score: looked for score"),
     ],
 )
@@ -399,6 +443,46 @@ def test_trec_eval_and_ir_measures_read_our_order_and_get_our_figures(tmp_path: 
     assert {name: means[name] for name in figures} == pytest.approx(
         {name: aggregate[measure] for name, measure in figures.items()}, abs=1e-9
     )
+
+
+def exported(folder: Path) -> tuple[Path, Path, dict[str, list[str]], float]:
+    """Judgements, a run of many ties with its lines shuffled, the order that was written, and its nDCG@10."""
+    collection = graded(queries=20, documents=12, seed=3)
+    rows, scores = ranked(collection, 2, 12, 3)
+    run = write_trec(folder / "run.trec", collection, rows, scores, "t")
+    lines = run.read_text().splitlines(keepends=True)
+    run.write_text("".join(np.random.default_rng(0).permutation(lines)))
+    order = {
+        query_id: collection.corpus.ids(of[of >= 0])
+        for query_id, of in zip(collection.query_ids, rows, strict=True)
+        if (of >= 0).any()
+    }
+    judged = measures.Judged(
+        grades=collection.grades(rows), ideal=collection.ideal(), length=(rows >= 0).sum(axis=1), threshold=1
+    )
+    figure = measures.mean(measures.per_query(judged, [10]))["ndcg_at_10"]
+    return write_qrels(folder / "qrels.trec", collection), run, order, figure
+
+
+def test_ranx_reads_our_order_and_gets_our_figures(tmp_path: Path) -> None:
+    ranx = pytest.importorskip("ranx", reason="ranx is not installed: pip install ranx")
+    qrels, path, order, figure = exported(tmp_path)
+    run = ranx.Run.from_file(str(path), kind="trec")
+    run.sort()
+    assert {query: list(documents) for query, documents in run.to_dict().items()} == order
+    judged = ranx.Qrels.from_file(str(qrels), kind="trec")
+    assert ranx.evaluate(judged, run, "ndcg@10", make_comparable=True) == pytest.approx(figure, abs=1e-9)
+
+
+def test_pyterrier_reads_our_order_and_gets_our_figures(tmp_path: Path) -> None:
+    pyterrier = pytest.importorskip(
+        "pyterrier", reason="PyTerrier is not installed: pip install python-terrier"
+    )
+    qrels, path, order, figure = exported(tmp_path)
+    run = pyterrier.model.add_ranks(pyterrier.io.read_results(str(path)).drop(columns="rank"))
+    assert {query: of.sort_values("rank")["docno"].tolist() for query, of in run.groupby("qid")} == order
+    found = pyterrier.Evaluate(run, pyterrier.io.read_qrels(str(qrels)), metrics=[nDCG @ 10])
+    assert found["nDCG@10"] == pytest.approx(figure, abs=1e-9)
 
 
 def ir_measures_dict(qrels: Path) -> dict[str, dict[str, int]]:

@@ -15,6 +15,7 @@ from rerankbench.candidates import Candidates
 from rerankbench.check import examine, findings
 from rerankbench.check import table as findings_table
 from rerankbench.finding import Finding
+from rerankbench.first_stages.run import Run
 from rerankbench.sources.beir import Beir
 from rerankbench.sources.files import Files
 from rerankbench.sources.in_memory import collection_of
@@ -186,7 +187,7 @@ def test_faults_and_oddities_of_files_are_told_together(tmp_path: Path) -> None:
         key: str(tmp_path / name)
         for key, name in (("corpus", "corpus.jsonl"), ("queries", "queries.csv"), ("qrels", "qrels.txt"))
     }
-    found = by_name(examine(Files(**files), tmp_path, tmp_path / "run.trec"))
+    found = by_name(examine(Files(**files), tmp_path, Run(path=str(tmp_path / "run.trec"))))
     errors = [
         what.removeprefix(f"{tmp_path}/").partition(": ")[0]
         for what, one in found.items()
@@ -230,7 +231,8 @@ def test_cranfields_empty_documents_are_found(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not REAL, reason="RERANKBENCH_CHECK_DATA is not set")
 def test_the_ceiling_of_bm25_on_dl19_is_the_published_one(tmp_path: Path) -> None:
-    found = by_name(examine(Beir(path=f"{REAL}/dl19"), tmp_path, Path(f"{REAL}/dl19/runs/bm25.trec")))
+    run = Run(path=f"{REAL}/dl19/runs/bm25.trec")
+    found = by_name(examine(Beir(path=f"{REAL}/dl19"), tmp_path, run))
     outside = found["relevant judgements outside the 100 candidates"]
     assert outside.examples == ("Recall@100 0.4531",)
     assert outside.effect.endswith("nDCG@10 is 0.8922")

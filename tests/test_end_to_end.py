@@ -51,7 +51,7 @@ HINDI: Texts = (
     ("hi-5", "पुस्तक", "क्‍षमा पुस्तक का नाम है।"),
 )
 QUERIES: dict[str, tuple[Texts, Texts, Pairs]] = {
-    "none": (
+    "chinese": (
         CHINESE,
         (("问一", "", "大熊猫吃什么？"), ("问二", "", "中国的首都在哪里？"), ("问三", "", "哪条河流最长？")),
         (
@@ -62,7 +62,7 @@ QUERIES: dict[str, tuple[Texts, Texts, Pairs]] = {
             ("问三", "文二", 1),
         ),
     ),
-    "porter": (
+    "japanese": (
         JAPANESE,
         (("q1", "", "日本で一番高い山は？"), ("q2", "", "日本の首都はどこですか"), ("q3", "", "春に咲く花")),
         (("q1", "ja-1", 2), ("q2", "ja-2", 2), ("q2", "ja-1", 1), ("q3", "ja-4", 1), ("q3", "なし", 1)),
@@ -195,7 +195,7 @@ def run_files(folder: Path) -> Iterator[Path]:
 
 
 def test_runs_of_other_tools_are_the_same_candidates(models: Path, tmp_path: Path) -> None:
-    beir(tmp_path / "data", *QUERIES["none"])
+    beir(tmp_path / "data", *QUERIES["chinese"])
     found = []
     for file in run_files(tmp_path):
         result = rerankbench(models, tmp_path, "first_stage=run", f"first_stage.path={file}")
@@ -243,7 +243,7 @@ def test_a_quick_look_is_marked_everywhere(
 
     from rerankbench.report.command import main as report
 
-    beir(tmp_path / "data", *QUERIES["none"])
+    beir(tmp_path / "data", *QUERIES["chinese"])
     uri = store(tmp_path)
     result = rerankbench(
         models, tmp_path, "tracking=mlflow", f"tracking.uri={uri}", *([option] if option else [])

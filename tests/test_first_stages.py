@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rerankbench.bench import Bench
 from rerankbench.candidates import Candidates
 from rerankbench.collection import Collection
 from rerankbench.embedding import Embedder, Embedding
+from rerankbench.errors import UserError
 from rerankbench.first_stages.bm25 import BM25, best, words
 from rerankbench.first_stages.dense import Dense
 from rerankbench.first_stages.first_stage import FirstStage
@@ -407,7 +409,9 @@ def test_bm25_is_its_formula(stage: BM25, models: Path, tmp_path: Path) -> None:
     [
         ("porter", "largest CITIES of France", "Paris is the capital and largest city of France."),
         ("porter", "中国的首都", "北京是中国的首都，也是全国的政治和文化中心。"),
+        ("chinese", "中国的首都", "北京是中国的首都，也是全国的政治和文化中心。"),
         ("none", "富士山", "富士山は日本で一番高い山です。"),
+        ("japanese", "富士山", "富士山は日本で一番高い山です。"),
         ("arabic", "مدينة القاهرة", "القاهرة مدينة كبيرة في مصر، وفيها نهر النيل."),
         ("none", "عاصمة فرنسا", "باريس هي عاصمة فرنسا."),
         ("hindi", "गंगा नदी", "गंगा भारत की सबसे लंबी नदी है।"),
@@ -445,6 +449,13 @@ def test_bm25_of_empty_documents(texts: list[str], models: Path, tmp_path: Path)
     )
     found = BM25().search(of, 5, bench_of(models, tmp_path))
     assert found.lengths().tolist() == [int("Paris" in texts), 0]
+
+
+def test_bm25s_keeps_its_debugging_to_itself(
+    models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    BM25().search(collection(), 5, bench_of(models, tmp_path))
+    assert [record.name for record in caplog.records if record.name.startswith("bm25s")] == []
 
 
 def test_best_takes_equal_scores_in_order_of_rows() -> None:
@@ -533,6 +544,21 @@ def test_run_is_known_by_its_content(models: Path, tmp_path: Path) -> None:
     assert Run(str(moved)).key(collection(), 9, bench) != key
     (line,) = Run(str(path)).problems()
     assert f"first_stage.path={path}" in line
+
+
+def test_columns_of_a_run_may_be_named(models: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.csv"
+    path.write_text("topic number,doc,points,score\nq1,d1,1,9\nq1,d2,2,8\n")
+    named = Run(str(path), query_column="topic number", doc_column="doc", score_column="points")
+    bench, of = bench_of(models, tmp_path), collection()
+    found, key = named.retrieve(of, 9, bench)
+    assert of.corpus.ids(found.rows[of.query_ids.index("q1")][:2]) == ["d2", "d1"]
+    assert key != replace(named, score_column="score").key(of, 9, bench)
+    (line,) = replace(named, doc_column=None).problems()
+    assert line.startswith(f"{path}: no column for the document: looked for corpus-id | ")
+    assert line.endswith("found 'topic number', 'doc', 'points', 'score'; set first_stage.doc_column")
+    with pytest.raises(UserError, match=r"no header: .*name its columns: first_stage.query_column, first"):
+        Run(str(path)).retrieve(of, 9, bench)
 
 
 # --- a service's single query ---

@@ -139,6 +139,7 @@ def test_query_and_judgement_columns_by_config(tmp_path: Path) -> None:
         ("qrels.trec", "q1 0 007 2\nq1 0 7 0\n\nq2 0 c 1\nq2  0\tgone 1\r\n"),
         ("qrels.txt", "\ufeffq1 Q0 007 2\nq1 Q0 7 0\nq2 Q0 c 1\nq2 Q0 gone 1"),
         ("qrels.json", '{"q1": {"007": 2, "7": 0}, "q2": {"c": 1, "gone": 1.0}}'),
+        ("records.json", json.dumps([{"qid": q, "docno": d, "label": grade} for q, d, grade in GRADES])),
         ("crlf.tsv", "query-id\tcorpus-id\tscore\r\nq1\t007\t2\r\nq1\t7\t0\r\nq2\tc\t1\r\nq2\tgone\t1\r\n"),
     ],
 )

@@ -29,6 +29,7 @@ def desk(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (files / "judged.qrels").write_text("".join(f"{q} 0 {d} {grade}\n" for q, d, grade in GRADES))
     runs.mkdir()
     (runs / "bm25.trec").write_text("q1 Q0 7 1 2.0 x\nq1 Q0 007 2 1.0 x\nq2 Q0 c 1 1.0 x\n")
+    table(runs / "mine.parquet", ("topic_number", "url", "points"), [("q1", "007", 2.5), ("q2", "c", 1.0)])
     (tmp_path / "my-models").mkdir()
     (tmp_path / "my-models" / "my-reranker").symlink_to(models / "base")
     (tmp_path / "my-models" / "my-embedder").symlink_to(models / "bge-small-en")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,7 +62,7 @@ class Ranked(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reranker:
     """A reranker that is ready to score; its weights are loaded when the first score is asked for.
 
@@ -72,6 +72,9 @@ class Reranker:
     settings: families.Reranker
     weights: models.Weights
     hardware: hardware.Hardware
+
+    def __repr__(self) -> str:
+        return f"<Reranker {self.name}, {self.hardware.precision} on {self.hardware.device}>"
 
     @property
     def name(self) -> str:
@@ -87,14 +90,15 @@ class Reranker:
     def model(self) -> families.PairModel:
         return self.settings.load(self.weights, self.hardware)
 
-    def score(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+    def score(self, query: str, texts: Iterable[str]) -> NDArray[np.float32]:
         """Scores [texts, layers] of each text for the query, higher is better; nothing is stored.
 
-        Most models have one layer, so that `score(...)[:, -1]` is what to sort by. Raises UserError when
-        memory does not suffice for a single text.
+        Most models have one layer, so that `score(...)[:, -1]` is what to sort by. Raises UserError for what
+        is no text, and when memory does not suffice for a single one.
         """
         from rerankbench.loop import Budget, Loop
 
+        texts = _texts(query, texts)
         number = {text: i for i, text in enumerate(dict.fromkeys(texts))}  # the same text, the same score
         found = np.zeros((len(number), len(self.layers)), np.float32)
         if number:
@@ -105,8 +109,9 @@ class Reranker:
                 found[index] = values
         return found[[number[text] for text in texts]]
 
-    def rank(self, query: str, texts: Sequence[str]) -> list[Ranked]:
-        """The texts best first, by the last layer; equal scores keep the order given."""
+    def rank(self, query: str, texts: Iterable[str]) -> list[Ranked]:
+        """The texts best first, by the last layer; equal scores keep the order given. Raises as `score`."""
+        texts = _texts(query, texts)
         scores = self.score(query, texts)[:, -1]
         order = np.argsort(-scores, kind="stable")
         return [Ranked(int(i), float(scores[i]), texts[i]) for i in order]
@@ -222,6 +227,7 @@ def retrieve(
     embedder: an option's name, or a folder or hub id. settings: the keys of `first_stage.*`, such as
     language="german". Found candidates are stored and reused as in a run. Raises UserError.
     """
+    _refuse_below(1, candidates=candidates)
     kind = str(first_stage)
     if kind not in config.options("first_stage"):
         kind, settings = "run", {"path": kind, **settings}
@@ -248,9 +254,12 @@ def score(
     """Scores [queries, depth, layers] of the first `depth` candidates of each query (None: all); NaN padding.
 
     Pairs that were scored before, here or by a run, are read from the store; reuse=False computes them again.
+    Raises UserError, or ValueError for candidates of another collection.
     """
     from rerankbench.executors.local import Local
 
+    _refuse_below(0, depth=depth)
+    _refuse_foreign(collection, candidates)
     bench = Bench(reranker.hardware, _cache_dir(cache_dir), Embedder(), Index(), reuse=reuse)
     store = score_store(reranker.settings, reranker.weights, bench)
     pairs = distinct_pairs(collection, candidates.rows[:, :depth])
@@ -272,8 +281,11 @@ def evaluate(
     """One order of the candidates, measured as trec_eval does: `.mean()` and `.per_query`, by `ndcg_at_10`.
 
     scores: [queries, depth, layers] from `score`; None measures the first stage. depth: how many candidates
-    they rerank (None: all scored); the others stay below. layer: which column of the last axis.
+    they rerank (None: all scored); the others stay below. layer: which column of the last axis. Raises
+    ValueError for candidates or scores of something else.
     """
+    _refuse_below(0, depth=depth)
+    _refuse_foreign(collection, candidates)
     judge = Judge(collection, candidates, sorted(set(cutoffs)))
     if scores is None:
         return judge("first_stage", None, 0, ranking.first_stage(candidates.rows.shape))
@@ -307,6 +319,34 @@ def compare(first: Measured, second: Measured, measure: str = "ndcg_at_10", *, s
         significance.randomisation_test(differences, seed=seed),
         *significance.wins(differences),
     )
+
+
+def _texts(query: object, texts: Iterable[object]) -> list[str]:
+    """The texts as a list; a lone string would be taken apart into letters."""
+    if isinstance(texts, str):
+        raise UserError("texts: one string; give a list of texts")
+    named = [("query", query), *((f"texts[{position}]", text) for position, text in enumerate(texts))]
+    wrong = [f"{name}: {text!r:.60} is no string" for name, text in named if not isinstance(text, str)]
+    if wrong:
+        raise UserError(wrong)
+    return [str(text) for _, text in named[1:]]
+
+
+def _refuse_below(least: int, **numbers: int | None) -> None:
+    wrong = [
+        f"{name}={value!r}: give a whole number of at least {least}"
+        for name, value in numbers.items()
+        if value is not None and (not isinstance(value, int | np.integer) or value < least)
+    ]
+    if wrong:
+        raise UserError(wrong)
+
+
+def _refuse_foreign(collection: Collection, candidates: Candidates) -> None:
+    """Row numbers mean nothing in another collection."""
+    queries, rows = len(collection.query_ids), len(collection.corpus)
+    if len(candidates.rows) != queries or candidates.rows.max(initial=-1) >= rows:
+        raise ValueError(f"{candidates!r} are not of {collection!r}")
 
 
 def _embedding(embedder: str, index: str) -> tuple[Embedder, Index]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,11 +26,11 @@ from rerankbench.exports import write_qrels, write_trec
 from rerankbench.finding import Finding, examples, shown
 from rerankbench.sources.file_log import FileLog
 from rerankbench.sources.judgements import first_of_pair
-from rerankbench.sources.layout import RUN
+from rerankbench.sources.layout import RUN, Layout
 from rerankbench.sources.lost_zeros import lost_zeros
-from rerankbench.sources.nested import read_nested
+from rerankbench.sources.nested import read_pairs
 from rerankbench.sources.records import checked_id
-from rerankbench.sources.rows import Row, new_log, read_rows, suffix
+from rerankbench.sources.rows import new_log
 from rerankbench.sources.source import file_problem
 
 __all__ = ["Candidates", "read_trec", "write_qrels", "write_trec"]
@@ -40,7 +40,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Candidates:
     """Ranked documents of each query of a collection, best first.
 
@@ -61,6 +61,10 @@ class Candidates:
             raise ValueError(
                 f"rows {self.rows.shape} and scores {self.scores.shape} must be the same [Q, depth]"
             )
+
+    def __repr__(self) -> str:
+        queries, depth = self.rows.shape
+        return f"<Candidates of {queries:,} queries, at most {depth:,} of each>"
 
     def lengths(self) -> NDArray[np.int64]:
         """How many documents each query has: [queries]."""
@@ -86,19 +90,21 @@ class _Entries:
         return _Entries(self.queries.filter(chosen), self.documents.filter(chosen), *kept)
 
 
-def read_trec(path: Path, collection: Collection, depth: int) -> Candidates:
+def read_trec(path: Path, collection: Collection, depth: int, layout: Layout = RUN) -> Candidates:
     """Read a run of any system, best `depth` documents of each query.
 
-    Formats: .json {query: {document: score}}, .parquet, .csv and .tsv with a header, .jsonl; any other
-    extension is TREC's six columns; `.gz` may follow. Entries of queries that the collection does not judge,
-    and of documents that it does not have, are left out and noted; so are documents with the query's own id
-    where the collection asks for that. Raises UserError with every fault, or if nothing matches.
+    Formats: .json (see `sources.nested`), .parquet, .csv and .tsv with a header, .jsonl; any other extension
+    is TREC's six columns; `.gz` may follow. layout: what the columns are called.
+
+    Entries of queries that the collection does not judge, and of documents that it does not have, are left
+    out and noted; so are documents with the query's own id where the collection asks for that. Raises
+    UserError with every fault, or if nothing matches.
     """
     problem = file_problem(path, "first_stage.path")
     if problem:
         raise UserError(problem)
     log = new_log(path)
-    entries = _read_entries(path, log)
+    entries = _read_entries(path, layout, log)
     _log_duplicates(entries, log)
     if log.count:
         raise UserError(log.problems())
@@ -133,11 +139,11 @@ def _ranked(
     return Candidates(ranked_rows, ranked_scores)
 
 
-def _read_entries(path: Path, log: FileLog) -> _Entries:
+def _read_entries(path: Path, layout: Layout, log: FileLog) -> _Entries:
     query_ids: list[str] = []
     doc_ids: list[str] = []
     scores, ranks, numbers = array("d"), array("q"), array("q")
-    for number, (query, document, score, rank) in _rows(path, log):
+    for number, (query, document, score, rank) in read_pairs(path, layout, log):
         query_id = checked_id(query, "query id", number, log)
         doc_id = checked_id(document, "document id", number, log)
         value = _score(score, number, log)
@@ -152,12 +158,6 @@ def _read_entries(path: Path, log: FileLog) -> _Entries:
     return _Entries(
         queries, documents, np.array(scores), np.array(ranks, np.int64), np.array(numbers, np.int64)
     )
-
-
-def _rows(path: Path, log: FileLog) -> Iterator[tuple[int, Row]]:
-    if suffix(path) == ".json":
-        return ((number, (*entry, None)) for number, *entry in read_nested(path, log))
-    return read_rows(path, RUN, log)
 
 
 def _score(value: object, number: int, log: FileLog) -> float | None:

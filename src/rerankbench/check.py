@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.candidates import Candidates, read_trec
+from rerankbench.candidates import Candidates
 from rerankbench.checks.candidates import candidate_findings
 from rerankbench.checks.ids import id_findings
 from rerankbench.checks.lengths import Tokenizer, length_findings
@@ -17,6 +17,7 @@ from rerankbench.checks.texts import text_findings
 from rerankbench.collection import Collection
 from rerankbench.errors import UserError
 from rerankbench.finding import Finding, Severity
+from rerankbench.first_stages.run import Run
 from rerankbench.sources.source import Source
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def findings(
 def examine(
     source: Source,
     cache_dir: Path,
-    run: Path | None = None,
+    run: Run | None = None,
     *,
     depth: int = 1000,
     tokenizer: Tokenizer | None = None,
@@ -64,7 +65,7 @@ def examine(
     candidates = None
     if run is not None:
         try:
-            candidates = read_trec(run, collection, depth)
+            candidates = run.read(collection, depth)
         except UserError as error:
             problems = problems + error.problems
     return _faults(problems) + findings(collection, candidates, tokenizer, max_length)

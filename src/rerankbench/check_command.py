@@ -76,7 +76,7 @@ def compose(words: Sequence[str]) -> Experiment:
 def check(experiment: Experiment) -> list[Finding]:
     """All findings about the experiment's collection and its run, with the network out of reach."""
     e = experiment
-    run = Path(e.first_stage.path).expanduser() if isinstance(e.first_stage, Run) else None
+    run = e.first_stage if isinstance(e.first_stage, Run) else None
     tokenizer, reason = tokenizer_of(e.reranker, e.cache_dir)
     with offline() as asked:
         found = examine(

@@ -151,7 +151,7 @@ class Corpus:
         return out.tolist()
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Collection:
     """The corpus with the judged queries of one split, in file order.
 
@@ -184,6 +184,12 @@ class Collection:
             raise ValueError("judged_query, judged_row and judged_grade must have one entry per judgement")
         if (np.diff(self.judged_query) < 0).any():
             raise ValueError("judgements must be sorted by query number")
+
+    def __repr__(self) -> str:
+        counts = (len(self.corpus), len(self.query_ids), len(self.judged_grade))
+        sizes = "{:,} documents, {:,} judged queries, {:,} judgements".format(*counts)
+        reduced = " (reduced: a quick look, not a result)" if self.reduced else ""
+        return f"<Collection {self.name}, split {self.split}{reduced}: {sizes}>"
 
     def fingerprint(self) -> str:
         """sha256 over everything that decides a measure: texts, ids, judgements and the two options."""

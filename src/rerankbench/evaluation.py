@@ -16,7 +16,7 @@ from rerankbench.tutorial_measures import tutorial_per_query
 PerQuery = dict[str, NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Measured:
     """One order of the candidates and its measures per query.
 
@@ -28,7 +28,13 @@ class Measured:
     depth: int
     per_query: PerQuery
 
+    def __repr__(self) -> str:
+        depth = f" to depth {self.depth}" if self.stage == "reranked" else ""
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in self.mean().items())
+        return f"<Measured {self.stage}{depth}: {figures}>"
+
     def mean(self) -> dict[str, float]:
+        """Each measure's mean over the judged queries."""
         return measures.mean(self.per_query)
 
 

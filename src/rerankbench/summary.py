@@ -78,7 +78,8 @@ def cost_lines(result: Result) -> list[str]:
         lines.append(
             f"latency    depth {depth}: p50 {row['p50']:.1f} ms, p95 {row['p95']:.1f} ms of reranking"
         )
-    lines.append(f"precision  {result.environment['precision']} on {result.environment['device_name']}")
+    if pairs["total"] or result.identity["embedder"]:
+        lines.append(f"precision  {result.environment['precision']} on {result.environment['device_name']}")
     if result.notes:
         more = f" (and {len(result.notes) - 1} more in result.json)" if len(result.notes) > 1 else ""
         lines.append(f"note       {result.notes[0]}{more}")

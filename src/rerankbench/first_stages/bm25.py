@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from rerankbench.progress import Progress
 UNSPACED = re.compile(r"([々-〇぀-ヿ㐀-鿿豈-﫿𠀀-𳏿ｦ-ﾟ]+)")
 # Invisible characters inside words: soft hyphen, the joiners of Indic scripts and Persian, word joiner.
 INSIDE_WORDS = "\u00ad\u200c\u200d\u2060"
+UNSTEMMED = ("chinese", "japanese", "none")
 ANALYSIS = 2  # raise it when the same text would become other words
 
 
@@ -30,8 +32,9 @@ ANALYSIS = 2  # raise it when the same text would become other words
 class BM25(FirstStage):
     """Scores of bm25s' Lucene variant (Kamphuis et al., ECIR 2020).
 
-    `language`: a Snowball stemmer's name (english, porter, german, arabic, hindi, ...) or none; chinese and
-    japanese are split into pairs of characters under any language. Anserini's k1 and b.
+    `language`: a Snowball stemmer's name (english, porter, german, arabic, hindi, ...), or chinese, japanese
+    or none, which stem nothing; Chinese and Japanese are split into pairs of characters under any language.
+    Anserini's k1 and b.
     """
 
     k1: float = 0.9
@@ -48,7 +51,7 @@ class BM25(FirstStage):
             found.append(
                 f"first_stage.k1={self.k1}, first_stage.b={self.b}: k1 is at least 0, b between 0 and 1"
             )
-        names = [*sorted(Stemmer.algorithms()), "none"]
+        names = sorted([*Stemmer.algorithms(), *UNSTEMMED])
         if self.language not in names:
             found.append(f"first_stage.language={self.language}: choose one of {', '.join(names)}")
         return found
@@ -78,6 +81,7 @@ class BM25(FirstStage):
     def index(self, collection: Collection) -> Any:
         import bm25s
 
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # on import it turns its own debugging on
         index = bm25s.BM25(k1=self.k1, b=self.b, method="lucene")
         documents, vocabulary = self.numbered(collection.corpus)
         if not vocabulary:  # bm25s needs one: a word that no query has
@@ -103,9 +107,12 @@ class BM25(FirstStage):
         """The words of each text: lower case, stop words left out, stemmed."""
         import Stemmer
 
-        stem = (lambda words: words) if self.language == "none" else Stemmer.Stemmer(self.language).stemWords
         stop = stop_words(self.language)
-        return [stem([word for word in words(text) if word not in stop]) for text in texts]
+        kept = [[word for word in words(text) if word not in stop] for text in texts]
+        if self.language in UNSTEMMED:
+            return kept
+        stemmer = Stemmer.Stemmer(self.language)
+        return [stemmer.stemWords(found) for found in kept]
 
 
 class Separators(dict[int, str | None]):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +14,8 @@ from numpy.typing import NDArray
 from rerankbench.finding import Finding, examples, shown
 from rerankbench.measures import UNJUDGED
 from rerankbench.sources.file_log import FileLog
-from rerankbench.sources.layout import Layout
-from rerankbench.sources.nested import read_nested
 from rerankbench.sources.records import checked_id
-from rerankbench.sources.rows import Row, read_rows, suffix
+from rerankbench.sources.rows import Row
 
 # "3" and "3.0", as tables write whole numbers; int() would also take "1_0" and digits of other scripts.
 _WHOLE = re.compile(r"[+-]?[0-9]{1,10}(\.0*)?")
@@ -35,15 +32,6 @@ class Judgements:
 
     def __len__(self) -> int:
         return len(self.grades)
-
-
-def judgement_rows(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
-    """The numbered rows of a file: .json is {query_id: {doc_id: grade}}, the rest as in `rows.read_rows`."""
-    if suffix(path) == ".json":
-        return (
-            (number, (query, document, grade)) for number, query, document, grade in read_nested(path, log)
-        )
-    return read_rows(path, layout, log)
 
 
 def read_judgements(rows: Iterable[tuple[int, Row]], log: FileLog) -> Judgements:

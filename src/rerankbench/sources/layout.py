@@ -57,11 +57,17 @@ class Layout:
             if role not in found and role not in self.optional
         ]
 
+    def header_cure(self) -> str:
+        """What to do with a file that seems to have no header."""
+        keys = [self.keys[role] for role in self.roles if role in self.keys]
+        return f"add a header, or name its columns: {', '.join(keys)}" if keys else "add a header"
+
     def _cure(self, role: str) -> str:
         return f"set {self.keys[role]}" if role in self.keys else "rename the column"
 
 
-_DOC_ID = ("_id", "id", "doc_id", "docid", "docno", "did", "pid", "document_id", "corpus-id", "corpus_id")
+# "docno" before "docid": PyTerrier's tables have both, and its docid is a number inside the index.
+_DOC_ID = ("_id", "id", "doc_id", "docno", "docid", "did", "pid", "document_id", "corpus-id", "corpus_id")
 _QUERY_ID = ("_id", "id", "query_id", "qid", "q_id", "query-id", "topic_id", "topic")
 
 DOCUMENTS = Layout(
@@ -80,7 +86,7 @@ QUERIES = Layout(
 )
 
 _IN_PAIRS_QUERY = ("query-id", "query_id", "qid", "q_id", "topic_id", "topic", "query")
-_IN_PAIRS_DOC = ("corpus-id", "corpus_id", "doc_id", "docid", "docno", "did", "pid", "document_id")
+_IN_PAIRS_DOC = ("corpus-id", "corpus_id", "doc_id", "docno", "docid", "did", "pid", "document_id")
 
 JUDGEMENTS = Layout(
     names={
@@ -94,8 +100,8 @@ JUDGEMENTS = Layout(
 RUN = Layout(
     names={
         "query": _IN_PAIRS_QUERY,
-        "document": _IN_PAIRS_DOC,
-        "score": ("score", "similarity", "sim", "docscore"),
+        "document": (*_IN_PAIRS_DOC, "_id", "id"),  # of Elasticsearch's hits
+        "score": ("score", "_score", "similarity", "sim", "docscore"),
         "rank": ("rank",),
     },
     optional=frozenset({"rank"}),

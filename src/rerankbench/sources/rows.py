@@ -170,10 +170,8 @@ def _places(number: int, cells: list[str], layout: Layout, log: FileLog) -> list
         if len(positions) == len(cells):
             return [positions.index(role) if role in positions else None for role in layout.roles]
     shapes = " or ".join(str(len(positions)) for positions in layout.headerless)
-    log.add(
-        number,
-        f"has {len(cells)} columns, not {shapes}, and no header: {shown(' '.join(cells))}; add a header",
-    )
+    what = f"has {len(cells)} columns, not {shapes}, and no header: {shown(' '.join(cells))}"
+    log.add(number, f"{what}; {layout.header_cure()}")
     return None
 
 

@@ -9,8 +9,9 @@ from rerankbench.finding import Finding
 from rerankbench.sources.assembly import Parts
 from rerankbench.sources.conversion import read_table
 from rerankbench.sources.file_log import FileLog
-from rerankbench.sources.judgements import judgement_rows, read_judgements
+from rerankbench.sources.judgements import read_judgements
 from rerankbench.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
+from rerankbench.sources.nested import read_pairs
 from rerankbench.sources.rows import column_problems, new_log, suffix
 
 
@@ -37,9 +38,7 @@ class Tables:
         logs = [new_log(path) for path in (self.corpus, self.queries, self.judgements)]
         documents = read_table(self.corpus, self.documents_layout, logs[0], cache_dir)
         queries = read_table(self.queries, self.queries_layout, logs[1], cache_dir)
-        judgements = read_judgements(
-            judgement_rows(self.judgements, self.judgements_layout, logs[2]), logs[2]
-        )
+        judgements = read_judgements(read_pairs(self.judgements, self.judgements_layout, logs[2]), logs[2])
         return Parts(
             documents=documents,
             queries=queries.table,
