@@ -228,6 +228,50 @@ def test_damage_is_told_once_and_costs_only_its_own_part(
     assert broken.with_suffix(".damaged").exists()
 
 
+def npy(*arrays: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    for array in arrays:
+        np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+APART = "its arrays do not belong together"
+ONE, TWO = np.array([0], np.int32), np.array([0, 1], np.int32)
+VALUES = np.ones((2, 1), np.float32)
+WRONG = {
+    "fewer values than keys": (APART, npy(ONE, keys_of(NAMES[:2]), VALUES[:1])),
+    "fewer columns than named": (APART, npy(TWO, keys_of(NAMES[:2]), VALUES)),
+    "values of one dimension": (APART, npy(ONE, keys_of(NAMES[:2]), VALUES[:, 0])),
+    "keys of two dimensions": (APART, npy(ONE, keys_of(NAMES[:2])[:, None], VALUES)),
+    "columns of two dimensions": (APART, npy(ONE[:, None], keys_of(NAMES[:2]), VALUES)),
+    "both of two dimensions": (APART, npy(ONE[:, None], keys_of(NAMES[:2])[:, None], VALUES)),
+    "a number for the keys": (APART, npy(ONE, np.array(5), VALUES)),
+    "keys of another width": (APART, npy(ONE, keys_of(NAMES[:2]).astype("S8"), VALUES)),
+    "columns that are no numbers": (APART, npy(ONE.astype("S1"), keys_of(NAMES[:2]), VALUES)),
+    "whole numbers": (APART, npy(ONE, keys_of(NAMES[:2]), VALUES.astype(np.int64))),
+    "values that are NaN": (
+        "it holds values that are not finite",
+        npy(ONE, keys_of(NAMES[:2]), np.full((2, 1), np.nan, np.float32)),
+    ),
+    "two arrays": ("No data left in file", npy(ONE, keys_of(NAMES[:2]))),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_shard_of_another_shape_is_set_aside(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Even where its bytes are those that its name says."""
+    reason, content = WRONG[name]
+    path = tmp_path / f"00000001-{hashlib.sha256(content).hexdigest()}.shard"
+    path.write_bytes(content)
+    assert not RowStore(tmp_path, {}).lookup(keys_of(NAMES), [0])[1].any()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".damaged"]
+    assert caplog.messages == [
+        f"set aside a damaged store file, its part is computed again: {path} ({reason})"
+    ]
+
+
 def test_a_file_that_another_process_sets_aside_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
