@@ -318,8 +318,10 @@ def test_arrays_that_are_no_ranked_lists_are_a_bug() -> None:
 
 def test_the_largest_number_of_single_precision_is_a_score(tmp_path: Path, letters: Collection) -> None:
     largest = float(np.finfo(np.float32).max)
-    run = written(tmp_path / "run.trec", f"q1 Q0 a 1.0 {largest} t\nq1 Q0 b +2. {-largest} t\n")
-    assert read_trec(run, letters, 2).scores.tolist()[0] == [largest, -largest]
+    run = written(
+        tmp_path / "run.trec", f"q1 Q0 a 1.0 {largest} t\nq1 Q0 b +2. {-largest} t\nq1 Q0 c -1 0 t\n"
+    )
+    assert read_trec(run, letters, 3).scores.tolist()[0] == [largest, 0.0, -largest]
 
 
 def test_many_faults_are_told_at_once_and_counted(tmp_path: Path, letters: Collection) -> None:

@@ -213,6 +213,7 @@ def test_holm_worked_by_hand():
     assert holm([0.6, 0.7]).tolist() == [1.0, 1.0]
     assert holm([0.04]).tolist() == [0.04]
     assert holm([]).tolist() == []
+    assert holm([0, 1]).dtype == np.float64
 
 
 @unhurried

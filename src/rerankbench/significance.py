@@ -106,7 +106,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     however the tests depend on each other.
     """
     p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
+    order = np.argsort(p)
     raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(raised, 1.0)
