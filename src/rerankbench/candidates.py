@@ -149,9 +149,7 @@ def _read_entries(path: Path, log: FileLog) -> _Entries:
             ranks.append(place)
             numbers.append(number)
     queries, documents = (pa.array(values, pa.large_string()) for values in (query_ids, doc_ids))
-    return _Entries(
-        queries, documents, np.array(scores), np.array(ranks, np.int64), np.array(numbers, np.int64)
-    )
+    return _Entries(queries, documents, np.array(scores), np.array(ranks), np.array(numbers))
 
 
 def _rows(path: Path, log: FileLog) -> Iterator[tuple[int, Row]]:
