@@ -179,6 +179,10 @@ def test_a_document_with_the_query_id_is_dropped_where_asked(tmp_path: Path) -> 
     assert names(dropping, dropped) == [["x"]]
     assert dropped.notes == ("candidates with the id of their query: 1; removed, drop_same_id is set",)
     assert dropped.findings[0].severity == "info"
+    mixed = written(tmp_path / "mixed.trec", "q1 Q0 q1 1 9 t\nq1 Q0 gone 2 8 t\nq1 Q0 x 3 7 t\n")
+    assert names(dropping, read_trec(mixed, dropping, 2)) == [["x"]]
+    assert read_trec(mixed, dropping, 2).rows.tolist() == [[1]]
+    assert [finding.count for finding in read_trec(mixed, dropping, 2).findings] == [1, 1]
     without = written(tmp_path / "without.trec", "q1 Q0 x 2 8 t\n")
     assert read_trec(without, dropping, 1).notes == ()
     alone = read_trec(written(tmp_path / "alone.trec", "q1 Q0 q1 1 9 t\n"), dropping, 1)
