@@ -188,7 +188,7 @@ def minimum_detectable_difference(
 
 def _one_arm(values: ArrayLike) -> NDArray[np.float64]:
     """Values [queries] of one arm as [1, queries]."""
-    one = np.asarray(values, dtype=np.float64)
+    one = np.asarray(values)
     if one.ndim != 1:
         raise ValueError(f"expected one value per query, got an array of shape {one.shape}")
     return _arms(one[None])
