@@ -62,4 +62,4 @@ ui: install
 	$(BIN)/rerankbench-ui
 
 clean:
-	rm -rf $(VENV) outputs multirun mlartifacts mlflow.db*
+	rm -rf $(VENV) outputs multirun mlartifacts mutants mlflow.db*
