@@ -326,7 +326,7 @@ def test_a_name_that_is_no_measure_is_refused():
     for name in ("ndcg", "ndcg_at_0", "ndcg@10", "map_at_10", "first_stage/ndcg_at_10"):
         with pytest.raises(ValueError, match="not the name of a measure"):
             display_name(name)
-    with pytest.raises(ValueError, match="choose from nDCG"):
+    with pytest.raises(ValueError, match="choose from nDCG, Recall, MRR, Success, Judged$"):
         measure_name("MAP", 10)
 
 
@@ -352,8 +352,9 @@ def test_arrays_that_do_not_fit_are_refused():
         Judged(grades=grades, ideal=padded([[1], [1]]), length=np.array([2]))
     with pytest.raises(ValueError, match="length must be between"):
         Judged(grades=grades, ideal=ideal, length=np.array([3]))
-    with pytest.raises(ValueError, match="best first"):
-        Judged(grades=grades, ideal=padded([[0, 1]]), length=np.array([2]))
+    for unordered in ([[0, 1]], [[3, 1, 2]]):
+        with pytest.raises(ValueError, match=r"^ideal must hold each query's grades best first$"):
+            Judged(grades=grades, ideal=padded(unordered), length=np.array([2]))
 
 
 # --- the tutorial's formulas, as written -----------------------------------------------------------------

@@ -211,6 +211,12 @@ def test_what_was_read_stays_what_is_read(tmp_path: Path) -> None:
         assert store.lookup(keys_of(NAMES[:1]), [0])[0] == 0
 
 
+def test_of_many_rows_of_one_key_the_first_counts(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, {})
+    store.append(keys_of(NAMES * 20), np.arange(160, dtype=np.float32)[:, None], [0])
+    np.testing.assert_array_equal(store.lookup(keys_of(NAMES), [0])[0][:, 0], np.arange(8))
+
+
 def test_damage_is_told_once_and_costs_only_its_own_part(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
