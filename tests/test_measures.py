@@ -326,7 +326,7 @@ def test_a_name_that_is_no_measure_is_refused():
     for name in ("ndcg", "ndcg_at_0", "ndcg@10", "map_at_10", "first_stage/ndcg_at_10"):
         with pytest.raises(ValueError, match="not the name of a measure"):
             display_name(name)
-    with pytest.raises(ValueError, match="choose from nDCG, Recall, MRR, Success, Judged$"):
+    with pytest.raises(ValueError, match=r"choose from nDCG, Recall, MRR, Success, Judged$"):
         measure_name("MAP", 10)
 
 
