@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # The tests are many and small: two at a time, each with one thread.
 WORKERS ?= 2
 
-.PHONY: demo install develop test lint types tests tests-faults tests-ray audit fault-table format ui clean
+.PHONY: demo install develop test lint types tests tests-faults tests-ray audit fault-table mutants format ui clean
 
 demo: install
 	$(BIN)/rerankbench
@@ -52,6 +52,12 @@ audit: develop
 fault-table: develop
 	$(BIN)/python tests/fault_table.py
 
+# Mutation testing of the figures and the store, docs/mutants.md: half an hour; stopped, it goes on where it was.
+mutants: develop
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[mutants]"
+	$(BIN)/mutmut run --max-children $(WORKERS)
+	$(BIN)/mutmut results
+
 format: develop
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -60,4 +66,4 @@ ui: install
 	$(BIN)/rerankbench-ui
 
 clean:
-	rm -rf $(VENV) outputs multirun mlartifacts mlflow.db*
+	rm -rf $(VENV) outputs multirun mlartifacts mutants mlflow.db*

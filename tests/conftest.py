@@ -11,11 +11,22 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
 
 from tiny_models import build_all
 
 # Models this small only get slower by a second thread, on a busy machine by a factor of ten.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# For mutation testing: the same examples every time, the first that fails is enough, and slow is not failed.
+settings.register_profile(
+    "mutants",
+    phases=[Phase.explicit, Phase.generate],
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import tempfile
@@ -117,13 +116,6 @@ def test_a_run_of_any_ids_is_read_back_as_written(documents: list[str], query: s
 # --- the store ---
 
 
-def npy(*arrays: Any) -> bytes:
-    buffer = io.BytesIO()
-    for array in arrays:
-        np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
-
-
 KEYS = text_keys(["a", "b"])
 GOOD = Shard(np.array([0], np.int32), KEYS, np.array([[1.0], [2.0]], np.float32)).to_bytes()
 odd_shards = st.one_of(
@@ -147,27 +139,6 @@ def test_any_bytes_in_a_shard_never_give_a_wrong_value(content: bytes) -> None:
         assert found.tolist() == [content == GOOD] * 2
         if content != GOOD:
             assert np.isnan(values).all()
-
-
-WRONG = {
-    "fewer values than keys": npy(np.array([0], np.int32), KEYS, np.ones((1, 1), np.float32)),
-    "fewer columns than named": npy(np.array([0, 1], np.int32), KEYS, np.ones((2, 1), np.float32)),
-    "one dimension": npy(np.array([0], np.int32), KEYS, np.ones(2, np.float32)),
-    "keys of another width": npy(np.array([0], np.int32), KEYS.astype("S8"), np.ones((2, 1), np.float32)),
-    "values that are NaN": npy(np.array([0], np.int32), KEYS, np.full((2, 1), np.nan, np.float32)),
-    "whole numbers": npy(np.array([0], np.int32), KEYS, np.ones((2, 1), np.int64)),
-    "two arrays": npy(np.array([0], np.int32), KEYS),
-    "a number for the keys": npy(np.array([0], np.int32), np.array(5), np.ones((2, 1), np.float32)),
-}
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_a_shard_of_another_shape_is_set_aside(name: str, tmp_path: Path) -> None:
-    """Even where its bytes are those that its name says."""
-    content = WRONG[name]
-    (tmp_path / f"00000001-{hashlib.sha256(content).hexdigest()}.shard").write_bytes(content)
-    assert not RowStore(tmp_path, {}).lookup(KEYS, [0])[1].any()
-    assert [path.suffix for path in tmp_path.iterdir()] == [".damaged"]
 
 
 @given(st.binary(max_size=300))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -171,13 +172,27 @@ def test_what_does_not_match_is_left_out_and_noted(tmp_path: Path, letters: Coll
     content = "q1 Q0 zz 1 9 t\nq1 Q0 b 2 8 t\nq9 Q0 a 1 1 t\nq8 Q0 a 1 1 t\n"
     candidates = read_trec(written(tmp_path / "run.trec", content), letters, 9)
     assert names(letters, candidates) == [["b"], []]
-    counted = {finding.what: (finding.count, finding.examples) for finding in candidates.findings}
-    assert counted == {
-        "queries of the run that this split does not judge": (2, ("'q9'", "'q8'")),
-        "judged queries for which the run has nothing": (1, ("'q2'",)),
-        "documents of the run that the corpus does not have": (1, ("'zz'",)),
-    }
+    assert [finding.severity for finding in candidates.findings] == ["info", "warning", "warning"]
     assert candidates.notes == tuple(finding.line() for finding in candidates.findings)
+    assert candidates.notes == (
+        "queries of the run that this split does not judge: 2 ('q9', 'q8'); left out",
+        "judged queries for which the run has nothing: 1 ('q2'); they count 0 in every mean",
+        "documents of the run that the corpus does not have: 1 ('zz'); "
+        "left out, the documents below them move up: there is no text to rerank",
+    )
+
+
+def test_of_many_that_do_not_match_the_first_are_named(tmp_path: Path) -> None:
+    queries = {f"q{number}": "text" for number in range(6)}
+    collection = collection_of({"a": "x", "b": "y"}, queries, {query: {"a": 1} for query in queries})
+    strays = [f"{name}{number}" for name in "sd" for number in range(5)]
+    lines = [f"{stray} Q0 a 1 1 t" for stray in strays[:5]] + [f"q5 Q0 {stray} 1 1 t" for stray in strays[5:]]
+    run = written(tmp_path / "run.trec", "\n".join([*lines, lines[0].replace(" a ", " b "), "q5 Q0 a 1 1 t"]))
+    assert [(finding.count, finding.examples) for finding in read_trec(run, collection, 9).findings] == [
+        (5, ("'s0'", "'s1'", "'s2'")),
+        (5, ("'q0'", "'q1'", "'q2'")),
+        (5, ("'d0'", "'d1'", "'d2'")),
+    ]
 
 
 def test_lost_zeros_are_noted(tmp_path: Path) -> None:
@@ -202,35 +217,56 @@ def test_a_document_with_the_query_id_is_dropped_where_asked(tmp_path: Path) -> 
     dropped = read_trec(run, dropping, 1)
     assert names(dropping, dropped) == [["x"]]
     assert dropped.notes == ("candidates with the id of their query: 1; removed, drop_same_id is set",)
+    assert dropped.findings[0].severity == "info"
+    mixed = written(tmp_path / "mixed.trec", "q1 Q0 q1 1 9 t\nq1 Q0 gone 2 8 t\nq1 Q0 x 3 7 t\n")
+    assert names(dropping, read_trec(mixed, dropping, 2)) == [["x"]]
+    assert read_trec(mixed, dropping, 2).rows.tolist() == [[1]]
+    assert [finding.count for finding in read_trec(mixed, dropping, 2).findings] == [1, 1]
+    without = written(tmp_path / "without.trec", "q1 Q0 x 2 8 t\n")
+    assert read_trec(without, dropping, 1).notes == ()
+    alone = read_trec(written(tmp_path / "alone.trec", "q1 Q0 q1 1 9 t\n"), dropping, 1)
+    assert (alone.rows.shape, alone.scores.shape) == ((1, 0), (1, 0))
 
 
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
         ("q1 Q0 my doc 1 1 t", "run.trec:2: has 7 columns instead of 6: 'q1 Q0 my doc 1 1 t'"),
-        ("q1 Q0 b 2 1", "run.trec:2: has 5 columns instead of 6"),
+        ("q1 Q0 b 2 1", "run.trec:2: has 5 columns instead of 6: 'q1 Q0 b 2 1'"),
         ("q1 Q0 b 2 nan t", "run.trec:2: the score is 'nan': it must be a finite number"),
-        ("q1 Q0 b 2 -inf t", "run.trec:2: the score is '-inf'"),
+        ("q1 Q0 b 2 -inf t", "run.trec:2: the score is '-inf': it must be a finite number"),
         (
             "q1 Q0 b 2 1e999 t",
             "run.trec:2: the score is '1e999': it must be a finite number in single precision",
         ),
-        ("q1 Q0 b 2 4e38 t", "run.trec:2: the score is '4e38'"),
-        ("q1 Q0 b 2 high t", "run.trec:2: the score is 'high'"),
-        ("q1 Q0 b 2 1_0 t", "run.trec:2: the score is '1_0'"),
-        ("q1 Q0 b 2 ٣ t", "run.trec:2: the score is '٣'"),
+        (
+            "q1 Q0 b 2 4e38 t",
+            "run.trec:2: the score is '4e38': it must be a finite number in single precision",
+        ),
+        ("q1 Q0 b 2 high t", "run.trec:2: the score is 'high': it must be a finite number"),
+        ("q1 Q0 b 2 1_0 t", "run.trec:2: the score is '1_0': it must be a finite number"),
+        ("q1 Q0 b 2 ٣ t", "run.trec:2: the score is '٣': it must be a finite number"),
         ("q1 Q0 b two 1 t", "run.trec:2: the rank is 'two': it must be a whole number"),
-        ("q1 Q0 b 99999999999999999999 1 t", "run.trec:2: the rank is '99999999999999999999'"),
+        (
+            "q1 Q0 b 99999999999999999999 1 t",
+            "run.trec:2: the rank is '99999999999999999999': it must be a whole number",
+        ),
         ("q1 Q0 a 2 1 t", "run.trec:2: query 'q1' has document 'a' twice, first in line 1: remove one"),
-        ("q1 Q0 b\0 2 1 t", "run.trec:2: holds a NUL byte"),
+        (
+            "q1 Q0 b\0 2 1 t",
+            "run.trec:2: holds a NUL byte at byte offset 21: the file is damaged, binary or UTF-16",
+        ),
     ],
 )
 def test_faults_of_a_run_are_told_with_line_and_value(
     tmp_path: Path, letters: Collection, line: str, expected: str
 ) -> None:
     told = problems(written(tmp_path / "run.trec", f"q1 Q0 a 1 2 t\n{line}\nq1 Q0 c 3 0 t\n"), letters)
-    assert len(told) == 1
-    assert expected in told[0]
+    assert told == [f"{tmp_path}/{expected}"]
+
+
+# Doubled braces, since the expected lines are formatted.
+SHAPE = '{{"query id": {{"document id": number}}}}, or a list of objects with one column a key'
 
 
 @pytest.mark.parametrize(
@@ -240,47 +276,128 @@ def test_faults_of_a_run_are_told_with_line_and_value(
         (
             "run.trec",
             "\n\n",
-            "{path}: none of its query ids (it is empty) is in in memory, split test ('q1', 'q2')",
+            "{path}: none of its query ids (it is empty) is in in memory, split test ('q1', 'q2')"
+            ": is the run of another collection or split?",
         ),
         (
             "run.trec",
-            "1 Q0 a 1 1 t\n",
-            "{path}: none of its query ids ('1') is in in memory, split test ('q1', 'q2')",
+            "".join(f"{query} Q0 a 1 1 t\n" for query in range(1, 6)),
+            "{path}: none of its query ids ('1', '2', '3') is in in memory, split test ('q1', 'q2')"
+            ": is the run of another collection or split?",
         ),
         (
             "run.trec",
-            "q1 Q0 x 1 1 t\n",
-            "{path}: none of its document ids ('x') is in the corpus of in memory",
+            "".join(f"q1 Q0 {document} 1 1 t\n" for document in "vwxyz"),
+            "{path}: none of its document ids ('v', 'w', 'x') is in the corpus of in memory ('a', 'b', 'c')"
+            ": is the run of another collection, or did the ids lose zeros?",
         ),
-        ("run.trec", "q1 0 a 1\n", "{path}:1: has 4 columns, not 6, and no header: 'q1 0 a 1'"),
-        ("run.json", "{}", "{path}: none of its query ids (it is empty)"),
-        ("run.json", '{"q1": {"a": "1e2x"}}', "{path} entry 1: the score is '1e2x'"),
-        ("run.json", '{"q1": {"a": NaN}}', "{path} entry 1: the score is nan"),
-        ("run.json", '{"q1": {"a": true}}', "{path} entry 1: the score is True"),
-        ("run.json", '{"q1": {"a": 1, "a": 1}}', "{path} entry 2: query 'q1' has document 'a' twice"),
-        ("run.json", '{"q1": 5}', "{path} entry 1: query 'q1' has 5"),
-        ("run.json", '{"q1": [{"_id": "a", "_score": null}]}', "{path} entry 1: the score is None"),
-        ("run.json", '{"q1": [{"_id": "a"}]}', "{path} entry 1: no column for the score"),
-        ("run.json", '{"q1": ["a", "b"]}', "{path} entry 1: query 'q1' has ['a', 'b']: the shape is"),
-        ("run.json", '[{"docno": "a", "score": 1}]', "{path} entry 1: no column for the query"),
-        ("run.json", '[["q1", "a", 1]]', "{path}: holds [['q1', 'a', 1]] at the top: the shape is"),
-        ("run.csv", "qid,docno,points\nq1,a,1\n", "{path}:1: no column for the score: looked for score"),
+        ("run.trec", "q1 0 a 1\n", "{path}:1: has 4 columns, not 6, and no header: 'q1 0 a 1'; add a header"),
+        (
+            "run.json",
+            "{}",
+            "{path}: none of its query ids (it is empty) is in in memory, split test ('q1', 'q2')"
+            ": is the run of another collection or split?",
+        ),
+        (
+            "run.json",
+            '{"q1": {"a": "1e2x"}}',
+            "{path} entry 1: the score is '1e2x': it must be a finite number",
+        ),
+        (
+            "run.json",
+            '{"q1": {"a": NaN}}',
+            "{path} entry 1: the score is nan: it must be a finite number in single precision",
+        ),
+        ("run.json", '{"q1": {"a": true}}', "{path} entry 1: the score is True: it must be a finite number"),
+        (
+            "run.json",
+            '{"q1": {"b": 1, "a": 1, "a": 1}}',
+            "{path} entry 3: query 'q1' has document 'a' twice, first in entry 2: remove one",
+        ),
+        (
+            "run.json",
+            '{"q1": 5}',
+            "{path} entry 1: query 'q1' has 5: the shape is " + SHAPE,
+        ),
+        (
+            "run.csv",
+            "qid,docno,points\nq1,a,1\n",
+            "{path}:1: no column for the score: "
+            "looked for score | _score | similarity | sim | docscore, "
+            "found 'qid', 'docno', 'points'; rename the column",
+        ),
+        (
+            "run.json",
+            '{"q1": [{"_id": "a", "_score": null}]}',
+            "{path} entry 1: the score is None: it must be a finite number",
+        ),
+        (
+            "run.json",
+            '{"q1": [{"_id": "a"}]}',
+            "{path} entry 1: no column for the score: "
+            "looked for score | _score | similarity | sim | docscore, found '_id', 'query-id'; rename the column",
+        ),
+        (
+            "run.json",
+            '{"q1": ["a", "b"]}',
+            "{path} entry 1: query 'q1' has ['a', 'b']: the shape is " + SHAPE,
+        ),
+        (
+            "run.json",
+            '[{"docno": "a", "score": 1}]',
+            "{path} entry 1: no column for the query: looked for "
+            "query-id | query_id | qid | q_id | topic_id | topic | query, "
+            "found 'docno', 'score'; rename the column",
+        ),
+        (
+            "run.json",
+            '[["q1", "a", 1]]',
+            "{path}: holds [['q1', 'a', 1]] at the top: the shape is " + SHAPE,
+        ),
     ],
 )
 def test_runs_that_cannot_be_used(
     tmp_path: Path, letters: Collection, name: str, content: str, expected: str
 ) -> None:
     path = written(tmp_path / name, content)
-    told = problems(path, letters)
-    assert len(told) == 1
-    assert expected.format(path=path) in told[0]
+    assert problems(path, letters) == [expected.format(path=path)]
 
 
 def test_a_missing_run_and_a_folder(tmp_path: Path, letters: Collection) -> None:
     assert problems(tmp_path / "no.trec", letters) == [
         f"first_stage.path={tmp_path}/no.trec: there is no such file"
     ]
-    assert "is a folder, not a file" in problems(tmp_path, letters)[0]
+    assert problems(tmp_path, letters) == [f"first_stage.path={tmp_path}: is a folder, not a file"]
+
+
+def test_every_fault_of_a_line_is_told(tmp_path: Path, letters: Collection) -> None:
+    run = written(tmp_path / "run.csv", "qid,docno,score,rank\n,,high,first\nq1,a,1,1\n")
+    assert problems(run, letters) == [
+        f"{run}:2: the query id is empty, '': give every record an id",
+        f"{run}:2: the document id is empty, '': give every record an id",
+        f"{run}:2: the score is 'high': it must be a finite number",
+        f"{run}:2: the rank is 'first': it must be a whole number",
+    ]
+
+
+def test_a_corpus_of_two_shows_both_ids(tmp_path: Path) -> None:
+    two = collection_of({"a": "x", "b": "y"}, {"q": "z"}, {"q": {"a": 1}})
+    (told,) = problems(written(tmp_path / "run.trec", "q Q0 c 1 1 t\n"), two)
+    assert "is in the corpus of in memory ('a', 'b'): " in told
+
+
+def test_arrays_that_are_no_ranked_lists_are_a_bug() -> None:
+    for rows, scores in [((2, 3), (2, 2)), ((2,), (2,))]:
+        with pytest.raises(ValueError, match=re.escape(f"rows {rows} and scores {scores} must be the same")):
+            Candidates(np.zeros(rows, np.int64), np.zeros(scores, np.float32))
+
+
+def test_the_largest_number_of_single_precision_is_a_score(tmp_path: Path, letters: Collection) -> None:
+    largest = float(np.finfo(np.float32).max)
+    run = written(
+        tmp_path / "run.trec", f"q1 Q0 a 1.0 {largest} t\nq1 Q0 b +2. {-largest} t\nq1 Q0 c -1 0 t\n"
+    )
+    assert read_trec(run, letters, 3).scores.tolist()[0] == [largest, 0.0, -largest]
 
 
 def test_many_faults_are_told_at_once_and_counted(tmp_path: Path, letters: Collection) -> None:

@@ -196,6 +196,7 @@ def test_measures_come_by_name_in_the_order_of_the_cutoffs():
     names = list(per_query(one([1]), [10, 1]))
     assert names[:4] == ["ndcg_at_10", "ndcg_at_1", "recall_at_10", "recall_at_1"]
     assert len(names) == 10
+    assert per_query(one([1]), []) == {}
 
 
 # --- what must hold for any ranked list ------------------------------------------------------------------
@@ -298,7 +299,8 @@ def test_grades_follow_their_documents():
     order = np.array([[2, 0, 1], [1, 0, -1]])
     assert grades_at(grades, order).tolist() == [[1, 3, 0], [2, 1, UNJUDGED]]
     assert grades_at(grades, order[:, :1]).tolist() == [[1], [2]]
-    assert grades_at(padded([[], []]), np.full((2, 1), -1)).tolist() == [[UNJUDGED], [UNJUDGED]]
+    nothing = grades_at(padded([[], []]), np.full((2, 1), -1))
+    assert (nothing.tolist(), nothing.dtype) == ([[UNJUDGED], [UNJUDGED]], np.int32)
 
 
 # --- names and mistakes ----------------------------------------------------------------------------------
@@ -324,7 +326,7 @@ def test_a_name_that_is_no_measure_is_refused():
     for name in ("ndcg", "ndcg_at_0", "ndcg@10", "map_at_10", "first_stage/ndcg_at_10"):
         with pytest.raises(ValueError, match="not the name of a measure"):
             display_name(name)
-    with pytest.raises(ValueError, match="choose from nDCG"):
+    with pytest.raises(ValueError, match=r"choose from nDCG, Recall, MRR, Success, Judged$"):
         measure_name("MAP", 10)
 
 
@@ -336,18 +338,23 @@ def test_a_cutoff_that_is_no_rank_is_refused(cutoffs):
 
 def test_no_judged_query_is_the_users_mistake():
     nobody = Judged(grades=padded([]).reshape(0, 0), ideal=padded([]).reshape(0, 0), length=np.array([], int))
-    with pytest.raises(UserError, match="nothing to average"):
+    with pytest.raises(UserError) as caught:
         mean(per_query(nobody, [10]))
+    assert caught.value.problems == [
+        "no query has a judgement, so there is nothing to average: "
+        "check dataset.split and that the judgements use the query ids of the queries"
+    ]
 
 
 def test_arrays_that_do_not_fit_are_refused():
     grades, ideal = padded([[1, 0]]), padded([[1, 0]])
-    with pytest.raises(ValueError, match="not about the same queries"):
+    with pytest.raises(ValueError, match=r"same queries: grades \(1, 2\), ideal \(2, 1\), length \(1,\)$"):
         Judged(grades=grades, ideal=padded([[1], [1]]), length=np.array([2]))
     with pytest.raises(ValueError, match="length must be between"):
         Judged(grades=grades, ideal=ideal, length=np.array([3]))
-    with pytest.raises(ValueError, match="best first"):
-        Judged(grades=grades, ideal=padded([[0, 1]]), length=np.array([2]))
+    for unordered in ([[0, 1]], [[3, 1, 2]]):
+        with pytest.raises(ValueError, match=r"^ideal must hold each query's grades best first$"):
+            Judged(grades=grades, ideal=padded(unordered), length=np.array([2]))
 
 
 # --- the tutorial's formulas, as written -----------------------------------------------------------------

@@ -83,6 +83,11 @@ def test_an_interval_depends_on_the_seed_and_not_on_calls_or_company():
     assert bootstrap_interval(arms[0], seed=11) != together[0]
 
 
+def test_one_resample_has_no_spread():
+    interval = bootstrap_interval([0.0, 0.5, 1.0, 0.25], seed=0, resamples=1)
+    assert interval.low == interval.high
+
+
 # --- randomisation --------------------------------------------------------------------------------------
 
 
@@ -125,6 +130,20 @@ def test_the_sampled_p_value_is_near_the_exact_one():
 
 def test_a_sampled_p_value_is_never_zero():
     assert randomisation_test(np.full(100, 0.1), seed=0, permutations=999) == 1 / (999 + 1)
+
+
+def test_as_many_patterns_as_permutations_are_all_tried():
+    assert randomisation_test([0.1, 0.2, 0.4], seed=0, permutations=8) == 2 / 8
+    assert randomisation_test([0.1, 0.2, 0.4], seed=0, permutations=7) in [k / (7 + 1) for k in range(1, 9)]
+
+
+def test_what_counts_as_a_tie_goes_by_the_size_of_the_arms_own_differences():
+    arm = np.random.default_rng(31).normal(0.1, 0.5, size=40)
+    scaled = arm * np.array([[1e-12], [1.0], [1e12]])
+    assert set(randomisation_tests(scaled, seed=1)) == {randomisation_test(arm, seed=1)}
+    assert randomisation_test([1e-12, 2e-12, -3e-12, 7e-12], seed=1) == randomisation_test(
+        [1, 2, -3, 7], seed=1
+    )
 
 
 def test_ties_count_as_extreme_when_sampled_too():
@@ -194,6 +213,7 @@ def test_holm_worked_by_hand():
     assert holm([0.6, 0.7]).tolist() == [1.0, 1.0]
     assert holm([0.04]).tolist() == [0.04]
     assert holm([]).tolist() == []
+    assert holm([0, 1]).dtype == np.float64
 
 
 @unhurried
@@ -237,6 +257,24 @@ def test_an_arm_is_as_good_when_its_lower_bound_is_above_minus_delta():
 def test_one_query_shows_nothing_and_the_same_arm_is_as_good():
     assert not non_inferior([0.5], delta=0.01)
     assert non_inferior(np.zeros(300), delta=0.01)
+
+
+def test_worse_by_delta_is_not_less_than_delta_and_less_certainty_asks_for_less():
+    assert not non_inferior([-0.25, -0.25], delta=0.25)
+    differences = np.array([0.02, -0.02] * 50)  # bounds of -0.0033 at 95% and -0.0017 at 80%
+    assert not non_inferior(differences, delta=0.002)
+    assert non_inferior(differences, delta=0.002, level=0.8)
+
+
+def test_two_queries_are_enough_for_a_spread():
+    one, other = np.array([0.1, 0.4]), np.array([0.2, 0.3])
+    theirs = stats.ttest_1samp(one, 0.0, alternative="greater").confidence_interval(0.95)
+    assert lower_bound(one) == pytest.approx(theirs.low, abs=1e-14)
+    assert paired_t_test(one) == pytest.approx(stats.ttest_1samp(one, 0.0).pvalue, abs=1e-14)
+    worse = stats.ttest_rel(one + 0.01, other, alternative="greater").pvalue
+    assert inferiority_p_values([one, other], 0.01)[0] == pytest.approx(worse, abs=1e-12)
+    detectable = (1.959964 + 0.841621) * stats.sem(one)
+    assert minimum_detectable_difference(one) == pytest.approx(detectable, rel=1e-6)
 
 
 def test_an_arm_that_is_worse_by_delta_passes_five_times_in_a_hundred():
@@ -293,7 +331,7 @@ def test_the_best_arm_and_its_equals_pass_when_there_are_queries_enough():
 
 def test_wins_worked_by_hand():
     assert wins([0.2, -0.1, 0.0, 1e-12, -1e-12, 0.3]) == (2, 1, 3)
-    assert wins([0.2, -0.1, 0.05], tolerance=0.1) == (1, 0, 2)
+    assert wins([0.2, -0.1, 0.1, 0.05], tolerance=0.1) == (1, 0, 3)
 
 
 def test_the_minimum_detectable_difference_worked_by_hand():

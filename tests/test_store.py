@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import logging
+import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +26,7 @@ from hypothesis.extra import numpy as some
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from numpy.typing import NDArray
 
+from rerankbench.errors import UserError
 from rerankbench.store import (
     KEY,
     RowStore,
@@ -163,6 +167,8 @@ def test_keys_are_of_the_texts_in_their_order() -> None:
         bytes(ab)
         == hashlib.blake2b(b"a", digest_size=16).digest() + hashlib.blake2b(b"b", digest_size=16).digest()
     )
+    assert text_keys(["a"]).tobytes() == a + bytes(16)
+    assert (text_digests([]).dtype, text_keys([]).dtype) == (np.dtype("S16"), KEY)
     assert len({bytes(key) for key in text_keys(["", " ", "\0", "é", "e\u0301", "\ud800"])}) == 6
 
 
@@ -179,8 +185,13 @@ def test_nothing_to_look_up_and_nothing_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_values_that_are_no_numbers_are_refused(tmp_path: Path, bad: float) -> None:
     store = RowStore(tmp_path, {})
-    with pytest.raises(FloatingPointError):
+    with pytest.raises(UserError) as caught:
         store.append(keys_of(NAMES[:2]), np.array([[1.0], [bad]], np.float32), [0])
+    assert isinstance(caught.value, FloatingPointError)
+    assert caught.value.problems == [
+        "the model's values are not finite (NaN or infinite), so nothing of them is kept; "
+        "try precision=fp32, or another copy of the model"
+    ]
     assert not store.lookup(keys_of(NAMES), [0])[1].any()
 
 
@@ -200,6 +211,12 @@ def test_what_was_read_stays_what_is_read(tmp_path: Path) -> None:
         assert store.lookup(keys_of(NAMES[:1]), [0])[0] == 0
 
 
+def test_of_many_rows_of_one_key_the_first_counts(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, {})
+    store.append(keys_of(NAMES * 20), np.arange(160, dtype=np.float32)[:, None], [0])
+    np.testing.assert_array_equal(store.lookup(keys_of(NAMES), [0])[0][:, 0], np.arange(8))
+
+
 def test_damage_is_told_once_and_costs_only_its_own_part(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -210,9 +227,55 @@ def test_damage_is_told_once_and_costs_only_its_own_part(
     broken.write_bytes(broken.read_bytes()[:-1])
     for _ in range(2):
         np.testing.assert_array_equal(store.lookup(keys_of(NAMES[:3]), [0])[1], [True, False, True])
-    (message,) = caplog.messages
-    assert str(broken) in message
+    assert caplog.messages == [
+        f"set aside a damaged store file, its part is computed again: {broken} "
+        "(its bytes do not match the hash in its name)"
+    ]
     assert broken.with_suffix(".damaged").exists()
+
+
+def npy(*arrays: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    for array in arrays:
+        np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+APART = "its arrays do not belong together"
+ONE, TWO = np.array([0], np.int32), np.array([0, 1], np.int32)
+VALUES = np.ones((2, 1), np.float32)
+WRONG = {
+    "fewer values than keys": (APART, npy(ONE, keys_of(NAMES[:2]), VALUES[:1])),
+    "fewer columns than named": (APART, npy(TWO, keys_of(NAMES[:2]), VALUES)),
+    "values of one dimension": (APART, npy(ONE, keys_of(NAMES[:2]), VALUES[:, 0])),
+    "keys of two dimensions": (APART, npy(ONE, keys_of(NAMES[:2])[:, None], VALUES)),
+    "columns of two dimensions": (APART, npy(ONE[:, None], keys_of(NAMES[:2]), VALUES)),
+    "both of two dimensions": (APART, npy(ONE[:, None], keys_of(NAMES[:2])[:, None], VALUES)),
+    "a number for the keys": (APART, npy(ONE, np.array(5), VALUES)),
+    "keys of another width": (APART, npy(ONE, keys_of(NAMES[:2]).astype("S8"), VALUES)),
+    "columns that are no numbers": (APART, npy(ONE.astype("S1"), keys_of(NAMES[:2]), VALUES)),
+    "whole numbers": (APART, npy(ONE, keys_of(NAMES[:2]), VALUES.astype(np.int64))),
+    "values that are NaN": (
+        "it holds values that are not finite",
+        npy(ONE, keys_of(NAMES[:2]), np.full((2, 1), np.nan, np.float32)),
+    ),
+    "two arrays": ("No data left in file", npy(ONE, keys_of(NAMES[:2]))),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_shard_of_another_shape_is_set_aside(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Even where its bytes are those that its name says."""
+    reason, content = WRONG[name]
+    path = tmp_path / f"00000001-{hashlib.sha256(content).hexdigest()}.shard"
+    path.write_bytes(content)
+    assert not RowStore(tmp_path, {}).lookup(keys_of(NAMES), [0])[1].any()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".damaged"]
+    assert caplog.messages == [
+        f"set aside a damaged store file, its part is computed again: {path} ({reason})"
+    ]
 
 
 def test_a_file_that_another_process_sets_aside_first(
@@ -231,6 +294,44 @@ def test_a_file_that_another_process_sets_aside_first(
 
     monkeypatch.setattr(Path, "read_bytes", read_and_lose)
     assert read_shard(path) is None
+
+
+def test_files_that_another_process_removes_after_they_were_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    listed = Path.glob
+
+    def with_one_that_is_gone(self: Path, pattern: str) -> list[Path]:
+        return [self / pattern.replace("*", "0"), *listed(self, pattern)]
+
+    monkeypatch.setattr(Path, "glob", with_one_that_is_gone)
+    store = RowStore(tmp_path, {})
+    store.append(keys_of(NAMES[:1]), np.ones((1, 1), np.float32), [0])
+    assert store.lookup(keys_of(NAMES[:1]), [0])[1].all()
+    write_array(tmp_path, "name", np.array([7]))
+    np.testing.assert_array_equal(read_array(tmp_path, "name"), [7])
+    assert caplog.messages == []
+
+
+def test_a_folder_of_rows_says_whose_they_are_and_numbers_its_shards(tmp_path: Path) -> None:
+    folder = tmp_path / "rerankers" / "0a1b"
+    for number in range(2):
+        RowStore(folder, {"model": "é", "number": number}).append(
+            keys_of(NAMES[:1]), np.ones((1, 1), np.float32), [0]
+        )
+    description = (folder / "identity.json").read_text(encoding="utf-8")
+    assert description == '{\n  "model": "é",\n  "number": 0\n}', "what is there stays"
+    shards = sorted(folder.glob("*.shard"))
+    digests = [hashlib.sha256(shard.read_bytes()).hexdigest() for shard in shards]
+    names = [f"00000001-{digests[0]}.shard", f"00000002-{digests[1]}.shard"]
+    assert [shard.name for shard in shards] == names
+
+
+def test_an_identity_is_the_hash_of_canonical_json() -> None:
+    """Pinned: any other form of the same parts would be another name, and whole caches computed again."""
+    canonical = '{"batch":[1,2.5],"model":"é","none":null}'
+    parts = {"none": None, "model": "é", "batch": [1, 2.5]}
+    assert identity(parts) == hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def test_identity_is_of_content_not_of_order() -> None:
@@ -287,8 +388,9 @@ def test_arrays_come_back(array: NDArray[Any]) -> None:
 
 
 def test_arrays_are_mapped_and_cannot_be_changed(tmp_path: Path) -> None:
-    write_array(tmp_path, "name", np.zeros(3))
-    back = read_array(tmp_path, "name")
+    folder = tmp_path / "not" / "yet"
+    write_array(folder, "a-name", np.zeros(3))
+    back = read_array(folder, "a-name")
     assert isinstance(back, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         back[0] = 1
@@ -299,7 +401,10 @@ def test_a_cut_off_array_is_set_aside(tmp_path: Path, size: int, caplog: pytest.
     path = write_array(tmp_path, "name", np.arange(10.0))
     path.write_bytes(path.read_bytes()[:size])
     assert read_array(tmp_path, "name") is None
-    assert "damaged" in caplog.text
+    assert caplog.messages == [
+        f"set aside a damaged store file, its part is computed again: {path} "
+        "(its bytes do not match the hash in its name)"
+    ]
     write_array(tmp_path, "name", np.arange(10.0))
     np.testing.assert_array_equal(read_array(tmp_path, "name"), np.arange(10.0))
 
@@ -314,12 +419,32 @@ def test_a_second_array_of_a_name_replaces_the_first(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(file: int) -> None:
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr("rerankbench.store.os.fsync", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OSError, match="no space") as caught:
         write_atomic(tmp_path / "file", b"content")
+    assert caught.value.filename == str(tmp_path / "file"), "the system does not say which"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_write_is_durable_before_and_after_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[bytes | str, list[str]]] = []
+
+    def record(file: int) -> None:
+        names = sorted(path.name for path in tmp_path.iterdir())
+        inode = os.fstat(file).st_ino
+        of = "folder" if inode == tmp_path.stat().st_ino else (tmp_path / names[0]).read_bytes()
+        synced.append((of, names))
+
+    monkeypatch.setattr("rerankbench.store.os.fsync", record)
+    write_atomic(tmp_path / "file", b"content")
+    (before, (temporary,)), after = synced
+    assert before == b"content"
+    assert re.fullmatch(r"\.file\.[0-9a-f]{32}\.tmp", temporary)
+    assert after == ("folder", ["file"])
 
 
 # --- processes ---

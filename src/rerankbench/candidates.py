@@ -128,7 +128,7 @@ def _ranked(
     entries: _Entries, query: NDArray[np.int64], rows: NDArray[np.int64], queries: int, depth: int
 ) -> Candidates:
     order = np.lexsort((entries.ranks, -entries.scores, query))  # stable: the order of lines comes last
-    counts = np.bincount(query, minlength=queries)
+    counts = np.bincount(query)
     position = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
     order, position = order[position < depth], position[position < depth]
     width = min(depth, int(counts.max(initial=0)))
@@ -155,9 +155,7 @@ def _read_entries(path: Path, layout: Layout, log: FileLog) -> _Entries:
             ranks.append(place)
             numbers.append(number)
     queries, documents = (pa.array(values, pa.large_string()) for values in (query_ids, doc_ids))
-    return _Entries(
-        queries, documents, np.array(scores), np.array(ranks, np.int64), np.array(numbers, np.int64)
-    )
+    return _Entries(queries, documents, np.array(scores), np.array(ranks), np.array(numbers))
 
 
 def _score(value: object, number: int, log: FileLog) -> float | None:
@@ -199,12 +197,17 @@ def _match_queries(entries: _Entries, collection: Collection, path: Path) -> NDA
     known = pa.array(collection.query_ids, pa.large_string())
     query = pc.index_in(entries.queries, value_set=known).fill_null(-1).to_numpy().astype(np.int64)
     if not (query >= 0).any():
-        theirs = ", ".join(examples(entries.queries.slice(0, 3).to_pylist())) or "it is empty"
+        theirs = ", ".join(_first(entries.queries)) or "it is empty"
         raise UserError(
             f"{path}: none of its query ids ({theirs}) is in {collection.name}, split {collection.split} "
             f"({', '.join(examples(collection.query_ids))}): is the run of another collection or split?"
         )
     return query
+
+
+def _first(ids: pa.Array) -> tuple[str, ...]:
+    """The first few of many ids, fit for a message."""
+    return examples(ids[:3].to_pylist())
 
 
 def _query_findings(entries: _Entries, query: NDArray[np.int64], collection: Collection) -> list[Finding]:
@@ -215,14 +218,14 @@ def _query_findings(entries: _Entries, query: NDArray[np.int64], collection: Col
             "info",
             "queries of the run that this split does not judge",
             len(stray),
-            examples(stray.slice(0, 4).to_pylist()),
+            _first(stray),
             "left out",
         ),
         Finding(
             "warning",
             "judged queries for which the run has nothing",
             len(silent),
-            examples([collection.query_ids[number] for number in silent[:4].tolist()]),
+            examples([collection.query_ids[number] for number in silent[:3].tolist()]),
             "they count 0 in every mean",
         ),
     ]
@@ -236,7 +239,7 @@ def _document_findings(
     unknown = entries.documents.filter(pa.array(rows < 0)).unique()
     if not len(unknown):
         return []
-    where = examples(unknown.slice(0, 4).to_pylist())
+    where = _first(unknown)
     if (rows < 0).all():
         ours = examples(collection.corpus.ids(np.arange(min(3, len(collection.corpus)))))
         raise UserError(

@@ -56,7 +56,7 @@ def bootstrap_intervals(
     means = np.concatenate(list(_resampled_means(arms, resamples, seed)))
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(means, [tail, 1.0 - tail], axis=0)
-    return [Interval(*map(float, ends)) for ends in zip(arms.mean(axis=1), low, high, strict=True)]
+    return [Interval(*ends) for ends in np.column_stack([arms.mean(axis=1), low, high]).tolist()]
 
 
 def randomisation_test(differences: ArrayLike, *, seed: int, permutations: int = 10_000) -> float:
@@ -106,7 +106,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     however the tests depend on each other.
     """
     p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
+    order = np.argsort(p)
     raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(raised, 1.0)
@@ -188,7 +188,7 @@ def minimum_detectable_difference(
 
 def _one_arm(values: ArrayLike) -> NDArray[np.float64]:
     """Values [queries] of one arm as [1, queries]."""
-    one = np.asarray(values, dtype=np.float64)
+    one = np.asarray(values)
     if one.ndim != 1:
         raise ValueError(f"expected one value per query, got an array of shape {one.shape}")
     return _arms(one[None])
@@ -215,7 +215,7 @@ def _resampled_means(arms: NDArray[np.float64], resamples: int, seed: int) -> It
         drawn = rng.integers(queries, size=(rows, queries))
         cells = drawn + queries * np.arange(rows)[:, None]
         times = np.bincount(cells.ravel(), minlength=rows * queries).reshape(rows, queries)
-        yield times.astype(np.float64) @ arms.T / queries
+        yield times @ arms.T / queries
 
 
 def _exact_p_value(differences: NDArray[np.float64]) -> float:
@@ -230,9 +230,9 @@ def _sampled_p_values(arms: NDArray[np.float64], permutations: int, seed: int) -
     """(extreme patterns + 1) / (patterns + 1) for each arm, over randomly drawn sign patterns."""
     rng = np.random.default_rng(seed)
     queries = arms.shape[1]
-    extreme = np.zeros(len(arms), dtype=np.int64)
+    extreme = np.zeros(len(arms))
     for rows in _blocks(permutations, queries):
-        kept = rng.integers(2, size=(rows, queries), dtype=np.int8).astype(np.float64)
+        kept = rng.integers(2, size=(rows, queries), dtype=np.int8)
         extreme += _extreme((2.0 * kept - 1.0) @ arms.T, arms).sum(axis=0)
     return (extreme + 1) / (permutations + 1)
 
