@@ -335,7 +335,8 @@ SHAPE = '{{"query id": {{"document id": number}}}}, or a list of objects with on
             "run.json",
             '{"q1": [{"_id": "a"}]}',
             "{path} entry 1: no column for the score: "
-            "looked for score | _score | similarity | sim | docscore, found '_id', 'query-id'; rename the column",
+            "looked for score | _score | similarity | sim | docscore, "
+            "found '_id', 'query-id'; rename the column",
         ),
         (
             "run.json",
