@@ -23,7 +23,7 @@ NEEDS = {  # what an option cannot do without; {here} is a folder with a BEIR co
                       "dataset.qrels={here}/qrels/test.tsv"],
     "dataset/hub": ["dataset.path=mteb/scifact"],
     "dataset/ir_datasets": ["dataset.id=beir/scifact/test"],
-    "first_stage/run": ["first_stage.path={here}/corpus.jsonl"],
+    "first_stage/run": ["first_stage.path={here}/run.trec"],
 }  # fmt: skip
 DESIGN = {
     "dataset": "sample msmarco beir ir_datasets hub files",
@@ -44,7 +44,9 @@ def _schemas() -> None:
 
 @pytest.fixture(scope="session")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_folders(tmp_path_factory.mktemp("bad"))
+    folder = make_folders(tmp_path_factory.mktemp("bad"))
+    (folder / "run.trec").write_text("1 Q0 d1 1 2.5 theirs\n")
+    return folder
 
 
 def make_folders(folder: Path) -> Path:

@@ -71,10 +71,10 @@ def run(experiment: Experiment) -> Outcome:
     from rerankbench.forecast import announce
 
     clock, bench = Clock(), make_bench(experiment)
-    with clock("models"):
-        fetch_models(experiment)
     with clock("collection"):
         collection = load(experiment)
+    with clock("models"):
+        fetch_models(experiment)
     with clock("first_stage"):
         candidates, identity = retrieve(experiment, collection, bench)
     with clock("scoring"):

@@ -326,10 +326,15 @@ def end_of_sweep(results: Sequence[Result], failed: Sequence[Result]) -> None:
     )
     by_reason: dict[str, list[str]] = {}
     for result in failed:
-        reason = re.sub(r"^model \S+: ", "model: ", str(result.error))  # one line for all that share a cause
-        by_reason.setdefault(reason, []).append(result.arm)
+        by_reason.setdefault(reason_of(result), []).append(result.arm)
     for reason, arms in by_reason.items():
-        print(f"failed: {', '.join(arms)}: {' | '.join(reason.splitlines())}", file=sys.stderr)
+        print(f"failed: {', '.join(arms)}: {reason}", file=sys.stderr)
+
+
+def reason_of(result: Result) -> str:
+    """Why a run failed, in one line, without what differs between runs that share the cause."""
+    lines = (re.sub(r"^model \S+: ", "model: ", line) for line in str(result.error).splitlines())
+    return " | ".join(dict.fromkeys(lines))
 
 
 def total(folder: Path) -> int:
