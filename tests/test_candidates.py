@@ -65,6 +65,13 @@ def test_a_trec_run_becomes_arrays_in_the_order_of_the_queries(tmp_path: Path, l
     assert (candidates.rows.dtype, candidates.scores.dtype, candidates.notes) == (np.int64, np.float32, ())
 
 
+def assert_read_as_run(folder: Path, letters: Collection, name: str, content: str) -> None:
+    expected = read_trec(written(folder / "expected.trec", RUN), letters, 100)
+    candidates = read_trec(written(folder / name, content), letters, 100)
+    assert candidates.rows.tolist() == expected.rows.tolist()
+    assert candidates.scores.tolist() == expected.scores.tolist()
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -83,10 +90,7 @@ def test_a_trec_run_becomes_arrays_in_the_order_of_the_queries(tmp_path: Path, l
 def test_every_form_of_a_run_is_the_same(
     tmp_path: Path, letters: Collection, name: str, content: str
 ) -> None:
-    expected = read_trec(written(tmp_path / "expected.trec", RUN), letters, 100)
-    candidates = read_trec(written(tmp_path / name, content), letters, 100)
-    assert candidates.rows.tolist() == expected.rows.tolist()
-    assert candidates.scores.tolist() == expected.scores.tolist()
+    assert_read_as_run(tmp_path, letters, name, content)
 
 
 def hit(doc_id: str, score: float | None) -> dict[str, object]:
@@ -117,10 +121,7 @@ RECORDS = [dict(zip(PYTERRIER, row, strict=True)) for row in zip(*PYTERRIER.valu
 def test_runs_of_search_engines_and_tables(
     tmp_path: Path, letters: Collection, name: str, content: str
 ) -> None:
-    expected = read_trec(written(tmp_path / "expected.trec", RUN), letters, 100)
-    candidates = read_trec(written(tmp_path / name, content), letters, 100)
-    assert candidates.rows.tolist() == expected.rows.tolist()
-    assert candidates.scores.tolist() == expected.scores.tolist()
+    assert_read_as_run(tmp_path, letters, name, content)
 
 
 def test_a_parquet_of_pyterrier_is_read_by_docno(tmp_path: Path, letters: Collection) -> None:

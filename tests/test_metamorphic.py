@@ -123,6 +123,10 @@ def test_how_the_work_is_cut_changes_no_figure(bench: Bench, usual: Found, word:
     assert_same_scores(usual, other)
 
 
+def test_the_number_of_threads_changes_no_bit(bench: Bench, usual: Found) -> None:
+    assert bench.run(*made(0), "threads=3").scores() == usual.scores()
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_order_of_documents_and_queries_changes_no_figure(bench: Bench, usual: Found, seed: int) -> None:
     texts, queries, judged = ([*part] for part in made(0))
