@@ -273,7 +273,7 @@ SHAPE = '{{"query id": {{"document id": number}}}}, or a list of objects with on
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("run.trec", "", "first_stage.path={path}: the file is empty"),
+        ("run.trec", "", "first_stage.path={path}: the file is empty; write it again or give another one"),
         (
             "run.trec",
             "\n\n",
@@ -367,7 +367,14 @@ def test_runs_that_cannot_be_used(
 
 def test_a_missing_run_and_a_folder(tmp_path: Path, letters: Collection) -> None:
     assert problems(tmp_path / "no.trec", letters) == [
-        f"first_stage.path={tmp_path}/no.trec: there is no such file"
+        f"first_stage.path={tmp_path}/no.trec: there is no such file; check the path"
+    ]
+    assert problems(tmp_path / "no" / "where.trec", letters) == [
+        f"first_stage.path={tmp_path}/no/where.trec: there is no such file; {tmp_path}/no is no folder"
+    ]
+    written(tmp_path / "bm25.trec.gz", "")
+    assert problems(tmp_path / "bm25.trec", letters) == [
+        f"first_stage.path={tmp_path}/bm25.trec: there is no such file; did you mean bm25.trec.gz?"
     ]
     assert problems(tmp_path, letters) == [f"first_stage.path={tmp_path}: is a folder, not a file"]
 

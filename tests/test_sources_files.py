@@ -498,7 +498,7 @@ def test_what_is_missing_is_told_before_loading(tmp_path: Path) -> None:
     assert "splits here: test" in Beir(path=str(folder), split="../qrels/test").problems()[0]
     (folder / "queries.jsonl").unlink()
     assert Beir(path=str(folder)).problems() == [
-        f"dataset.path={folder}/queries.jsonl: there is no such file"
+        f"dataset.path={folder}/queries.jsonl: there is no such file; check the path"
     ]
 
 
@@ -506,7 +506,7 @@ def test_every_missing_file_and_unknown_column_is_told_at_once(tmp_path: Path) -
     source = three_files(tmp_path, ".csv")
     missing = replace(source, corpus=str(tmp_path / "no.csv"), qrels=str(tmp_path))
     assert missing.problems() == [
-        f"dataset.corpus={tmp_path}/no.csv: there is no such file",
+        f"dataset.corpus={tmp_path}/no.csv: there is no such file; check the path",
         f"dataset.qrels={tmp_path}: is a folder, not a file",
     ]
     wrong = replace(source, text_column="words", query_id_column="number", qrels_grade_column="grade")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar
 
 from rerankbench.collection import Collection
 from rerankbench.errors import UserError
 from rerankbench.sources.assembly import Options, Parts, assemble
+
+ALIKE = 0.75  # of two file names, below which one is hardly a mistyped other; corpus and queries have 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +111,23 @@ class Source(ABC):
 def file_problem(path: Path, key: str) -> str | None:
     """Why a path cannot be read as a file, with the config key that names it; None if it can."""
     if not path.exists():
-        return f"{key}={path}: there is no such file"
+        return f"{key}={path}: there is no such file; {whereabouts(path)}"
     if not path.is_file():
         what = "a folder, not a file" if path.is_dir() else "no ordinary file; give one on a disk"
         return f"{key}={path}: is {what}"
     if not path.stat().st_size:
-        return f"{key}={path}: the file is empty"
+        return f"{key}={path}: the file is empty; write it again or give another one"
     if not os.access(path, os.R_OK):
         return f"{key}={path}: you may not read it; change its permissions"
     return None
+
+
+def whereabouts(path: Path) -> str:
+    """What helps to find a missing file: a name like it beside it, or from where on its path is missing."""
+    if not path.parent.is_dir():
+        missing = next(part for part in reversed(path.parents) if not part.is_dir())
+        return f"{missing} is no folder"
+    with suppress(OSError):
+        if alike := get_close_matches(path.name, os.listdir(path.parent), 1, ALIKE):
+            return f"did you mean {alike[0]}?"
+    return "check the path"
