@@ -124,6 +124,8 @@ def file_problem(path: Path, key: str) -> str | None:
 
 def whereabouts(path: Path) -> str:
     """What helps to find a missing file: a name like it beside it, or from where on its path is missing."""
+    if path.is_symlink():
+        return "it is a link that leads nowhere"
     if not path.parent.is_dir():
         missing = next(part for part in reversed(path.parents) if not part.is_dir())
         return f"{missing} is no folder"
