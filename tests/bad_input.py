@@ -539,7 +539,7 @@ COMMANDS = [
     command("tokens of 20 digits", "batch_tokens=99999999999999999999: give at most", "batch_tokens=99999999999999999999"),
     command("a negative seed", "seed=-1: give at least 0", "seed=-1"),
     command("a seed of 20 digits", "seed=99999999999999999999: give at most", "seed=99999999999999999999"),
-    command("a sequence of 20 digits", "reranker.max_length=99999999999999999999: give at most", "reranker=base", "reranker.model={models}/base", "reranker.max_length=99999999999999999999"),
+    command("a sequence of 20 digits", "reranker.max_length=99999999999999999999: the model reads at most", "reranker=base", "reranker.model={models}/base", "reranker.max_length=99999999999999999999"),
     command("a negative window", "reranker.query_max_length=-1: choose between", "reranker=base", "reranker.model={models}/base", "reranker.query_max_length=-1"),
     command("NaN for a number", "report.delta=nan: give 0 or more", "report.delta=nan"),
     command("an infinite level", "report.level=inf: give a confidence", "report.level=inf"),

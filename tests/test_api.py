@@ -189,6 +189,7 @@ def test_candidates_of_another_collection_are_refused(tmp_path: Path) -> None:
         ),
         (lambda: load_reranker("some/model", family="bert"), "reranker bert: choose one of encoder"),
         (lambda: load_reranker("minilm", max_length=3), "reranker.max_length=3: give at least 8 tokens"),
+        (lambda: load_reranker("minilm", max_length=1000), "the model reads at most 512 tokens"),
         (lambda: load_reranker("minilm", max_len=3), "did you mean reranker.max_length"),
         (lambda: load_reranker("minilm", precision="fp8"), "precision=fp8: choose one of"),
         (lambda: load_collection("/nope"), "collection /nope: no such folder, and no kind either"),

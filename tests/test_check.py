@@ -109,7 +109,7 @@ def test_a_dozen_planted_oddities_are_found(tmp_path: Path) -> None:
         "document ids with white space": ("info", 1, ("'my doc'",)),
         "queries that are documents too": ("warning", 1, ("'self'",)),
         "query ids that another document bears": ("info", 1, ("'d1'",)),
-        "documents longer than max_length=16 leaves room for": ("warning", 1, ("'long'",)),
+        "documents that do not fit into max_length=16 beside a query": ("warning", 1, ("'long'",)),
         "queries that fill max_length=16 alone": ("warning", 1, ("'q3'",)),
     }
     assert all(one.effect for what, one in found.items() if found[what].severity != "info")
@@ -134,12 +134,12 @@ def test_a_document_is_cut_when_it_does_not_fit_beside_the_query(tokens: int, cu
     # 16 tokens: 3 special ones, 3 of the query, 10 of the document
     collection = collection_of({"a": "w " * tokens, "b": "w"}, {"q": "one two three"}, {"q": {"a": 1}})
     found = by_name(findings(collection, None, words, 16))
-    counts = [one.count for what, one in found.items() if what.startswith("documents longer")]
+    counts = [one.count for what, one in found.items() if what.startswith("documents that do not fit")]
     assert counts == [cut][:cut]
     if cut:
         assert (
             "50.0% of those measured lose their end"
-            in found["documents longer than max_length=16 leaves room for"].effect
+            in found["documents that do not fit into max_length=16 beside a query"].effect
         )
 
 

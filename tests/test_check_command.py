@@ -65,7 +65,7 @@ PLANTED = {
     "documents with the text of an earlier one": ("warning", 1, ["'copy'"]),
     "documents with signs of a wrong encoding": ("warning", 1, ["'m'"]),
     "document ids with white space": ("info", 1, ["'sp ace'"]),
-    "documents longer than max_length=512 leaves room for": ("warning", 1, ["'long'"]),
+    "documents that do not fit into max_length=512 beside a query": ("warning", 1, ["'long'"]),
     "queries that are documents too": ("warning", 1, ["'q1'"]),
     "judged queries with the text of an earlier one": ("info", 1, ["'q2'"]),
     "queries without judgements in this split": ("info", 1, ["'q3'"]),

@@ -20,6 +20,7 @@ from rerankbench.checkpoint import (
     folder_problems,
     identity,
     parameter_count,
+    positions,
     safetensors_header,
     safetensors_problems,
     write_safetensors,
@@ -224,7 +225,25 @@ def test_describe(folder: Path, config: dict[str, object], labels: int | None) -
     shape = {"model_type": "minicpm", "architectures": ["X"], "num_hidden_layers": 40, "start_layer": 8}
     silent = {"hidden_size": None, "layer_sep": None}
     (folder / "config.json").write_text(json.dumps(shape | config))
-    assert describe(folder) == {**shape, **silent, "num_labels": labels}
+    assert describe(folder) == {**shape, **silent, "num_labels": labels, "positions": None}
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"model_type": "bert", "max_position_embeddings": 512}, 512),
+        ({"model_type": "xlm-roberta", "max_position_embeddings": 8194}, 8192),
+        (
+            {"model_type": "bert", "position_embedding_type": "relative_key", "max_position_embeddings": 9},
+            None,
+        ),
+        ({"model_type": "gemma", "max_position_embeddings": 8192}, None),  # rotary: nothing breaks beyond
+        ({"model_type": "bert"}, None),
+        ({"model_type": "bert", "max_position_embeddings": "many"}, None),
+    ],
+)
+def test_positions(config: dict[str, object], expected: int | None) -> None:
+    assert positions(config) == expected
 
 
 def test_identity_is_what_sha256sum_says(folder: Path, hashes: FileHashes) -> None:

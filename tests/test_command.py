@@ -83,7 +83,7 @@ def test_ones_own_yaml_works_from_any_folder(
     command = ["--config-dir=../own", "reranker=mine", longer, "first_stage=bm25", "tracking=none"]
     assert run(*command, *tiny(models, tmp_path)) == 0
     result = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert result["arm"] == "bm25 > mine@4"
+    assert result["arm"] == "bm25 > mine@2"
     assert result["params"]["reranker.max_length"] == 64
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
@@ -126,6 +126,16 @@ def test_models_that_cannot_be_had_are_told_before_anything_is_computed(models: 
     assert "nobody/reranker" in lines[1]
     assert "embedding:" not in done.stderr
     assert not (tmp_path / "cache" / "vectors").exists()
+
+
+def test_depths_below_every_list_are_no_arms_of_their_own(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["reranker=base", f"reranker.model={models / 'base'}", "first_stage=bm25", "tracking=none"]
+    assert run(*base, *tiny(models, tmp_path)) == 0  # BM25 finds two documents at most, of four asked for
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (result["depth"], set(result["by_depth"])) == (2, {"2"})
+    assert "depth=4: no query has more than 2 candidates" in capsys.readouterr().err
 
 
 def test_the_closing_table(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

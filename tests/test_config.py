@@ -178,6 +178,8 @@ FAULTS = [
     ("hydra.run.foo=1", "hydra.run.foo=1: there is no such key; known keys: dir"),
     ("reranker.max_lenght=9", "did you mean reranker.max_length? (this is reranker=minilm)"),
     ("reranker.max_length=4", "reranker.max_length=4: give at least 8 tokens"),
+    ("reranker.max_length=513", "reranker.max_length=513: the model reads at most 512 tokens; give no more"),
+    ("embedder.query_max_length=600", "embedder.query_max_length=600: the model reads at most 512"),
     ("reranker.max_length=long", "reranker.max_length=long: give a whole number"),
     ("reranker.query_max_length=600", "reranker.query_max_length=600: choose between 1 and"),
     ("reranker.attention=flash", "reranker.attention=flash: choose one of sdpa"),

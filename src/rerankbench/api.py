@@ -207,7 +207,10 @@ def load_reranker(
         )
     read = cast(families.Reranker, _settings("reranker", family or kind, chosen | settings))
     machine = _machine(device, precision)
-    return Reranker(read, models.resolve(read.model, read.revision, _cache_dir(cache_dir)), machine)
+    weights = models.resolve(read.model, read.revision, _cache_dir(cache_dir))
+    if problems := read.length_problems(models.describe(weights.folder)["positions"]):
+        raise UserError(problems)
+    return Reranker(read, weights, machine)
 
 
 def retrieve(

@@ -36,6 +36,16 @@ SCORING_FILES = (
     "merges.txt",
     "*.model",
 )
+# Families with a table of positions: how many of its rows come before that of the first token.
+BEFORE_FIRST = {
+    "bert": 0,
+    "electra": 0,
+    "distilbert": 0,
+    "roberta": 2,
+    "xlm-roberta": 2,
+    "camembert": 2,
+    "mpnet": 2,
+}
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 PICKLED_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -82,7 +92,8 @@ def describe(folder: Path) -> dict[str, Any]:
     """What config.json says about the model's shape; None for what it does not say. Raises UserError.
 
     Keys: architectures (list), model_type, num_hidden_layers, start_layer and layer_sep (of layerwise models:
-    the first layer with a head, and how far apart they are), num_labels, hidden_size.
+    the first layer with a head, and how far apart they are), num_labels, hidden_size, positions (the most
+    tokens that it can read; None where positions are computed and have no end, as in rotary embeddings).
     """
     config = read_json(folder / "config.json")
     keys = (
@@ -92,7 +103,16 @@ def describe(folder: Path) -> dict[str, Any]:
     description = {key: config.get(key) for key in keys}
     if config.get("id2label"):
         description["num_labels"] = len(config["id2label"])
-    return description
+    return description | {"positions": positions(config)}
+
+
+def positions(config: Mapping[str, Any]) -> int | None:
+    """Rows of a model's table of positions that tokens can use; None for a model without one."""
+    kind, rows = config.get("model_type"), config.get("max_position_embeddings")
+    learned = config.get("position_embedding_type", "absolute") == "absolute"
+    if not (learned and kind in BEFORE_FIRST and isinstance(rows, int)):
+        return None
+    return rows - BEFORE_FIRST[kind]
 
 
 def parameter_count(folder: Path) -> int:

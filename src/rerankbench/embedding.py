@@ -57,6 +57,8 @@ class Embedder:
     def problems(self) -> list[str]:
         """Impossible settings, one line each; reads no weights."""
         found = [f"embedder.{line}" for line in models.reference_problems(self.model, self.revision)]
+        if not found:
+            found += self.length_problems(models.positions(self.model))
         if not found and models.is_local(self.model):
             (name, *_) = models.describe(models.local_folder(self.model))["architectures"] or [""]
             if name.endswith("ForSequenceClassification"):
@@ -67,9 +69,12 @@ class Embedder:
             value = getattr(self, name)
             if value is not None and value < 4:
                 found.append(f"embedder.{name}={value}: give at least 4 tokens")
-            if value is not None and value > models.LONGEST:
-                found.append(f"embedder.{name}={value}: give at most {models.LONGEST:,} tokens")
         return found
+
+    def length_problems(self, positions: int | None) -> list[str]:
+        """Lengths beyond the `positions` that the model has."""
+        lengths = {f"embedder.{name}": getattr(self, name) for name in ("max_length", "query_max_length")}
+        return models.length_problems(lengths, positions)
 
     def identity(self, weights: models.Weights, precision: str) -> dict[str, Any]:
         """What determines a vector besides its text. Queries and passages differ in their instruction and
@@ -210,6 +215,8 @@ class Embedding:
         from rerankbench.loop import Meter
 
         self.weights = models.resolve(self.settings.model, self.settings.revision, self.cache_dir)
+        if problems := self.settings.length_problems(models.describe(self.weights.folder)["positions"]):
+            raise UserError(problems)
         self.meter: Meter = Meter()
         self._model: EmbedderModel | None = None
 

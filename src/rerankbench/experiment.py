@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,7 @@ def run(experiment: Experiment) -> Outcome:
         fetch_models(experiment)
     with clock("first_stage"):
         candidates, identity = retrieve(experiment, collection, bench)
+        experiment = within(experiment, candidates)
     with clock("scoring"):
         work = plan(experiment, collection, candidates.rows, bench)
         if work:
@@ -125,7 +126,8 @@ def fetch_models(experiment: Experiment) -> None:
     problems: list[str] = []
     for settings in used:
         try:
-            models.resolve(settings.model, settings.revision, experiment.cache_dir)
+            weights = models.resolve(settings.model, settings.revision, experiment.cache_dir)
+            problems += settings.length_problems(models.describe(weights.folder)["positions"])
         except UserError as error:
             problems += error.problems
     if problems:
@@ -157,6 +159,16 @@ def retrieve(experiment: Experiment, collection: Collection, bench: Bench) -> tu
     for note in candidates.notes:
         log.warning("candidates: %s", note)
     return candidates, identity
+
+
+def within(experiment: Experiment, candidates: Candidates) -> Experiment:
+    """The experiment no deeper than the longest list of candidates: what lies beyond costs nothing."""
+    longest = int(candidates.lengths().max(initial=0))
+    if not 0 < longest < experiment.depth:
+        return experiment
+    if reranks(experiment):
+        log.warning("depth=%d: no query has more than %d candidates", experiment.depth, longest)
+    return replace(experiment, depth=longest)
 
 
 def plan(

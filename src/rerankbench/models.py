@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +80,22 @@ def wheel_problems(name: str) -> list[str]:
     hint = f"did you mean wheel:{near[0]}?" if near else "give one of these"
     known = ", ".join(f"wheel:{known}" for known in wheels.MODELS)
     return [f"model wheel:{name}: no such packaged model; {hint} (there are {known})"]
+
+
+def positions(model: str) -> int | None:
+    """The most tokens that a model can read, as far as that is known before it is fetched."""
+    if model.startswith(WHEEL_PREFIX):
+        return wheels.MODELS[model.removeprefix(WHEEL_PREFIX)].positions
+    return describe(local_folder(model))["positions"] if is_local(model) else None
+
+
+def length_problems(settings: Mapping[str, int | None], most: int | None) -> list[str]:
+    """Which numbers of tokens, by their config keys, are more than a model can read; `most` None: unknown."""
+    most = LONGEST if most is None else most
+    over = {key: asked for key, asked in settings.items() if asked is not None and asked > most}
+    return [
+        f"{key}={asked}: the model reads at most {most:,} tokens; give no more" for key, asked in over.items()
+    ]
 
 
 def is_local(model: str) -> bool:

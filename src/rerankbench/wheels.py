@@ -50,6 +50,8 @@ class PackagedModel:
     wheel: Wheel
     inside: str
     files: Mapping[str, str]
+    positions: int = 512
+    """The most tokens that it can read."""
     attention_heads: int | None = None
     """Set for an int8 ONNX model, whose config.json and model.safetensors are made by converting it."""
 

@@ -52,8 +52,10 @@ def _cut(
     room = max_length - int(np.median(queries)) - _SPECIAL_TOKENS
     cut = rows[documents > room]
     share = f"{len(cut) / len(rows):.1%} of those measured lose their end"
-    what = f"documents longer than max_length={max_length} leaves room for"
-    effect = f"{share}; raise max_length or score windows of them"
+    what = f"documents that do not fit into max_length={max_length} beside a query"
+    effect = (
+        f"{share}; score windows (reranker.long_documents=max_passage), or raise max_length if the model can"
+    )
     return document_finding(what, cut, effect, collection.corpus)
 
 

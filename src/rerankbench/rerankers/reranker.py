@@ -56,12 +56,12 @@ class Reranker(ABC):
     def problems(self) -> list[str]:
         """Impossible settings, one line each; reads no weights."""
         found = [f"reranker.{line}" for line in models.reference_problems(self.model, self.revision)]
+        if not found:
+            found += self.length_problems(models.positions(self.model))
         if not found and models.is_local(self.model):
             found += self.folder_problems(models.describe(models.local_folder(self.model)))
         if self.max_length < 8:
             found.append(f"reranker.max_length={self.max_length}: give at least 8 tokens")
-        if self.max_length > models.LONGEST:
-            found.append(f"reranker.max_length={self.max_length}: give at most {models.LONGEST:,} tokens")
         if self.query_max_length is not None and not 0 < self.query_max_length < self.max_length:
             found.append(
                 f"reranker.query_max_length={self.query_max_length}: choose between 1 and "
@@ -80,6 +80,10 @@ class Reranker(ABC):
                 f"max_length = {self.max_length // 4}"
             )
         return found
+
+    def length_problems(self, positions: int | None) -> list[str]:
+        """Lengths beyond the `positions` that the model has."""
+        return models.length_problems({"reranker.max_length": self.max_length}, positions)
 
     @abstractmethod
     def folder_problems(self, description: dict[str, Any]) -> list[str]:
