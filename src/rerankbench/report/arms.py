@@ -72,6 +72,20 @@ class Contest:
     def stages(self) -> list[str]:
         return list(dict.fromkeys(arm.stage for arm in self.arms))
 
+    @property
+    def several(self) -> bool:
+        """Whether there are several first stages, so that "not reranking" alone would say too little."""
+        return len(self.stages()) > 1
+
+    def baseline(self, arm: int) -> str:
+        """What the arm's gain is measured against, its own first stage by name where there are several."""
+        return f"{self.arms[arm].stage_name} without reranking" if self.several else "not reranking"
+
+    @property
+    def baselines(self) -> str:
+        """The same, of all arms at once."""
+        return "its own first stage without reranking" if self.several else "not reranking"
+
 
 Held = dict[tuple[str, str, int | None, int], tuple[Arm, dict[str, Values]]]
 

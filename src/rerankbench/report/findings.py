@@ -108,8 +108,8 @@ def assumptions(findings: Findings) -> list[str]:
         f"Intervals are {100 * c.level:g}% percentile bootstrap intervals over queries. p-values are from "
         f"randomisation tests with Holm's correction over {tests} comparisons.",
         f"“As good as the best” means: less than {c.delta:g} {findings.measure} below the truly best arm, "
-        "tested against every other arm, and better than not reranking; corrected over all arms, so that "
-        f"at most {100 * c.alpha:g}% of such reports make a false claim.",
+        f"tested against every other arm, and better than {findings.contest.baselines}; corrected over all "
+        f"arms, so that at most {100 * c.alpha:g}% of such reports make a false claim.",
         cost_line(order),
     ]
     if findings.settings.price_per_hour:
