@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rerankbench.report import comparison as comparing
-from rerankbench.report import html, markdown, table
+from rerankbench.report import html, markdown, table, terminal
 from rerankbench.report.arms import Arm, Contest
 from rerankbench.report.cost import Cost, Ordering, ordering
 from rerankbench.report.findings import Findings, find_out
@@ -181,6 +181,33 @@ def test_nothing_within_the_budget_is_no_verdict(tmp_path: Path, first: np.ndarr
     write_run(tmp_path / "0", "minilm", first, {10: first + 0.1})
     found = judged(tmp_path, Report(budget=Budget(latency_p95_ms=1)))
     assert found.verdict.sentence == "No verdict: no reranker is within the budget."
+    assert found.verdict.reasons == (
+        "minilm@10: p95 latency 20 ms is above 1.",
+        "Raise the bound in report.budget, or measure a smaller model or a smaller depth.",
+    )
+
+
+def test_a_budget_of_what_was_never_measured_says_so_and_how_to_measure_it(
+    tmp_path: Path, first: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    depths = {10: first + 0.1, 50: first + 0.1}
+    write_run(tmp_path / "0", "minilm", first, depths, latency_ms=None)
+    found = judged(tmp_path, Report(budget=Budget(latency_p95_ms=5)))
+    assert found.verdict.sentence == (
+        "No verdict: of no reranker is it known whether it is within the budget."
+    )
+    reason = "minilm@10, minilm@50: p95 latency was not measured (run with latency=true)."
+    assert found.verdict.reasons == (reason,)
+    terminal.show(found, tmp_path / "report.html")
+    for text in (capsys.readouterr().out, html.page(found), markdown.markdown(found)):
+        assert reason in text.replace("\\_", "_")
+
+
+def test_many_reasons_why_nothing_is_within_the_budget_are_cut(tmp_path: Path, first: np.ndarray) -> None:
+    write_run(tmp_path / "0", "minilm", first, dict.fromkeys(range(10, 90, 10), first + 0.1))
+    found = judged(tmp_path, Report(budget=Budget(latency_p95_ms=1)))
+    assert "The table of arms has 2 more reasons." in found.verdict.reasons
+    assert len(found.verdict.reasons) == 8
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 from rerankbench.measures import display_name
 from rerankbench.report.arms import Arm, Contest
 from rerankbench.report.comparison import Comparison, gains_of
-from rerankbench.report.cost import MEASURED, Ordering
+from rerankbench.report.cost import ABOVE, MEASURED, NOT_MEASURED, Ordering
 from rerankbench.significance import minimum_detectable_difference
 
 DEPLOY, BEST, NONE, UNKNOWN = "deploy", "deploy the best", "do not rerank", "cannot tell"
@@ -24,6 +24,7 @@ FRACTIONS = (
     (2 / 3, "two thirds"),
     (3 / 4, "three quarters"),
 )
+MOST_REASONS = 6  # shown under a verdict that has no arm
 POWER, Z_POWER, Z_ONE_SIDED = 0.8, 0.8416, 1.6449
 
 
@@ -37,9 +38,14 @@ class Verdict:
     arm: int | None
 
 
-def decide(contest: Contest, comparison: Comparison, order: Ordering) -> Verdict:
-    """The cheapest arm that is certified; else the best if it helps; else nothing is crowned."""
-    teller = Teller(contest, comparison, order)
+def decide(
+    contest: Contest, comparison: Comparison, order: Ordering, excluded: Sequence[str] = ()
+) -> Verdict:
+    """The cheapest arm that is certified; else the best if it helps; else nothing is crowned.
+
+    excluded: why each arm may not be deployed, empty where it may.
+    """
+    teller = Teller(contest, comparison, order, tuple(excluded))
     if not any(contest.arms[arm].reranks for arm in comparison.allowed):
         return teller.no_contestant()
     certified = [arm for arm in comparison.allowed if comparison.certified(arm)]
@@ -58,6 +64,7 @@ class Teller:
     contest: Contest
     comparison: Comparison
     order: Ordering
+    excluded: tuple[str, ...] = ()
 
     @property
     def queries(self) -> int:
@@ -72,9 +79,24 @@ class Teller:
         return f"{self.comparison.delta:g} {self.measure}"
 
     def no_contestant(self) -> Verdict:
-        dear = any(arm.reranks for arm in self.contest.arms)
-        why = "no reranker is within the budget" if dear else "no reranker was measured"
-        return Verdict(UNKNOWN, f"No verdict: {why}.", (), None)
+        if not any(arm.reranks for arm in self.contest.arms):
+            return Verdict(UNKNOWN, "No verdict: no reranker was measured.", (), None)
+        known = any(why and NOT_MEASURED not in why for why in self.excluded)
+        what = "no reranker is within" if known else "of no reranker is it known whether it is within"
+        return Verdict(UNKNOWN, f"No verdict: {what} the budget.", tuple(self.why_excluded()), None)
+
+    def why_excluded(self) -> list[str]:
+        """Each reason for which arms are out of the budget, with the arms, and what to do about it."""
+        groups: dict[str, list[int]] = {}
+        for row, why in enumerate(self.excluded):
+            if why:
+                groups.setdefault(why, []).append(row)
+        lines = [f"{self.names(rows)}: {why}." for why, rows in list(groups.items())[:MOST_REASONS]]
+        if len(groups) > MOST_REASONS:
+            lines.append(f"The table of arms has {len(groups) - MOST_REASONS} more reasons.")
+        if any(ABOVE in why for why in groups):
+            lines.append("Raise the bound in report.budget, or measure a smaller model or a smaller depth.")
+        return lines
 
     def deploy(self, arm: int) -> Verdict:
         c = self.comparison
