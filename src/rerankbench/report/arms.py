@@ -13,6 +13,7 @@ from rerankbench.measures import display_name
 from rerankbench.report import naming, per_query
 from rerankbench.report.per_query import Order, Values
 from rerankbench.report.runs import Run
+from rerankbench.report_settings import decides
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,8 @@ def same_measures(runs: Sequence[Run], found: Sequence[list[str]], measure: str)
     ]
     if not problems and measure not in found[0]:
         problems = [
-            f"report.measure={measure}: these runs do not have it; choose one of {', '.join(found[0])}, "
+            f"report.measure={measure}: these runs do not have it; choose one of "
+            f"{', '.join(filter(decides, found[0]))}, "
             "or run again with its cutoff among cutoffs="
         ]
     if problems:
