@@ -11,6 +11,8 @@ from rerankbench.measures import display_name
 from rerankbench.report.arms import Contest
 from rerankbench.report.runs import Run
 
+NOTHING = 0.00005  # is printed as 0.0000
+
 
 @dataclass(frozen=True)
 class Headroom:
@@ -69,11 +71,13 @@ def bottleneck(rooms: Sequence[Headroom], measure: str) -> str:
     """Where the rest is lost, in one sentence; empty for measures that cannot always reach 1."""
     if not rooms or not measure.startswith(("ndcg", "mrr", "success")):
         return ""
-    deepest = max(rooms, key=lambda room: room.depth)
-    best = max((room for room in rooms if room.stage == deepest.stage), key=lambda room: room.reached)
+    best = max(rooms, key=lambda room: room.reached)
+    deepest = max((room for room in rooms if room.stage == best.stage), key=lambda room: room.depth)
     by_reranker, by_retriever = deepest.possible - best.reached, 1 - deepest.possible
-    who = "reranker" if by_reranker > by_retriever else "first stage"
-    name = display_name(measure)
+    name, stage = display_name(measure), f" {best.stage}" if len({r.stage for r in rooms}) > 1 else ""
+    if max(by_reranker, by_retriever) < NOTHING:
+        return f"Nothing is left to gain: {best.arm} reaches {name} {best.reached:.4f}."
+    who = f"reranker{stage and ' after'}{stage}" if by_reranker > by_retriever else f"first stage{stage}"
     return (
         f"The {who} is the bottleneck: with the best order of the {deepest.depth} candidates {name} would be "
         f"{deepest.possible:.4f}, the best arm reaches {best.reached:.4f}; documents that the first "
