@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,13 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from commands import store
+from rerankbench import ui
 from rerankbench.errors import UserError
-from rerankbench.report import cost, document, files, html, markdown, plots
+from rerankbench.report import command, cost, document, files, html, markdown, plots, terminal, tracked
 from rerankbench.report.arms import contest
 from rerankbench.report.command import build, main
 from rerankbench.report.findings import Findings, find_out
+from rerankbench.report.headroom import Headroom, bottleneck
 from rerankbench.report.runs import find
 from rerankbench.report_settings import Report
+from rerankbench.tracking import MLflow
 from simulated_runs import noisy, write_failure, write_run
 
 COUNT = 30
@@ -228,11 +233,17 @@ def test_the_command_writes_into_the_sweep_and_takes_settings(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["report.measure=judged_at_10"], "report.measure=judged_at_10: Judged says how many results"),
         (["report.delat=1"], "did you mean report.delta?"),
         (["report.level=2"], "report.level=2"),
         (["report.budget.memory_mb=-1"], "report.budget.memory_mb=-1"),
         (["depth=3"], "depth=3: settings here"),
         (["nowhere"], "nowhere: no such folder, and no MLflow store"),
+        (["sweep/0/result.json"], "sweep/0/result.json: this is a file, not a folder, and no MLflow store"),
+        (["--out", "sweep/0/result.json"], "--out sweep/0/result.json: sweep/0/result.json is a file; give"),
+        (["--out", "sweep/0/result.json/x"], "sweep/0/result.json is a file; give a folder"),
+        (["--out", "/proc/x"], "--out /proc/x: nothing can be written there (No such file or directory)"),
+        (["--out", "x" * 300], "nothing can be written there (File name too long); choose another folder"),
     ],
 )
 def test_mistakes_are_one_line_each(
@@ -247,6 +258,92 @@ def test_mistakes_are_one_line_each(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert said in lines[0]
+
+
+def test_what_the_disk_refuses_late_is_one_line_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "plots").write_text("a file")
+    assert main([str(sweep(tmp_path / "sweep")), "--out", str(tmp_path / "out")]) == 2
+    assert f"{tmp_path}/out/plots cannot be written (File exists); choose" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to any folder")
+def test_a_folder_that_may_not_be_written_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").mkdir(mode=0o500)
+    assert main([str(sweep(tmp_path / "sweep")), "--out", str(tmp_path / "out")]) == 2
+    assert "nothing can be written there (Permission denied)" in capsys.readouterr().err
+
+
+def test_a_bad_place_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "gather", lambda *_: pytest.fail("the runs were read"))
+    with pytest.raises(UserError, match="--out /proc/x"):
+        build([str(sweep(tmp_path / "sweep"))], Path("/proc/x"))
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "99999999"])
+def test_a_port_that_is_none_is_one_line(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ui.main([f"--port={port}", "--no-browser"]) == 2
+    assert capsys.readouterr().err == f"error: --port {port}: choose 1 to 65535\n"
+
+
+def test_an_experiment_that_is_not_there_is_named_without_a_command(tmp_path: Path) -> None:
+    address = store(tmp_path)
+    with pytest.raises(UserError) as caught:
+        build(["nowhere", f"tracking.uri={address}"], tmp_path / "out")
+    assert str(caught.value) == (
+        f"nowhere: no such folder, and no experiment of {address}; known experiments: Default"
+    )
+
+
+def test_downloads_from_mlflow_show_no_bars(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", raising=False)
+    mlflow = MLflow(uri=store(tmp_path))
+    client, experiment = mlflow.open()
+    run = client.create_run(experiment).info.run_id
+    client.log_artifacts(run, str(write_run(tmp_path / "0", "minilm", FIRST, {10: FIRST})))
+    capfd.readouterr()
+    assert len(tracked.find(mlflow, "rerankbench", tmp_path / "scratch")) == 1
+    assert "artifacts" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"), [(6, None), (4, "and 1 more arm in the report"), (3, "and 2 more arms in the report")]
+)
+def test_arms_that_the_terminal_leaves_out_are_counted(
+    findings: Findings, rows: int, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "ROWS", rows)
+    assert terminal.arm_table(findings).caption == said
+
+
+def test_how_costs_are_compared_is_a_sentence(findings: Findings) -> None:
+    assert findings.assumptions()[3] == (
+        "The cheaper of two arms is the one whose measured p95 latency of reranking one query at its depth "
+        "is lower."
+    )
+
+
+def room(stage: str, depth: int, reached: float, possible: float) -> Headroom:
+    return Headroom(stage, depth, None, 0.1, reached, possible, f"{stage} > minilm@{depth}")
+
+
+def test_nothing_left_to_gain_has_no_bottleneck() -> None:
+    rooms = [room("bm25", 10, 1.0, 1.0)]
+    said = "Nothing is left to gain: bm25 > minilm@10 reaches nDCG@10 1.0000."
+    assert bottleneck(rooms, "ndcg_at_10") == said
+
+
+def test_of_several_first_stages_the_bottleneck_is_that_of_the_best_arm_and_named() -> None:
+    rooms = [room("bm25", 100, 0.5, 0.95), room("dense", 10, 0.6, 0.65), room("dense", 100, 0.6, 0.7)]
+    assert bottleneck(rooms, "ndcg_at_10").startswith("The first stage dense is the bottleneck: with the")
+    assert bottleneck(rooms[:2], "ndcg_at_10").startswith("The first stage dense is")
+    rooms[2] = room("dense", 100, 0.6, 0.9)
+    assert bottleneck(rooms, "ndcg_at_10").startswith("The reranker after dense is the bottleneck: with the")
+    assert bottleneck(rooms[1:], "ndcg_at_10").startswith("The reranker is the bottleneck: with the best")
 
 
 def test_several_folders_need_no_common_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
