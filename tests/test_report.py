@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from commands import store
 from rerankbench import ui
@@ -218,6 +220,60 @@ def test_plots_are_files_of_both_kinds(findings: Findings, tmp_path: Path) -> No
     assert list(plots.inline(findings)) == ["depth", "layer", "cost", "headroom", "queries"]
 
 
+def two_stages(folder: Path, gain: float) -> Findings:
+    """One reranker after each of two first stages, at one depth."""
+    for number, stage in enumerate(("bm25", "dense")):
+        params = {"first_stage": stage, "reranker": "minilm"}
+        identity = {"candidates": stage, "reranker": "m"}
+        first = FIRST + 0.1 * number
+        write_run(folder / stage, "minilm", first, {10: first + gain}, params=params, identity=identity)
+    return find_out(find([folder]), Report())
+
+
+def drawn(findings: Findings, name: str) -> Axes:
+    """One plot as matplotlib's object."""
+    axes = Figure().add_subplot()
+    plots.plots(findings)[name][1](axes, findings, plots.LIGHT)
+    return axes
+
+
+def test_first_stages_are_lines_with_dashes_of_their_own(tmp_path: Path) -> None:
+    for name in ("depth", "cost"):
+        lines = drawn(two_stages(tmp_path / name, 0.1), name).get_lines()
+        firsts = [line for line in lines if "no reranking" in str(line.get_label())]
+        assert len({str(line._unscaled_dash_pattern) for line in firsts}) == len(firsts) == 2
+
+
+def test_a_front_of_one_arm_is_no_line_and_not_in_the_legend(tmp_path: Path, findings: Findings) -> None:
+    line = "nothing is cheaper and better"
+    assert line in drawn(findings, "cost").get_legend_handles_labels()[1]
+    write_run(tmp_path / "one", "minilm", FIRST, {10: FIRST + 0.1, 50: FIRST})
+    one = drawn(find_out(find([tmp_path / "one"]), Report()), "cost")
+    assert line not in one.get_legend_handles_labels()[1]
+
+
+def test_the_axis_of_the_headroom_says_what_its_labels_are(tmp_path: Path, findings: Findings) -> None:
+    assert drawn(findings, "headroom").get_ylabel() == "depth"
+    assert drawn(two_stages(tmp_path / "two", 0.1), "headroom").get_ylabel() == "first stage and depth"
+
+
+def test_changes_per_query_are_not_drawn_where_nothing_changed(tmp_path: Path, findings: Findings) -> None:
+    assert "queries" in plots.plots(findings)
+    same = two_stages(tmp_path / "same", 0.0)
+    assert "queries" not in plots.plots(same)
+    assert "plot-queries" not in html.page(same)
+    for report in (findings, same):
+        files.write(tmp_path / "out", report)
+    assert not list((tmp_path / "out" / "plots").glob("queries.*")), "an earlier report's plot was left"
+
+
+def test_the_change_of_a_single_query_is_seen(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", "minilm", FIRST[:1], {10: FIRST[:1] + 0.1})
+    axes = drawn(find_out(find([tmp_path]), Report()), "queries")
+    box = axes.patches[0].get_path().get_extents()
+    assert (box.x0, box.x1, box.height) == pytest.approx((0.5, 1.5, 0.1))
+
+
 def test_the_command_writes_into_the_sweep_and_takes_settings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -332,9 +388,14 @@ def room(stage: str, depth: int, reached: float, possible: float) -> Headroom:
 
 
 def test_nothing_left_to_gain_has_no_bottleneck() -> None:
-    rooms = [room("bm25", 10, 1.0, 1.0)]
-    said = "Nothing is left to gain: bm25 > minilm@10 reaches nDCG@10 1.0000."
-    assert bottleneck(rooms, "ndcg_at_10") == said
+    rooms = [room("bm25", 10, 1.0, 1.0), room("dense", 10, 0.4, 0.9)]
+    said = "Nothing is left to gain{}: the best arm reaches nDCG@10 1.0000."
+    assert bottleneck(rooms[:1], "ndcg_at_10") == said.format("")
+    assert bottleneck(rooms, "ndcg_at_10") == said.format(" after bm25")
+
+
+def test_where_reranking_hurts_the_best_arm_is_not_to_rerank() -> None:
+    assert "the best arm reaches 0.1000" in bottleneck([room("bm25", 10, 0.05, 1.0)], "ndcg_at_10")
 
 
 def test_of_several_first_stages_the_bottleneck_is_that_of_the_best_arm_and_named() -> None:

@@ -31,6 +31,11 @@ class Headroom:
     arm: str
 
     @property
+    def top(self) -> float:
+        """The best arm's mean, where not reranking is an arm too."""
+        return max(self.first, self.reached)
+
+    @property
     def captured(self) -> float | None:
         """The share of the possible gain over the first stage that was reached; negative where it hurts."""
         room = self.possible - self.first
@@ -71,15 +76,16 @@ def bottleneck(rooms: Sequence[Headroom], measure: str) -> str:
     """Where the rest is lost, in one sentence; empty for measures that cannot always reach 1."""
     if not rooms or not measure.startswith(("ndcg", "mrr", "success")):
         return ""
-    best = max(rooms, key=lambda room: room.reached)
+    best = max(rooms, key=lambda room: room.top)
     deepest = max((room for room in rooms if room.stage == best.stage), key=lambda room: room.depth)
-    by_reranker, by_retriever = deepest.possible - best.reached, 1 - deepest.possible
+    by_reranker, by_retriever = deepest.possible - best.top, 1 - deepest.possible
     name, stage = display_name(measure), f" {best.stage}" if len({r.stage for r in rooms}) > 1 else ""
     if max(by_reranker, by_retriever) < NOTHING:
-        return f"Nothing is left to gain: {best.arm} reaches {name} {best.reached:.4f}."
+        after = stage and f" after{stage}"
+        return f"Nothing is left to gain{after}: the best arm reaches {name} {best.top:.4f}."
     who = f"reranker{stage and ' after'}{stage}" if by_reranker > by_retriever else f"first stage{stage}"
     return (
         f"The {who} is the bottleneck: with the best order of the {deepest.depth} candidates {name} would be "
-        f"{deepest.possible:.4f}, the best arm reaches {best.reached:.4f}; documents that the first "
+        f"{deepest.possible:.4f}, the best arm reaches {best.top:.4f}; documents that the first "
         f"stage did not find cost {by_retriever:.4f}."
     )
