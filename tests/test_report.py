@@ -21,6 +21,7 @@ from rerankbench.report.arms import contest
 from rerankbench.report.command import build, main
 from rerankbench.report.findings import Findings, find_out
 from rerankbench.report.headroom import Headroom, bottleneck
+from rerankbench.report.palette import LIGHT
 from rerankbench.report.runs import find
 from rerankbench.report_settings import Report
 from rerankbench.tracking import MLflow
@@ -233,7 +234,7 @@ def two_stages(folder: Path, gain: float) -> Findings:
 def drawn(findings: Findings, name: str) -> Axes:
     """One plot as matplotlib's object."""
     axes = Figure().add_subplot()
-    plots.plots(findings)[name][1](axes, findings, plots.LIGHT)
+    plots.plots(findings)[name][1](axes, findings, LIGHT)
     return axes
 
 
@@ -241,7 +242,7 @@ def test_first_stages_are_lines_with_dashes_of_their_own(tmp_path: Path) -> None
     for name in ("depth", "cost"):
         lines = drawn(two_stages(tmp_path / name, 0.1), name).get_lines()
         firsts = [line for line in lines if "no reranking" in str(line.get_label())]
-        assert len({str(line._unscaled_dash_pattern) for line in firsts}) == len(firsts) == 2
+        assert len({line.get_linestyle() for line in firsts}) == len(firsts) == 2
 
 
 def test_a_front_of_one_arm_is_no_line_and_not_in_the_legend(tmp_path: Path, findings: Findings) -> None:
@@ -330,6 +331,20 @@ def test_a_folder_that_may_not_be_written_to(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "out").mkdir(mode=0o500)
     assert main([str(sweep(tmp_path / "sweep")), "--out", str(tmp_path / "out")]) == 2
     assert "nothing can be written there (Permission denied)" in capsys.readouterr().err
+
+
+def test_the_place_is_named_and_not_the_file_that_was_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a folder without permission says, also where root runs the tests."""
+
+    def refuse(**_: object) -> None:
+        raise PermissionError(13, "Permission denied", f"{tmp_path}/tmp123")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(UserError) as caught:
+        files.check(tmp_path)
+    assert f"--out {tmp_path}: nothing can be written there (Permission denied); choose" in str(caught.value)
 
 
 def test_a_bad_place_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ def check(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=there):  # permissions do not tell: root may do all, but not in /proc
             pass
     except OSError as error:
-        raise refusal(folder, error) from None
+        raise refusal(folder, OSError(error.errno, error.strerror)) from None  # not the file that was tried
 
 
 def refusal(folder: Path, error: OSError) -> UserError:
