@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from commands import store
+from rerankbench import ui
 from rerankbench.errors import UserError
-from rerankbench.report import cost, document, files, html, markdown, plots
+from rerankbench.report import command, cost, document, files, html, markdown, plots, terminal, tracked
 from rerankbench.report.arms import contest
 from rerankbench.report.command import build, main
 from rerankbench.report.findings import Findings, find_out
+from rerankbench.report.headroom import Headroom, bottleneck
+from rerankbench.report.palette import LIGHT
 from rerankbench.report.runs import find
 from rerankbench.report_settings import Report
+from rerankbench.tracking import MLflow
 from simulated_runs import noisy, write_failure, write_run
 
 COUNT = 30
@@ -213,6 +221,60 @@ def test_plots_are_files_of_both_kinds(findings: Findings, tmp_path: Path) -> No
     assert list(plots.inline(findings)) == ["depth", "layer", "cost", "headroom", "queries"]
 
 
+def two_stages(folder: Path, gain: float) -> Findings:
+    """One reranker after each of two first stages, at one depth."""
+    for number, stage in enumerate(("bm25", "dense")):
+        params = {"first_stage": stage, "reranker": "minilm"}
+        identity = {"candidates": stage, "reranker": "m"}
+        first = FIRST + 0.1 * number
+        write_run(folder / stage, "minilm", first, {10: first + gain}, params=params, identity=identity)
+    return find_out(find([folder]), Report())
+
+
+def drawn(findings: Findings, name: str) -> Axes:
+    """One plot as matplotlib's object."""
+    axes = Figure().add_subplot()
+    plots.plots(findings)[name][1](axes, findings, LIGHT)
+    return axes
+
+
+def test_first_stages_are_lines_with_dashes_of_their_own(tmp_path: Path) -> None:
+    for name in ("depth", "cost"):
+        lines = drawn(two_stages(tmp_path / name, 0.1), name).get_lines()
+        firsts = [line for line in lines if "no reranking" in str(line.get_label())]
+        assert len({line.get_linestyle() for line in firsts}) == len(firsts) == 2
+
+
+def test_a_front_of_one_arm_is_no_line_and_not_in_the_legend(tmp_path: Path, findings: Findings) -> None:
+    line = "nothing is cheaper and better"
+    assert line in drawn(findings, "cost").get_legend_handles_labels()[1]
+    write_run(tmp_path / "one", "minilm", FIRST, {10: FIRST + 0.1, 50: FIRST})
+    one = drawn(find_out(find([tmp_path / "one"]), Report()), "cost")
+    assert line not in one.get_legend_handles_labels()[1]
+
+
+def test_the_axis_of_the_headroom_says_what_its_labels_are(tmp_path: Path, findings: Findings) -> None:
+    assert drawn(findings, "headroom").get_ylabel() == "depth"
+    assert drawn(two_stages(tmp_path / "two", 0.1), "headroom").get_ylabel() == "first stage and depth"
+
+
+def test_changes_per_query_are_not_drawn_where_nothing_changed(tmp_path: Path, findings: Findings) -> None:
+    assert "queries" in plots.plots(findings)
+    same = two_stages(tmp_path / "same", 0.0)
+    assert "queries" not in plots.plots(same)
+    assert "plot-queries" not in html.page(same)
+    for report in (findings, same):
+        files.write(tmp_path / "out", report)
+    assert not list((tmp_path / "out" / "plots").glob("queries.*")), "an earlier report's plot was left"
+
+
+def test_the_change_of_a_single_query_is_seen(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", "minilm", FIRST[:1], {10: FIRST[:1] + 0.1})
+    axes = drawn(find_out(find([tmp_path]), Report()), "queries")
+    box = axes.patches[0].get_path().get_extents()
+    assert (box.x0, box.x1, box.height) == pytest.approx((0.5, 1.5, 0.1))
+
+
 def test_the_command_writes_into_the_sweep_and_takes_settings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,11 +290,17 @@ def test_the_command_writes_into_the_sweep_and_takes_settings(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["report.measure=judged_at_10"], "report.measure=judged_at_10: Judged says how many results"),
         (["report.delat=1"], "did you mean report.delta?"),
         (["report.level=2"], "report.level=2"),
         (["report.budget.memory_mb=-1"], "report.budget.memory_mb=-1"),
         (["depth=3"], "depth=3: settings here"),
         (["nowhere"], "nowhere: no such folder, and no MLflow store"),
+        (["sweep/0/result.json"], "sweep/0/result.json: this is a file, not a folder, and no MLflow store"),
+        (["--out", "sweep/0/result.json"], "--out sweep/0/result.json: sweep/0/result.json is a file; give"),
+        (["--out", "sweep/0/result.json/x"], "sweep/0/result.json is a file; give a folder"),
+        (["--out", "/proc/x"], "--out /proc/x: nothing can be written there (No such file or directory)"),
+        (["--out", "x" * 300], "nothing can be written there (File name too long); choose another folder"),
     ],
 )
 def test_mistakes_are_one_line_each(
@@ -247,6 +315,111 @@ def test_mistakes_are_one_line_each(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert said in lines[0]
+
+
+def test_what_the_disk_refuses_late_is_one_line_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "plots").write_text("a file")
+    assert main([str(sweep(tmp_path / "sweep")), "--out", str(tmp_path / "out")]) == 2
+    assert f"{tmp_path}/out/plots cannot be written (File exists); choose" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to any folder")
+def test_a_folder_that_may_not_be_written_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").mkdir(mode=0o500)
+    assert main([str(sweep(tmp_path / "sweep")), "--out", str(tmp_path / "out")]) == 2
+    assert "nothing can be written there (Permission denied)" in capsys.readouterr().err
+
+
+def test_the_place_is_named_and_not_the_file_that_was_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a folder without permission says, also where root runs the tests."""
+
+    def refuse(**_: object) -> None:
+        raise PermissionError(13, "Permission denied", f"{tmp_path}/tmp123")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(UserError) as caught:
+        files.check(tmp_path)
+    assert f"--out {tmp_path}: nothing can be written there (Permission denied); choose" in str(caught.value)
+
+
+def test_a_bad_place_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "gather", lambda *_: pytest.fail("the runs were read"))
+    with pytest.raises(UserError, match="--out /proc/x"):
+        build([str(sweep(tmp_path / "sweep"))], Path("/proc/x"))
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "99999999"])
+def test_a_port_that_is_none_is_one_line(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ui.main([f"--port={port}", "--no-browser"]) == 2
+    assert capsys.readouterr().err == f"error: --port {port}: choose 1 to 65535\n"
+
+
+def test_an_experiment_that_is_not_there_is_named_without_a_command(tmp_path: Path) -> None:
+    address = store(tmp_path)
+    with pytest.raises(UserError) as caught:
+        build(["nowhere", f"tracking.uri={address}"], tmp_path / "out")
+    assert str(caught.value) == (
+        f"nowhere: no such folder, and no experiment of {address}; known experiments: Default"
+    )
+
+
+def test_downloads_from_mlflow_show_no_bars(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", raising=False)
+    mlflow = MLflow(uri=store(tmp_path))
+    client, experiment = mlflow.open()
+    run = client.create_run(experiment).info.run_id
+    client.log_artifacts(run, str(write_run(tmp_path / "0", "minilm", FIRST, {10: FIRST})))
+    capfd.readouterr()
+    assert len(tracked.find(mlflow, "rerankbench", tmp_path / "scratch")) == 1
+    assert "artifacts" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"), [(6, None), (4, "and 1 more arm in the report"), (3, "and 2 more arms in the report")]
+)
+def test_arms_that_the_terminal_leaves_out_are_counted(
+    findings: Findings, rows: int, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "ROWS", rows)
+    assert terminal.arm_table(findings).caption == said
+
+
+def test_how_costs_are_compared_is_a_sentence(findings: Findings) -> None:
+    assert findings.assumptions()[3] == (
+        "The cheaper of two arms is the one whose measured p95 latency of reranking one query at its depth "
+        "is lower."
+    )
+
+
+def room(stage: str, depth: int, reached: float, possible: float) -> Headroom:
+    return Headroom(stage, depth, None, 0.1, reached, possible, f"{stage} > minilm@{depth}")
+
+
+def test_nothing_left_to_gain_has_no_bottleneck() -> None:
+    rooms = [room("bm25", 10, 1.0, 1.0), room("dense", 10, 0.4, 0.9)]
+    said = "Nothing is left to gain{}: the best arm reaches nDCG@10 1.0000."
+    assert bottleneck(rooms[:1], "ndcg_at_10") == said.format("")
+    assert bottleneck(rooms, "ndcg_at_10") == said.format(" after bm25")
+
+
+def test_where_reranking_hurts_the_best_arm_is_not_to_rerank() -> None:
+    assert "the best arm reaches 0.1000" in bottleneck([room("bm25", 10, 0.05, 1.0)], "ndcg_at_10")
+
+
+def test_of_several_first_stages_the_bottleneck_is_that_of_the_best_arm_and_named() -> None:
+    rooms = [room("bm25", 100, 0.5, 0.95), room("dense", 10, 0.6, 0.65), room("dense", 100, 0.6, 0.7)]
+    assert bottleneck(rooms, "ndcg_at_10").startswith("The first stage dense is the bottleneck: with the")
+    assert bottleneck(rooms[:2], "ndcg_at_10").startswith("The first stage dense is")
+    rooms[2] = room("dense", 100, 0.6, 0.9)
+    assert bottleneck(rooms, "ndcg_at_10").startswith("The reranker after dense is the bottleneck: with the")
+    assert bottleneck(rooms[1:], "ndcg_at_10").startswith("The reranker is the bottleneck: with the best")
 
 
 def test_several_folders_need_no_common_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rerankbench.report import comparison as comparing
+from rerankbench.report import html, markdown, table, terminal
 from rerankbench.report.arms import Arm, Contest
 from rerankbench.report.cost import Cost, Ordering, ordering
 from rerankbench.report.findings import Findings, find_out
@@ -107,10 +108,106 @@ def test_a_budget_takes_arms_out_and_says_why(tmp_path: Path, first: np.ndarray)
     assert reasons["no reranking"] == ""
 
 
+def two_stages(
+    folder: Path, bm25: np.ndarray, dense: np.ndarray, reranked: dict[str, np.ndarray]
+) -> Findings:
+    """Both first stages alone, and the reranker after those that `reranked` has values of."""
+    for stage, first in (("bm25", bm25), ("dense", dense)):
+        params, identity = {"first_stage": stage, "reranker": "minilm"}, {"candidates": stage}
+        depths = {10: reranked[stage]} if stage in reranked else None
+        identity["reranker"] = "m" if depths else ""
+        write_run(folder / stage, "minilm", first, depths, params=params, identity=identity)
+    return judged(folder)
+
+
+def said(found: Findings) -> str:
+    return " ".join([found.verdict.sentence, *found.verdict.reasons])
+
+
+def test_with_several_first_stages_every_sentence_names_what_it_compares_with(
+    tmp_path: Path, first: np.ndarray
+) -> None:
+    """An arm may gain much over its own first stage where the other one is better as it is."""
+    bm25 = first + noisy(0.3, 0.01, COUNT, 1)
+    found = two_stages(
+        tmp_path, bm25, first, {"bm25": bm25 - 0.1, "dense": first + noisy(0.1, 0.05, COUNT, 2)}
+    )
+    assert found.verdict.kind == NONE
+    assert found.verdict.sentence == (
+        "Do not rerank: use bm25 as it is, which is as good as the best here within 0.01 nDCG@10."
+    )
+    text = said(found)
+    assert "No arm can be better than bm25 without reranking by 0.01 nDCG@10 or more" in text
+    assert "Worse than bm25 without reranking for certain: bm25 > minilm@10." in text
+    assert "The largest gain, dense > minilm@10: +0.1000" in text
+    assert "nDCG@10 against dense without reranking (p < 0.001)." in text
+    assert "not reranking" not in text + markdown.markdown(found)
+    assert "not reranking" not in html.page(found)
+    assert "vs. own first stage" in [column.heading for column in table.columns(found)]
+
+
+def test_the_deployed_arm_of_several_first_stages_is_compared_with_its_own(
+    tmp_path: Path, first: np.ndarray
+) -> None:
+    found = two_stages(tmp_path, first - 0.1, first, {"dense": first + noisy(0.1, 0.05, COUNT, 1)})
+    assert found.verdict.kind == DEPLOY
+    assert "Against dense without reranking: +0.1000" in said(found)
+    assert "not reranking" not in said(found)
+
+
+def test_of_several_first_stages_the_one_is_named_that_the_best_arm_is_better_than(
+    tmp_path: Path, first: np.ndarray
+) -> None:
+    dense = first[:40]
+    found = two_stages(
+        tmp_path, dense + noisy(0.15, 0.4, 40, 3), dense, {"dense": dense + noisy(0.2, 0.1, 40, 1)}
+    )
+    assert found.verdict.kind == BEST
+    assert "is better than dense without reranking" in found.verdict.sentence
+
+
+def test_an_arm_that_helps_is_not_denied_where_the_best_one_cannot_be_told(
+    tmp_path: Path, first: np.ndarray
+) -> None:
+    """The best arm here is one that may help as well as hurt; the other one helps for certain."""
+    depths = {10: first + noisy(0.02, 0.01, COUNT, 1), 100: first + noisy(0.03, 0.5, COUNT, 2)}
+    write_run(tmp_path / "0", "minilm", first, depths)
+    found = judged(tmp_path)
+    assert found.verdict.kind == UNKNOWN
+    assert "minilm@10 is shown to beat not reranking, but no arm" in found.verdict.sentence
+
+
 def test_nothing_within_the_budget_is_no_verdict(tmp_path: Path, first: np.ndarray) -> None:
     write_run(tmp_path / "0", "minilm", first, {10: first + 0.1})
     found = judged(tmp_path, Report(budget=Budget(latency_p95_ms=1)))
     assert found.verdict.sentence == "No verdict: no reranker is within the budget."
+    assert found.verdict.reasons == (
+        "minilm@10: p95 latency 20 ms is above 1.",
+        "Raise the bound in report.budget, or measure a smaller model or a smaller depth.",
+    )
+
+
+def test_a_budget_of_what_was_never_measured_says_so_and_how_to_measure_it(
+    tmp_path: Path, first: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    depths = {10: first + 0.1, 50: first + 0.1}
+    write_run(tmp_path / "0", "minilm", first, depths, latency_ms=None)
+    found = judged(tmp_path, Report(budget=Budget(latency_p95_ms=5)))
+    assert found.verdict.sentence == (
+        "No verdict: of no reranker is it known whether it is within the budget."
+    )
+    reason = "minilm@10, minilm@50: p95 latency was not measured (run with latency=true)."
+    assert found.verdict.reasons == (reason,)
+    terminal.show(found, tmp_path / "report.html")
+    for text in (capsys.readouterr().out, html.page(found), markdown.markdown(found)):
+        assert reason in text.replace("\\_", "_")
+
+
+def test_many_reasons_why_nothing_is_within_the_budget_are_cut(tmp_path: Path, first: np.ndarray) -> None:
+    write_run(tmp_path / "0", "minilm", first, dict.fromkeys(range(10, 90, 10), first + 0.1))
+    found = judged(tmp_path, Report(budget=Budget(latency_p95_ms=1)))
+    assert "The table of arms has 2 more reasons." in found.verdict.reasons
+    assert len(found.verdict.reasons) == 8
 
 
 @pytest.mark.parametrize(

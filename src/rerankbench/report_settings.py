@@ -33,13 +33,7 @@ class Report:
     budget: Budget = field(default_factory=Budget)
 
     def problems(self) -> list[str]:
-        from rerankbench.measures import display_name
-
-        found = []
-        try:
-            display_name(self.measure)
-        except Exception:  # the function names the spelling it expects
-            found.append(f"report.measure={self.measure}: write it like ndcg_at_10 or recall_at_100")
+        found = [f"report.measure={self.measure}: {why}"] if (why := measure_problem(self.measure)) else []
         if not 0 <= self.delta < math.inf:
             found.append(f"report.delta={self.delta}: give 0 or more, in units of the measure, such as 0.01")
         if not 0.5 < self.level < 1:
@@ -52,3 +46,24 @@ class Report:
         if self.budget.price_per_1k is not None and self.price_per_hour is None:
             found.append("report.budget.price_per_1k needs report.price_per_hour=PRICE of the machine")
         return found
+
+
+def measure_problem(measure: str) -> str:
+    """Why arms cannot be compared by a measure; empty if they can."""
+    from rerankbench.measures import display_name
+
+    try:
+        display_name(measure)
+    except Exception:  # the function names the spelling it expects
+        return "write it like ndcg_at_10 or recall_at_100"
+    if decides(measure):
+        return ""
+    return (
+        "Judged says how many results have judgements, not how good they are; choose another measure, "
+        "such as ndcg_at_10, mrr_at_10 or recall_at_100"
+    )
+
+
+def decides(measure: str) -> bool:
+    """Whether more of a measure is better."""
+    return not measure.startswith("judged_")

@@ -114,6 +114,7 @@ class MLflow(Tracking):
         """A client of the store, in which nothing is created."""
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # no complaint where git is not installed
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for every file
         from mlflow.tracking import MlflowClient
 
         for name in ("alembic", "mlflow", "urllib3"):  # tell of every table of a new store and of every retry

@@ -19,6 +19,7 @@ from rerankbench.tracking import MLflow
 
 HOST = "127.0.0.1"  # the store has no password, so nobody else may reach it
 START_SECONDS = 60
+LAST_PORT = 65_535
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,6 +46,8 @@ def read(argv: Sequence[str]) -> tuple[int, bool, list[str]]:
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.error = refuse  # type: ignore[method-assign]
     words = parser.parse_intermixed_args(argv)
+    if not 1 <= words.port <= LAST_PORT:
+        raise UserError(f"--port {words.port}: choose 1 to {LAST_PORT}")
     return words.port, not words.no_browser, words.settings
 
 

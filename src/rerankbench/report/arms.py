@@ -13,6 +13,7 @@ from rerankbench.measures import display_name
 from rerankbench.report import naming, per_query
 from rerankbench.report.per_query import Order, Values
 from rerankbench.report.runs import Run
+from rerankbench.report_settings import decides
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,20 @@ class Contest:
 
     def stages(self) -> list[str]:
         return list(dict.fromkeys(arm.stage for arm in self.arms))
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several first stages, so that "not reranking" alone would say too little."""
+        return len(self.stages()) > 1
+
+    def baseline(self, arm: int) -> str:
+        """What the arm's gain is measured against, its own first stage by name where there are several."""
+        return f"{self.arms[arm].stage_name} without reranking" if self.several else "not reranking"
+
+    @property
+    def baselines(self) -> str:
+        """The same, of all arms at once."""
+        return "its own first stage without reranking" if self.several else "not reranking"
 
 
 Held = dict[tuple[str, str, int | None, int], tuple[Arm, dict[str, Values]]]
@@ -186,7 +201,8 @@ def same_measures(runs: Sequence[Run], found: Sequence[list[str]], measure: str)
     ]
     if not problems and measure not in found[0]:
         problems = [
-            f"report.measure={measure}: these runs do not have it; choose one of {', '.join(found[0])}, "
+            f"report.measure={measure}: these runs do not have it; choose one of "
+            f"{', '.join(filter(decides, found[0]))}, "
             "or run again with its cutoff among cutoffs="
         ]
     if problems:

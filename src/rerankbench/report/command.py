@@ -7,12 +7,15 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rerankbench.errors import UserError
 from rerankbench.report.runs import Run
 from rerankbench.report_settings import Report
 from rerankbench.tracking import MLflow
+
+if TYPE_CHECKING:
+    from rerankbench.report.findings import Findings
 
 EPILOG = """examples:
   rerankbench-report multirun/2026-01-31/12-00-00
@@ -69,16 +72,27 @@ def build(words: Sequence[str], out: Path | None) -> Path:
     report, tracking, places = read(words)
     folders = [Path(place) for place in places if Path(place).is_dir()]
     experiments = [place for place in places if not Path(place).is_dir()]
+    target = out or (folders[0] if len(places) == 1 and folders else Path("report"))
+    files.check(target)  # before the work, which may be downloads of hours
     with tempfile.TemporaryDirectory(prefix="rerankbench-report-") as scratch:
         findings = find_out(gather(folders, experiments, tracking, Path(scratch)), report)
-        target = out or (folders[0] if len(places) == 1 and folders else Path("report"))
-        page = files.write(target, findings)
+        page = written(target, findings)
         if experiments or any(word.startswith("tracking.") for word in words):
             from rerankbench.report import tracked
 
             tracked.log(tracking, findings, target, sweep_of(findings.contest.runs))
     terminal.show(findings, page)
     return page
+
+
+def written(target: Path, findings: Findings) -> Path:
+    """All files; returns the page's path. Raises UserError where the disk refuses one of them."""
+    from rerankbench.report import files
+
+    try:
+        return files.write(target, findings)
+    except OSError as error:
+        raise files.refusal(target, error) from None
 
 
 def gather(folders: Sequence[Path], experiments: Sequence[str], tracking: MLflow, scratch: Path) -> list[Run]:

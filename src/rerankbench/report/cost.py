@@ -15,6 +15,8 @@ MEASURED = "latency"  # p95 of reranking one query at the arm's depth
 ESTIMATED = "estimated time"  # depth over pairs per second
 COMPUTE = "compute"  # depth times parameters
 
+NOT_MEASURED, ABOVE = "was not measured", "is above"  # why an arm is out of the budget
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -137,9 +139,9 @@ def over_budget(cost: Cost, arm: Arm, budget: Budget) -> str:
     reasons = []
     for bound, value, what, unit, cure in asked:
         if bound is not None and value is None:
-            reasons.append(f"{what} was not measured ({cure})")
+            reasons.append(f"{what} {NOT_MEASURED} ({cure})")
         elif bound is not None and value is not None and value > bound:
-            reasons.append(f"{what} {value:,.4g} {unit}".rstrip() + f" is above {bound:,.4g}")
+            reasons.append(f"{what} {value:,.4g} {unit}".rstrip() + f" {ABOVE} {bound:,.4g}")
     return "; ".join(reasons)
 
 

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
+from rerankbench.errors import UserError
 from rerankbench.report import document, html, markdown, plots
 from rerankbench.report.findings import Findings
 from rerankbench.store import write_atomic
 
 PAGE, MARKDOWN, JSON, PLOTS = "report.html", "report.md", "report.json", "plots"
+
+
+def check(folder: Path) -> None:
+    """Raise UserError where no report can be written, leaving nothing behind."""
+    try:
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        if not there.is_dir():
+            raise UserError(f"--out {folder}: {there} is a file; give a folder, which is made if need be")
+        with tempfile.TemporaryFile(dir=there):  # permissions do not tell: root may do all, but not in /proc
+            pass
+    except OSError as error:
+        raise refusal(folder, OSError(error.errno, error.strerror)) from None  # not the file that was tried
+
+
+def refusal(folder: Path, error: OSError) -> UserError:
+    """What the disk said, as the user's mistake, with the file if it is one that people know."""
+    file = error.filename if isinstance(error.filename, str) else ""
+    known = file and Path(file).parent == folder and not Path(file).name.startswith(".")
+    why = f"{file} cannot be written" if known else "nothing can be written there"
+    return UserError(f"--out {folder}: {why} ({error.strerror}); choose another folder with --out FOLDER")
 
 
 def write(folder: Path, findings: Findings) -> Path:

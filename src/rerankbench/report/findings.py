@@ -70,7 +70,7 @@ def find_out(runs: Sequence[Run], settings: Report) -> Findings:
     allowed = [i for i, reason in enumerate(excluded) if not reason]
     compared = comparing.compare(found, allowed, settings.delta, settings.level)
     order = costing.ordering(found.arms, costs)
-    verdict = deciding.decide(found, compared, order)
+    verdict = deciding.decide(found, compared, order, excluded)
     rooms = headrooms(found, range(len(found.arms)))
     shown = example_arm(found, compared, verdict)
     gains, losses = examples(found, shown)
@@ -108,8 +108,8 @@ def assumptions(findings: Findings) -> list[str]:
         f"Intervals are {100 * c.level:g}% percentile bootstrap intervals over queries. p-values are from "
         f"randomisation tests with Holm's correction over {tests} comparisons.",
         f"“As good as the best” means: less than {c.delta:g} {findings.measure} below the truly best arm, "
-        "tested against every other arm, and better than not reranking; corrected over all arms, so that "
-        f"at most {100 * c.alpha:g}% of such reports make a false claim.",
+        f"tested against every other arm, and better than {findings.contest.baselines}; corrected over all "
+        f"arms, so that at most {100 * c.alpha:g}% of such reports make a false claim.",
         cost_line(order),
     ]
     if findings.settings.price_per_hour:
@@ -122,7 +122,7 @@ def assumptions(findings: Findings) -> list[str]:
     if any(cost.bound for cost in findings.costs):
         lines.append(
             "A lower layer's latency was measured with all layers; it is an upper bound, and is scaled "
-            "by layers where arms are ordered by cost."
+            "by layers where it is asked which arm is cheaper."
         )
     if findings.reduced:
         lines.append("The collection was reduced: a quick look, not a result.")
@@ -131,9 +131,12 @@ def assumptions(findings: Findings) -> list[str]:
 
 def cost_line(order: Ordering) -> str:
     words = {
-        costing.MEASURED: "the measured p95 latency of reranking one query at that depth.",
-        costing.ESTIMATED: "time per query estimated as depth over pairs per second; "
-        "run with latency=true to have it measured.",
+        costing.MEASURED: "whose measured p95 latency of reranking one query at its depth is lower.",
+        costing.ESTIMATED: "whose estimated time per query is lower: its depth, divided by the pairs it "
+        "scores per second. Run with latency=true to have the time measured.",
     }
-    fallback = "depth times parameters, as neither latency nor throughput is known for all on one machine."
-    return f"Arms are ordered by cost by {words.get(order.basis, fallback)}"
+    fallback = (
+        "that computes less: its depth times its parameters, as neither latency nor throughput is known for "
+        "all arms on one machine."
+    )
+    return f"The cheaper of two arms is the one {words.get(order.basis, fallback)}"

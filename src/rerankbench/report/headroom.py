@@ -11,6 +11,8 @@ from rerankbench.measures import display_name
 from rerankbench.report.arms import Contest
 from rerankbench.report.runs import Run
 
+NOTHING = 0.00005  # is printed as 0.0000
+
 
 @dataclass(frozen=True)
 class Headroom:
@@ -27,6 +29,11 @@ class Headroom:
     reached: float
     possible: float
     arm: str
+
+    @property
+    def top(self) -> float:
+        """The best arm's mean, where not reranking is an arm too."""
+        return max(self.first, self.reached)
 
     @property
     def captured(self) -> float | None:
@@ -69,13 +76,16 @@ def bottleneck(rooms: Sequence[Headroom], measure: str) -> str:
     """Where the rest is lost, in one sentence; empty for measures that cannot always reach 1."""
     if not rooms or not measure.startswith(("ndcg", "mrr", "success")):
         return ""
-    deepest = max(rooms, key=lambda room: room.depth)
-    best = max((room for room in rooms if room.stage == deepest.stage), key=lambda room: room.reached)
-    by_reranker, by_retriever = deepest.possible - best.reached, 1 - deepest.possible
-    who = "reranker" if by_reranker > by_retriever else "first stage"
-    name = display_name(measure)
+    best = max(rooms, key=lambda room: room.top)
+    deepest = max((room for room in rooms if room.stage == best.stage), key=lambda room: room.depth)
+    by_reranker, by_retriever = deepest.possible - best.top, 1 - deepest.possible
+    name, stage = display_name(measure), f" {best.stage}" if len({r.stage for r in rooms}) > 1 else ""
+    if max(by_reranker, by_retriever) < NOTHING:
+        after = stage and f" after{stage}"
+        return f"Nothing is left to gain{after}: the best arm reaches {name} {best.top:.4f}."
+    who = f"reranker{stage and ' after'}{stage}" if by_reranker > by_retriever else f"first stage{stage}"
     return (
         f"The {who} is the bottleneck: with the best order of the {deepest.depth} candidates {name} would be "
-        f"{deepest.possible:.4f}, the best arm reaches {best.reached:.4f}; documents that the first "
+        f"{deepest.possible:.4f}, the best arm reaches {best.top:.4f}; documents that the first "
         f"stage did not find cost {by_retriever:.4f}."
     )

@@ -9,7 +9,7 @@ from rerankbench.report.findings import Findings
 from rerankbench.report.heading import subtitle
 
 CAPTIONS = {
-    "depth": "Lines are means over queries, bands their intervals; the dotted line is the first stage.",
+    "depth": "Lines are means over queries, bands their intervals; lines without markers are first stages.",
     "layer": "At the largest depth. Earlier layers cost less.",
     "cost": "Up and to the left is better. Numbers are depths. Costs are of reranking alone.",
     "queries": "One bar per query: above the line it was helped, below it was hurt.",

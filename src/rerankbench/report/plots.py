@@ -6,6 +6,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from rerankbench.report.findings import Findings
 from rerankbench.report.palette import LIGHT, MARKERS, PLACES, Palette, variables
 
 SIZE = (5.6, 3.7)  # inches; 400 points wide, so that text stays readable on a phone
+# Of first stages: dots first, each clearly another pattern, also in the short line of a legend.
+DASHES = (":", (0, (5, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (2, 1)), (0, (1, 4)), (0, (4, 1, 1, 1, 1, 1)))
+NAMES, KINDS = ("depth", "layer", "cost", "headroom", "queries"), ("png", "svg")
 MOST_BANDS = 4  # more would hide each other
 Draw = Callable[[Any, Findings, Palette], None]
 
@@ -42,16 +46,21 @@ def plots(findings: Findings) -> dict[str, tuple[str, Draw]]:
         found["cost"] = (f"{name} against cost", draw_cost)
     if findings.rooms:
         found["headroom"] = (f"Headroom in {name}", draw_headroom)
-    if findings.contest.arms[findings.shown].reranks:
+    wins = findings.comparison.arms[findings.shown].wins
+    if wins.helped or wins.hurt:  # else the plot would be an empty frame
         found["queries"] = (f"Change in {name} per query", draw_queries)
     return found
 
 
 def write(folder: Path, findings: Findings) -> None:
-    """Every plot as PNG and SVG."""
+    """Every plot as PNG and SVG; an earlier report's that this one has not go."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, (title, draw) in plots(findings).items():
-        for kind in ("png", "svg"):
+    found = plots(findings)
+    for name, kind in product(NAMES, KINDS):
+        if name not in found:
+            (folder / f"{name}.{kind}").unlink(missing_ok=True)
+    for name, (title, draw) in found.items():
+        for kind in KINDS:
             (folder / f"{name}.{kind}").write_bytes(rendered(draw, findings, LIGHT, kind, name, title))
 
 
@@ -200,16 +209,16 @@ def square(values: Any) -> Any:
 
 
 def first_lines(axes: Any, findings: Findings, palette: Palette) -> None:
-    """Each first stage's mean as a dotted line."""
-    for row, arm in enumerate(findings.contest.arms):
-        if not arm.reranks:
-            axes.axhline(
-                findings.comparison.arms[row].mean.mean,
-                color=palette.soft,
-                linestyle=":",
-                linewidth=1.2,
-                label=arm.name,
-            )
+    """Each first stage's mean as a line with dashes of its own."""
+    arms = findings.contest.arms
+    for number, row in enumerate(row for row, arm in enumerate(arms) if not arm.reranks):
+        axes.axhline(
+            findings.comparison.arms[row].mean.mean,
+            color=palette.soft,
+            linestyle=DASHES[number % len(DASHES)],
+            linewidth=1.2,
+            label=arms[row].name,
+        )
 
 
 def ring(axes: Any, findings: Findings, palette: Palette, x: Callable[[int], float]) -> None:
@@ -278,26 +287,7 @@ def draw_cost(axes: Any, findings: Findings, palette: Palette) -> None:
             label=name,
             zorder=3,
         )
-    front = [row for row in findings.front if order.values[row] > 0]
-    axes.plot(
-        [order.values[r] for r in front],
-        [means[r] for r in front],
-        "-",
-        color=palette.soft,
-        linewidth=1,
-        label="nothing is cheaper and better",
-        zorder=2,
-    )
-    for row in front[:8]:
-        arm = findings.contest.arms[row]
-        axes.annotate(
-            str(arm.depth),
-            (order.values[row], means[row]),
-            textcoords="offset points",
-            xytext=(7, -11),
-            fontsize=8,
-            color=palette.soft,
-        )
+    draw_front(axes, findings, palette)
     first_lines(axes, findings, palette)
     ring(axes, findings, palette, lambda row: float(order.values[row]))
     if any(order.values > 0):
@@ -305,6 +295,25 @@ def draw_cost(axes: Any, findings: Findings, palette: Palette) -> None:
         axes.margins(x=0.12)
     round_ticks(axes)
     label(axes, findings, order.unit, len(numbers) + 1)
+
+
+def draw_front(axes: Any, findings: Findings, palette: Palette) -> None:
+    """The Pareto front: its arms' depths, and a line where there are two to connect."""
+    front = [row for row in findings.front if findings.order.values[row] > 0]
+    x = [findings.order.values[row] for row in front]
+    y = [findings.comparison.arms[row].mean.mean for row in front]
+    if len(front) > 1:
+        what = "nothing is cheaper and better"
+        axes.plot(x, y, "-", color=palette.soft, linewidth=1, label=what, zorder=2)
+    for row, *point in list(zip(front, x, y, strict=True))[:8]:
+        axes.annotate(
+            str(findings.contest.arms[row].depth),
+            point,
+            textcoords="offset points",
+            xytext=(7, -11),
+            fontsize=8,
+            color=palette.soft,
+        )
 
 
 def round_ticks(axes: Any) -> None:
@@ -323,16 +332,16 @@ def draw_queries(axes: Any, findings: Findings, palette: Palette) -> None:
 
     contest, row = findings.contest, findings.shown
     change = np.sort(contest.compared[row] - contest.compared[contest.first_stage(row)])[::-1]
-    rank = np.arange(1, len(change) + 1)
+    edges = np.arange(len(change) + 1) + 0.5
     wins = findings.comparison.arms[row].wins
     for sign, colour, text in (
         (1, palette.accent, f"{wins.helped:,} helped"),
         (-1, palette.of(4), f"{wins.hurt:,} hurt"),
     ):
-        axes.fill_between(
-            rank,
+        axes.stairs(  # as wide for the first query and the last as for the others
             np.where(sign * change > 0, change, 0),
-            step="mid",
+            edges,
+            fill=True,
             color=colour,
             alpha=0.8,
             linewidth=0,
@@ -393,4 +402,4 @@ def draw_headroom(axes: Any, findings: Findings, palette: Palette) -> None:
     axes.grid(axis="x", linewidth=0.8)
     axes.set_xlim(0, max(1.0, *(room.possible for room in rooms)))
     label(axes, findings, findings.measure, 2)
-    axes.set_ylabel("depth")
+    axes.set_ylabel("first stage and depth" if several else "depth")

@@ -26,6 +26,7 @@ class Column:
 def columns(findings: Findings) -> list[Column]:
     """All columns that have a value in some row, the arm's name aside."""
     level = f"{100 * findings.comparison.level:g}%"
+    several, against = findings.contest.several, findings.contest.baselines
     found = [
         Column(
             findings.measure,
@@ -35,17 +36,17 @@ def columns(findings: Findings) -> list[Column]:
             True,
         ),
         Column(
-            "vs. no reranking",
+            "vs. own first stage" if several else "vs. no reranking",
             gain_text,
             gain_value,
-            f"difference to the first stage and {level} interval",
+            f"difference to {against} and {level} interval",
             True,
         ),
         Column(
             "p",
             gain_p_text,
             lambda f, i: number(f.comparison.arms[i].gain_p),
-            "of the difference to no reranking, corrected over all arms",
+            f"of the difference to {against}, corrected over all arms",
             True,
         ),
         Column("helped", wins_text(0), wins_value(0), "queries that reranking helped"),
@@ -61,7 +62,7 @@ def columns(findings: Findings) -> list[Column]:
             "as good",
             good_text,
             lambda f, i: number(f.comparison.arms[i].deploy_p),
-            f"shown to be within {findings.comparison.delta:g} of the best and better than not reranking: "
+            f"shown to be within {findings.comparison.delta:g} of the best and better than {against}: "
             "corrected p-value",
             True,
         ),

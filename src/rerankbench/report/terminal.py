@@ -10,7 +10,7 @@ from rich.text import Text
 
 from rerankbench.report import table
 from rerankbench.report.findings import Findings
-from rerankbench.report.heading import subtitle
+from rerankbench.report.heading import counted, subtitle
 
 ROWS = 8
 
@@ -50,5 +50,5 @@ def arm_table(findings: Findings) -> Table:
         ]
         shown.add_row(*(Text(cell) for cell in cells), style=style)
     if len(ranked) > len(keep):
-        shown.caption = f"and {len(ranked) - len(keep)} more arms in the report"
+        shown.caption = f"and {counted(len(ranked) - len(keep), 'more arm')} in the report"
     return shown

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rerankbench.errors import UserError
+from rerankbench.masking import masked
 from rerankbench.report import files
 from rerankbench.report.findings import Findings
 from rerankbench.report.runs import FILES, RESULT, Run, read
@@ -27,7 +28,7 @@ def find(tracking: MLflow, name: str, folder: Path) -> list[Run]:
         experiment = client.get_experiment_by_name(name) or by_id(client, name)
         if experiment is None:
             raise UserError(
-                f"{name}: neither a folder nor an experiment of {tracking.place()}; known experiments: "
+                f"{name}: {kind_of(name)}, and no experiment of {shown(tracking)}; known experiments: "
                 f"{', '.join(sorted(e.name for e in client.search_experiments())) or 'none'}"
             )
         runs = [
@@ -35,22 +36,32 @@ def find(tracking: MLflow, name: str, folder: Path) -> list[Run]:
         ]
     found = [run for run in runs if run is not None]
     if not found:
-        raise UserError(f"{name}: this experiment of {tracking.place()} has no run with a {RESULT}")
+        raise UserError(f"{name}: this experiment of {shown(tracking)} has no run with a {RESULT}")
     return found
+
+
+def kind_of(name: str) -> str:
+    """Why a word is no folder of runs."""
+    return "this is a file, not a folder" if Path(name).is_file() else "no such folder"
+
+
+def shown(tracking: MLflow) -> str:
+    """The store's address without its secrets."""
+    return masked(tracking.absolute_uri)
 
 
 def connected(tracking: MLflow, name: str) -> Any:
     """A client. Raises UserError where the store is not there or does not answer."""
     if tracking.uri.startswith("sqlite") and not tracking.database.is_file():
         raise UserError(
-            f"{name}: no such folder, and no MLflow store at {tracking.database}; give a folder of runs, or "
+            f"{name}: {kind_of(name)}, and no MLflow store at {tracking.database}; give a folder of runs, or "
             "tracking.uri=ADDRESS of the store that has this experiment"
         )
     client = tracking.connect()
     try:
         client.search_experiments(max_results=1)
     except Exception as error:
-        raise UserError(f"tracking.uri={tracking.place()}: {why(error)}") from None
+        raise UserError(f"tracking.uri={shown(tracking)}: {why(error)}") from None
     return client
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from rerankbench.measures import display_name
 from rerankbench.report.arms import Arm, Contest
 from rerankbench.report.comparison import Comparison, gains_of
-from rerankbench.report.cost import MEASURED, Ordering
+from rerankbench.report.cost import ABOVE, MEASURED, NOT_MEASURED, Ordering
 from rerankbench.significance import minimum_detectable_difference
 
 DEPLOY, BEST, NONE, UNKNOWN = "deploy", "deploy the best", "do not rerank", "cannot tell"
@@ -24,6 +24,7 @@ FRACTIONS = (
     (2 / 3, "two thirds"),
     (3 / 4, "three quarters"),
 )
+MOST_REASONS = 6  # shown under a verdict that has no arm
 POWER, Z_POWER, Z_ONE_SIDED = 0.8, 0.8416, 1.6449
 
 
@@ -37,9 +38,14 @@ class Verdict:
     arm: int | None
 
 
-def decide(contest: Contest, comparison: Comparison, order: Ordering) -> Verdict:
-    """The cheapest arm that is certified; else the best if it helps; else nothing is crowned."""
-    teller = Teller(contest, comparison, order)
+def decide(
+    contest: Contest, comparison: Comparison, order: Ordering, excluded: Sequence[str] = ()
+) -> Verdict:
+    """The cheapest arm that is certified; else the best if it helps; else nothing is crowned.
+
+    excluded: why each arm may not be deployed, empty where it may.
+    """
+    teller = Teller(contest, comparison, order, tuple(excluded))
     if not any(contest.arms[arm].reranks for arm in comparison.allowed):
         return teller.no_contestant()
     certified = [arm for arm in comparison.allowed if comparison.certified(arm)]
@@ -58,6 +64,7 @@ class Teller:
     contest: Contest
     comparison: Comparison
     order: Ordering
+    excluded: tuple[str, ...] = ()
 
     @property
     def queries(self) -> int:
@@ -72,9 +79,24 @@ class Teller:
         return f"{self.comparison.delta:g} {self.measure}"
 
     def no_contestant(self) -> Verdict:
-        dear = any(arm.reranks for arm in self.contest.arms)
-        why = "no reranker is within the budget" if dear else "no reranker was measured"
-        return Verdict(UNKNOWN, f"No verdict: {why}.", (), None)
+        if not any(arm.reranks for arm in self.contest.arms):
+            return Verdict(UNKNOWN, "No verdict: no reranker was measured.", (), None)
+        known = any(why and NOT_MEASURED not in why for why in self.excluded)
+        what = "no reranker is within" if known else "of no reranker is it known whether it is within"
+        return Verdict(UNKNOWN, f"No verdict: {what} the budget.", tuple(self.why_excluded()), None)
+
+    def why_excluded(self) -> list[str]:
+        """Each reason for which arms are out of the budget, with the arms, and what to do about it."""
+        groups: dict[str, list[int]] = {}
+        for row, why in enumerate(self.excluded):
+            if why:
+                groups.setdefault(why, []).append(row)
+        lines = [f"{self.names(rows)}: {why}." for why, rows in list(groups.items())[:MOST_REASONS]]
+        if len(groups) > MOST_REASONS:
+            lines.append(f"The table of arms has {len(groups) - MOST_REASONS} more reasons.")
+        if any(ABOVE in why for why in groups):
+            lines.append("Raise the bound in report.budget, or measure a smaller model or a smaller depth.")
+        return lines
 
     def deploy(self, arm: int) -> Verdict:
         c = self.comparison
@@ -90,7 +112,7 @@ class Teller:
         arm, c = self.comparison.best, self.comparison
         rivals = [i for i in c.allowed if i != arm and c.as_the_best(i)]
         cheaper = [i for i in rivals if self.order.values[i] < self.order.values[arm]]
-        tail = "it came out on top and is better than not reranking"
+        tail = f"it came out on top and is better than {self.contest.baseline(arm)}"
         sentence = f"Deploy {spoken(self.contest.arms[arm])}: {tail}"
         sentence += "; no cheaper arm is shown to be as good." if self.cheaper(arm) else "."
         lines = [*self.gain_line(arm), *self.deeper(arm)]
@@ -104,37 +126,60 @@ class Teller:
         return Verdict(BEST, sentence, tuple(lines), arm)
 
     def do_not(self, arm: int) -> Verdict:
-        c = self.comparison
-        tried = [i for i in c.allowed if self.contest.arms[i].reranks]
-        helping, hurting = [i for i in tried if c.helps(i)], [i for i in tried if c.hurts(i)]
-        if helping:
-            sentence = f"Do not rerank: what helps gains less than {self.margin}."
-        elif len(hurting) == len(tried):
-            sentence = "Do not rerank: nothing here helps, and every arm makes the ranking worse."
-        else:
-            sentence = "Do not rerank: nothing here helps."
-        lines = [
-            f"No arm can be better than not reranking by {self.margin} or more ({self.queries:,} queries)."
-        ]
-        if len(self.contest.stages()) > 1:
-            sentence = f"{sentence[:-1]}; use {self.contest.arms[arm].stage_name} as it is."
-        if hurting:
-            lines.append(f"Worse than not reranking for certain: {self.names(hurting)}.")
-        return Verdict(NONE, sentence, (*lines, *self.top_line(tried)), arm)
+        tried = self.tried()
+        line = (
+            f"No arm can be better than {self.contest.baseline(arm)} by {self.margin} or more "
+            f"({counted(self.queries, 'query', 'queries')})."
+        )
+        best = self.best_line(arm) if self.contest.several else []
+        lines = (line, *best, *self.hurt_line(tried), *self.top_line(tried))
+        return Verdict(NONE, f"Do not rerank: {self.not_worth_it(arm, tried)}.", lines, arm)
+
+    def not_worth_it(self, arm: int, tried: Sequence[int]) -> str:
+        """Why not to rerank; of several first stages only the best counts, not what helps another one."""
+        if self.contest.several:
+            stage = self.contest.arms[arm].stage_name
+            return f"use {stage} as it is, which is as good as the best here within {self.margin}"
+        if any(self.comparison.helps(i) for i in tried):
+            return f"what helps gains less than {self.margin}"
+        if all(self.comparison.hurts(i) for i in tried):
+            return "nothing here helps, and every arm makes the ranking worse"
+        return "nothing here helps"
 
     def unknown(self) -> Verdict:
         """No arm is shown to help, and it is not shown either that none does."""
-        tried = [i for i in self.comparison.allowed if self.contest.arms[i].reranks]
+        tried = self.tried()
         top = max(tried, key=lambda i: self.comparison.arms[i].gain.mean)
         sentence = (
-            f"The data cannot tell: on {counted(self.queries, 'query', 'queries')} no arm is shown to beat "
-            "not reranking, and it is not shown that none does."
+            f"The data cannot tell: on {counted(self.queries, 'query', 'queries')} {self.not_shown(tried)}."
         )
-        lines = [*self.top_line(tried), self.needed_to_detect(top)]
+        lines = (*self.top_line(tried), self.needed_to_detect(top), *self.hurt_line(tried))
+        return Verdict(UNKNOWN, sentence, lines, None)
+
+    def not_shown(self, tried: Sequence[int]) -> str:
+        """What the data leave open; an arm may help although neither it nor the best can be recommended."""
+        helping = [i for i in tried if self.comparison.helps(i)]
+        if helping:
+            return (
+                f"{self.names(helping)} {'is' if len(helping) == 1 else 'are'} shown to beat "
+                f"{self.baseline_of(helping)}, but no arm is shown to be as good as the best within "
+                f"{self.margin}"
+            )
+        return f"no arm is shown to beat {self.contest.baselines}, and it is not shown that none does"
+
+    def tried(self) -> list[int]:
+        """The arms that rerank and may be deployed."""
+        return [i for i in self.comparison.allowed if self.contest.arms[i].reranks]
+
+    def baseline_of(self, rows: Sequence[int]) -> str:
+        """What several arms' gains are measured against."""
+        names = {self.contest.baseline(i) for i in rows}
+        return names.pop() if len(names) == 1 else "their own first stages without reranking"
+
+    def hurt_line(self, tried: Sequence[int]) -> list[str]:
         hurting = [i for i in tried if self.comparison.hurts(i)]
-        if hurting:
-            lines.append(f"Worse than not reranking for certain: {self.names(hurting)}.")
-        return Verdict(UNKNOWN, sentence, tuple(lines), None)
+        line = f"Worse than {self.baseline_of(hurting)} for certain: {self.names(hurting)}."
+        return [line] if hurting else []
 
     def price(self, arm: int) -> str:
         """At what share of the best arm's cost."""
@@ -158,8 +203,7 @@ class Teller:
         )
 
     def cheaper(self, arm: int) -> bool:
-        reranking = [i for i in self.comparison.allowed if self.contest.arms[i].reranks]
-        return any(self.order.values[i] < self.order.values[arm] for i in reranking)
+        return any(self.order.values[i] < self.order.values[arm] for i in self.tried())
 
     def gain_line(self, arm: int) -> list[str]:
         found = self.comparison.arms[arm]
@@ -167,7 +211,8 @@ class Teller:
             return []
         helped, hurt, same = found.wins
         return [
-            f"Against not reranking: {signed(found.gain)} {self.measure} (p {p_value(found.gain_p)}); "
+            f"Against {self.contest.baseline(arm)}: {signed(found.gain)} {self.measure} "
+            f"(p {p_value(found.gain_p)}); "
             f"{helped:,} queries helped, {hurt:,} hurt, {same:,} unchanged."
         ]
 
@@ -181,12 +226,13 @@ class Teller:
         ]
 
     def top_line(self, tried: Sequence[int]) -> list[str]:
-        """The arm that came out highest, and how far from not reranking."""
+        """The arm that gains most, and over what."""
         top = max(tried, key=lambda i: self.comparison.arms[i].gain.mean)
         found = self.comparison.arms[top]
+        what = "largest gain" if self.contest.several else "highest"
         return [
-            f"The highest, {self.contest.arms[top].name}: {signed(found.gain)} {self.measure} against "
-            f"not reranking (p {p_value(found.gain_p)})."
+            f"The {what}, {self.contest.arms[top].name}: {signed(found.gain)} {self.measure} against "
+            f"{self.contest.baseline(top)} (p {p_value(found.gain_p)})."
         ]
 
     def deeper(self, arm: int) -> list[str]:
