@@ -137,6 +137,8 @@ FAULTS = [
     ("+reranker.foo=1", "reranker.foo=1: there is no such key"),
     ("+candidates=5", "+candidates=5: candidates is there already; write candidates=5"),
     ("candidates=-3", "candidates=-3: give at least 1"),
+    ("candidates=0", "candidates=0: give at least 1"),
+    ("candidates=0 depth=5", "candidates=0: give at least 1"),
     ("candidates=null", "candidates=null: null is not possible here"),
     ("candidates=ten", "candidates=ten: give a whole number"),
     ("cutoffs=5", "cutoffs=5: give a list, for instance [1,10]"),
@@ -221,6 +223,9 @@ FAULTS = [
     ("tracking.uri=${oc.env:NO_SUCH_VARIABLE}", "Environment variable 'NO_SUCH_VARIABLE' not found"),
     ("tracking.experiment=''", "tracking.experiment is empty"),
     ("report.measure=ndcg@10", "report.measure=ndcg@10: write it like ndcg_at_10"),
+    ("report.measure=ndcg_at_5", "report.measure=ndcg_at_5: 5 is not among cutoffs=[1,10,100]; give cutoffs=[1,5,10,100] or report.measure=ndcg_at_10"),  # noqa: E501
+    ("-m reranker=none,minilm cutoffs=[5] report.measure=ndcg_at_10", "10 is not among cutoffs=[5]; give cutoffs=[5,10] or report.measure=ndcg_at_5"),  # noqa: E501
+    ("report.measure=tutorial_mrr_at_10", "report.measure=tutorial_mrr_at_10: needs measures=tutorial"),
     ("report.delta=-1", "report.delta=-1"),
     ("report.level=95", "report.level=95"),
     ("report.budget.ram=5", "report.budget.ram=5: there is no such key; known keys: latency_p95_ms"),
@@ -239,7 +244,6 @@ FAULTS = [
     ("=5", "=5: nothing cannot be the name of a setting"),
 ]  # fmt: skip
 SEVERAL = [  # commands with more than one mistake in them
-    "candidates=-3",
     "reranker.model={root}/no-config",
     "dataset=files",
     "dataset=files dataset.corpus={root}/empty.tsv dataset.queries=/q dataset.qrels=/r",
@@ -308,6 +312,19 @@ def test_a_dependent_key_is_no_fault_when_its_option_is_chosen_too(here: Path) -
         "reranker=lightweight",
     ]
     assert preflight.check(command) == preflight.Command(jobs=1)
+
+
+@pytest.mark.parametrize(
+    ("cutoffs", "measure"),
+    [("[1,10,100]", 10), ("[5]", 5), ("[1,5,20]", 5), ("[20,50]", 20), ("[3,1]", 3)],
+)
+def test_arms_are_compared_by_a_measure_that_the_runs_have(cutoffs: str, measure: int) -> None:
+    """Who gives other cutoffs has never chosen ndcg_at_10: the report takes the cutoff nearest to it."""
+    assert preflight.check(["-m", "reranker=none,minilm", f"cutoffs={cutoffs}"])
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = compose("config", [f"cutoffs={cutoffs}"])
+    assert config.read(composed).report.measure == composed.report.measure == f"ndcg_at_{measure}"
 
 
 def test_an_embedder_that_nobody_asks_cannot_be_wrong() -> None:

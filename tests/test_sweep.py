@@ -103,6 +103,14 @@ def test_what_a_sweep_varies_tells_its_arms_apart(models: Path, tmp_path: Path) 
     }
 
 
+def test_a_sweep_with_other_cutoffs_has_its_report(models: Path, tmp_path: Path) -> None:
+    """Nobody has to give report.measure because of cutoffs=."""
+    words = [word for word in tiny(models, tmp_path) if not word.startswith(("report.", "cutoffs="))]
+    rest = ["reranker=base", "first_stage=bm25", "tracking=none", "cutoffs=[2]"]
+    assert run("-m", "depth=1,2", *rest, f"reranker.model={models / 'base'}", *words) == 0
+    assert "nDCG@2" in (tmp_path / "sweep" / "report.md").read_text()
+
+
 def test_models_of_ones_own_do_not_share_a_name(models: Path, tmp_path: Path) -> None:
     rest = ["reranker=base", "first_stage=bm25", "tracking=none", *tiny(models, tmp_path)]
     for name in ("base", "large"):
