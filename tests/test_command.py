@@ -151,7 +151,7 @@ def test_a_dry_run_writes_nothing(
     assert re.findall(r"^ +(workers|\d+) .+ (price|[\d.]+)$", text, re.M) == [
         ("workers", "price"), ("1", "0.00"), ("8", "0.00"), ("64", "0.00")
     ]  # fmt: skip
-    assert "8 pairs to compute (0 of 8 pairs stored), measured" in text
+    assert "8 pairs to compute (at most: which of them are stored shows when the candidates" in text
     assert "MB of memory" in text
     assert "MB of disk" in text
     assert run("-m", "depth=2,4", *base) == 0
@@ -171,6 +171,13 @@ def test_a_dry_run_after_the_run_has_nothing_to_do(
     text = capsys.readouterr().out
     assert "8 of 8 pairs stored: nothing to do" in text
     assert "4 of 4 documents stored: nothing to do" in text
+    assert run(*base, "dry_run=true", "candidates=2") == 0  # candidates that nobody has looked for
+    text = capsys.readouterr().out
+    assert "4 pairs to compute (at most: which of them are stored shows when the candidates are" in text
+    assert run(*base, "dry_run=true", "reuse=false") == 0
+    text = capsys.readouterr().out
+    assert "8 pairs to compute (reuse=false uses nothing that is stored), measured" in text
+    assert "4 documents to compute (reuse=false uses nothing that is stored), measured" in text
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
