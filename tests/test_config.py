@@ -237,6 +237,9 @@ FAULTS = [
     ("-m depth=interval(1,5)", "intervals need a sweeper that chooses from them"),
     ("-m depth=5,x", "depth=x: give a whole number"),
     ("-m depth=10,500", "depth=500: more than the candidates=100 kept"),
+    ("-m reranker=none,minilm depth=500,20", "depth=500: more than the candidates=100 kept"),
+    ("-m first_stage=bm25,dense,run first_stage.path={root}/data/run.trec", "/run.trec: fits first_stage=run and not bm25, dense; run a sweep for each, then compare them with rerankbench-report SWEEP_A SWEEP_B"),  # noqa: E501
+    ("-m first_stage=bm25,dense,run +first_stage.path={root}/data/run.trec", "/run.trec: fits first_stage=run and not bm25, dense; run a sweep for each"),  # noqa: E501
     ("-m reranker=none,nine", "reranker=nine: there is no such option"),
     ("-m reranker=none,minilm reranker.cutoff_layers=[8]", "reranker.cutoff_layers=[8]: there is no such key"),  # noqa: E501
     ("-m hydra/sweeper=grid", "hydra/sweeper=grid: there is no such option; choose one of basic"),

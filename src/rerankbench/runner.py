@@ -113,6 +113,7 @@ def show(arguments: list[str]) -> int:
 
 def launch(arguments: list[str], command: preflight.Command) -> int:
     """Let Hydra compose the jobs and run `job` for each; then say what failed."""
+    arguments = [f"++{word}" if word in command.added else word for word in arguments]
     if not command.dry_run:
         run_hydra(arguments)
         return finish(command)
