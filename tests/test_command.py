@@ -42,6 +42,28 @@ def test_help_names_every_key_and_every_option(capsys: pytest.CaptureFixture[str
     assert "Traceback" not in text
 
 
+def test_help_names_the_other_commands_and_how_to_see_the_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    text = capsys.readouterr().out
+    for command in ("rerankbench-check", "rerankbench-report", "rerankbench-cache", "rerankbench-ui"):
+        assert command in text
+    assert "rerankbench --cfg job dataset=files" in text
+    assert max(map(len, text.split("Keys:")[0].splitlines())) <= 110
+
+
+def test_every_command_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """Hydra would tell its own."""
+    import rerankbench
+    from rerankbench import check_command
+    from rerankbench.cache import command as cache_command
+
+    assert re.match(r"\d+\.\d+", rerankbench.__version__)
+    assert run("--version") == check_command.main(["--version"]) == 0
+    with pytest.raises(SystemExit, match="0"):
+        cache_command.main(["--version"])
+    assert capsys.readouterr().out == f"rerankbench {rerankbench.__version__}\n" * 3
+
+
 def test_help_shows_ones_own_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "reranker").mkdir()
     (tmp_path / "reranker" / "mine.yaml").write_text("# The one we deploy.\nfamily: encoder\n")

@@ -244,6 +244,17 @@ FAULTS = [
     ("-m reranker=none,minilm reranker.cutoff_layers=[8]", "reranker.cutoff_layers=[8]: there is no such key"),  # noqa: E501
     ("-m hydra/sweeper=grid", "hydra/sweeper=grid: there is no such option; choose one of basic"),
     ("experiment=tutorial depth=five", "depth=five: give a whole number"),
+    ("minilm", "minilm: this is no setting; did you mean embedder=minilm or reranker=minilm?"),
+    ("help", "help: rerankbench --help shows what there is"),
+    ("dataset=files dataset.corpus= dataset.queries={root}/data/queries.jsonl dataset.qrels={root}/data/qrels/test.tsv", "dataset.corpus= is empty: give the path of a file, dataset.corpus=FILE"),  # noqa: E501
+    ("first_stage=run first_stage.path=", "first_stage.path= is empty: give the path of a file"),
+    ("dataset=beir dataset.path=", "dataset.path= is empty: give the folder of the collection"),
+    ("dataset=beir dataset.path={root}/no-config", "/no-config: it holds none of corpus.jsonl, queries.jsonl and qrels/"),  # noqa: E501
+    ("cache_dir=/proc/nope", "cache_dir=/proc/nope: cannot be made, since /proc takes no folders of yours"),
+    ("hydra.run.dir=/proc/nope", "hydra.run.dir=/proc/nope: cannot be written, since /proc is"),
+    ("first_stage=hybrid first_stage.dense_weight=0.3", "first_stage.dense_weight=0.3: counts only with first_stage.fusion=weighted"),  # noqa: E501
+    ("reranker.window_overlap=64", "reranker.window_overlap=64: counts only with reranker.long_documents=max_passage"),  # noqa: E501
+    ("-m reranker.window_overlap=32,64", "reranker.window_overlap=32,64: counts only with reranker.long_documents"),  # noqa: E501
     ("=5", "=5: nothing cannot be the name of a setting"),
 ]  # fmt: skip
 SEVERAL = [  # commands with more than one mistake in them
@@ -344,6 +355,7 @@ def test_an_embedder_that_nobody_asks_cannot_be_wrong() -> None:
         ("-m reranker=glob(*,exclude=[m*,g*])", 5),
         ("-m depth=choice(5,6)", 2),
         ("-m", 1),
+        ("-m first_stage=hybrid first_stage.fusion=rrf,weighted first_stage.dense_weight=0.3", 2),
         ("experiment=tutorial", 6),
         ("experiment=tutorial reranker=base,large", 2),
         ("experiment=tutorial reranker=base", 1),

@@ -89,7 +89,9 @@ def test_a_run_is_compared_with_bm25(desk: Path, models: Path) -> None:
         assert runner.main(["--config-dir", str(own), *small]) == 0
     assert report_command.main(together[1:]) == 0
     page = (desk / "my-report" / "report.md").read_text()
-    assert all(arm in page for arm in ("run &gt; minilm@100", "bm25 &gt; minilm@100", "bm25 &gt; no reranking"))
+    assert all(
+        arm in page for arm in ("run &gt; minilm@100", "bm25 &gt; minilm@100", "bm25 &gt; no reranking")
+    )
 
 
 def test_its_python_prints_the_figures_of_the_run(

@@ -25,7 +25,7 @@ import rerankbench.executors
 import rerankbench.first_stages
 import rerankbench.rerankers
 import rerankbench.sources
-from rerankbench import complaints, hardware
+from rerankbench import complaints, disk, hardware
 from rerankbench.embedding import Embedder
 from rerankbench.errors import UserError
 from rerankbench.executors import Executor
@@ -324,7 +324,11 @@ def folder_problem(place: str) -> str:
         return "it is empty; give a folder, or leave it out"
     path = Path(place).expanduser().absolute()
     above = next(part for part in (path, *path.parents) if part.exists())
-    return "" if above.is_dir() else f"{above} is a file, not a folder; choose another place"
+    if not above.is_dir():
+        return f"{above} is a file, not a folder; choose another place"
+    if above != path and not disk.takes_folders(above):
+        return f"cannot be made, since {above} takes no folders of yours; choose another place"
+    return ""
 
 
 def check_together(root: Root, groups: Mapping[str, Any]) -> list[str]:

@@ -36,6 +36,12 @@ from rerankbench.tracking import place_problem
 CANNOT = (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError, OSError)
 # Where models and data lie: in a sweep, one that cannot be read stops its own jobs and no others.
 PLACES = ("reranker.model", "embedder.model", "dataset.", "first_stage.path")
+# Settings that matter with one value of another only, and what that is by default.
+COUNTS_WITH = {
+    "first_stage.dense_weight": ("first_stage.fusion", "weighted"),
+    "reranker.window_overlap": ("reranker.long_documents", "max_passage"),
+}
+OTHERWISE = {"first_stage.fusion": "rrf", "reranker.long_documents": "truncate"}
 NO_KEY = re.compile(r"((\w+)\.[\w.]+)=.*: there is no such key")
 
 
@@ -186,6 +192,7 @@ class Plan:
             ]
         jobs = self.jobs()
         found = [self.job_problems(job) for job in jobs]
+        self.problems += self.idle(jobs)
         self.judge(jobs, found)
         return Command(len(jobs), bool(self.dry_run(jobs[0])), self.added())
 
@@ -205,7 +212,8 @@ class Plan:
         try:
             (found,) = self.parser.parse_overrides([line])
         except (HydraException, ValueError):
-            self.problems.append(complaints.unreadable(line))
+            groups = [g for g in (*config.GROUPS, "experiment") if line in self.loader.get_group_options(g)]
+            self.problems.append(complaints.unreadable(line, [f"{group}={line}" for group in groups]))
             return None
         if not found.key_or_group:
             self.problems.append(complaints.unreadable(line))
@@ -433,6 +441,21 @@ class Plan:
                 "run a sweep for each, then compare them with rerankbench-report SWEEP_A SWEEP_B"
             )
         return said
+
+    def idle(self, jobs: Sequence[Sequence[Override]]) -> list[str]:
+        """Settings that were given though no job has the option to which alone they matter."""
+        given = {o.key_or_group: o for o in self.overrides if o.key_or_group in COUNTS_WITH}
+        if not given:
+            return []
+        before, self.problems = self.problems, []
+        composed = [self.compose(job)[0] for job in jobs]
+        self.problems = before
+        return [
+            f"{override.input_line}: counts only with {option}={value}; add that, or leave this out"
+            for key, override in given.items()
+            for option, value in [COUNTS_WITH[key]]
+            if all(OmegaConf.select(one, option) == OTHERWISE[option] for one in composed)
+        ]
 
     def added(self) -> tuple[str, ...]:
         """Settings of a sweep that the default option of their group does not have."""
