@@ -50,8 +50,8 @@ def takes_folders(above: Path) -> bool:
     """Whether a folder can be made in this one; permissions alone do not tell, as /proc shows."""
     try:
         os.rmdir(tempfile.mkdtemp(prefix=".rerankbench-", dir=above))
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno in WRITING  # a full disk takes them again: the run says what to do about it
     return True
 
 
