@@ -42,6 +42,28 @@ def test_help_names_every_key_and_every_option(capsys: pytest.CaptureFixture[str
     assert "Traceback" not in text
 
 
+def test_help_names_the_other_commands_and_how_to_see_the_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    text = capsys.readouterr().out
+    for command in ("rerankbench-check", "rerankbench-report", "rerankbench-cache", "rerankbench-ui"):
+        assert command in text
+    assert "rerankbench --cfg job dataset=files" in text
+    assert max(map(len, text.split("Keys:")[0].splitlines())) <= 110
+
+
+def test_every_command_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """Hydra would tell its own."""
+    import rerankbench
+    from rerankbench import check_command
+    from rerankbench.cache import command as cache_command
+
+    assert re.match(r"\d+\.\d+", rerankbench.__version__)
+    assert run("--version") == check_command.main(["--version"]) == 0
+    with pytest.raises(SystemExit, match="0"):
+        cache_command.main(["--version"])
+    assert capsys.readouterr().out == f"rerankbench {rerankbench.__version__}\n" * 3
+
+
 def test_help_shows_ones_own_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "reranker").mkdir()
     (tmp_path / "reranker" / "mine.yaml").write_text("# The one we deploy.\nfamily: encoder\n")
@@ -161,7 +183,7 @@ def test_a_dry_run_writes_nothing(
     assert re.findall(r"^ +(workers|\d+) .+ (price|[\d.]+)$", text, re.M) == [
         ("workers", "price"), ("1", "0.00"), ("8", "0.00"), ("64", "0.00")
     ]  # fmt: skip
-    assert "8 pairs to compute (0 of 8 pairs stored), measured" in text
+    assert "8 pairs to compute (at most: which of them are stored shows when the candidates" in text
     assert "MB of memory" in text
     assert "MB of disk" in text
     assert run("-m", "depth=2,4", *base) == 0
@@ -181,6 +203,13 @@ def test_a_dry_run_after_the_run_has_nothing_to_do(
     text = capsys.readouterr().out
     assert "8 of 8 pairs stored: nothing to do" in text
     assert "4 of 4 documents stored: nothing to do" in text
+    assert run(*base, "dry_run=true", "candidates=2") == 0  # candidates that nobody has looked for
+    text = capsys.readouterr().out
+    assert "4 pairs to compute (at most: which of them are stored shows when the candidates are" in text
+    assert run(*base, "dry_run=true", "reuse=false") == 0
+    text = capsys.readouterr().out
+    assert "8 pairs to compute (reuse=false uses nothing that is stored), measured" in text
+    assert "4 documents to compute (reuse=false uses nothing that is stored), measured" in text
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

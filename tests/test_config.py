@@ -137,6 +137,8 @@ FAULTS = [
     ("+reranker.foo=1", "reranker.foo=1: there is no such key"),
     ("+candidates=5", "+candidates=5: candidates is there already; write candidates=5"),
     ("candidates=-3", "candidates=-3: give at least 1"),
+    ("candidates=0", "candidates=0: give at least 1"),
+    ("candidates=0 depth=5", "candidates=0: give at least 1"),
     ("candidates=null", "candidates=null: null is not possible here"),
     ("candidates=ten", "candidates=ten: give a whole number"),
     ("cutoffs=5", "cutoffs=5: give a list, for instance [1,10]"),
@@ -223,6 +225,9 @@ FAULTS = [
     ("tracking.uri=${oc.env:NO_SUCH_VARIABLE}", "Environment variable 'NO_SUCH_VARIABLE' not found"),
     ("tracking.experiment=''", "tracking.experiment is empty"),
     ("report.measure=ndcg@10", "report.measure=ndcg@10: write it like ndcg_at_10"),
+    ("report.measure=ndcg_at_5", "report.measure=ndcg_at_5: 5 is not among cutoffs=[1,10,100]; give cutoffs=[1,5,10,100] or report.measure=ndcg_at_10"),  # noqa: E501
+    ("-m reranker=none,minilm cutoffs=[5] report.measure=ndcg_at_10", "10 is not among cutoffs=[5]; give cutoffs=[5,10] or report.measure=ndcg_at_5"),  # noqa: E501
+    ("report.measure=tutorial_mrr_at_10", "report.measure=tutorial_mrr_at_10: needs measures=tutorial"),
     ("report.delta=-1", "report.delta=-1"),
     ("report.level=95", "report.level=95"),
     ("report.budget.ram=5", "report.budget.ram=5: there is no such key; known keys: latency_p95_ms"),
@@ -234,14 +239,27 @@ FAULTS = [
     ("-m depth=interval(1,5)", "intervals need a sweeper that chooses from them"),
     ("-m depth=5,x", "depth=x: give a whole number"),
     ("-m depth=10,500", "depth=500: more than the candidates=100 kept"),
+    ("-m reranker=none,minilm depth=500,20", "depth=500: more than the candidates=100 kept"),
+    ("-m first_stage=bm25,dense,run first_stage.path={root}/data/run.trec", "/run.trec: fits first_stage=run and not bm25, dense; run a sweep for each, then compare them with rerankbench-report SWEEP_A SWEEP_B"),  # noqa: E501
+    ("-m first_stage=bm25,dense,run +first_stage.path={root}/data/run.trec", "/run.trec: fits first_stage=run and not bm25, dense; run a sweep for each"),  # noqa: E501
     ("-m reranker=none,nine", "reranker=nine: there is no such option"),
     ("-m reranker=none,minilm reranker.cutoff_layers=[8]", "reranker.cutoff_layers=[8]: there is no such key"),  # noqa: E501
     ("-m hydra/sweeper=grid", "hydra/sweeper=grid: there is no such option; choose one of basic"),
     ("experiment=tutorial depth=five", "depth=five: give a whole number"),
+    ("minilm", "minilm: this is no setting; did you mean embedder=minilm or reranker=minilm?"),
+    ("help", "help: rerankbench --help shows what there is"),
+    ("dataset=files dataset.corpus= dataset.queries={root}/data/queries.jsonl dataset.qrels={root}/data/qrels/test.tsv", "dataset.corpus= is empty: give the path of a file, dataset.corpus=FILE"),  # noqa: E501
+    ("first_stage=run first_stage.path=", "first_stage.path= is empty: give the path of a file"),
+    ("dataset=beir dataset.path=", "dataset.path= is empty: give the folder of the collection"),
+    ("dataset=beir dataset.path={root}/no-config", "/no-config: it holds none of corpus.jsonl, queries.jsonl and qrels/"),  # noqa: E501
+    ("cache_dir=/proc/nope", "cache_dir=/proc/nope: cannot be made, since /proc takes no folders of yours"),
+    ("hydra.run.dir=/proc/nope", "hydra.run.dir=/proc/nope: cannot be written, since /proc is"),
+    ("first_stage=hybrid first_stage.dense_weight=0.3", "first_stage.dense_weight=0.3: counts only with first_stage.fusion=weighted"),  # noqa: E501
+    ("reranker.window_overlap=64", "reranker.window_overlap=64: counts only with reranker.long_documents=max_passage"),  # noqa: E501
+    ("-m reranker.window_overlap=32,64", "reranker.window_overlap=32,64: counts only with reranker.long_documents"),  # noqa: E501
     ("=5", "=5: nothing cannot be the name of a setting"),
 ]  # fmt: skip
 SEVERAL = [  # commands with more than one mistake in them
-    "candidates=-3",
     "reranker.model={root}/no-config",
     "dataset=files",
     "dataset=files dataset.corpus={root}/empty.tsv dataset.queries=/q dataset.qrels=/r",
@@ -312,6 +330,19 @@ def test_a_dependent_key_is_no_fault_when_its_option_is_chosen_too(here: Path) -
     assert preflight.check(command) == preflight.Command(jobs=1)
 
 
+@pytest.mark.parametrize(
+    ("cutoffs", "measure"),
+    [("[1,10,100]", 10), ("[5]", 5), ("[1,5,20]", 5), ("[20,50]", 20), ("[3,1]", 3)],
+)
+def test_arms_are_compared_by_a_measure_that_the_runs_have(cutoffs: str, measure: int) -> None:
+    """Who gives other cutoffs has never chosen ndcg_at_10: the report takes the cutoff nearest to it."""
+    assert preflight.check(["-m", "reranker=none,minilm", f"cutoffs={cutoffs}"])
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = compose("config", [f"cutoffs={cutoffs}"])
+    assert config.read(composed).report.measure == composed.report.measure == f"ndcg_at_{measure}"
+
+
 def test_an_embedder_that_nobody_asks_cannot_be_wrong() -> None:
     assert preflight.check(["first_stage=bm25", "embedder.pooling=max", "index.factory=Nope"])
     assert problems(["first_stage=hybrid", "embedder.pooling=max"])
@@ -326,6 +357,7 @@ def test_an_embedder_that_nobody_asks_cannot_be_wrong() -> None:
         ("-m reranker=glob(*,exclude=[m*,g*])", 5),
         ("-m depth=choice(5,6)", 2),
         ("-m", 1),
+        ("-m first_stage=hybrid first_stage.fusion=rrf,weighted first_stage.dense_weight=0.3", 2),
         ("experiment=tutorial", 6),
         ("experiment=tutorial reranker=base,large", 2),
         ("experiment=tutorial reranker=base", 1),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from commands import own_options, run, tiny
-from rerankbench import exports, outputs, store
+from rerankbench import disk, exports, outputs, store
 from rerankbench.disk import explained, told
 from rerankbench.errors import UserError
 from rerankbench.result import Result
@@ -127,3 +127,15 @@ def test_settings_may_stand_on_both_sides_of_m(models: Path, tmp_path: Path) -> 
     command = ["reranker=none", "first_stage=bm25", "-m", "tracking=none", *tiny(models, tmp_path)]
     assert run(*command) == 0
     assert (tmp_path / "sweep" / "0" / "result.json").exists()
+
+
+def test_a_full_disk_is_no_folder_that_takes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert disk.takes_folders(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    for number, takes in ((errno.ENOSPC, True), (errno.ENOENT, False), (errno.EACCES, False)):
+
+        def refuse(*_: object, number: int = number, **__: object) -> str:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(disk.tempfile, "mkdtemp", refuse)
+        assert disk.takes_folders(tmp_path) is takes

@@ -103,6 +103,22 @@ def test_what_a_sweep_varies_tells_its_arms_apart(models: Path, tmp_path: Path) 
     }
 
 
+def test_a_sweep_with_other_cutoffs_has_its_report(models: Path, tmp_path: Path) -> None:
+    """Nobody has to give report.measure because of cutoffs=."""
+    words = [word for word in tiny(models, tmp_path) if not word.startswith(("report.", "cutoffs="))]
+    rest = ["reranker=base", "first_stage=bm25", "tracking=none", "cutoffs=[2]"]
+    assert run("-m", "depth=1,2", *rest, f"reranker.model={models / 'base'}", *words) == 0
+    assert "nDCG@2" in (tmp_path / "sweep" / "report.md").read_text()
+
+
+def test_a_key_of_all_swept_options_need_not_be_the_default_ones(models: Path, tmp_path: Path) -> None:
+    """dense, the default, has no k1; Hydra said "Could not override 'first_stage.k1'"."""
+    rest = ["reranker=none", "tracking=none", *tiny(models, tmp_path)]
+    assert run("-m", "first_stage=bm25,hybrid", "first_stage.k1=1.2", *rest) == 0
+    configs = [file.read_text() for file in (tmp_path / "sweep").glob("*/.hydra/config.yaml")]
+    assert ["k1: 1.2" in config for config in configs] == [True, True]
+
+
 def test_models_of_ones_own_do_not_share_a_name(models: Path, tmp_path: Path) -> None:
     rest = ["reranker=base", "first_stage=bm25", "tracking=none", *tiny(models, tmp_path)]
     for name in ("base", "large"):

@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 
 from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir, table
+from commands import own_options
 from rerankbench import check_command, config, preflight, runner
 from rerankbench.cache import command as cache_command
+from rerankbench.report import command as report_command
 from rerankbench.result import Result
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "your-data.md").read_text("utf-8")
-COMMANDS = re.findall(r"^```sh\n(.+?)\n```$", PAGE, re.MULTILINE | re.DOTALL)
+EVERY = re.findall(r"^```sh\n(.+?)\n```$", PAGE, re.MULTILINE | re.DOTALL)
+COMPARISON = [command for command in EVERY if command.startswith(("rerankbench -m ", "rerankbench-report "))]
+COMMANDS = [command for command in EVERY if command not in COMPARISON]
 PYTHON = re.findall(r"^```python\n(.+?)\n```$", PAGE, re.MULTILINE | re.DOTALL)
 ONLINE = ("dataset=hub", "dataset=ir_datasets")
 
@@ -73,6 +77,21 @@ def test_every_command_runs(
         (desk / "cache").mkdir()
         assert cache_command.main(words) == 0
     assert "error" not in capsys.readouterr().err
+
+
+def test_a_run_is_compared_with_bm25(desk: Path, models: Path) -> None:
+    """Two sweeps and one report, in this order."""
+    *sweeps, together = (shlex.split(command) for command in COMPARISON)
+    assert len(sweeps) == 2
+    own = own_options(models, desk, minilm=f"model: {models / 'minilm'}\n")
+    for _, *words in sweeps:
+        small = [word for word in quick(words, models) if not word.startswith("reranker.model")]
+        assert runner.main(["--config-dir", str(own), *small]) == 0
+    assert report_command.main(together[1:]) == 0
+    page = (desk / "my-report" / "report.md").read_text()
+    assert all(
+        arm in page for arm in ("run &gt; minilm@100", "bm25 &gt; minilm@100", "bm25 &gt; no reranking")
+    )
 
 
 def test_its_python_prints_the_figures_of_the_run(

@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import rerankbench
 from rerankbench import config, preflight
 from rerankbench.check import examine, table
 from rerankbench.checks.lengths import Tokenizer
@@ -44,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(words):
         print(USAGE, end="")
+        return 0
+    if "--version" in words:
+        print(f"rerankbench {rerankbench.__version__}")
         return 0
     config.register_schemas()
     try:

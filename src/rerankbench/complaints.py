@@ -90,9 +90,13 @@ def unknown_option(group: str, option: str, known: Sequence[str]) -> str:
     return f"{group}={option}: there is no such option; {hint}choose one of {', '.join(known)}"
 
 
-def unreadable(line: str) -> str:
-    """A word of the command line that is no setting."""
+def unreadable(line: str, meant: Sequence[str] = ()) -> str:
+    """A word of the command line that is no setting; `meant`: the settings that choose an option so named."""
     key, equals, value = line.partition("=")
+    if line == "help":
+        return "help: rerankbench --help shows what there is"
+    if meant:
+        return f"{line}: this is no setting; did you mean {' or '.join(meant)}?"
     if not equals and not re.fullmatch(r"[+~]*[\w./@:-]+", key):
         return f"{line}: this is no setting; write KEY=VALUE"
     if not equals:

@@ -25,13 +25,13 @@ import rerankbench.executors
 import rerankbench.first_stages
 import rerankbench.rerankers
 import rerankbench.sources
-from rerankbench import complaints, hardware
+from rerankbench import complaints, disk, hardware
 from rerankbench.embedding import Embedder
 from rerankbench.errors import UserError
 from rerankbench.executors import Executor
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.index import Index
-from rerankbench.report_settings import Report
+from rerankbench.report_settings import Report, measure_problems
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.sources.source import Source
 from rerankbench.tracking import Tracking
@@ -324,23 +324,30 @@ def folder_problem(place: str) -> str:
         return "it is empty; give a folder, or leave it out"
     path = Path(place).expanduser().absolute()
     above = next(part for part in (path, *path.parents) if part.exists())
-    return "" if above.is_dir() else f"{above} is a file, not a folder; choose another place"
+    if not above.is_dir():
+        return f"{above} is a file, not a folder; choose another place"
+    if above != path and not disk.takes_folders(above):
+        return f"cannot be made, since {above} takes no folders of yours; choose another place"
+    return ""
 
 
 def check_together(root: Root, groups: Mapping[str, Any]) -> list[str]:
     """Combinations of keys that cannot be."""
     found = []
     too_large = [k for k in root.cutoffs if k > root.candidates]
-    if too_large:
+    if too_large and root.candidates > 0:
         found.append(
             f"cutoffs={list(root.cutoffs)}: {max(too_large)} is more than the "
             f"candidates={root.candidates} kept; raise candidates or lower the cutoff"
         )
-    if root.depth is not None and root.depth > root.candidates:
+    if root.depth is not None and root.depth > root.candidates > 0:
         found.append(
             f"depth={root.depth}: more than the candidates={root.candidates} kept; "
             "raise candidates or lower depth"
         )
+    report = groups.get("report")
+    if report is not None and not report.problems() and root.cutoffs and min(root.cutoffs) > 0:
+        found += measure_problems(report.measure, sorted(set(root.cutoffs)), root.measures)
     return found
 
 

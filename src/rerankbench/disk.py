@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -43,6 +44,15 @@ def explained(error: Exception, places: Mapping[str, Path]) -> Exception:
             again = "then the same command continues: what was computed is kept"
             return UserError(f"{where}: {known[found.errno]}{other}; {again}")
     return error
+
+
+def takes_folders(above: Path) -> bool:
+    """Whether a folder can be made in this one; permissions alone do not tell, as /proc shows."""
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".rerankbench-", dir=above))
+    except OSError as error:
+        return error.errno in WRITING  # a full disk takes them again: the run says what to do about it
+    return True
 
 
 def is_place_of(file: str, place: Path) -> bool:

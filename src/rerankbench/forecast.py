@@ -30,17 +30,23 @@ FEW = 1000  # pairs that are scored without asking how long it takes
 WARM_UP = 8
 WORKERS = (1, 8, 64)  # for which a forecast is printed
 KEY_BYTES = 32
+UNUSED = "reuse=false uses nothing that is stored"
+UNKNOWN = "at most: which of them are stored shows when the candidates are found"
 
 
 @dataclass(frozen=True)
 class Step:
-    """One kind of work: `missing` of `total` items to compute at `rate` items per second, `mb` of disk."""
+    """One kind of work: `missing` of `total` items to compute at `rate` items per second, `mb` of disk.
+
+    `why` says, where not even a stored item counts, for what reason.
+    """
 
     what: str
     total: int
     missing: int
     rate: float
     mb: float
+    why: str = ""
 
     @property
     def seconds(self) -> float:
@@ -51,7 +57,7 @@ class Step:
         if not self.missing:
             return f"{stored}: nothing to do"
         return (
-            f"{self.missing:,} {self.what} to compute ({stored}), measured {self.rate:,.1f}/s: "
+            f"{self.missing:,} {self.what} to compute ({self.why or stored}), measured {self.rate:,.1f}/s: "
             f"{duration(self.seconds)}, {self.mb:,.1f} MB of disk"
         )
 
@@ -93,25 +99,28 @@ def forecast(experiment: Experiment) -> Forecast:
     """Count what is stored, time a short pilot of what is not."""
     bench, collection = make_bench(experiment), load(experiment)
     steps = [step for step in (embedding_step(experiment, collection, bench),) if step]
-    work = plan(experiment, collection, likely_rows(experiment, collection, bench), bench)
+    rows, drawn = likely_rows(experiment, collection, bench)
+    work = plan(experiment, collection, rows, bench)
     if work is not None:
-        steps.append(scoring_step(work))
+        steps.append(scoring_step(work, drawn))
     memory, price = hardware.peak_memory_mb(bench.hardware), experiment.report.price_per_hour
     return Forecast(arm(experiment), tuple(steps), memory["peak_cuda"] or memory["peak_rss"] or 0.0, price)
 
 
-def likely_rows(experiment: Experiment, collection: Collection, bench: Bench) -> NDArray[np.int64]:
-    """Candidates [queries, candidates] where they are stored or cheap, else as many rows at random.
+def likely_rows(
+    experiment: Experiment, collection: Collection, bench: Bench
+) -> tuple[NDArray[np.int64], bool]:
+    """Candidates [queries, candidates] where they are stored or cheap, else as many rows at random, and True.
 
     Random rows have about the lengths that candidates will have, and as many pairs.
     """
     stage, depth = experiment.first_stage, experiment.candidates
     stored = stage.stored(collection, depth, bench)
     if stored is not None or not stage.embeds():
-        return (stored or stage.find(collection, depth, bench)).rows
+        return (stored or stage.find(collection, depth, bench)).rows, False
     total = len(collection.corpus)
     starts = np.random.default_rng(bench.seed).integers(0, total, (len(collection.query_ids), 1))
-    return (starts + np.arange(min(depth, total))) % total  # neighbours: no document twice for a query
+    return (starts + np.arange(min(depth, total))) % total, True  # neighbours: no document twice for a query
 
 
 def embedding_step(experiment: Experiment, collection: Collection, bench: Bench) -> Step | None:
@@ -123,7 +132,7 @@ def embedding_step(experiment: Experiment, collection: Collection, bench: Bench)
     if stage.stored(collection, experiment.candidates, bench) is not None:
         return Step("documents", total, 0, 0.0, 0.0)
     embedder = embedding(bench)
-    missing = embedder.missing(collection.corpus.texts, total)
+    missing = embedder.missing(collection.corpus.texts, total) if bench.reuse else total
     if not missing:
         return Step("documents", total, 0, 0.0, 0.0)
     rows = spread(total, PILOT + WARM_UP)
@@ -136,16 +145,20 @@ def embedding_step(experiment: Experiment, collection: Collection, bench: Bench)
         window,
         len(rows),
     )
-    return Step("documents", total, missing, rate, missing * embedder.model.dimensions * 4 / 1e6)
+    size = missing * embedder.model.dimensions * 4 / 1e6
+    return Step("documents", total, missing, rate, size, "" if bench.reuse else UNUSED)
 
 
-def scoring_step(work: Work) -> Step:
-    """What the reranker has to score."""
-    todo, total = work.missing(), len(work.pairs)
+def scoring_step(work: Work, drawn: bool = False) -> Step:
+    """What the reranker has to score; of pairs `drawn` at random, it does not matter what is stored."""
+    why = UNKNOWN if drawn else ""
+    why = why if work.bench.reuse else UNUSED
+    total = len(work.pairs)
+    todo = np.arange(total) if why else work.missing()
     if not len(todo):
         return Step("pairs", total, 0, 0.0, 0.0)
     size = (KEY_BYTES + 4 * len(work.layers)) / 1e6
-    return Step("pairs", total, len(todo), pair_rate(work, todo), len(todo) * size)
+    return Step("pairs", total, len(todo), pair_rate(work, todo), len(todo) * size, why)
 
 
 def announce(work: Work) -> None:
@@ -155,7 +168,8 @@ def announce(work: Work) -> None:
         return
     rate = read_cost(work).get("pairs_per_second") or pair_rate(work, todo)
     size = (KEY_BYTES + 4 * len(work.layers)) / 1e6
-    step = Step("pairs", len(work.pairs), len(todo), rate, len(todo) * size)
+    why = "" if work.bench.reuse else UNUSED
+    step = Step("pairs", len(work.pairs), len(todo), rate, len(todo) * size, why)
     if step.seconds > LONG_SECONDS:
         log.info("%s", step.line())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import re
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,13 @@ from rerankbench.tracking import place_problem
 CANNOT = (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError, OSError)
 # Where models and data lie: in a sweep, one that cannot be read stops its own jobs and no others.
 PLACES = ("reranker.model", "embedder.model", "dataset.", "first_stage.path")
+# Settings that matter with one value of another only, and what that is by default.
+COUNTS_WITH = {
+    "first_stage.dense_weight": ("first_stage.fusion", "weighted"),
+    "reranker.window_overlap": ("reranker.long_documents", "max_passage"),
+}
+OTHERWISE = {"first_stage.fusion": "rrf", "reranker.long_documents": "truncate"}
+NO_KEY = re.compile(r"((\w+)\.[\w.]+)=.*: there is no such key")
 
 
 def conf_folder() -> Path:
@@ -46,10 +54,14 @@ def conf_folder() -> Path:
 
 @dataclass(frozen=True)
 class Command:
-    """A command that can be run: how many jobs it stands for, and whether it only asks for a forecast."""
+    """A command that can be run: how many jobs it stands for, and whether it only asks for a forecast.
+
+    `added`: settings that fit every swept option, but not the default one, which Hydra would refuse.
+    """
 
     jobs: int = 1
     dry_run: bool = False
+    added: tuple[str, ...] = ()
 
 
 def check(arguments: Sequence[str]) -> Command | None:
@@ -180,8 +192,9 @@ class Plan:
             ]
         jobs = self.jobs()
         found = [self.job_problems(job) for job in jobs]
+        self.problems += self.idle(jobs)
         self.judge(jobs, found)
-        return Command(len(jobs), bool(self.dry_run(jobs[0])))
+        return Command(len(jobs), bool(self.dry_run(jobs[0])), self.added())
 
     def check_shown(self) -> None:
         """Check what is only shown: its settings can be applied; values may be wrong or missing yet."""
@@ -199,7 +212,8 @@ class Plan:
         try:
             (found,) = self.parser.parse_overrides([line])
         except (HydraException, ValueError):
-            self.problems.append(complaints.unreadable(line))
+            groups = [g for g in (*config.GROUPS, "experiment") if line in self.loader.get_group_options(g)]
+            self.problems.append(complaints.unreadable(line, [f"{group}={line}" for group in groups]))
             return None
         if not found.key_or_group:
             self.problems.append(complaints.unreadable(line))
@@ -398,25 +412,82 @@ class Plan:
 
     def judge(self, jobs: list[list[Override]], found: list[list[str]]) -> None:
         """Raise what stops the command."""
+        misfits = self.misfits(jobs, found)
+        told = tuple(f"{key}=" for key in misfits)
+        found = [[line for line in lines if not told or not line.startswith(told)] for lines in found]
         shared = [line for line in found[0] if all(line in lines for lines in found)]
-        own = [line + self.which(job, line) for job, lines in zip(jobs, found, strict=True) for line in lines
-               if line not in shared and (all(found) or not line.startswith(PLACES))]  # fmt: skip
-        if lines := list(dict.fromkeys([*self.problems, *shared, *own])):
+        every = all(found)
+        own = dict.fromkeys(line for lines in found for line in lines if line not in shared)
+        named = [
+            line + self.which([job for job, lines in zip(jobs, found, strict=True) if line in lines], line)
+            for line in own
+            if every or not line.startswith(PLACES)
+        ]
+        if lines := list(dict.fromkeys([*self.problems, *misfits.values(), *shared, *named])):
             raise UserError(lines)
 
-    def which(self, job: Sequence[Override], line: str) -> str:
-        """The job that a problem is of, where the problem itself does not say it."""
-        swept = {o.key_or_group for o in self.overrides if o.is_sweep_override()}
-        swept |= {str(key) for key in self.preset}
-        named = [
-            str(o.input_line)
-            for o in job
-            if o.key_or_group in swept and not line.startswith(str(o.input_line))
+    def misfits(self, jobs: list[list[Override]], found: list[list[str]]) -> dict[str, str]:
+        """Keys that only some of the swept options of their group have, and what to do about each."""
+        said: dict[str, str] = {}
+        for match in (match for lines in found for line in lines if (match := NO_KEY.match(line))):
+            key, group = match[1], match[2]
+            lacks = [any(one[1] == key for one in map(NO_KEY.match, lines) if one) for lines in found]
+            if all(lacks) or group not in self.swept:
+                continue
+            having, without = (options_of(group, jobs, lacks, side) for side in (False, True))
+            line = match[0].removesuffix(": there is no such key")
+            said[key] = (
+                f"{line}: fits {group}={having} and not {without}; "
+                "run a sweep for each, then compare them with rerankbench-report SWEEP_A SWEEP_B"
+            )
+        return said
+
+    def idle(self, jobs: Sequence[Sequence[Override]]) -> list[str]:
+        """Settings that were given though no job has the option to which alone they matter."""
+        given = {o.key_or_group: o for o in self.overrides if o.key_or_group in COUNTS_WITH}
+        if not given:
+            return []
+        before, self.problems = self.problems, []
+        composed = [self.compose(job)[0] for job in jobs]
+        self.problems = before
+        return [
+            f"{override.input_line}: counts only with {option}={value}; add that, or leave this out"
+            for key, override in given.items()
+            for option, value in [COUNTS_WITH[key]]
+            if all(OmegaConf.select(one, option) == OTHERWISE[option] for one in composed)
         ]
-        return f" (in the job {' '.join(named)})" if named else ""
+
+    def added(self) -> tuple[str, ...]:
+        """Settings of a sweep that the default option of their group does not have."""
+        assert self.master is not None
+        master = copy.deepcopy(self.master)
+        values = [o for o in self.overrides if not self.is_group(o) and not o.is_sweep_override()]
+        before, self.problems = self.problems, []
+        lines = [str(o.input_line) for o in values if self.multirun and not self.apply(o, master)]
+        self.problems = before
+        return tuple(lines)
+
+    @property
+    def swept(self) -> set[str]:
+        """Keys and groups that the jobs do not share."""
+        return {o.key_or_group for o in self.overrides if o.is_sweep_override()} | set(map(str, self.preset))
+
+    def which(self, jobs: Sequence[Sequence[Override]], line: str) -> str:
+        """What the jobs that have a problem share, where the problem itself does not say it."""
+        told = [[str(o.input_line) for o in job if o.key_or_group in self.swept] for job in jobs]
+        shared = [setting for setting in told[0] if all(setting in settings for settings in told)]
+        shared = [setting for setting in shared if not line.startswith(setting)]
+        return f" (in the job{'s with' if len(jobs) > 1 else ''} {' '.join(shared)})" if shared else ""
 
     def dry_run(self, job: Sequence[Override]) -> bool:
         return self.compose(job)[0].dry_run is True
+
+
+def options_of(group: str, jobs: list[list[Override]], lacks: list[bool], side: bool) -> str:
+    """The options of a group in the jobs that lack a key, or in those that have it."""
+    chosen = [str(o.input_line).partition("=")[2] for job, lack in zip(jobs, lacks, strict=True)
+              if lack is side for o in job if o.key_or_group == group]  # fmt: skip
+    return ", ".join(dict.fromkeys(chosen))
 
 
 def importable(target: str) -> bool:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from omegaconf import DictConfig, OmegaConf
+
+USUAL = "ndcg_at_10"
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Report:
     `level` the confidence, `price_per_hour` what the machine costs.
     """
 
-    measure: str = "ndcg_at_10"
+    measure: str = USUAL
     delta: float = 0.01
     level: float = 0.95
     price_per_hour: float | None = None
@@ -67,3 +72,39 @@ def measure_problem(measure: str) -> str:
 def decides(measure: str) -> bool:
     """Whether more of a measure is better."""
     return not measure.startswith("judged_")
+
+
+def usual_measure(*, _root_: DictConfig) -> str:
+    """What arms are compared by unless it is told: nDCG at 10, or at the cutoff that comes closest to it.
+
+    The shipped config refers to it, so that all who read the config read the same. Where the cutoffs are
+    wrong, they are named elsewhere.
+    """
+    try:
+        cutoffs = [int(k) for k in _root_.cutoffs]
+    except Exception:
+        return USUAL
+    return f"ndcg_at_{closest(cutoffs)}" if cutoffs and min(cutoffs) > 0 else USUAL
+
+
+def closest(cutoffs: Sequence[int]) -> int:
+    """The largest cutoff up to 10, else the smallest."""
+    return max((k for k in cutoffs if k <= 10), default=min(cutoffs))
+
+
+OmegaConf.register_new_resolver("usual_measure", usual_measure, replace=True)
+
+
+def measure_problems(measure: str, cutoffs: Sequence[int], measures: str) -> list[str]:
+    """Why runs with these cutoffs and measures do not have the measure that decides."""
+    kind, _, cutoff = measure.rpartition("_at_")
+    if kind.startswith("tutorial_") and measures != "tutorial":
+        return [f"report.measure={measure}: needs measures=tutorial; add it, or give {USUAL}"]
+    if int(cutoff) in cutoffs:
+        return []
+    wanted = ",".join(map(str, sorted({*cutoffs, int(cutoff)})))
+    given = ",".join(map(str, cutoffs))
+    return [
+        f"report.measure={measure}: {cutoff} is not among cutoffs=[{given}]; give cutoffs=[{wanted}] or "
+        f"report.measure={kind}_at_{closest(cutoffs)}"
+    ]

@@ -24,6 +24,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import rerankbench
 from rerankbench import complaints, config, disk, preflight, usage
 from rerankbench.errors import UserError
 from rerankbench.masking import mask_file, masked
@@ -44,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0 done, 1 something failed, 2 the user's mistake."""
     quiet_libraries()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if "--version" in arguments:  # Hydra would tell its own
+        print(f"rerankbench {rerankbench.__version__}")
+        return 0
     config.register_schemas()
     try:
         with stopping_cleanly():
@@ -113,6 +117,7 @@ def show(arguments: list[str]) -> int:
 
 def launch(arguments: list[str], command: preflight.Command) -> int:
     """Let Hydra compose the jobs and run `job` for each; then say what failed."""
+    arguments = [f"++{word}" if word in command.added else word for word in arguments]
     if not command.dry_run:
         run_hydra(arguments)
         return finish(command)

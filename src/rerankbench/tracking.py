@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from rerankbench import disk
 from rerankbench.masking import masked
 
 if TYPE_CHECKING:
@@ -178,7 +179,8 @@ def place_problem(database: Path) -> str:
     if database.is_dir():
         return "is a folder; give a file in it, such as mlflow.db"
     above = next(folder for folder in database.parents if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
+    makes = above == database.parent or disk.takes_folders(above)
+    if not above.is_dir() or not os.access(above, os.W_OK) or not makes:
         return f"cannot be written, since {above} is no folder that you may write to; choose another place"
     return ""
 

@@ -16,11 +16,16 @@ usage: rerankbench [GROUP=OPTION ...] [KEY=VALUE ...]
        rerankbench dataset=files dataset.corpus=FILE dataset.queries=FILE dataset.qrels=FILE
        rerankbench reranker=base reranker.model=FOLDER      a model of the option's family from a folder
        rerankbench dry_run=true ...                         what it would compute, and how long that takes
-       rerankbench-track FOLDER                             log a finished run to MLflow afterwards
+
+Also: rerankbench-check (faults of a collection), rerankbench-report (compare finished runs or sweeps),
+rerankbench-cache (what is kept), rerankbench-ui (the runs in MLflow), rerankbench-track FOLDER (log a
+finished run to MLflow afterwards).
 """
 TAIL = """
   --config-dir FOLDER   more options, in files such as FOLDER/reranker/mine.yaml: copy one of the package's
-  --cfg job             print the config instead of running it; every key of the chosen options can be set
+  --cfg job             print the config instead of running it; every key of the chosen options can be set:
+                        rerankbench --cfg job dataset=files shows which keys that option has
+  --version             which rerankbench this is
   --multirun, -m        run every combination of the values that are separated by commas
   --hydra-help          how to set the output folder, run jobs in parallel, and the rest of Hydra
 

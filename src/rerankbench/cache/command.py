@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
+import rerankbench
 from rerankbench.cache.compact import compact
 from rerankbench.cache.entries import KINDS, Entry, entries
 from rerankbench.cache.leftovers import leftovers
@@ -53,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
         description="What rerankbench keeps for reuse, and care for it.",
         epilog="All take cache_dir=FOLDER, as rerankbench does. A run computes again whatever is missing.",
     )
+    top.add_argument("--version", action="version", version=f"rerankbench {rerankbench.__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, text: str, run: object) -> argparse.ArgumentParser:

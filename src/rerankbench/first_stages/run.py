@@ -13,7 +13,7 @@ from rerankbench.collection import Collection
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.sources.layout import RUN, Layout
 from rerankbench.sources.rows import column_problems, suffix
-from rerankbench.sources.source import file_problem
+from rerankbench.sources.source import given_problem
 
 _KEYS = {"query": "query_column", "document": "doc_column", "score": "score_column"}
 
@@ -35,7 +35,7 @@ class Run(FirstStage):
     def problems(self) -> list[str]:
         if self.path == "???":
             return []  # a missing value is reported as such
-        problem = file_problem(self.file, "first_stage.path")
+        problem = given_problem(self.path, "first_stage.path")
         if problem or suffix(self.file) == ".json":  # nested JSON has no columns
             return [problem] if problem else []
         return column_problems(self.file, self.layout)

@@ -30,9 +30,13 @@ class Beir(Source):
 
     def place_problems(self) -> list[str]:
         folder = self._folder
+        if not self.path.strip():
+            return ["dataset.path= is empty: give the folder of the collection, dataset.path=FOLDER"]
         if not folder.is_dir():
             what = "is a file, not a folder" if folder.exists() else "there is no such folder"
             return [f"dataset.path={folder}: {what}; it should hold corpus.jsonl, queries.jsonl and qrels/"]
+        if not any((folder / name).exists() for name in ("corpus.jsonl", "queries.jsonl", "qrels")):
+            return [f"dataset.path={folder}: it holds none of corpus.jsonl, queries.jsonl and qrels/"]
         files = [file_problem(folder / name, "dataset.path") for name in ("corpus.jsonl", "queries.jsonl")]
         problems = [problem for problem in [*files, self._split_problem(folder / "qrels")] if problem]
         return problems or self._tables().problems()

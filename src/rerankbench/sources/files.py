@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from rerankbench.sources.assembly import Parts
 from rerankbench.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
-from rerankbench.sources.source import Source, file_problem
+from rerankbench.sources.source import Source, given_problem
 from rerankbench.sources.tables import Tables
 
 _DOCUMENT_KEYS = {"id": "doc_id_column", "title": "title_column", "text": "text_column"}
@@ -53,7 +53,7 @@ class Files(Source):
             ("dataset.queries", self.queries),
             ("dataset.qrels", self.qrels),
         ]
-        problems = [file_problem(Path(path).expanduser(), key) for key, path in places]
+        problems = [given_problem(path, key) for key, path in places]
         return [problem for problem in problems if problem] or self._tables().problems()
 
     def read(self, cache_dir: Path) -> Parts:

@@ -108,6 +108,13 @@ class Source(ABC):
         )
 
 
+def given_problem(text: str, key: str) -> str | None:
+    """Why what a key gives cannot be read as a file; None if it can."""
+    if not text.strip():
+        return f"{key}= is empty: give the path of a file, {key}=FILE"
+    return file_problem(Path(text).expanduser(), key)
+
+
 def file_problem(path: Path, key: str) -> str | None:
     """Why a path cannot be read as a file, with the config key that names it; None if it can."""
     if not path.exists():
