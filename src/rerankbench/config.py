@@ -31,7 +31,7 @@ from rerankbench.errors import UserError
 from rerankbench.executors import Executor
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.index import Index
-from rerankbench.report_settings import Report, measure_problems
+from rerankbench.report_settings import Report, missing_measure
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.sources.source import Source
 from rerankbench.tracking import Tracking
@@ -347,7 +347,7 @@ def check_together(root: Root, groups: Mapping[str, Any]) -> list[str]:
         )
     report = groups.get("report")
     if report is not None and not report.problems() and root.cutoffs and min(root.cutoffs) > 0:
-        found += measure_problems(report.measure, sorted(set(root.cutoffs)), root.measures)
+        found += missing_measure(report.measure, sorted(set(root.cutoffs)), root.measures)
     return found
 
 

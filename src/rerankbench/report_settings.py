@@ -95,7 +95,7 @@ def closest(cutoffs: Sequence[int]) -> int:
 OmegaConf.register_new_resolver("usual_measure", usual_measure, replace=True)
 
 
-def measure_problems(measure: str, cutoffs: Sequence[int], measures: str) -> list[str]:
+def missing_measure(measure: str, cutoffs: Sequence[int], measures: str) -> list[str]:
     """Why runs with these cutoffs and measures do not have the measure that decides."""
     kind, _, cutoff = measure.rpartition("_at_")
     if kind.startswith("tutorial_") and measures != "tutorial":
