@@ -18,11 +18,11 @@ from rerankbench import ui
 from rerankbench.errors import UserError
 from rerankbench.report import command, cost, document, files, html, markdown, plots, terminal, tracked
 from rerankbench.report.arms import contest
-from rerankbench.report.command import build, main
+from rerankbench.report.command import build, main, usual
 from rerankbench.report.findings import Findings, find_out
 from rerankbench.report.headroom import Headroom, bottleneck
 from rerankbench.report.palette import LIGHT
-from rerankbench.report.runs import find
+from rerankbench.report.runs import Run, find
 from rerankbench.report_settings import Report
 from rerankbench.tracking import MLflow
 from simulated_runs import noisy, write_failure, write_run
@@ -357,6 +357,33 @@ def test_a_bad_place_is_refused_before_the_work(tmp_path: Path, monkeypatch: pyt
 def test_a_port_that_is_none_is_one_line(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert ui.main([f"--port={port}", "--no-browser"]) == 2
     assert capsys.readouterr().err == f"error: --port {port}: choose 1 to 65535\n"
+
+
+@pytest.mark.parametrize(
+    ("cutoffs", "expected"),
+    [
+        ([[1, 10, 100]], "ndcg_at_10"),
+        ([[1, 5], [3, 5, 10]], "ndcg_at_5"),
+        ([[20, 50]], "ndcg_at_20"),
+        ([[5], [10]], "ndcg_at_10"),
+    ],
+)
+def test_the_usual_measure_is_one_that_the_runs_have(cutoffs: list[list[int]], expected: str) -> None:
+    runs = [Run(Path(), "", {"status": "failed"})]
+    for some in cutoffs:
+        measured = {f"{kind}_at_{k}": 0.5 for k in some for kind in ("ndcg", "recall")}
+        runs.append(Run(Path(), "", {"status": "ok", "measures": {"first_stage": measured}}))
+    assert usual(runs) == expected
+
+
+def test_a_report_without_a_measure_takes_the_usual_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "0", "none", FIRST, measures={"first_stage": {"ndcg_at_2": 0.5}})
+    write_run(tmp_path / "1", "minilm", FIRST, {10: FIRST}, measures={"first_stage": {"ndcg_at_2": 0.5}})
+    assert main([str(tmp_path)]) == 2
+    assert "report.measure=ndcg_at_2" in capsys.readouterr().err  # the simulated tables have another one
+    assert main([str(tmp_path), "report.measure=ndcg_at_10"]) == 0
 
 
 def test_an_experiment_that_is_not_there_is_named_without_a_command(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rerankbench.errors import UserError
 from rerankbench.report.runs import Run
-from rerankbench.report_settings import Report
+from rerankbench.report_settings import USUAL, Report, closest
 from rerankbench.tracking import MLflow
 
 if TYPE_CHECKING:
@@ -75,7 +76,10 @@ def build(words: Sequence[str], out: Path | None) -> Path:
     target = out or (folders[0] if len(places) == 1 and folders else Path("report"))
     files.check(target)  # before the work, which may be downloads of hours
     with tempfile.TemporaryDirectory(prefix="rerankbench-report-") as scratch:
-        findings = find_out(gather(folders, experiments, tracking, Path(scratch)), report)
+        found = gather(folders, experiments, tracking, Path(scratch))
+        if not any(word.startswith("report.measure=") for word in words):
+            report = replace(report, measure=usual(found))
+        findings = find_out(found, report)
         page = written(target, findings)
         if experiments or any(word.startswith("tracking.") for word in words):
             from rerankbench.report import tracked
@@ -83,6 +87,18 @@ def build(words: Sequence[str], out: Path | None) -> Path:
             tracked.log(tracking, findings, target, sweep_of(findings.contest.runs))
     terminal.show(findings, page)
     return page
+
+
+def usual(runs: Sequence[Run]) -> str:
+    """What runs are compared by unless it is told: nDCG at the common cutoff that comes closest to 10."""
+    cutoffs = [ndcg_cutoffs(run) for run in runs if not run.failed]
+    common = set.intersection(*cutoffs) if cutoffs else set()
+    return f"ndcg_at_{closest(sorted(common))}" if common else USUAL
+
+
+def ndcg_cutoffs(run: Run) -> set[int]:
+    measured = run.result.get("measures", {}).get("first_stage", {})
+    return {int(name.removeprefix("ndcg_at_")) for name in measured if name.startswith("ndcg_at_")}
 
 
 def written(target: Path, findings: Findings) -> Path:
