@@ -89,9 +89,8 @@ def test_a_run_is_compared_with_bm25(desk: Path, models: Path) -> None:
         assert runner.main(["--config-dir", str(own), *small]) == 0
     assert report_command.main(together[1:]) == 0
     page = (desk / "my-report" / "report.md").read_text()
-    assert all(
-        arm in page for arm in ("run &gt; minilm@100", "bm25 &gt; minilm@100", "bm25 &gt; no reranking")
-    )
+    for arm in ("run &gt; minilm@2", "bm25 &gt; minilm@2", "bm25 &gt; no reranking"):  # lists of two
+        assert arm in page
 
 
 def test_its_python_prints_the_figures_of_the_run(
