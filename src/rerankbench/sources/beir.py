@@ -36,7 +36,8 @@ class Beir(Source):
             what = "is a file, not a folder" if folder.exists() else "there is no such folder"
             return [f"dataset.path={folder}: {what}; it should hold corpus.jsonl, queries.jsonl and qrels/"]
         if not any((folder / name).exists() for name in ("corpus.jsonl", "queries.jsonl", "qrels")):
-            return [f"dataset.path={folder}: it holds none of corpus.jsonl, queries.jsonl and qrels/"]
+            wanted = "corpus.jsonl, queries.jsonl and qrels/"
+            return [f"dataset.path={folder}: it holds none of {wanted}; give the folder that does"]
         files = [file_problem(folder / name, "dataset.path") for name in ("corpus.jsonl", "queries.jsonl")]
         problems = [problem for problem in [*files, self._split_problem(folder / "qrels")] if problem]
         return problems or self._tables().problems()
