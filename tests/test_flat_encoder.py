@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -17,8 +18,9 @@ from transformers import (
 )
 from transformers import XLMRobertaForSequenceClassification as XLMRoberta
 
-from rerankbench import packing
-from rerankbench.flat_encoder import FlatEncoder, flatten, layout_of
+from rerankbench import layout, packing
+from rerankbench.flat_encoder import FlatEncoder, flatten
+from rerankbench.layout import layout_of
 
 SIZES = {"vocab_size": 99, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
 SIZES |= {"intermediate_size": 96, "num_labels": 1}
@@ -33,8 +35,8 @@ LENGTHS = pytest.mark.parametrize(
 def build_model(classes: dict[str, Any], build: str, **options: Any) -> Any:
     torch.manual_seed(0)
     if build == "bert":
-        return classes[build](BertConfig(**SIZES, **options)).eval()
-    return classes[build](XLMRobertaConfig(**SIZES, pad_token_id=1, **options)).eval()
+        return classes[build](BertConfig(**SIZES | options)).eval()
+    return classes[build](XLMRobertaConfig(**SIZES | options, pad_token_id=1)).eval()
 
 
 def inputs_of(lengths: list[int], build: str) -> dict[str, torch.Tensor]:
@@ -112,14 +114,14 @@ def counting(module: Any, seen: list[int]) -> Any:
 
 
 def test_rows_are_widened_for_attention_alone() -> None:
-    layout = layout_of(torch.tensor([[1] * 18, [1] * 3 + [0] * 15]))
-    assert layout.mask.shape == (2, 32)
-    assert layout.lengths.tolist() == [18, 3]
-    assert layout.starts.tolist() == [0, 18]
+    rows = layout_of(torch.tensor([[1] * 18, [1] * 3 + [0] * 15]))
+    assert rows.mask.shape == (2, 32)
+    assert rows.lengths.tolist() == [18, 3]
+    assert rows.starts.tolist() == [0, 18]
     flat = torch.arange(21.0)[:, None]
     flat = torch.nn.functional.pad(flat, (0, 0, 0, 43))
-    torch.testing.assert_close(layout.gather(layout.spread(flat))[:21], flat[:21])
-    assert layout_of(torch.ones(2, 16)).bias(torch.float32) is None
+    torch.testing.assert_close(rows.gather(rows.spread(flat))[:21], flat[:21])
+    assert layout_of(torch.ones(2, 16)).bias is None
 
 
 @BUILDS
@@ -176,3 +178,56 @@ def test_the_fused_gelu_is_the_exact_one() -> None:
     torch.testing.assert_close(fused, nn.functional.gelu(inputs), rtol=0, atol=1e-6)
     approximate = nn.functional.gelu(inputs, approximate="tanh")
     assert (fused - approximate).abs().max() > 1e-4
+
+
+def by_sequence(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    query_ends: torch.Tensor,
+    ends: torch.Tensor,
+    queries: int,
+    longest: int,
+) -> torch.Tensor:
+    """Attention over each sequence by itself; rows that belong to none are left as no number."""
+    context = torch.full_like(query, torch.nan)
+    for (start, end), (first, last) in zip(pairwise(query_ends), pairwise(ends), strict=True):
+        assert end - start <= queries
+        assert last - first <= longest
+        weights = torch.einsum("qhd,khd->hqk", query[start:end], key[first:last]) * query.shape[2] ** -0.5
+        context[start:end] = torch.einsum("hqk,khd->qhd", weights.softmax(dim=-1), value[first:last])
+    return context.flatten(1)
+
+
+@BUILDS
+@LENGTHS
+@pytest.mark.parametrize("first_only", [True, False])
+def test_ragged_attention_sees_each_sequence(
+    build: str, lengths: list[int], first_only: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on GPUs, whose kernel a plain one stands in for; test_cuda.py runs the real one."""
+    monkeypatch.setattr(layout, "takes_ragged", lambda device, dtype: True)
+    monkeypatch.setattr(layout, "ragged_attention", by_sequence)
+    model, inputs = build_model(CLASSIFIERS, build, num_attention_heads=3), inputs_of(lengths, build)
+    expected = logits(model, inputs)
+    found = logits(flatten(model, first_only), inputs)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+@BUILDS
+@torch.inference_mode()
+def test_padding_is_finite_behind_ragged_attention(build: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mean pooling multiplies it with 0."""
+    monkeypatch.setattr(layout, "takes_ragged", lambda device, dtype: True)
+    monkeypatch.setattr(layout, "ragged_attention", by_sequence)
+    model = flatten(build_model(BODIES, build, num_attention_heads=3), first_only=False)
+    assert model(**inputs_of([33, 12, 1], build)).last_hidden_state.isfinite().all()
+
+
+def test_rows_without_padding_are_left_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "takes_ragged", lambda device, dtype: True)
+    ragged = torch.tensor([[1] * 16, [1] * 3 + [0] * 13])
+    assert isinstance(layout_of(ragged, head=64), layout.Ragged)
+    assert isinstance(layout_of(torch.ones(2, 16), head=64), layout.Padded)
+    for head in (0, 12, 264):  # FlashAttention takes multiples of 8 up to 256
+        assert isinstance(layout_of(ragged, head=head), layout.Padded)

@@ -27,3 +27,12 @@ def test_a_run_does_not_inherit_the_peak_of_the_one_before() -> None:
 
 def test_the_peak_of_a_cuda_device_is_not_made_up() -> None:
     assert hardware.peak_memory_mb(CPU)["peak_cuda"] is None
+
+
+def test_enough_tokens_are_less_for_larger_models_and_no_number_for_cpus() -> None:
+    assert CPU.enough_tokens(302_000_000) is None
+    gpu = Hardware("cuda:0", "bf16")
+    large, small = gpu.enough_tokens(9_000_000_000), gpu.enough_tokens(300_000_000)
+    assert large is not None
+    assert small is not None
+    assert large < small < gpu.batch_tokens

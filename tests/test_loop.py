@@ -65,11 +65,18 @@ def run(
 # --- batches ---
 
 
-@given(st.lists(st.integers(1, 600), max_size=80), st.integers(1, 40), st.integers(1, 2000))
+@given(
+    st.lists(st.integers(1, 600), max_size=80),
+    st.integers(1, 40),
+    st.integers(1, 2000),
+    st.none() | st.integers(1, 2000),
+)
 @settings(deadline=None, max_examples=150)
-def test_every_sequence_once_within_the_budget(lengths: list[int], sequences: int, tokens: int) -> None:
+def test_every_sequence_once_within_the_budget(
+    lengths: list[int], sequences: int, tokens: int, enough: int | None
+) -> None:
     window = Sequences(np.array(lengths, np.int64))
-    np.testing.assert_array_equal(run(window, Budget(sequences, tokens)), np.arange(len(lengths)))
+    np.testing.assert_array_equal(run(window, Budget(sequences, tokens, enough)), np.arange(len(lengths)))
     for rows, width in window.batches:
         assert rows <= sequences
         assert rows * width <= tokens or rows == 1
@@ -80,6 +87,26 @@ def test_batches_are_as_full_as_they_can_be() -> None:
     window = Sequences(np.array([100] * 7 + [10] * 20))
     run(window, Budget(12, 400))
     assert window.batches == [(4, 100), (4, 100), (12, 10), (7, 10)]
+
+
+def test_a_batch_with_enough_tokens_ends_before_it_is_padded_much() -> None:
+    lengths = np.array([100] * 3 + [96] * 2 + [60] * 4 + [58] * 9)
+    cut = {}
+    for enough in (None, 700, 400, 1):
+        window = Sequences(lengths)
+        run(window, Budget(12, 1000, enough))
+        cut[enough] = window.batches
+    assert cut[None] == [(10, 100), (8, 58)]
+    assert cut[700] == [(7, 100), (11, 60)]  # two of 60 tokens make it enough
+    assert cut[400] == cut[1] == [(5, 100), (12, 60), (1, 58)]  # 58 is near 60
+
+
+@pytest.mark.parametrize(("enough", "padding"), [(None, 0.1), (8192, 0.06), (4096, 0.04)])
+def test_small_windows_of_an_accelerator_are_not_padded_much(enough: int | None, padding: float) -> None:
+    loop = Loop(numbers, CPU, Budget(512, 32_768, enough))
+    list(loop.run(Sequences(realistic_lengths(2048))))
+    share = loop.meter.cost()["padding_share"]
+    assert share > padding if enough is None else share < padding
 
 
 def realistic_lengths(count: int) -> NDArray[np.int64]:

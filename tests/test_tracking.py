@@ -63,12 +63,17 @@ def runs_in(uri: str, experiment: str = "rerankbench") -> list[Any]:
 
 @pytest.fixture(autouse=True)
 def _no_side_effects() -> Iterator[None]:
-    before = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
+    before = mlflow_environment()
     yield
-    after = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
-    after.pop("MLFLOW_DISABLE_TELEMETRY", None)
-    before.pop("MLFLOW_DISABLE_TELEMETRY", None)
-    assert after == before, "logging changed the process's environment"
+    assert mlflow_environment() == before, "logging changed the process's environment"
+
+
+def mlflow_environment() -> dict[str, str]:
+    """What tells MLflow where to log; that it shall be quiet is no side effect."""
+    quiet = ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR")
+    return {
+        name: value for name, value in os.environ.items() if name.startswith("MLFLOW_") and name not in quiet
+    }
 
 
 @pytest.fixture(scope="module")

@@ -38,9 +38,9 @@ def settings(name: str, models: Path, **options: Any) -> Reranker:
     return CLASSES[FAMILIES[name]](model=str(models / name), **options)
 
 
-def load(reranker: Reranker, cache: Path, precision: Precision = "fp32") -> PairModel:
+def load(reranker: Reranker, cache: Path, precision: Precision = "fp32", device: str = "cpu") -> PairModel:
     assert reranker.problems() == []
-    return reranker.load(resolve(reranker.model, None, cache), Hardware("cpu", precision))
+    return reranker.load(resolve(reranker.model, None, cache), Hardware(device, precision))
 
 
 def window_of(model: PairModel, pairs: Sequence[Pair]) -> PairWindow:
@@ -49,11 +49,17 @@ def window_of(model: PairModel, pairs: Sequence[Pair]) -> PairWindow:
 
 
 def scores(
-    model: PairModel, pairs: Sequence[Pair], sequences: int = 512, tokens: int = 4096, streams: int = 1
+    model: PairModel,
+    pairs: Sequence[Pair],
+    sequences: int = 512,
+    tokens: int = 4096,
+    streams: int = 1,
+    device: str = "cpu",
 ) -> NDArray[np.float32]:
     """Scores [pairs, layers], through the loop that real runs use."""
     window = window_of(model, pairs)
-    loop = Loop(model.forward, Hardware("cpu", "fp32"), Budget(sequences, tokens), streams=streams)
+    budget = Budget(sequences, tokens, model.enough)
+    loop = Loop(model.forward, Hardware(device, "fp32"), budget, streams=streams)
     found = np.full((len(pairs), len(model.layers)), np.nan, np.float32)
     for index, values in window.rows(loop.run(window)):
         assert np.isnan(found[index]).all(), "a pair was scored twice"

@@ -29,7 +29,7 @@ sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("src", "t
 
 from flagembedding_oracle import leave_as_it_is, quiet, repair_layerwise, repair_lightweight
 from rerankbench.hardware import Hardware, peak_memory_mb, reset_peak_memory
-from rerankbench.loop import Budget, Loop
+from rerankbench.loop import Budget, Loop, ahead
 from rerankbench.models import Weights
 from rerankbench.packing import PackedLinear
 from rerankbench.rerankers.encoder import Encoder
@@ -37,7 +37,7 @@ from rerankbench.rerankers.layerwise import Layerwise
 from rerankbench.rerankers.lightweight import Lightweight
 from rerankbench.rerankers.llm import LLM
 from rerankbench.rerankers.reranker import Reranker
-from rerankbench.scoring import PairWindow
+from rerankbench.scoring import PairWindow, window_size
 
 WORDS = 20_000
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -99,6 +99,12 @@ ARCHITECTURES: dict[str, tuple[str, type[Reranker], Callable[[], Any]]] = {
     "lightweight": ("LightWeightFlagLLMReranker", Lightweight, gemma2),
 }
 
+
+# So many pairs take FlagEmbedding some seconds on an H100.
+PAIRS = {
+    "base": 8192, "large": 4096, "v2-m3": 4096, "gemma": 2048, "gemma-proportions": 1024,
+    "minicpm-layerwise": 1024, "lightweight": 256,
+}  # fmt: skip
 
 REPAIRS = {"LayerWiseFlagLLMReranker": repair_layerwise, "LightWeightFlagLLMReranker": repair_lightweight}
 
@@ -212,7 +218,7 @@ def theirs(
 def ours(
     name: str, precision: str, device: str, pairs: list[tuple[str, str]], rounds: int, layers: Any
 ) -> Timed:
-    """Our loop, tokenization included, as theirs includes it."""
+    """Our loop as runs use it: windows, tokenized ahead; theirs tokenizes within its call, too."""
     _, settings_class, build = ARCHITECTURES[name]
     options = {} if layers is None else {"cutoff_layers": layers}
     settings = settings_class(model=str(FOLDER), **options)
@@ -221,25 +227,28 @@ def ours(
         model = settings.load(Weights(FOLDER, "random", name), hardware)
     scores = np.empty((len(pairs), len(model.layers)), np.float32)
 
+    def window_of(numbers: np.ndarray) -> PairWindow:
+        queries, documents = zip(*(pairs[number] for number in numbers), strict=True)
+        return PairWindow.of(model, model.tokenize_queries(queries), model.tokenize_documents(documents))
+
+    size = window_size(len(pairs))
+    parts = [np.arange(start, min(start + size, len(pairs))) for start in range(0, len(pairs), size)]
+
     def step() -> np.ndarray:
-        loop = Loop(model.forward, hardware, Budget(4096, hardware.batch_tokens), streams=hardware.streams)
-        queries, documents = zip(*pairs, strict=True)
-        window = PairWindow.of(model, model.tokenize_queries(queries), model.tokenize_documents(documents))
-        for index, values in window.rows(loop.run(window)):
-            scores[index] = values
+        budget = Budget(512, hardware.batch_tokens, model.enough)
+        loop = Loop(model.forward, hardware, budget, streams=hardware.streams)
+        for numbers, window in ahead(window_of, parts):
+            for index, values in window.rows(loop.run(window)):
+                scores[numbers[index]] = values
         return scores[:, -1].copy()
 
     timed = Timed(device, len(pairs), rounds, step)
-    timed.flops = flops(model, window_lengths(model, pairs))  # type: ignore[attr-defined]
+    lengths = np.concatenate([window_of(numbers).lengths for numbers in parts])
+    timed.flops = flops(model, lengths)  # type: ignore[attr-defined]
     return timed
 
 
 FOLDER = Path(tempfile.mkdtemp())
-
-
-def window_lengths(model: Any, pairs: list[tuple[str, str]]) -> np.ndarray:
-    queries, documents = zip(*pairs, strict=True)
-    return PairWindow.of(model, model.tokenize_queries(queries), model.tokenize_documents(documents)).lengths
 
 
 def flops(model: Any, lengths: np.ndarray) -> float:
@@ -276,7 +285,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=list(ARCHITECTURES))
     parser.add_argument("--device", default="cuda:0" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precisions", nargs="*", default=["bf16", "fp16"])
-    parser.add_argument("--pairs", type=int, default=1024)
+    parser.add_argument("--pairs", type=int, default=None, help="as many of each, instead of its own number")
     parser.add_argument("--words", type=int, default=None, help="passages of this many words each")
     parser.add_argument(
         "--per-query", type=int, default=None, help="passages a query, one call each for them"
@@ -299,7 +308,7 @@ def main() -> None:
 
 def compare(name: str, precision: str, arguments: argparse.Namespace) -> dict[str, float]:
     """Both loops on the same pairs."""
-    pairs = make_pairs(arguments.pairs, arguments.words, 0, arguments.per_query or 1)
+    pairs = make_pairs(arguments.pairs or PAIRS[name], arguments.words, 0, arguments.per_query or 1)
     layerwise = issubclass(ARCHITECTURES[name][1], Layerwise)
     last = [ARCHITECTURES[name][2]()[1].num_hidden_layers]
     layers = ("all" if arguments.layers == "all" else last) if layerwise else None

@@ -104,7 +104,8 @@ class Reranker:
         if number:
             queries = self.model.tokenize_queries([query]) * len(number)
             window = PairWindow.of(self.model, queries, self.model.tokenize_documents(list(number)))
-            loop = Loop(self.model.forward, self.hardware, Budget(512, self.hardware.batch_tokens))
+            budget = Budget(512, self.hardware.batch_tokens, self.model.enough)
+            loop = Loop(self.model.forward, self.hardware, budget)
             for index, values in window.rows(loop.run(window)):
                 found[index] = values
         return found[[number[text] for text in texts]]

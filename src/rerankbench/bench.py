@@ -30,7 +30,8 @@ class Bench:
     reuse: bool = True
     executor: Executor = field(default_factory=Local)
 
-    def budget(self) -> Budget:
+    def budget(self, enough: int | None = None) -> Budget:
+        """For a model that `enough` tokens keep busy."""
         from rerankbench.loop import Budget
 
-        return Budget(self.batch_size, self.batch_tokens or self.hardware.batch_tokens)
+        return Budget(self.batch_size, self.batch_tokens or self.hardware.batch_tokens, enough)

@@ -135,13 +135,14 @@ GROUPS = {
 
 @cache
 def options(group: str) -> dict[str, type]:
-    """The settings class of each kind of a group, found by looking into the group's package."""
+    """The settings class of each kind of a group, found by looking into its package and nowhere else."""
     found = GROUPS[group]
-    for module in pkgutil.iter_modules(found.package.__path__) if found.package else ():
-        importlib.import_module(f"{found.package.__name__}.{module.name}")  # type: ignore[union-attr]
     if found.key is None:
         return {"": found.base}
-    classes = descendants(found.base)
+    home = found.package.__name__ if found.package else found.base.__module__
+    for module in pkgutil.iter_modules(found.package.__path__) if found.package else ():
+        importlib.import_module(f"{home}.{module.name}")
+    classes = (cls for cls in descendants(found.base) if f"{cls.__module__}.".startswith(f"{home}."))
     return {getattr(cls, found.key): cls for cls in classes if found.key in vars(cls)}
 
 

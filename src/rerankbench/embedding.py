@@ -19,10 +19,11 @@ from rerankbench.executors.local import Local
 from rerankbench.hardware import Hardware
 from rerankbench.lock import SUFFIX, hold
 from rerankbench.progress import Progress
-from rerankbench.rerankers.reranker import Tokens, pad
+from rerankbench.rerankers.reranker import pad
 from rerankbench.rerankers.weights import reading, take
 from rerankbench.scoring import sizes
 from rerankbench.store import ARITHMETIC, Keys, RowStore, identity, read_array, text_keys, write_array
+from rerankbench.tokens import Tokens, token_ids
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,14 +113,8 @@ class EmbedderModel:
         self.dimensions: int = self.model.config.hidden_size
 
     def tokenize(self, texts: Sequence[str], settings: Embedder) -> list[Tokens]:
-        encoded = self.tokenizer(
-            [settings.passage_instruction + text for text in texts],
-            truncation=True,
-            max_length=settings.max_length,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )
-        return [np.asarray(ids, np.int32) for ids in encoded["input_ids"]]
+        texts = [settings.passage_instruction + text for text in texts]
+        return token_ids(self.tokenizer, texts, settings.max_length, special=True)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Vectors float32 [n, dimensions] of padded `input_ids` with their `attention_mask`."""

@@ -179,7 +179,7 @@ def pair_rate(work: Work, todo: NDArray[np.int64]) -> float:
     chosen = todo[spread(len(todo), PILOT + WARM_UP)]
     prepare = PairPreparer(work.model, work.collection, work.pairs)
     machine = work.bench.hardware
-    loop = Loop(work.model.forward, machine, work.bench.budget(), streams=machine.streams)
+    loop = Loop(work.model.forward, machine, work.bench.budget(work.model.enough), streams=machine.streams)
     return pilot(loop, lambda numbers: prepare(chosen[numbers]), len(chosen))
 
 

@@ -8,6 +8,7 @@ import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,9 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16", "use_fp16")
 # Tokens per forward when none are asked for: enough to fill the matrix units, few enough to pad little and
 # stay in the CPU's caches (1024 was as fast as 4096 there); accelerators want two orders of magnitude more.
 CPU_TOKENS = 1024
-ACCELERATOR_TOKENS = 65536
+ACCELERATOR_TOKENS = 32768
+# Of one forward pass: some 20 ms of a data-centre GPU, in which the next can be handed over.
+BUSY_FLOP = 16e12
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,10 @@ class Hardware:
     @property
     def batch_tokens(self) -> int:
         return CPU_TOKENS if self.device == "cpu" else ACCELERATOR_TOKENS
+
+    def enough_tokens(self, weights: int) -> int | None:
+        """Tokens that keep an accelerator busy with a model of so many weights; no number for CPUs."""
+        return None if self.device == "cpu" else max(8192, int(BUSY_FLOP / (2 * weights)))
 
     @property
     def streams(self) -> int:
@@ -152,7 +159,8 @@ def environment(hardware: Hardware) -> dict[str, Any]:
 
     import torch
 
-    names = ("rerankbench", "torch", "transformers", "FlagEmbedding", "faiss-cpu", "numpy", "datasets")
+    names = ["rerankbench", "torch", "transformers", "FlagEmbedding", "faiss-cpu", "numpy", "datasets"]
+    names += ["liger-kernel"] if find_spec("liger_kernel") else []
     return {
         "device": hardware.device,
         "device_name": device_name(hardware.device),

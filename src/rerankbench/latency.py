@@ -78,7 +78,8 @@ def rerank(model: PairModel, query: str, documents: Sequence[str], bench: Bench)
     if documents:
         queries = model.tokenize_queries([query]) * len(documents)
         window = PairWindow.of(model, queries, model.tokenize_documents(documents))
-        for index, values in window.rows(Loop(model.forward, bench.hardware, bench.budget()).run(window)):
+        loop = Loop(model.forward, bench.hardware, bench.budget(model.enough))
+        for index, values in window.rows(loop.run(window)):
             scores[index] = values
     return scores
 

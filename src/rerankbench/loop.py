@@ -31,16 +31,28 @@ FLUSH_SECONDS = 20.0
 IN_FLIGHT = 3  # batches queued on an accelerator besides the one whose values are fetched
 
 
+SLACK = 0.05  # how much shorter than the longest of its batch a sequence may be, once there are enough
+
+
 @dataclass
 class Budget:
-    """How much one forward pass may hold: `sequences` of them, `tokens` including padding."""
+    """How much one forward pass may hold: `sequences` of them, `tokens` including padding.
+
+    `enough` tokens keep the device busy: with so many in it, a batch ends before it would be padded much.
+    """
 
     sequences: int
     tokens: int
+    enough: int | None = None
 
-    def fit(self, longest: int) -> int:
-        """How many sequences, none longer than `longest` tokens, go into one batch."""
-        return max(1, min(self.sequences, self.tokens // max(1, longest)))
+    def fit(self, lengths: NDArray[np.int64]) -> int:
+        """How many of these sequences, the longest first, go into one batch."""
+        longest = max(1, int(lengths[0]))
+        size = min(self.sequences, self.tokens // longest)
+        if self.enough is not None and size * longest > self.enough:
+            near = int(np.searchsorted(-lengths, -longest * (1 - SLACK), "right"))
+            size = min(size, max(near, self.enough // longest))
+        return max(1, size)
 
     def halve(self, used: int) -> None:
         """Out of memory with `used` tokens: allow half of that from now on."""
@@ -152,7 +164,7 @@ class Loop:
     def cut(self, window: Window, todo: deque[NDArray[np.int64]]) -> NDArray[np.int64]:
         """Take the next batch off `todo`, stretches of sequences whose longest come first."""
         stretch = todo.popleft()
-        size = self.budget.fit(int(window.lengths[stretch[0]]))
+        size = self.budget.fit(window.lengths[stretch[: self.budget.sequences]])
         if size < len(stretch):
             todo.appendleft(stretch[size:])
         return stretch[:size]
@@ -172,7 +184,7 @@ class Loop:
                 "use a smaller reranker.max_length (or embedder.max_length), precision=bf16, or a "
                 "smaller model"
             ) from error
-        if self.budget.fit(longest) >= len(lengths):  # else another batch in flight has shrunk it already
+        if self.budget.tokens >= len(lengths) * longest:  # else another batch in flight has shrunk it already
             self.budget.halve(len(lengths) * longest)
             log.warning("out of memory: going on with batch_tokens=%d", self.budget.tokens)
         if self.hardware.device.startswith("cuda"):
@@ -207,7 +219,15 @@ class Inline(Executor):
 
 
 def to_device(arrays: dict[str, NDArray[np.int64]], device: str) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in arrays.items()}
+    """On a GPU through pinned memory: other copies would wait for all that it has been given before."""
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    if device == "cpu":
+        return tensors
+    pinned = device.startswith("cuda")
+    return {
+        name: (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=pinned)
+        for name, tensor in tensors.items()
+    }
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -24,7 +24,7 @@ from rerankbench.collection import Collection
 from rerankbench.errors import UserError
 from rerankbench.lock import SUFFIX, hold
 from rerankbench.models import Weights
-from rerankbench.rerankers.reranker import PairModel, Reranker, Tokens
+from rerankbench.rerankers.reranker import PairModel, Reranker
 from rerankbench.store import (
     Keys,
     RowStore,
@@ -35,6 +35,7 @@ from rerankbench.store import (
     write_array,
     write_atomic,
 )
+from rerankbench.tokens import Tokens
 
 if TYPE_CHECKING:
     from rerankbench.executors import Executor

@@ -28,7 +28,7 @@ class Local(Executor):
 
         (model, seconds), pairs = work.loaded, work.pairs
         machine, meter = work.bench.hardware, Meter(load_seconds=seconds)
-        loop = Loop(model.forward, machine, work.bench.budget(), meter, machine.streams)
+        loop = Loop(model.forward, machine, work.bench.budget(model.enough), meter, machine.streams)
         prepare, size = PairPreparer(model, work.collection, pairs), window_size(len(planned))
         with Progress("scoring", int((~found[planned]).sum()), "pairs") as progress:
             fill(work.store, pairs.keys, model.layers, planned, size, prepare, loop, progress, found)

@@ -234,13 +234,13 @@ class Scorer(Worker):
         super().__init__(**own)
         self.reranker, self.weights, self.layers, self.store = reranker, weights, layers, store
         self.bench = replace(bench, hardware=replace(bench.hardware, device=self.device))
-        self.budget = self.bench.budget()
 
     def load(self) -> float:
         import time
 
         started = time.perf_counter()
         self.model = self.reranker.load(self.here(), self.bench.hardware)
+        self.budget = self.bench.budget(self.model.enough)
         self.bench.hardware.synchronize()
         return time.perf_counter() - started
 

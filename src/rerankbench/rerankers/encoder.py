@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from rerankbench.hardware import Hardware
 from rerankbench.models import Weights
-from rerankbench.rerankers.reranker import PairModel, Reranker, Tokens, pad
+from rerankbench.rerankers.reranker import PairModel, Reranker, pad
 from rerankbench.rerankers.weights import reading, take
+from rerankbench.tokens import Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor

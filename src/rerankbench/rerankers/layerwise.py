@@ -75,7 +75,7 @@ class LayerwiseModel(PromptedModel):
                 trust_remote_code=settings.trust_remote_code,
             )
         self.model, self.tokenizer = take(wrapper, hardware.device)
-        self.prepare()
+        self.prepare(hardware)
         self.layers = settings.layers(self.model.config.to_dict())
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:

@@ -80,7 +80,7 @@ class LightweightModel(PromptedModel):
                 trust_remote_code=settings.trust_remote_code,
             )
         self.model, self.tokenizer = take(wrapper, hardware.device)
-        self.prepare()
+        self.prepare(hardware)
         self.layers = settings.layers(self.model.config.to_dict())
         # transformers rotates positions once per model, not per layer; FlagEmbedding's model predates that
         self.rotary = Gemma2RotaryEmbedding(config=self.model.config, device=hardware.device)

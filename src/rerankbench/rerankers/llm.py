@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from rerankbench.hardware import Hardware
 from rerankbench.models import Weights
-from rerankbench.rerankers.reranker import PairModel, Reranker, Tokens, pad
+from rerankbench.rerankers.reranker import PairModel, Reranker, pad
 from rerankbench.rerankers.weights import reading, take
+from rerankbench.tokens import Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,9 +58,13 @@ class PromptedModel(PairModel):
     """
 
     settings: LLM
+    model: Any
 
-    def prepare(self) -> None:
-        """Tokenize the fixed parts; call once `tokenizer` and `settings` are set."""
+    def prepare(self, hardware: Hardware) -> None:
+        """Tokenize the fixed parts; call once `model`, `tokenizer` and `settings` are set."""
+        self.enough = hardware.enough_tokens(weights_of(self.model))
+        # GPUs multiply widths that are no multiple of 8 several times more slowly
+        self.multiple = 1 if hardware.device == "cpu" else 8
         self.separator = self.tokenize(["\n"], "", None)[0]
         self.question = np.concatenate([self.separator, self.tokenize([self.settings.prompt], "", None)[0]])
         bos, padding = self.tokenizer.bos_token_id, self.tokenizer.pad_token_id
@@ -85,7 +90,7 @@ class PromptedModel(PairModel):
         rows = [self.join(q, d) for q, d in zip(queries, documents, strict=True)]
         before = len(self.start) + len(self.separator)
         return {
-            "input_ids": pad(rows, self.padding),
+            "input_ids": pad(rows, self.padding, self.multiple),
             "lengths": np.array([len(row) for row in rows], np.int64),
             "query_lengths": np.array([before + len(q) for q in queries], np.int64),
         }
@@ -102,7 +107,7 @@ class LLMModel(PromptedModel):
             )
         yes = wrapper.yes_loc
         self.model, self.tokenizer = take(wrapper, hardware.device)
-        self.prepare()
+        self.prepare(hardware)
         self.layers = (self.model.config.num_hidden_layers,)
         head = self.model.get_output_embeddings()
         # Only this row of the vocabulary (256,000 for Gemma) is ever asked for.
@@ -114,6 +119,14 @@ class LLMModel(PromptedModel):
         hidden = self.model.model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state
         logits = last(hidden, inputs["lengths"]).float() @ self.yes + self.bias
         return softcapped(logits, self.softcap).view(-1, 1)
+
+
+def weights_of(model: Any) -> int:
+    """Weights that every token is multiplied with."""
+    import torch
+
+    linear = (module for module in model.base_model.modules() if isinstance(module, torch.nn.Linear))
+    return sum(module.in_features * module.out_features for module in linear)
 
 
 def last(hidden: Tensor, lengths: Tensor) -> Tensor:

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from rerankbench import models
 from rerankbench.hardware import Hardware
 from rerankbench.store import ARITHMETIC
+from rerankbench.tokens import Tokens, token_ids
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Tokens = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -109,6 +108,7 @@ class PairModel(ABC):
 
     layers: tuple[int, ...]
     tokenizer: Any
+    enough: int | None = None  # tokens that keep the device busy, where padding costs as much as tokens do
 
     @abstractmethod
     def room(self, query: int) -> int:
@@ -136,23 +136,15 @@ class PairModel(ABC):
         return self.tokenize(texts, self.settings.passage_instruction, limit)
 
     def tokenize(self, texts: Sequence[str], instruction: str, limit: int | None) -> list[Tokens]:
-        encoded = self.tokenizer(
-            [instruction + text for text in texts],
-            add_special_tokens=False,
-            truncation=limit is not None,
-            max_length=limit,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,  # windows are cut later: longer than the model is expected here
-        )
-        return [np.asarray(ids, np.int32) for ids in encoded["input_ids"]]
+        return token_ids(self.tokenizer, [instruction + text for text in texts], limit, special=False)
 
     settings: Reranker
 
 
-def pad(sequences: Sequence[Tokens], value: int) -> NDArray[np.int64]:
-    """Sequences side by side, padded on the right with `value`: [n, longest]."""
-    padded = np.full((len(sequences), max(map(len, sequences))), value, np.int64)
+def pad(sequences: Sequence[Tokens], value: int, multiple: int = 1) -> NDArray[np.int64]:
+    """Sequences side by side, padded on the right with `value`: [n, the longest, up to a multiple]."""
+    longest = max(map(len, sequences))
+    padded = np.full((len(sequences), longest + -longest % multiple), value, np.int64)
     for row, sequence in zip(padded, sequences, strict=True):
         row[: len(sequence)] = sequence
     return padded

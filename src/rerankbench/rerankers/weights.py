@@ -69,12 +69,18 @@ def take(wrapper: Any, device: str, first_only: bool = False) -> tuple[Any, Any]
 
     first_only: nothing but the first token is read from an encoder's last hidden states.
     """
+    import torch
+
     from rerankbench.flat_encoder import flatten
+    from rerankbench.fused import fuse
     from rerankbench.packing import pack, packable
 
     model, tokenizer = wrapper.model, wrapper.tokenizer
     wrapper.model = None  # the wrapper's destructor would move the model back to the CPU
+    half = model.dtype in (torch.float16, torch.bfloat16)
     model = flatten(model.to(device).eval(), first_only)
     if device == "cpu" and packable():
         pack(model)
+    if device.startswith("cuda") and half:
+        fuse(model)
     return model, tokenizer

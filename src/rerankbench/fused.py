@@ -1,0 +1,195 @@
+"""Decoder models with their small operators fused, on CUDA devices.
+
+Norms, rotations and gates of decoder models each read and write all hidden states several times, in fp32 in
+between; on an H100 they take half of the time of bge-reranker-v2-minicpm-layerwise. Liger Kernel
+(arXiv:2410.10989) does each in one pass. It comes with `pip install rerankbench[gpu]`; without it, and on
+other devices, models run as they are. Results differ in how often they are rounded.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+# Of each norm, what is added to its weights, and where it rounds: before the weights (llama) or after.
+NORMS = {
+    "GemmaRMSNorm": (1.0, "gemma"),
+    "Gemma2RMSNorm": (1.0, "gemma"),
+    "LlamaRMSNorm": (0.0, "llama"),
+    "MiniCPMRMSNorm": (0.0, "llama"),
+    "MistralRMSNorm": (0.0, "llama"),
+    "Qwen2RMSNorm": (0.0, "llama"),
+}
+# Blocks that are down(activation(gate(x)) * up(x)), and attentions that rotate halves of whole heads.
+GATED = {"GemmaMLP", "Gemma2MLP", "LlamaMLP", "MiniCPMMLP", "MistralMLP", "Qwen2MLP"}
+ROTATED = {
+    "GemmaAttention",
+    "Gemma2Attention",
+    "LlamaAttention",
+    "MiniCPMAttention",
+    "MiniCPMSdpaAttention",
+    "MiniCPMFlashAttention2",
+    "MistralAttention",
+    "Qwen2Attention",
+}
+OWN = ("transformers.models.", "FlagEmbedding.")  # not a model folder's own code
+
+
+def fuse(model: nn.Module) -> None:
+    """Replace the norms and gates below `model` by fused ones, and fuse its rotations, where it has any."""
+    if not any(type(module).__name__ in NORMS for module in model.modules()):
+        return
+    if find_spec("liger_kernel") is None:
+        log.info("pip install 'rerankbench[gpu]' makes this reranker faster on this device")
+    elif kernels_run(next(model.parameters())):
+        replace(model)
+
+
+def kernels_run(like: Tensor) -> bool:
+    """Whether kernels can be compiled and run where `like` is: that takes a C compiler, Python's headers."""
+    try:
+        normed(torch.ones(1, 16, dtype=like.dtype, device=like.device), like.new_ones(16), 1e-6, 0.0, "llama")
+    except Exception as error:  # whatever compilers and drivers raise
+        log.warning("going on without fused operators, which do not run here: %s", str(error).strip()[:300])
+        return False
+    return True
+
+
+def replace(model: nn.Module) -> None:
+    for name, child in list(model.named_children()):
+        kind = type(child).__name__
+        if not type(child).__module__.startswith((*OWN, "torch.")):
+            continue
+        if kind in NORMS:
+            setattr(model, name, FusedNorm(child))
+        elif kind in GATED and gate(child.act_fn):
+            setattr(model, name, FusedFeedForward(child))
+        else:
+            if kind in ROTATED:
+                fuse_rotation(child)
+            replace(child)
+
+
+class FusedNorm(nn.Module):
+    """Root mean square normalisation (arXiv:1910.07467) in one pass."""
+
+    def __init__(self, norm: Any) -> None:
+        super().__init__()
+        self.weight = norm.weight
+        self.offset, self.casting = NORMS[type(norm).__name__]
+        self.eps: float = norm.eps if hasattr(norm, "eps") else norm.variance_epsilon
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return normed(hidden.contiguous(), self.weight, self.eps, self.offset, self.casting)
+
+
+def normed(hidden: Tensor, weight: Tensor, eps: float, offset: float, casting: str) -> Tensor:
+    """hidden / root mean square * (offset + weight), by rows."""
+    from liger_kernel.ops.rms_norm import rms_norm_forward
+
+    rows: Tensor = rms_norm_forward(hidden, weight, eps, offset, casting, None)[0]
+    return rows.view_as(hidden)
+
+
+class FusedFeedForward(nn.Module):
+    """down(activation(gate(x)) * up(x)), activation and product in one pass."""
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.gate_proj, self.up_proj, self.down_proj = block.gate_proj, block.up_proj, block.down_proj
+        self.gate = gate(block.act_fn)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        assert self.gate is not None
+        return self.down_proj(self.gate(self.gate_proj(hidden), self.up_proj(hidden)))
+
+
+def gate(activation: Any) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """What multiplies the activation of one tensor with another; None where that is not fused."""
+    return {
+        "GELUTanh": gelu_gate,
+        "PytorchGELUTanh": gelu_gate,
+        "SiLU": silu_gate,
+        "SiLUActivation": silu_gate,
+    }.get(type(activation).__name__)
+
+
+def gelu_gate(left: Tensor, right: Tensor) -> Tensor:
+    """gelu(left) * right, with the approximation by tanh."""
+    from liger_kernel.ops.geglu import geglu_forward
+
+    product: Tensor = geglu_forward(left, right)[2]
+    return product
+
+
+def silu_gate(left: Tensor, right: Tensor) -> Tensor:
+    """silu(left) * right."""
+    from liger_kernel.ops.swiglu import swiglu_forward
+
+    product: Tensor = swiglu_forward(left, right)[2]
+    return product
+
+
+# Attention calls a function of its module to rotate queries and keys; it is fused inside ours alone.
+inside: ContextVar[bool] = ContextVar("inside", default=False)
+
+
+def fuse_rotation(attention: nn.Module) -> None:
+    """Rotate the queries and keys of this attention, and of no other, in one pass."""
+    module: Any = sys.modules[type(attention).__module__]
+    if not isinstance(module.apply_rotary_pos_emb, Rotation):
+        module.apply_rotary_pos_emb = Rotation(module.apply_rotary_pos_emb)
+    forward = attention.forward
+
+    def fused(*arguments: Any, **named: Any) -> Any:
+        with fusing():
+            return forward(*arguments, **named)
+
+    attention.forward = fused
+
+
+@contextmanager
+def fusing() -> Iterator[None]:
+    token = inside.set(True)
+    try:
+        yield
+    finally:
+        inside.reset(token)
+
+
+class Rotation:
+    """Rotary positions (arXiv:2104.09864): a model's own function, or the fused one while `inside`."""
+
+    def __init__(self, plain: Callable[..., tuple[Tensor, Tensor]]) -> None:
+        self.plain = plain
+
+    def __call__(
+        self, query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, positions: Any = None, **more: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Queries and keys [n, heads, width, size], rotated by cosines and sines [n or 1, width, size].
+
+        MiniCPM gives those of every position there is.
+        """
+        if not inside.get():
+            return self.plain(query, key, cos, sin, positions, **more)
+        if cos.dim() == 2:
+            cos, sin = cos[positions], sin[positions]
+        return rotated(query, key, cos.float(), sin.float())
+
+
+def rotated(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotated in the precision of `cos` and `sin`; rounded once, to that of queries and keys."""
+    from liger_kernel.ops.rope import rope_forward
+
+    query, key, _, _ = rope_forward(query, key, cos, sin)
+    return query, key

@@ -1,0 +1,54 @@
+"""Texts as numbers of tokens, by a model's own tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Tokens = NDArray[np.int32]
+
+
+def token_ids(tokenizer: Any, texts: Sequence[str], limit: int | None, special: bool) -> list[Tokens]:
+    """Token ids of each text, at most `limit` of them, with the model's `special` tokens or without.
+
+    What the tokenizer gives when it is called; where it is one of the tokenizers library and nothing else,
+    that library is called without the detour, which takes two thirds of the time of a text.
+    """
+    if plain(tokenizer):
+        return backend_ids(tokenizer, texts, limit, special)
+    encoded = tokenizer(
+        list(texts),
+        add_special_tokens=special,
+        truncation=limit is not None,
+        max_length=limit,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,  # windows are cut later: longer than the model is expected here
+    )
+    return [np.asarray(ids, np.int32) for ids in encoded["input_ids"]]
+
+
+def plain(tokenizer: Any) -> bool:
+    """Whether a call of `tokenizer` does no more than its library does."""
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+    own = {"__call__": PreTrainedTokenizerBase, "_batch_encode_plus": PreTrainedTokenizerFast}
+    return isinstance(tokenizer, PreTrainedTokenizerFast) and all(
+        getattr(type(tokenizer), name) is getattr(owner, name) for name, owner in own.items()
+    )
+
+
+def backend_ids(tokenizer: Any, texts: Sequence[str], limit: int | None, special: bool) -> list[Tokens]:
+    """The same straight from the tokenizers library; where in a text each token is, it leaves out."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.encode_special_tokens = tokenizer.split_special_tokens
+    if limit is None:
+        backend.no_truncation()
+    else:
+        backend.enable_truncation(limit, direction=tokenizer.truncation_side)
+    encoded = backend.encode_batch_fast(list(texts), add_special_tokens=special)
+    return [np.asarray(one.ids, np.int32) for one in encoded]
