@@ -9,6 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -54,14 +57,18 @@ def test_help_names_the_other_commands_and_how_to_see_the_keys(capsys: pytest.Ca
 def test_every_command_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
     """Hydra would tell its own."""
     import rerankbench
-    from rerankbench import check_command
-    from rerankbench.cache import command as cache_command
+    from rerankbench import __main__, runner
 
     assert re.match(r"\d+\.\d+", rerankbench.__version__)
-    assert run("--version") == check_command.main(["--version"]) == 0
-    with pytest.raises(SystemExit, match="0"):
-        cache_command.main(["--version"])
-    assert capsys.readouterr().out == f"rerankbench {rerankbench.__version__}\n" * 3
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    scripts = tomllib.loads(project.read_text())["project"]["scripts"]
+    assert len(scripts) == 6
+    for place in scripts.values():
+        module, _, function = place.partition(":")
+        main = runner.main if module == __main__.__name__ else getattr(import_module(module), function)
+        with suppress(SystemExit):  # how argparse ends
+            assert main(["--version"]) == 0
+        assert capsys.readouterr().out == f"rerankbench {rerankbench.__version__}\n"
 
 
 def test_help_shows_ones_own_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

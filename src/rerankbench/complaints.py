@@ -57,6 +57,11 @@ def no_cluster(error: BaseException) -> str | None:
 
 def plain(error: BaseException) -> str:
     """A complaint as one line, whatever it is about."""
+    if absent := re.match(r"Cannot find primary config '(.+?)'", str(error)):
+        return (
+            f"--config-name {absent[1]}: there is no such config; leave it out, or name the folder that has "
+            "it with --config-dir"
+        )
     parts = [error, *([error.__cause__] if error.__cause__ else [])]
     lines = [line.strip() for part in parts for line in str(part).splitlines()[:6]]
     kept = [line for line in dict.fromkeys(lines) if line and not line.startswith(NOISE)]

@@ -42,7 +42,7 @@ ROTATED = {
     "MistralAttention",
     "Qwen2Attention",
 }
-OWN = ("transformers.models.", "FlagEmbedding.")  # not a model folder's own code
+OWN = ("transformers.models.", "FlagEmbedding.", "rerankbench.")  # not a model folder's own code
 
 
 def fuse(model: nn.Module) -> None:

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+import rerankbench
 from rerankbench import complaints
 from rerankbench.errors import UserError
 from rerankbench.result import Result
@@ -31,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or {"-h", "--help"} & set(words):
         print(USAGE, end="")
         return 0 if words else 2
+    if "--version" in words:
+        print(f"rerankbench {rerankbench.__version__}")
+        return 0
     try:
         settings, names = read_words(words)
         runs = [(folder, Result.read(folder), destination(folder, settings)) for folder in run_folders(names)]

@@ -14,6 +14,7 @@ from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+import rerankbench
 from rerankbench.errors import UserError
 from rerankbench.tracking import MLflow
 
@@ -44,6 +45,7 @@ def read(argv: Sequence[str]) -> tuple[int, bool, list[str]]:
     parser.add_argument("settings", nargs="*", help="tracking.uri=ADDRESS, tracking.experiment=NAME")
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument("--version", action="version", version=f"rerankbench {rerankbench.__version__}")
     parser.error = refuse  # type: ignore[method-assign]
     words = parser.parse_intermixed_args(argv)
     if not 1 <= words.port <= LAST_PORT:

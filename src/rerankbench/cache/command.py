@@ -16,6 +16,7 @@ from rerankbench.cache.entries import KINDS, Entry, entries
 from rerankbench.cache.leftovers import leftovers
 from rerankbench.cache.prune import chosen, remove, seconds
 from rerankbench.cache.verify import verify
+from rerankbench.complaints import unknown_key
 from rerankbench.errors import UserError
 
 PLACE = "cache_dir="
@@ -25,8 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 damaged files or nothing removed on request, 2 the user's mistake."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = parser().parse_args([word for word in words if not word.startswith(PLACE)])
         place = [word.removeprefix(PLACE) for word in words if word.startswith(PLACE)]
+        refuse_keys([word for word in words if "=" in word and not word.startswith(("-", PLACE))])
+        arguments = parser().parse_args([word for word in words if not word.startswith(PLACE)])
         cache_dir = Path(place[-1] if place else default_place()).expanduser().resolve()
         return int(arguments.run(cache_dir, arguments))
     except UserError as error:
@@ -36,6 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read what we print has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+
+
+def refuse_keys(words: Sequence[str]) -> None:
+    """Raises UserError for settings that this command does not have."""
+    parted = [word.partition("=") for word in words]
+    if parted:
+        raise UserError([unknown_key("", key, value, [PLACE.rstrip("=")]) for key, _, value in parted])
 
 
 def default_place() -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import rerankbench
 from rerankbench.errors import UserError
 from rerankbench.report.runs import Run
 from rerankbench.report_settings import USUAL, Report, closest
@@ -54,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--out", type=Path, help="where to write (default: the folder, if one is given, else report/)"
     )
+    made.add_argument("--version", action="version", version=f"rerankbench {rerankbench.__version__}")
     made.error = refuse  # type: ignore[method-assign]
     return made
 

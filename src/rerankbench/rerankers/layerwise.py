@@ -65,6 +65,8 @@ class LayerwiseModel(PromptedModel):
     def __init__(self, settings: Layerwise, weights: Weights, hardware: Hardware) -> None:
         from FlagEmbedding import LayerWiseFlagLLMReranker
 
+        from rerankbench.last_position import narrow
+
         self.settings = settings
         with reading(weights.folder, hardware.dtype, settings.attention):
             # use_bf16 only silences the wrapper, which would turn fp16 on by itself
@@ -77,10 +79,13 @@ class LayerwiseModel(PromptedModel):
         self.model, self.tokenizer = take(wrapper, hardware.device)
         self.prepare(hardware)
         self.layers = settings.layers(self.model.config.to_dict())
+        narrow(self.model.model, self.layers[-1] - 1)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """One walk up the layers; only the last position of each row is normed and scored."""
         import torch
+
+        from rerankbench.last_position import last_positions
 
         body, ids, lengths = self.model.model, inputs["input_ids"], inputs["lengths"]
         positions = torch.arange(ids.shape[1], device=ids.device)[None]
@@ -91,7 +96,8 @@ class LayerwiseModel(PromptedModel):
             if layer in self.layers:
                 scores.append(self.head(layer)(body.norm(last(hidden, lengths))).float())
             if layer < self.layers[-1]:
-                hidden = body.layers[layer](hidden, attention_mask=mask, position_ids=positions)[0]
+                with last_positions(lengths):
+                    hidden = body.layers[layer](hidden, attention_mask=mask, position_ids=positions)[0]
         return torch.cat(scores, dim=1)
 
     def head(self, layer: int) -> Any:

@@ -71,6 +71,8 @@ class LightweightModel(PromptedModel):
         from FlagEmbedding import LightWeightFlagLLMReranker
         from transformers.models.gemma2.modeling_gemma2 import Gemma2RotaryEmbedding
 
+        from rerankbench.last_position import narrow
+
         self.settings = settings
         with reading(weights.folder, hardware.dtype, settings.attention):
             wrapper = LightWeightFlagLLMReranker(
@@ -82,12 +84,15 @@ class LightweightModel(PromptedModel):
         self.model, self.tokenizer = take(wrapper, hardware.device)
         self.prepare(hardware)
         self.layers = settings.layers(self.model.config.to_dict())
+        narrow(self.model.model, self.layers[-1] - 1)
         # transformers rotates positions once per model, not per layer; FlagEmbedding's model predates that
         self.rotary = Gemma2RotaryEmbedding(config=self.model.config, device=hardware.device)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """One walk up the layers; merging changes where each row's last token is."""
         import torch
+
+        from rerankbench.last_position import last_positions
 
         body = self.model.model
         hidden = body.embed_tokens(inputs["input_ids"])
@@ -102,7 +107,8 @@ class LightweightModel(PromptedModel):
             if self.merges(layer):
                 hidden, lengths = self.merge(hidden, lengths, inputs["query_lengths"])
                 surroundings = self.surroundings(hidden)
-            output = body.layers[layer](hidden, **surroundings)
+            with last_positions(lengths):
+                output = body.layers[layer](hidden, **surroundings)
             hidden = output[0] if isinstance(output, tuple) else output
         return torch.cat(scores, dim=1)
 

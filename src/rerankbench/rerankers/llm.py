@@ -100,6 +100,8 @@ class LLMModel(PromptedModel):
     def __init__(self, settings: LLM, weights: Weights, hardware: Hardware) -> None:
         from FlagEmbedding import FlagLLMReranker
 
+        from rerankbench.last_position import narrow
+
         self.settings = settings
         with reading(weights.folder, hardware.dtype, settings.attention):
             wrapper = FlagLLMReranker(
@@ -109,6 +111,7 @@ class LLMModel(PromptedModel):
         self.model, self.tokenizer = take(wrapper, hardware.device)
         self.prepare(hardware)
         self.layers = (self.model.config.num_hidden_layers,)
+        narrow(self.model.model, -1)
         head = self.model.get_output_embeddings()
         # Only this row of the vocabulary (256,000 for Gemma) is ever asked for.
         self.yes = head.weight[yes].float()
@@ -116,7 +119,10 @@ class LLMModel(PromptedModel):
         self.softcap: float | None = getattr(self.model.config, "final_logit_softcapping", None)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        hidden = self.model.model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state
+        from rerankbench.last_position import last_positions
+
+        with last_positions(inputs["lengths"]):
+            hidden = self.model.model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state
         logits = last(hidden, inputs["lengths"]).float() @ self.yes + self.bias
         return softcapped(logits, self.softcap).view(-1, 1)
 
