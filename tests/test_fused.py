@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import sys
+import types
+import weakref
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -116,6 +120,7 @@ def test_where_no_kernel_can_be_compiled_it_goes_on(
     model: Any = load(settings("gemma", models), hashes)
     fuse(model.model)
     assert "without fused operators, which do not run here: Failed to find C compiler" in caplog.text
+    called.clear()
     scores(model, PAIRS)
     assert not called
 
@@ -126,6 +131,7 @@ def test_an_activation_it_does_not_know_stays(models: Path, hashes: Path, called
         getattr(layer.mlp, "block", layer.mlp).act_fn = torch.nn.GELU()  # not by tanh
     expected = scores(model, PAIRS)
     fuse(model.model)
+    called.clear()
     np.testing.assert_allclose(scores(model, PAIRS), expected, atol=1e-4)
     assert called["gelu"] == 0 < called["norm gemma"]
 
@@ -138,3 +144,59 @@ def test_a_model_folders_own_layers_stay(models: Path, hashes: Path, called: Cou
         )
     fuse(model.model)
     assert not any(isinstance(layer.input_layernorm, fused.FusedNorm) for layer in model.model.model.layers)
+
+
+def test_a_fused_model_is_freed_when_it_is_dropped(models: Path, hashes: Path, called: Counter[str]) -> None:
+    """Without waiting for the garbage collector: the next model of a sweep needs its memory."""
+    model: Any = load(settings("gemma", models), hashes)
+    fuse(model.model)
+    scores(model, PAIRS)
+    attention = weakref.ref(model.model.model.layers[0].self_attn)
+    gc.collect()
+    gc.disable()
+    try:
+        del model
+        assert attention() is None
+    finally:
+        gc.enable()
+
+
+def test_an_error_inside_leaves_nothing_switched_on(
+    models: Path, hashes: Path, called: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+        raise RuntimeError("no")
+
+    ours: Any = load(settings("gemma", models), hashes)
+    other = load(settings("gemma", models), hashes)
+    fuse(ours.model)
+    monkeypatch.setattr(fused, "rotated", broken)
+    with pytest.raises(RuntimeError, match="no"):
+        scores(ours, PAIRS)
+    scores(other, PAIRS)
+
+
+def test_batches_are_rotated_as_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Liger's kernel is compiled for each number of rows; a plain one with its signature stands in here."""
+    shapes = []
+
+    def rope_forward(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
+        shapes.append((tuple(query.shape), tuple(key.shape), tuple(cos.shape)))
+        turn = torch.polar(torch.ones(()), torch.atan2(sin, cos))[:, None, :, : query.shape[3] // 2]
+        return turned(query, turn), turned(key, turn), cos, sin
+
+    module = types.ModuleType("liger_kernel.ops.rope")
+    module.rope_forward = rope_forward  # type: ignore[attr-defined]
+    for name in ("liger_kernel", "liger_kernel.ops"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "liger_kernel.ops.rope", module)
+    from transformers.models.gemma2.modeling_gemma2 import apply_rotary_pos_emb
+
+    query, key = torch.randn(3, 5, 4, 16).transpose(1, 2), torch.randn(3, 5, 2, 16).transpose(1, 2)
+    angles = torch.randn(1, 5, 8).repeat(1, 1, 2)
+    found = fused.rotated(query, key, angles.cos(), angles.sin())
+    assert shapes == [((1, 4, 15, 16), (1, 2, 15, 16), (1, 15, 16))]
+    for one, expected in zip(
+        found, apply_rotary_pos_emb(query, key, angles.cos(), angles.sin()), strict=True
+    ):
+        torch.testing.assert_close(one, expected)

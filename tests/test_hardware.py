@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,3 +37,10 @@ def test_enough_tokens_are_less_for_larger_models_and_no_number_for_cpus() -> No
     assert large is not None
     assert small is not None
     assert large < small < gpu.batch_tokens
+
+
+def test_an_extra_of_another_name_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """liger-kernel-nightly brings the same module; so does any folder of that name."""
+    (tmp_path / "liger_kernel").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert {"torch", "rerankbench"} <= set(hardware.environment(CPU)["versions"])

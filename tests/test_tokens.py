@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +71,11 @@ def test_a_tokenizer_that_does_more_is_called(models: Path) -> None:
     assert not plain(loud)
     (found,), (expected,) = token_ids(loud, ["mars"], None, False), token_ids(quiet, ["MARS"], None, False)
     assert list(found) == list(expected) != list(token_ids(quiet, ["mars"], None, False)[0])
+
+
+def test_threads_can_share_a_tokenizer(models: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(models / "base")
+    expected = [list(ids) for ids in token_ids(tokenizer, TEXTS, 9, False)]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: token_ids(tokenizer, TEXTS * 20, 9, False), range(60)))
+    assert all([list(ids) for ids in one] == expected * 20 for one in found)

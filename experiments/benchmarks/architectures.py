@@ -102,8 +102,8 @@ ARCHITECTURES: dict[str, tuple[str, type[Reranker], Callable[[], Any]]] = {
 
 # So many pairs take FlagEmbedding some seconds on an H100.
 PAIRS = {
-    "base": 8192, "large": 4096, "v2-m3": 4096, "gemma": 2048, "gemma-proportions": 1024,
-    "minicpm-layerwise": 1024, "lightweight": 256,
+    "base": 8192, "large": 4096, "v2-m3": 4096, "gemma": 1024, "gemma-proportions": 1024,
+    "minicpm-layerwise": 1024, "lightweight": 384,
 }  # fmt: skip
 
 REPAIRS = {"LayerWiseFlagLLMReranker": repair_layerwise, "LightWeightFlagLLMReranker": repair_lightweight}

@@ -57,7 +57,7 @@ def no_cluster(error: BaseException) -> str | None:
 
 def plain(error: BaseException) -> str:
     """A complaint as one line, whatever it is about."""
-    if absent := re.match(r"Cannot find primary config '(.+?)'", str(error)):
+    if (absent := re.match(r"Cannot find primary config '(.+?)'", str(error))) and absent[1] != "config":
         return (
             f"--config-name {absent[1]}: there is no such config; leave it out, or name the folder that has "
             "it with --config-dir"

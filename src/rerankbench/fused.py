@@ -2,16 +2,15 @@
 
 Norms, rotations and gates of decoder models each read and write all hidden states several times, in fp32 in
 between; on an H100 they take half of the time of bge-reranker-v2-minicpm-layerwise. Liger Kernel
-(arXiv:2410.10989) does each in one pass. It comes with `pip install rerankbench[gpu]`; without it, and on
-other devices, models run as they are. Results differ in how often they are rounded.
+(arXiv:2410.10989) does each in one pass. It comes with `pip install rerankbench[gpu]`; without it, in fp32
+and on other devices, models run as they are. Results differ in how often they are rounded.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from importlib.util import find_spec
 from typing import Any
@@ -58,7 +57,11 @@ def fuse(model: nn.Module) -> None:
 def kernels_run(like: Tensor) -> bool:
     """Whether kernels can be compiled and run where `like` is: that takes a C compiler, Python's headers."""
     try:
-        normed(torch.ones(1, 16, dtype=like.dtype, device=like.device), like.new_ones(16), 1e-6, 0.0, "llama")
+        with torch.inference_mode():
+            rows = torch.ones(1, 2, 16, 16, dtype=like.dtype, device=like.device)
+            angles = torch.ones(1, 16, 16, device=like.device)
+            normed(silu_gate(gelu_gate(rows, rows), rows), rows[0, 0, 0], 1e-6, 0.0, "llama")
+            rotated(rows, rows.clone(), angles, angles)
     except Exception as error:  # whatever compilers and drivers raise
         log.warning("going on without fused operators, which do not run here: %s", str(error).strip()[:300])
         return False
@@ -149,22 +152,16 @@ def fuse_rotation(attention: nn.Module) -> None:
     module: Any = sys.modules[type(attention).__module__]
     if not isinstance(module.apply_rotary_pos_emb, Rotation):
         module.apply_rotary_pos_emb = Rotation(module.apply_rotary_pos_emb)
-    forward = attention.forward
-
-    def fused(*arguments: Any, **named: Any) -> Any:
-        with fusing():
-            return forward(*arguments, **named)
-
-    attention.forward = fused
+    attention.register_forward_pre_hook(enter)
+    attention.register_forward_hook(leave, always_call=True)
 
 
-@contextmanager
-def fusing() -> Iterator[None]:
-    token = inside.set(True)
-    try:
-        yield
-    finally:
-        inside.reset(token)
+def enter(*_: Any) -> None:
+    inside.set(True)
+
+
+def leave(*_: Any) -> None:
+    inside.set(False)
 
 
 class Rotation:
@@ -188,8 +185,20 @@ class Rotation:
 
 
 def rotated(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotated in the precision of `cos` and `sin`; rounded once, to that of queries and keys."""
+    """Rotated in the precision of `cos` and `sin` [1, width, size], and rounded once.
+
+    Batches are given as one long row: the kernel is compiled anew for each number of rows.
+    """
     from liger_kernel.ops.rope import rope_forward
 
-    query, key, _, _ = rope_forward(query, key, cos, sin)
+    rows = len(query)
+    cos, sin = (table.expand(rows, -1, -1).reshape(1, -1, table.shape[-1]) for table in (cos, sin))
+    with torch.cuda.device_of(query):  # unlike the others, this kernel runs on the current device
+        turned = rope_forward(in_one_row(query), in_one_row(key), cos, sin)[:2]
+    query, key = (one.transpose(1, 2).unflatten(1, (rows, -1))[0].transpose(1, 2) for one in turned)
     return query, key
+
+
+def in_one_row(heads: Tensor) -> Tensor:
+    """[n, heads, width, size] to [1, heads, n * width, size]."""
+    return heads.transpose(1, 2).flatten(0, 1)[None].transpose(1, 2)

@@ -8,7 +8,6 @@ import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -159,8 +158,10 @@ def environment(hardware: Hardware) -> dict[str, Any]:
 
     import torch
 
-    names = ["rerankbench", "torch", "transformers", "FlagEmbedding", "faiss-cpu", "numpy", "datasets"]
-    names += ["liger-kernel"] if find_spec("liger_kernel") else []
+    names = ("rerankbench", "torch", "transformers", "FlagEmbedding", "faiss-cpu", "numpy", "datasets")
+    versions = {name: metadata.version(name) for name in names}
+    with suppress(metadata.PackageNotFoundError):  # an extra
+        versions["liger-kernel"] = metadata.version("liger-kernel")
     return {
         "device": hardware.device,
         "device_name": device_name(hardware.device),
@@ -169,7 +170,7 @@ def environment(hardware: Hardware) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "platform": platform.platform(),
         "python": sys.version.split()[0],
-        "versions": {name: metadata.version(name) for name in names},
+        "versions": versions,
     }
 
 

@@ -176,6 +176,8 @@ def takes_ragged(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether torch attends to sequences as they lie, on this device and in this precision."""
     if device.type != "cuda" or varlen is None or torch.version.hip is not None:
         return False
+    if not torch.backends.cuda.is_flash_attention_available():
+        return False
     half = dtype in (torch.float16, torch.bfloat16)
     return half and torch.cuda.get_device_capability(device) >= (8, 0)
 

@@ -38,6 +38,8 @@ SLACK = 0.05  # how much shorter than the longest of its batch a sequence may be
 class Budget:
     """How much one forward pass may hold: `sequences` of them, `tokens` including padding.
 
+    What makes the width of a batch a multiple (of 8, for decoders on GPUs) is not counted.
+
     `enough` tokens keep the device busy: with so many in it, a batch ends before it would be padded much.
     """
 

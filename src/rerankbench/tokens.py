@@ -43,12 +43,20 @@ def plain(tokenizer: Any) -> bool:
 
 def backend_ids(tokenizer: Any, texts: Sequence[str], limit: int | None, special: bool) -> list[Tokens]:
     """The same straight from the tokenizers library; where in a text each token is, it leaves out."""
-    backend = tokenizer.backend_tokenizer
-    backend.no_padding()
-    backend.encode_special_tokens = tokenizer.split_special_tokens
-    if limit is None:
-        backend.no_truncation()
-    else:
-        backend.enable_truncation(limit, direction=tokenizer.truncation_side)
+    from transformers.tokenization_utils_base import TruncationStrategy
+    from transformers.utils import PaddingStrategy
+
+    backend, cutting = tokenizer.backend_tokenizer, TruncationStrategy.LONGEST_FIRST
+    # changes nothing where all is as it was, so that threads can share a tokenizer
+    tokenizer.set_truncation_and_padding(
+        padding_strategy=PaddingStrategy.DO_NOT_PAD,
+        truncation_strategy=TruncationStrategy.DO_NOT_TRUNCATE if limit is None else cutting,
+        max_length=limit or 0,
+        stride=0,
+        pad_to_multiple_of=None,
+        padding_side=None,
+    )
+    if backend.encode_special_tokens != tokenizer.split_special_tokens:
+        backend.encode_special_tokens = tokenizer.split_special_tokens
     encoded = backend.encode_batch_fast(list(texts), add_special_tokens=special)
     return [np.asarray(one.ids, np.int32) for one in encoded]
