@@ -89,13 +89,14 @@ def test_embedding_does_without_a_machine_that_is_killed(
             time.sleep(0.01)
         end(machines[0])
 
+    texts = single.numbered(100)  # work for longer than it takes to find and kill a machine's processes
     killer = threading.Thread(target=kill)
     killer.start()
-    found, _ = single.many_vectors(models, tmp_path / "killed", ONE_EACH)
+    found, _ = single.many_vectors(models, tmp_path / "killed", ONE_EACH, texts)
     killer.join()
     # its worker was at work, or still loading its model
     assert "trying again" in caplog.text or "could not start" in caplog.text
-    np.testing.assert_array_equal(found, single.many_vectors(models, tmp_path / "calm", Local())[0])
+    np.testing.assert_array_equal(found, single.many_vectors(models, tmp_path / "calm", Local(), texts)[0])
 
 
 def test_a_cluster_that_is_lost_is_reported(

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -290,7 +290,12 @@ def kill_when_written(script: str, folder: Path, pattern: str) -> None:
         driver.wait()
 
 
-MANY_TEXTS = [f"{text} {n}" for n in range(20) for text in DOCUMENTS.values()]  # 75 blocks of 16
+def numbered(copies: int) -> list[str]:
+    """Different texts: 60 in every copy."""
+    return [f"{text} {n}" for n in range(copies) for text in DOCUMENTS.values()]
+
+
+MANY_TEXTS = numbered(20)  # 75 blocks of 16
 EMBEDDING_DRIVER = """
 import sys, time
 from pathlib import Path
@@ -306,12 +311,14 @@ t.many_vectors(Path({models!r}), Path({cache!r}), {executor})
 """
 
 
-def many_vectors(models: Path, cache: Path, executor: Executor) -> tuple[NDArray[np.float32], int]:
-    """Vectors of `MANY_TEXTS`, and how many of them were computed now."""
+def many_vectors(
+    models: Path, cache: Path, executor: Executor, texts: Sequence[str] = MANY_TEXTS
+) -> tuple[NDArray[np.float32], int]:
+    """Vectors of texts, and how many of them were computed now."""
     settings = Embedder(model=str(models / "bge-small-en"))
     bench = Bench(Hardware("cpu", "fp32"), cache, settings, Index(), batch_size=4)
     work = Embedding(settings, bench.hardware, bench.cache_dir, bench.budget(), True, executor)
-    found = work.passages(lambda rows: [MANY_TEXTS[row] for row in rows], len(MANY_TEXTS)).array()
+    found = work.passages(lambda rows: [texts[row] for row in rows], len(texts)).array()
     return found, work.meter.sequences
 
 
