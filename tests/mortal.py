@@ -6,6 +6,7 @@ in the last bits), so that equal scores prove equal batches.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import time
@@ -73,11 +74,20 @@ class MortalModel(PairModel):
 
 def obey(folder: Path) -> None:
     for order in ("kill", "fail", "refuse"):
-        file = folder / order
-        if file.exists() and (left := file.read_text()):
-            file.write_text(left[1:])
+        if taken(folder / order):
             if order == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             if order == "fail":
                 raise ValueError("told to fail")
             raise UserError("told to refuse: give it another task")
+
+
+def taken(orders: Path) -> bool:
+    """Take one letter off a file, whoever else does the same; whether there was one."""
+    if not orders.exists():
+        return False
+    with open(orders, "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        left = os.fstat(file.fileno()).st_size
+        file.truncate(max(0, left - 1))
+    return left > 0
