@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from commands import own_options, run, tiny
+from rerankbench.fused import FusedNorm
 from rerankbench.hardware import Hardware, Precision, has_cuda
 from rerankbench.loop import Budget, Loop
 from test_flat_encoder import BUILDS, CLASSIFIERS, LENGTHS, build_model, inputs_of, logits
 from test_loop import Sequences, numbers
 from tiny_models import ALL
-from tiny_rerankers import EVERY_LAYER, LAYERED, load, scores, settings
+from tiny_rerankers import EVERY_LAYER, LAYERED, PROMPTED, load, scores, settings
 
 pytestmark = pytest.mark.skipif(not has_cuda(), reason="no CUDA device here")
 
@@ -72,12 +73,23 @@ def test_half_the_bits_keep_the_order(
         assert close > (0.95 if precision == "bf16" else 0.999)
 
 
+@pytest.mark.parametrize("name", PROMPTED)
+def test_decoders_are_fused_where_the_extra_is(name: str, models: Path, hashes: Path) -> None:
+    """Else the test above compares plain operators, after a warning that nobody reads."""
+    pytest.importorskip("liger_kernel")
+    half = loaded(name, models, hashes, "bf16").model.modules()
+    whole = loaded(name, models, hashes).model.modules()
+    assert any(isinstance(module, FusedNorm) for module in half)
+    assert not any(isinstance(module, FusedNorm) for module in whole)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_batches_change_last_bits_alone(name: str, models: Path, hashes: Path) -> None:
     model = loaded(name, models, hashes)
+    near = 5e-4 if name == "lightweight" else 1e-4  # on an H100 it came to 2.1e-4, the others below 1e-4
     one_by_one = on_device(model, PAIRS, sequences=1)
-    np.testing.assert_allclose(on_device(model, PAIRS, tokens=100_000), one_by_one, atol=5e-4)
-    np.testing.assert_allclose(on_device(model, PAIRS[::-1], tokens=500)[::-1], one_by_one, atol=5e-4)
+    np.testing.assert_allclose(on_device(model, PAIRS, tokens=100_000), one_by_one, atol=near)
+    np.testing.assert_allclose(on_device(model, PAIRS[::-1], tokens=500)[::-1], one_by_one, atol=near)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -293,6 +293,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--layers", default=None, help="`all`, or a layer: of the layerwise families")
     arguments = parser.parse_args()
+    if unknown := [name for name in arguments.names if name not in ARCHITECTURES]:
+        parser.error(f"{unknown[0]}: there is no such architecture; choose from {', '.join(ARCHITECTURES)}")
     write_tokenizer(FOLDER)
     results: dict[str, Any] = {"device": arguments.device}
     if arguments.device.startswith("cuda"):

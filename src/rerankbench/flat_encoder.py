@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from rerankbench.layout import Layout, layout_of, topped_up
+from rerankbench.layout import SEQUENCES, Layout, layout_of, topped_up
 from rerankbench.packing import activated, added, packed
 
 PLAIN = {"BertLayer", "RobertaLayer", "XLMRobertaLayer"}  # one self-attention, then one feed-forward
-SEQUENCES = 16  # first tokens come in multiples, for the same reason as tokens
 
 
 class FlatLayer(nn.Module):

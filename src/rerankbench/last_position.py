@@ -14,9 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rerankbench.fused import GATED, FusedFeedForward
-from rerankbench.layout import topped_up
-
-SEQUENCES = 16  # rows come in multiples, see layout.TOKENS
+from rerankbench.layout import SEQUENCES, topped_up
 
 # Tokens of each sequence of the forward pass in this thread; None where all positions are wanted.
 wanted: ContextVar[Tensor | None] = ContextVar("wanted", default=None)

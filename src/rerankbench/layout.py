@@ -24,6 +24,7 @@ except ImportError:  # torch before 2.10
 WIDTH = 16  # attention over a multiple of it needs no scalar tails, which took half of its time on CPUs
 # Rows of products come in multiples: oneDNN compiles each number of rows anew, in 8 ms and 2 MB.
 TOKENS = 64
+SEQUENCES = 16  # where one token of each sequence is multiplied
 
 
 @dataclass(frozen=True)
