@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.measures import checked_cutoffs, measure_name, share
+from rerankbench.measures import checked_cutoffs, measure_name
 
 
 def tutorial_per_query(
@@ -29,8 +29,10 @@ def tutorial_per_query(
     """
     at = checked_cutoffs(cutoffs)
     hits = _hits(texts, truths, width=scores.shape[1])
-    known = _known_scores(scores, np.array([len(retrieved) for retrieved in texts], dtype=np.int64))
-    kinds = {"recall": _recall(hits, at), "mrr": _mrr(hits, at), "ndcg": _ndcg(hits, known, at)}
+    lengths = np.array([len(retrieved) for retrieved in texts], dtype=np.int64)
+    _check_scores(scores, lengths)
+    ndcg = _ndcg(hits, scores, lengths, at.tolist())
+    kinds = {"recall": _recall(hits, at), "mrr": _mrr(hits, at), "ndcg": ndcg}
     return {
         f"tutorial_{measure_name(kind, cutoff)}": values[:, column]
         for kind, values in kinds.items()
@@ -49,12 +51,10 @@ def _hits(texts: Sequence[Sequence[str]], truths: Sequence[Sequence[str]], width
     return hits
 
 
-def _known_scores(scores: NDArray[np.floating], lengths: NDArray[np.int64]) -> NDArray[np.floating]:
-    """The scores with -inf behind each list's end, where they cannot tie with a retrieved passage."""
+def _check_scores(scores: NDArray[np.floating], lengths: NDArray[np.int64]) -> None:
     retrieved = np.arange(scores.shape[1]) < lengths[:, None]
     if not np.isfinite(scores[retrieved]).all():
         raise ValueError("the score of a retrieved passage is not a finite number")
-    return np.where(retrieved, scores, -np.inf)
 
 
 def _recall(hits: NDArray[np.bool_], cutoffs: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -78,34 +78,18 @@ def _first(hits: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def _ndcg(
-    hits: NDArray[np.bool_], scores: NDArray[np.floating], cutoffs: NDArray[np.int64]
+    hits: NDArray[np.bool_], scores: NDArray[np.floating], lengths: NDArray[np.int64], cutoffs: Sequence[int]
 ) -> NDArray[np.float64]:
-    """scikit-learn's ndcg_score(hits, scores, k) per query [queries, cutoffs], for lists of any length.
+    """scikit-learn's ndcg_score(hits, scores, k) of each query [queries, cutoffs].
 
-    McSherry and Najork, ECIR 2008: each of several passages with one score gets the mean of their discounts.
+    It takes lists of one length, of two passages or more; a single passage is in its best order, so its nDCG
+    is 1 if it is relevant and 0 if not.
     """
-    order = np.argsort(-scores, axis=1, kind="stable")
-    gains = np.take_along_axis(hits, order, axis=1)
-    ties = _tie_groups(np.take_along_axis(scores, order, axis=1))
-    ideal = np.sort(hits, axis=1)[:, ::-1]
-    columns = []
-    for cutoff in cutoffs:
-        ranks = np.arange(hits.shape[1])
-        discounts = np.where(ranks < cutoff, 1.0 / np.log2(ranks + 2), 0.0)
-        dcg = (gains * _tie_means(discounts, ties)).sum(axis=1)
-        columns.append(share(dcg, (ideal * discounts).sum(axis=1)))
-    return np.stack(columns, axis=1) if columns else np.zeros((len(hits), 0))
+    from sklearn.metrics import ndcg_score
 
-
-def _tie_groups(ordered: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Numbers that passages of one query share where their scores are equal [queries, ranks], best first."""
-    starts = np.ones(ordered.shape, dtype=np.bool_)
-    starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    return np.cumsum(starts.ravel()).reshape(ordered.shape) - 1
-
-
-def _tie_means(discounts: NDArray[np.float64], ties: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Each rank's discount, averaged over the passages that tie with it [queries, ranks]."""
-    groups = ties.ravel()
-    sums = np.bincount(groups, weights=np.tile(discounts, len(ties)))
-    return (sums / np.maximum(np.bincount(groups), 1))[ties]
+    values = np.zeros((len(hits), len(cutoffs)))
+    for row, length in enumerate(lengths):
+        relevant, known = hits[row : row + 1, :length], scores[row : row + 1, :length]
+        for column, cutoff in enumerate(cutoffs):
+            values[row, column] = relevant.sum() if length < 2 else ndcg_score(relevant, known, k=cutoff)
+    return values
