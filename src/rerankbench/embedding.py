@@ -21,14 +21,13 @@ from rerankbench.lock import SUFFIX, hold
 from rerankbench.progress import Progress
 from rerankbench.rerankers.reranker import pad
 from rerankbench.rerankers.weights import reading, take
-from rerankbench.scoring import sizes
 from rerankbench.store import ARITHMETIC, Keys, RowStore, identity, read_array, text_keys, write_array
-from rerankbench.tokens import Tokens, token_ids
+from rerankbench.tokens import Tokens, sizes, token_ids
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rerankbench.loop import Batch, Budget, Meter
+    from rerankbench.loop import Budget, Meter
 
 WINDOW = 8192  # texts that are tokenized and sorted together
 BLOCK = 8192  # texts whose vectors share a file, the unit that executors share out: 13 MB at 384 dimensions
@@ -143,12 +142,6 @@ class TextWindow:
             "input_ids": pad(rows, self.padding),
             "attention_mask": pad([np.ones(len(row), np.int32) for row in rows], 0),
         }
-
-    def sequences(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        return rows
-
-    def rows(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        return batches
 
 
 def text_window(model: EmbedderModel, texts: Sequence[str], settings: Embedder) -> TextWindow:
