@@ -94,9 +94,9 @@ class Reranker:
     def score(self, query: str, texts: Iterable[str]) -> NDArray[np.float32]:
         """Scores [texts, layers] of each text for the query, higher is better; nothing is stored.
 
-        Texts that are the same tokens to the model, as far as it reads them, have the same score to the last
-        bit. Most models have one layer, so that `score(...)[:, -1]` is what to sort by. Raises UserError for what
-        is no text, and when memory does not suffice for a single one.
+        Texts that are the same tokens to the model, as far as it reads them, have the same score to the
+        last bit. Most models have one layer, so that `score(...)[:, -1]` is what to sort by. Raises UserError
+        for what is no text, and when memory does not suffice for a single one.
         """
         from rerankbench.loop import Budget, Loop
 

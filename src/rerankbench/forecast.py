@@ -167,7 +167,7 @@ def scoring_step(work: Work, drawn: bool = False) -> Step:
 
 
 def counted_step(work: Work, todo: NDArray[np.int64], why: str, rate: float | None = None) -> Step:
-    """What is to be scored of the pairs `todo`, whose texts are new; a pilot tells the rate if none is given."""
+    """What is to be scored of the pairs `todo`, whose texts are new; a pilot tells the rate if need be."""
     sequences = work.unscored(todo) if work.bench.reuse else first_of_each(work.preparer.sequences(todo))
     own = np.unique(sequences["pair"])
     alike, total = len(todo) - len(own), len(work.pairs)

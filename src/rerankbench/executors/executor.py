@@ -36,7 +36,7 @@ class Executor(ABC):
         return {}
 
     def reader(self, work: Work) -> PairModel:
-        """What tokenizes pairs before they are scored: here the model itself, which is going to score them."""
+        """What tokenizes pairs before they are scored: the model that is going to score them."""
         return work.model
 
     @abstractmethod
