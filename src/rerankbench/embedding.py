@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -33,7 +34,7 @@ from rerankbench.store import (
     write_array,
 )
 from rerankbench.tokens import Tokens, sizes, token_ids
-from rerankbench.vector_ties import differing
+from rerankbench.vector_ties import Copies, differing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -181,6 +182,11 @@ class Vectors:
         """What their files' names, which are hashes of content, determine; None for vectors without files."""
         files = [getattr(block, "filename", None) for block in self.blocks]
         return None if None in files else identity({"blocks": [Path(str(file)).name for file in files]})
+
+    @cached_property
+    def copies(self) -> Copies:
+        """Which rows have the vector of an earlier one."""
+        return Copies.among(self.blocks)
 
     def array(self) -> NDArray[np.float32]:
         """All of them in memory; meant for queries."""
