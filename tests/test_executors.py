@@ -187,7 +187,7 @@ def test_an_interrupted_run_goes_on_in_the_same_batches(
     monkeypatch.setattr(work.model, "forward", some_times)
     with pytest.raises(KeyboardInterrupt):
         score(work, Local())
-    kept = len(work.pairs) - len(work.missing())
+    kept = len(work.pairs) - len(work.unscored(work.missing()))
     assert kept == sum(calls[:5])
     rest = score(mortal_work(tmp_path / "orders", tmp_path), Local())
     assert rest.scored == len(work.pairs) - kept
@@ -270,7 +270,7 @@ def test_a_killed_driver_is_continued_by_the_other_executor(
     )
     kill_when_written(script, tmp_path / "scores" / "mortal", "*.shard")
     work = mortal_work(tmp_path / "orders", tmp_path)
-    left = len(work.missing())
+    left = len(work.unscored(work.missing()))
     assert 0 < left < len(work.pairs)
     np.testing.assert_array_equal(score(work, second).values, undisturbed(tmp_path))
 

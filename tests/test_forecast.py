@@ -12,6 +12,7 @@ import pytest
 
 from rerankbench import forecast
 from rerankbench.forecast import Forecast, Step, duration, pilot, spread
+from rerankbench.sequences import SEQUENCE
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,11 @@ def test_people_are_told_before_long_scoring(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     work: Any = SimpleNamespace(
-        bench=SimpleNamespace(reuse=True), pairs=range(pairs), layers=(1,), missing=lambda: np.arange(pairs)
+        bench=SimpleNamespace(reuse=True),
+        pairs=range(pairs),
+        layers=(1,),
+        missing=lambda: np.arange(pairs),
+        unscored=lambda numbers: np.array([(number, 0, b"") for number in numbers], SEQUENCE),
     )
     monkeypatch.setattr(forecast, "read_cost", lambda _: {"pairs_per_second": stored_rate})
     with caplog.at_level(logging.INFO, "rerankbench"):

@@ -25,7 +25,8 @@ from rerankbench.executors.local import Local
 from rerankbench.hardware import Hardware
 from rerankbench.index import Index
 from rerankbench.rerankers.reranker import Reranker
-from rerankbench.scoring import Scored, Tokenized, Work, cut, distinct_pairs, score, score_store
+from rerankbench.scoring import Scored, Tokenized, Work, distinct_pairs, score, score_store
+from rerankbench.sequences import cut
 from rerankbench.sources.in_memory import collection_of
 from tiny_models import SENTENCES
 

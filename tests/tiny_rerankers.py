@@ -18,6 +18,7 @@ from rerankbench.rerankers.lightweight import Lightweight
 from rerankbench.rerankers.llm import LLM
 from rerankbench.rerankers.reranker import PairModel, Reranker
 from rerankbench.scoring import PairWindow
+from rerankbench.sequences import best
 from tiny_models import FAMILIES, LAYERS, START_LAYER
 
 CLASSES: dict[str, type[Reranker]] = {
@@ -60,9 +61,9 @@ def scores(
     window = window_of(model, pairs)
     budget = Budget(sequences, tokens, model.enough)
     loop = Loop(model.forward, Hardware(device, "fp32"), budget, streams=streams)
-    found = np.full((len(pairs), len(model.layers)), np.nan, np.float32)
-    for index, values in window.rows(loop.run(window)):
-        assert np.isnan(found[index]).all(), "a pair was scored twice"
+    found = np.full((len(window.owner), len(model.layers)), np.nan, np.float32)
+    for index, values in loop.run(window):
+        assert np.isnan(found[index]).all(), "a sequence was scored twice"
         found[index] = values
-    assert not np.isnan(found).any(), "a pair was not scored"
-    return found
+    assert not np.isnan(found).any(), "a sequence was not scored"
+    return best(found, window.owner)

@@ -238,7 +238,7 @@ def ours(
         budget = Budget(512, hardware.batch_tokens, model.enough)
         loop = Loop(model.forward, hardware, budget, streams=hardware.streams)
         for numbers, window in ahead(window_of, parts):
-            for index, values in window.rows(loop.run(window)):
+            for index, values in loop.run(window):
                 scores[numbers[index]] = values
         return scores[:, -1].copy()
 

@@ -60,9 +60,8 @@ def seconds(layers: list[int], pairs: list[tuple[str, str]]) -> float:
     started = time.perf_counter()
     queries, documents = zip(*pairs, strict=True)
     window = PairWindow.of(model, model.tokenize_queries(queries), model.tokenize_documents(documents))
-    for _ in window.rows(
-        Loop(model.forward, machine, Budget(512, machine.batch_tokens), streams=machine.streams).run(window)
-    ):
+    loop = Loop(model.forward, machine, Budget(512, machine.batch_tokens), streams=machine.streams)
+    for _ in loop.run(window):
         pass
     return time.perf_counter() - started
 

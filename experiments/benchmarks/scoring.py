@@ -92,7 +92,7 @@ def our_scores(
         model.forward, machine, Budget(4096, batch_tokens or machine.batch_tokens), streams=machine.streams
     )
     scores = np.empty(len(pairs), np.float32)
-    for index, values in window.rows(loop.run(window)):
+    for index, values in loop.run(window):
         scores[index] = values[:, 0]
     return scores, loop.meter, window.lengths
 

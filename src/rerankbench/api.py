@@ -22,13 +22,14 @@ from rerankbench import config, hardware, models, preflight, ranking, significan
 from rerankbench.bench import Bench
 from rerankbench.candidates import Candidates
 from rerankbench.collection import Collection
+from rerankbench.direct import score_texts
 from rerankbench.embedding import Embedder
 from rerankbench.errors import UserError
 from rerankbench.evaluation import Judge, Measured, whole
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.index import Index
 from rerankbench.rerankers import reranker as families
-from rerankbench.scoring import PairWindow, Work, distinct_pairs, score_store
+from rerankbench.scoring import Work, distinct_pairs, score_store
 from rerankbench.scoring import score as score_work
 from rerankbench.sources.in_memory import collection_of
 from rerankbench.sources.source import Source
@@ -93,22 +94,17 @@ class Reranker:
     def score(self, query: str, texts: Iterable[str]) -> NDArray[np.float32]:
         """Scores [texts, layers] of each text for the query, higher is better; nothing is stored.
 
-        Most models have one layer, so that `score(...)[:, -1]` is what to sort by. Raises UserError for what
-        is no text, and when memory does not suffice for a single one.
+        Texts that are the same tokens to the model, as far as it reads them, have the same score to the
+        last bit. Most models have one layer, so that `score(...)[:, -1]` is what to sort by. Raises UserError
+        for what is no text, and when memory does not suffice for a single one.
         """
         from rerankbench.loop import Budget, Loop
 
         texts = _texts(query, texts)
-        number = {text: i for i, text in enumerate(dict.fromkeys(texts))}  # the same text, the same score
-        found = np.zeros((len(number), len(self.layers)), np.float32)
-        if number:
-            queries = self.model.tokenize_queries([query]) * len(number)
-            window = PairWindow.of(self.model, queries, self.model.tokenize_documents(list(number)))
-            budget = Budget(512, self.hardware.batch_tokens, self.model.enough)
-            loop = Loop(self.model.forward, self.hardware, budget)
-            for index, values in window.rows(loop.run(window)):
-                found[index] = values
-        return found[[number[text] for text in texts]]
+        if not texts:
+            return np.empty((0, len(self.layers)), np.float32)
+        budget = Budget(512, self.hardware.batch_tokens, self.model.enough)
+        return score_texts(self.model, query, texts, Loop(self.model.forward, self.hardware, budget))
 
     def rank(self, query: str, texts: Iterable[str]) -> list[Ranked]:
         """The texts best first, by the last layer; equal scores keep the order given. Raises as `score`."""

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,14 +22,24 @@ from rerankbench.lock import SUFFIX, hold
 from rerankbench.progress import Progress
 from rerankbench.rerankers.reranker import pad
 from rerankbench.rerankers.weights import reading, take
-from rerankbench.scoring import sizes
-from rerankbench.store import ARITHMETIC, Keys, RowStore, identity, read_array, text_keys, write_array
-from rerankbench.tokens import Tokens, token_ids
+from rerankbench.sequences import token_digests
+from rerankbench.store import (
+    ARITHMETIC,
+    Keys,
+    RowStore,
+    identity,
+    pair_keys,
+    read_array,
+    text_keys,
+    write_array,
+)
+from rerankbench.tokens import Tokens, sizes, token_ids
+from rerankbench.vector_ties import Copies, differing
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rerankbench.loop import Batch, Budget, Meter
+    from rerankbench.loop import Budget, Meter
 
 WINDOW = 8192  # texts that are tokenized and sorted together
 BLOCK = 8192  # texts whose vectors share a file, the unit that executors share out: 13 MB at 384 dimensions
@@ -137,6 +148,10 @@ class TextWindow:
     padding: int
     lengths: NDArray[np.int64]
 
+    @classmethod
+    def of(cls, model: EmbedderModel, texts: list[Tokens]) -> TextWindow:
+        return cls(texts, model.tokenizer.pad_token_id, sizes(texts))
+
     def collate(self, index: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
         rows = [self.texts[i] for i in index]
         return {
@@ -144,16 +159,9 @@ class TextWindow:
             "attention_mask": pad([np.ones(len(row), np.int32) for row in rows], 0),
         }
 
-    def sequences(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        return rows
-
-    def rows(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        return batches
-
 
 def text_window(model: EmbedderModel, texts: Sequence[str], settings: Embedder) -> TextWindow:
-    sequences = model.tokenize(texts, settings)
-    return TextWindow(sequences, model.tokenizer.pad_token_id, sizes(sequences))
+    return TextWindow.of(model, model.tokenize(texts, settings))
 
 
 @dataclass(frozen=True)
@@ -175,6 +183,11 @@ class Vectors:
         files = [getattr(block, "filename", None) for block in self.blocks]
         return None if None in files else identity({"blocks": [Path(str(file)).name for file in files]})
 
+    @cached_property
+    def copies(self) -> Copies:
+        """Which rows have the vector of an earlier one."""
+        return Copies.among(self.blocks)
+
     def array(self) -> NDArray[np.float32]:
         """All of them in memory; meant for queries."""
         return np.concatenate(self.blocks)
@@ -189,6 +202,22 @@ def stretches(rows: int) -> Iterator[NDArray[np.int64]]:
     """The row numbers of each block."""
     size = BLOCK if rows > SMALL_CORPUS else min(BLOCK, SMALL_BLOCK)
     return (np.arange(start, min(start + size, rows)) for start in range(0, rows, size))
+
+
+def tokens_name(name: str) -> str:
+    """The name of what tells the token sequences of a block apart."""
+    return f"{name}.tokens"
+
+
+def whole(folder: Path, name: str) -> NDArray[np.float32]:
+    """A block that was written a moment ago. Raises UserError where it is gone."""
+    block = read_array(folder, name)
+    if block is None:
+        raise UserError(
+            f"{folder}: vectors are gone, as if files were removed or damaged while they "
+            "were computed; the same command computes them again"
+        )
+    return block
 
 
 def finished(folder: Path, name: str) -> bool:
@@ -250,7 +279,32 @@ class Embedding:
         parts = settings.identity(self.weights, self.hardware.precision)
         RowStore(self.folder(settings), {"label": self.weights.label, **parts}).describe()
         with Progress(title, rows, "texts") as progress:
-            return Vectors(tuple(self.executor.embed(self, settings, texts, rows, progress)))
+            blocks = self.executor.embed(self, settings, texts, rows, progress)
+        return Vectors(tuple(self.tied(settings, texts, rows, blocks)))
+
+    def tied(
+        self, settings: Embedder, texts: Texts, rows: int, blocks: list[NDArray[np.float32]]
+    ) -> list[NDArray[np.float32]]:
+        """The blocks with one vector for texts that are the same tokens; where that changes one, it is
+        written anew."""
+        if len(blocks) < 2:
+            return blocks
+        names = [Path(str(getattr(block, "filename", ""))).stem.rpartition("-")[0] for block in blocks]
+        folder, digests = self.folder(settings), []
+        for name, stretch in zip(names, stretches(rows), strict=True):
+            stored = read_array(folder, tokens_name(name))
+            digests.append(self.digests(settings, name, texts(stretch)) if stored is None else stored)
+        for number, block in differing(blocks, np.concatenate(digests)).items():
+            with hold(folder / f"{names[number]}{SUFFIX}", "embedding"):
+                write_array(folder, names[number], block)
+            blocks[number] = whole(folder, names[number])
+        return blocks
+
+    def digests(self, settings: Embedder, name: str, texts: Sequence[str]) -> NDArray[np.bytes_]:
+        """What tells the token sequences of a block apart, kept beside it."""
+        found = token_digests(self.model.tokenize(texts, settings))
+        write_array(self.folder(settings), tokens_name(name), found)
+        return found
 
     def folder(self, settings: Embedder) -> Path:
         """Where the blocks of these settings are."""
@@ -264,8 +318,7 @@ class Embedding:
 
     def block(self, settings: Embedder, texts: Sequence[str], progress: Progress) -> NDArray[np.float32]:
         """One block, named by its texts: read if whole, continued if begun."""
-        folder, keys = self.folder(settings), text_keys(texts)
-        name = block_name(keys)
+        folder, name = self.folder(settings), block_name(text_keys(texts))
         block = read_array(folder, name) if self.reuse else None
         if block is None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -273,39 +326,33 @@ class Embedding:
                 block = read_array(folder, name) if self.reuse else None
                 if block is None:
                     parts = settings.identity(self.weights, self.hardware.precision)
-                    return self.compute(
-                        settings, RowStore(folder / f"{name}.part", parts), texts, keys, progress
-                    )
+                    return self.compute(settings, RowStore(folder / f"{name}.part", parts), texts, progress)
         progress.advance(len(texts))
         return block
 
     def compute(
-        self, settings: Embedder, store: RowStore, texts: Sequence[str], keys: Keys, progress: Progress
+        self, settings: Embedder, store: RowStore, texts: Sequence[str], progress: Progress
     ) -> NDArray[np.float32]:
-        """Embed what `store` lacks, then write the block whole and drop the parts."""
+        """Embed what `store` lacks, each token sequence once, then write the block and drop the parts."""
         from rerankbench.loop import Loop, fill
 
-        distinct, place = np.unique(keys, return_inverse=True)
+        folder, name = store.folder.parent, store.folder.stem
+        tokens = self.model.tokenize(texts, settings)
+        digests = token_digests(tokens)
+        keys = pair_keys(digests, np.zeros_like(digests))
+        distinct, first, place = np.unique(keys, return_index=True, return_inverse=True)
         columns = range(self.model.dimensions)
         values, found = store.lookup(distinct, columns)
-        row_of = np.empty(len(distinct), np.int64)
-        row_of[place] = np.arange(len(keys))
 
         def prepare(numbers: NDArray[np.int64]) -> TextWindow:
-            return text_window(self.model, [texts[row_of[n]] for n in numbers], settings)
+            return TextWindow.of(self.model, [tokens[row] for row in first[numbers].tolist()])
 
         loop = Loop(self.model.forward, self.hardware, self.budget, self.meter, self.hardware.streams)
         progress.advance(len(keys) - int((~found).sum()))
         fill(store, distinct, columns, np.arange(len(distinct)), WINDOW, prepare, loop, progress, found)
         values, found = store.lookup(distinct, columns)
-        name = store.folder.stem
         if found.all():  # else somebody who took this block over has finished it and dropped the parts
-            write_array(store.folder.parent, name, values[place])
+            write_array(folder, tokens_name(name), digests)
+            write_array(folder, name, values[place])
         shutil.rmtree(store.folder, ignore_errors=True)
-        block = read_array(store.folder.parent, name)
-        if block is None:
-            raise UserError(
-                f"{store.folder.parent}: vectors are gone, as if files were removed or damaged while they "
-                "were computed; the same command computes them again"
-            )
-        return block
+        return whole(folder, name)

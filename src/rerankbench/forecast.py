@@ -20,6 +20,7 @@ from rerankbench.first_stages.dense import embedding
 from rerankbench.loop import Loop, Window
 from rerankbench.outputs import arm
 from rerankbench.scoring import PairPreparer, Work, read_cost
+from rerankbench.sequences import first_of_each
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,8 @@ UNKNOWN = "at most: which of them are stored shows when the candidates are found
 class Step:
     """One kind of work: `missing` of `total` items to compute at `rate` items per second, `mb` of disk.
 
-    `why` says, where not even a stored item counts, for what reason.
+    `why` says, where not even a stored item counts, for what reason. `alike` more are to the model the same
+    as one of those, or as a stored one.
     """
 
     what: str
@@ -47,13 +49,16 @@ class Step:
     rate: float
     mb: float
     why: str = ""
+    alike: int = 0
 
     @property
     def seconds(self) -> float:
         return self.missing / self.rate if self.missing else 0.0
 
     def line(self) -> str:
-        stored = f"{self.total - self.missing:,} of {self.total:,} {self.what} stored"
+        stored = f"{self.total - self.missing - self.alike:,} of {self.total:,} {self.what} stored"
+        if self.alike:
+            stored += f", {self.alike:,} the same tokens as others"
         if not self.missing:
             return f"{stored}: nothing to do"
         return (
@@ -155,10 +160,24 @@ def scoring_step(work: Work, drawn: bool = False) -> Step:
     why = why if work.bench.reuse else UNUSED
     total = len(work.pairs)
     todo = np.arange(total) if why else work.missing()
-    if not len(todo):
-        return Step("pairs", total, 0, 0.0, 0.0)
-    size = (KEY_BYTES + 4 * len(work.layers)) / 1e6
-    return Step("pairs", total, len(todo), pair_rate(work, todo), len(todo) * size, why)
+    if drawn or not len(todo):
+        rate = pair_rate(work, todo) if len(todo) else 0.0
+        return Step("pairs", total, len(todo), rate, len(todo) * pair_mb(work), why)
+    return counted_step(work, todo, why)
+
+
+def counted_step(work: Work, todo: NDArray[np.int64], why: str, rate: float | None = None) -> Step:
+    """What is to be scored of the pairs `todo`, whose texts are new; a pilot tells the rate if need be."""
+    sequences = work.unscored(todo) if work.bench.reuse else first_of_each(work.preparer.sequences(todo))
+    own = np.unique(sequences["pair"])
+    alike, total = len(todo) - len(own), len(work.pairs)
+    rate = rate or (pair_rate(work, own) if len(own) else 0.0)
+    return Step("pairs", total, len(own), rate, len(todo) * pair_mb(work), why, alike)
+
+
+def pair_mb(work: Work) -> float:
+    """Disk that a new pair takes: a row for its text, and one for its tokens."""
+    return 2 * (KEY_BYTES + 4 * len(work.layers)) / 1e6
 
 
 def announce(work: Work) -> None:
@@ -166,10 +185,8 @@ def announce(work: Work) -> None:
     todo = work.missing() if work.bench.reuse else np.arange(len(work.pairs))
     if len(todo) < FEW:
         return
-    rate = read_cost(work).get("pairs_per_second") or pair_rate(work, todo)
-    size = (KEY_BYTES + 4 * len(work.layers)) / 1e6
-    why = "" if work.bench.reuse else UNUSED
-    step = Step("pairs", len(work.pairs), len(todo), rate, len(todo) * size, why)
+    rate = read_cost(work).get("pairs_per_second")
+    step = counted_step(work, todo, "" if work.bench.reuse else UNUSED, rate)
     if step.seconds > LONG_SECONDS:
         log.info("%s", step.line())
 

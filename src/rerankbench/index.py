@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
 import re
 import uuid
@@ -21,6 +20,7 @@ from rerankbench.embedding import Vectors
 from rerankbench.errors import UserError
 from rerankbench.lock import SUFFIX, hold
 from rerankbench.store import identity, set_aside, write_atomic
+from rerankbench.vector_ties import release
 
 ROWS = 8192  # vectors compared with a batch of queries at once: 12 MB of them at 384 dimensions
 MOST_LISTS = 10_000_000  # FAISS would take memory for them before it has seen a vector
@@ -70,24 +70,28 @@ class Index:
             ]
         return []
 
-    def ready(self, vectors: Vectors, seed: int, cache_dir: Path, reuse: bool = True) -> Any:
+    def ready(self, vectors: Vectors, seed: int, cache_dir: Path, reuse: bool = True) -> Exact | Approximate:
         """The index, built once: kept under what determines it, and memory-mapped where FAISS can."""
         determined = vectors.identity
         if self.exact or determined is None:
             return self.build(vectors, seed)
-        parts = {"vectors": determined, "factory": self.factory, "train_rows": self.train_rows, "seed": seed}
+        own = {"factory": self.factory, "train_rows": self.train_rows, "seed": seed}
+        parts = {"vectors": determined, "rows": "distinct", **own}
         path = cache_dir / "indexes" / f"{identity(parts)}.faiss"
         path.parent.mkdir(parents=True, exist_ok=True)
         with hold(path.with_name(f"{path.name}{SUFFIX}"), "building an index"):
             index = read_index(path) if reuse else None
             if index is None:
-                write_index(self.build(vectors, seed), path, {"label": self.factory, **parts})
+                built = self.build(vectors, seed)
+                assert isinstance(built, Approximate)
+                write_index(built.index, path, {"label": self.factory, **parts})
                 index = read_index(path)
-        return self.tuned(index)
+        return Approximate(self.tuned(index), vectors)
 
-    def build(self, vectors: Vectors, seed: int) -> Any:
-        """A trained and filled FAISS index; block by block, so that memory holds the index and one block.
+    def build(self, vectors: Vectors, seed: int) -> Exact | Approximate:
+        """A trained and filled index of the vectors that differ.
 
+        Filled block by block, so that memory holds the index and one block.
         Raises UserError where there are too few vectors to train on, or their dimensions do not fit.
         """
         if self.exact:
@@ -104,10 +108,13 @@ class Index:
                 f"of {vectors.dimensions} dimensions ({reason(error)}); use index=flat, fewer lists "
                 "(IVF64,Flat), or a PQ that divides the dimensions"
             ) from error
+        start, rows = 0, vectors.copies.rows
         for block in vectors.blocks:
-            index.add(np.ascontiguousarray(block))
+            low, high = np.searchsorted(rows, [start, start + len(block)])
+            index.add(np.ascontiguousarray(block[rows[low:high] - start]))
             release(block)
-        return self.tuned(index)
+            start += len(block)
+        return Approximate(self.tuned(index), vectors)
 
     def tuned(self, index: Any) -> Any:
         if self.search:
@@ -131,16 +138,19 @@ class Exact:
     def best(
         self, queries: NDArray[np.float32], depth: int, batch: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Rows and scores [queries, depth], best first; equal scores in order of rows."""
+        """Rows and scores [queries, depth], copies left out, best first; equal scores in order of rows."""
         import torch
 
         rows = np.full((len(queries), depth), -1, np.int64)
         scores = np.full((len(queries), depth), -np.inf, np.float32)
+        is_copy = np.ones(self.ntotal, bool)
+        is_copy[self.vectors.copies.rows] = False
         for first, part in self.parts():
             columns = torch.from_numpy(part).T
             for start in range(0, len(queries), batch):
                 some = slice(start, start + batch)
                 products = torch.mm(torch.from_numpy(queries[some]), columns).numpy()
+                products[:, is_copy[first : first + len(part)]] = -np.inf
                 merge(rows[some], scores[some], products, first)
         return rows, scores
 
@@ -153,6 +163,42 @@ class Exact:
                 yield first, part
                 first += len(part)
             release(block)
+
+
+class Approximate:
+    """A FAISS index of the vectors that are no copies."""
+
+    def __init__(self, index: Any, vectors: Vectors) -> None:
+        self.index, self.vectors, self.ntotal = index, vectors, len(vectors)
+
+    def best(
+        self, queries: NDArray[np.float32], depth: int, batch: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Rows and scores [queries, depth], copies left out, best first; equal scores in order of rows."""
+        rows = np.full((len(queries), depth), -1, np.int64)
+        scores = np.full((len(queries), depth), -np.inf, np.float32)
+        for start in range(0, len(queries), batch):
+            some = slice(start, start + batch)
+            rows[some], scores[some] = self.nearest(queries[some], depth, depth + 1)
+        return np.where(rows < 0, -1, self.vectors.copies.rows[rows]), scores
+
+    def nearest(
+        self, queries: NDArray[np.float32], depth: int, asked: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The same as numbers in FAISS, which is asked for more than `depth`.
+
+        Which of the rows that tie with the last it returns is its own affair: those queries for which all
+        that it gives from there on are equal ask for twice as many.
+        """
+        asked = min(asked, self.index.ntotal)
+        scores, rows = self.index.search(np.ascontiguousarray(queries), asked)
+        scores[rows < 0] = -np.inf  # FAISS pads with the lowest float
+        order = np.lexsort((rows, -scores))[:, :depth]
+        found, values = (np.take_along_axis(part, order, axis=1) for part in (rows, scores))
+        cut = (scores[:, depth - 1] == scores[:, -1]) & (rows[:, -1] >= 0)
+        if cut.any() and asked < self.index.ntotal:
+            found[cut], values[cut] = self.nearest(queries[cut], depth, 2 * asked)
+        return found, values
 
 
 def merge(
@@ -194,13 +240,6 @@ def padded_columns(hits: NDArray[np.bool_], width: int) -> NDArray[np.int64]:
     columns = np.full((len(hits), width), -1, np.int64)
     columns[query, position] = column
     return columns
-
-
-def release(block: NDArray[Any]) -> None:
-    """Let go of a block's mapped pages, which would count as this process's memory; they stay cached."""
-    mapping = getattr(block, "_mmap", None)
-    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
-        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def sample(vectors: Vectors, rows: int, seed: int) -> NDArray[np.float32]:
@@ -262,27 +301,19 @@ def mapped(path: Path, factory: str) -> Any:
 
 
 def search(
-    index: Any, queries: NDArray[np.float32], depth: int, batch: int = 256
+    index: Exact | Approximate, queries: NDArray[np.float32], depth: int, batch: int = 256
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The `depth` best rows of each query, best first: (rows [Q, depth], scores [Q, depth]).
 
-    Equal scores are ordered by row number, so that the order does not depend on FAISS's heap. Asks for no
-    more than the index holds; -1 and -inf where there are fewer.
+    Equal scores are ordered by row number, also where the last of a list ties with rows behind it. Equal
+    vectors have equal scores, and equal queries equal lists. -1 and -inf where there are fewer rows.
     """
-    rows = np.full((len(queries), depth), -1, np.int64)
-    scores = np.full((len(queries), depth), -np.inf, np.float32)
-    found = min(depth, index.ntotal)
-    if isinstance(index, Exact):
-        rows[:, :found], scores[:, :found] = index.best(np.array(queries, np.float32), found, batch)
-        return rows, scores
-    for start in range(0, len(queries), batch):
-        stop = start + batch
-        some_scores, some_rows = index.search(np.ascontiguousarray(queries[start:stop]), found)
-        some_scores[some_rows < 0] = -np.inf  # FAISS pads with the lowest float
-        order = np.lexsort((some_rows, -some_scores))
-        rows[start:stop, :found] = np.take_along_axis(some_rows, order, axis=1)
-        scores[start:stop, :found] = np.take_along_axis(some_scores, order, axis=1)
-    return rows, scores
+    asked, of = np.unique(np.array(queries, np.float32), axis=0, return_inverse=True)
+    copies = index.vectors.copies
+    rows, scores = index.best(asked, min(depth, len(copies.rows)), batch)
+    rows, scores = copies.put_back(rows, scores, depth)
+    of = of.reshape(-1)  # numpy 2.0 gives it another shape
+    return rows[of], scores[of]
 
 
 def recall(found: NDArray[np.int64], queries: NDArray[np.float32], vectors: Vectors, seed: int) -> float:

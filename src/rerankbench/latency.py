@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from rerankbench.bench import Bench
 from rerankbench.candidates import Candidates
 from rerankbench.collection import Collection
+from rerankbench.direct import score_texts
 from rerankbench.first_stages.first_stage import Searcher
 from rerankbench.loop import Loop
 from rerankbench.progress import Progress
 from rerankbench.rerankers.reranker import PairModel
-from rerankbench.scoring import PairWindow
 
 QUERIES = 30  # p95 of fewer is the maximum of a handful
 WARM_UP = 3
@@ -74,14 +74,9 @@ def once(
 
 def rerank(model: PairModel, query: str, documents: Sequence[str], bench: Bench) -> NDArray[np.float32]:
     """Scores [documents, layers] of one query's documents, from texts to numbers."""
-    scores = np.empty((len(documents), len(model.layers)), np.float32)
-    if documents:
-        queries = model.tokenize_queries([query]) * len(documents)
-        window = PairWindow.of(model, queries, model.tokenize_documents(documents))
-        loop = Loop(model.forward, bench.hardware, bench.budget(model.enough))
-        for index, values in window.rows(loop.run(window)):
-            scores[index] = values
-    return scores
+    return score_texts(
+        model, query, documents, Loop(model.forward, bench.hardware, bench.budget(model.enough))
+    )
 
 
 def timed(step: Callable[[], object], bench: Bench) -> float:

@@ -97,7 +97,7 @@ Batch = tuple[NDArray[np.int64], NDArray[np.float32]]  # positions [n] and their
 
 
 class Window(Protocol):
-    """A stretch of prepared sequences; one or more of them make a row."""
+    """A stretch of prepared sequences."""
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -105,12 +105,6 @@ class Window(Protocol):
 
     def collate(self, index: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
         """Padded arrays of the sequences in `index`, for one forward pass."""
-
-    def rows(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Turn values of sequences into values of rows."""
-
-    def sequences(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which sequences make up the marked rows."""
 
 
 @dataclass
@@ -262,8 +256,7 @@ def fill(
     try:
         for window_rows, window in ahead(prepare, windows(todo, window_size, missing)):
             started, fresh = time.perf_counter(), missing[window_rows]
-            wanted = None if fresh.all() else window.sequences(fresh)
-            for index, values in window.rows(loop.run(window, wanted)):
+            for index, values in loop.run(window, None if fresh.all() else fresh):
                 index, values = index[fresh[index]], values[fresh[index]]
                 buffer.add(window_rows[index], values)
                 progress.advance(len(index))

@@ -9,7 +9,7 @@ import shutil
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from rerankbench.errors import UserError
 from rerankbench.lock import SUFFIX, hold
 from rerankbench.models import Weights
 from rerankbench.rerankers.reranker import PairModel, Reranker
+from rerankbench.sequences import SEQUENCE, best, columns, first_of_each, pieces, sequences_of
 from rerankbench.store import (
     Keys,
     RowStore,
@@ -35,11 +36,10 @@ from rerankbench.store import (
     write_array,
     write_atomic,
 )
-from rerankbench.tokens import Tokens
+from rerankbench.tokens import Tokens, sizes
 
 if TYPE_CHECKING:
     from rerankbench.executors import Executor
-    from rerankbench.loop import Batch
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class Tokenized:
 
 @dataclass(frozen=True)
 class PairWindow:
-    """Some pairs as token sequences. `owner` [sequences] names the pair of each sequence."""
+    """Some pairs as token sequences. `owner` [sequences] names the pair of each sequence, ascending."""
 
     model: PairModel
     queries: list[Tokens]
@@ -134,68 +134,83 @@ class PairWindow:
     lengths: NDArray[np.int64]
 
     @classmethod
-    def of(cls, model: PairModel, queries: list[Tokens], documents: list[Tokens]) -> PairWindow:
-        """One sequence a pair, or several where long documents are scored in overlapping windows."""
-        owner = np.arange(len(queries))
+    def of(
+        cls,
+        model: PairModel,
+        queries: Sequence[Tokens],
+        documents: Sequence[Tokens],
+        parts: NDArray[np.int32] | None = None,
+    ) -> PairWindow:
+        """One sequence a pair, or several where long documents are scored in overlapping windows.
+
+        parts: which of its document's windows each pair stands for; None: all of them.
+        """
+        owner, kept = np.arange(len(queries)), list(documents)
         if model.settings.long_documents == "max_passage":
-            passages = [
-                cut(d, model.room(len(q)), model.settings.window_overlap)
-                for q, d in zip(queries, documents, strict=True)
-            ]
-            owner = np.repeat(owner, [len(parts) for parts in passages])
-            queries, documents = [queries[i] for i in owner], [part for parts in passages for part in parts]
-        return cls(model, queries, documents, owner, model.lengths(sizes(queries), sizes(documents)))
+            cuts = [pieces(model, d, model.room(len(q))) for q, d in zip(queries, documents, strict=True)]
+            if parts is not None:
+                cuts = [[found[part]] for found, part in zip(cuts, parts.tolist(), strict=True)]
+            owner, kept = np.repeat(owner, sizes(cuts)), [piece for found in cuts for piece in found]
+        asked = [queries[i] for i in owner.tolist()]
+        return cls(model, asked, kept, owner, model.lengths(sizes(asked), sizes(kept)))
 
     def collate(self, index: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
         return self.model.collate([self.queries[i] for i in index], [self.documents[i] for i in index])
 
-    def sequences(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        return rows[self.owner]
+    def distinct(self) -> tuple[PairWindow, NDArray[np.int64]]:
+        """Each different sequence once, in order, and which of them each sequence is."""
+        number: dict[bytes, int] = {}
+        of = np.empty(len(self.owner), np.int64)
+        first: list[int] = []
+        for place, (query, document) in enumerate(zip(self.queries, self.documents, strict=True)):
+            room = self.model.room(len(query))
+            seen = b"%d %b%b" % (len(query), query.tobytes(), document[:room].tobytes())
+            of[place] = number.setdefault(seen, len(number))
+            if len(number) > len(first):
+                first.append(place)
+        return self.take(first), of
 
-    def rows(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The best score of each pair's sequences, as soon as all of them are known."""
-        left = np.bincount(self.owner)
-        best = np.full((len(left), len(self.model.layers)), -np.inf, np.float32)
-        for index, values in batches:
-            owners = self.owner[index]
-            np.maximum.at(best, owners, values)
-            np.subtract.at(left, owners, 1)
-            done = np.unique(owners)
-            done = done[left[done] == 0]
-            yield done, best[done]
-
-
-def cut(document: Tokens, room: int, overlap: int) -> list[Tokens]:
-    """Windows of `room` tokens, each starting `overlap` tokens before the last one ended.
-
-    Beside a long query `room` is small: windows overlap by half at most, and no room is one empty window.
-    """
-    overlap = min(overlap, room // 2)
-    starts = range(0, max(1, len(document) - overlap), room - overlap) if room else [0]
-    return [document[start : start + room] for start in starts]
-
-
-def sizes(sequences: Sequence[Tokens]) -> NDArray[np.int64]:
-    return np.array([len(sequence) for sequence in sequences], np.int64)
+    def take(self, places: Sequence[int]) -> PairWindow:
+        """Some of the sequences."""
+        return PairWindow(
+            self.model,
+            [self.queries[place] for place in places],
+            [self.documents[place] for place in places],
+            self.owner[places],
+            self.lengths[places],
+        )
 
 
 class PairPreparer:
-    """Turns pair numbers into tokenized windows; runs in the thread ahead of the model."""
+    """Tokenizes pairs, given by their numbers; runs in the thread ahead of the model, too."""
 
     def __init__(self, model: PairModel, collection: Collection, pairs: Pairs) -> None:
         self.model, self.pairs = model, pairs
         texts = collection.query_texts
         self.queries = Tokenized(lambda rows: [texts[row] for row in rows], model.tokenize_queries)
         self.documents = Tokenized(collection.corpus.texts, model.tokenize_documents)
+        self.read: tuple[bytes, NDArray[np.void]] | None = None
 
-    def __call__(self, numbers: NDArray[np.int64]) -> PairWindow:
+    def __call__(self, numbers: NDArray[np.int64], parts: NDArray[np.int32] | None = None) -> PairWindow:
+        """Some pairs, or one part of the document of each."""
         query_rows, document_rows = self.pairs.queries[numbers], self.pairs.documents[numbers]
         queries, documents = self.queries(query_rows), self.documents(document_rows)
         return PairWindow.of(
             self.model,
             [queries[int(row)] for row in query_rows],
             [documents[int(row)] for row in document_rows],
+            parts,
         )
+
+    def sequences(self, numbers: NDArray[np.int64]) -> NDArray[np.void]:
+        """The sequences of some pairs, as `sequences.SEQUENCE`; the last answer is kept."""
+        asked = hashlib.sha256(numbers.tobytes()).digest()
+        if self.read is None or self.read[0] != asked:
+            rows = self.pairs.queries[numbers], self.pairs.documents[numbers]
+            found = sequences_of(self.model, self.queries, self.documents, *rows)
+            found["pair"] = numbers[found["pair"]]
+            self.read = asked, found
+        return self.read[1]
 
 
 @dataclass(frozen=True)
@@ -222,9 +237,28 @@ class Work:
     def model(self) -> PairModel:
         return self.loaded[0]
 
+    @cached_property
+    def preparer(self) -> PairPreparer:
+        """The pairs' tokens, kept from their first reading for scoring."""
+        return PairPreparer(self.bench.executor.reader(self), self.collection, self.pairs)
+
+    def into(self, store: RowStore) -> Work:
+        """The same work for another store, with all that is loaded and tokenized by now."""
+        other = replace(self, store=store)
+        vars(other).update({name: value for name, value in vars(self).items() if name not in vars(other)})
+        return other
+
     def missing(self) -> NDArray[np.int64]:
-        """Numbers of the pairs that the store lacks at one or more layers."""
+        """Numbers of the pairs whose texts the store does not know at one or more layers."""
         return np.flatnonzero(~self.store.lookup(self.pairs.keys, self.layers)[1])
+
+    def unscored(self, numbers: NDArray[np.int64]) -> NDArray[np.void]:
+        """What is to be computed for these pairs: each of their sequences that the store lacks, once.
+
+        Tokenizes the pairs, for which the executor's reader is loaded.
+        """
+        found = first_of_each(self.preparer.sequences(numbers))
+        return found[~self.store.lookup(found["key"], columns(self.layers))[1]]
 
 
 def score_store(reranker: Reranker, weights: Weights, bench: Bench) -> RowStore:
@@ -254,39 +288,62 @@ def score(work: Work, executor: Executor) -> Scored:
     """
     if not work.bench.reuse:
         return score_again(work, executor)
-    todo = work.missing()
+    todo, scored = work.missing(), 0
     if len(todo):
         work.store.folder.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256(work.pairs.keys.tobytes()).hexdigest()[:16]
         with hold(work.store.folder / f"{name}{SUFFIX}", "scoring"):
             todo = work.missing()
             if len(todo):
-                score_missing(work, executor, todo, work.store.folder / "plans")
+                scored = score_missing(work, executor, todo, work.store.folder / "plans")
     values, found = work.store.lookup(work.pairs.keys, work.layers)
+    refuse_lost(work.store, found)
+    return Scored(values, scored, read_cost(work, executor))
+
+
+def refuse_lost(store: RowStore, found: NDArray[np.bool_]) -> None:
+    """Raise UserError unless all that was written a moment ago was found."""
     if not found.all():
         raise UserError(
-            f"{work.store.folder}: {(~found).sum()} scores are gone, as if files were removed or damaged "
+            f"{store.folder}: {(~found).sum()} scores are gone, as if files were removed or damaged "
             "while they were computed; the same command computes them again"
         )
-    return Scored(values, len(todo), read_cost(work, executor))
 
 
-def score_missing(work: Work, executor: Executor, todo: NDArray[np.int64], folder: Path) -> None:
-    """Score `todo` by the plan that was made when these pairs were begun.
+def score_missing(work: Work, executor: Executor, todo: NDArray[np.int64], folder: Path) -> int:
+    """Score the pairs `todo` by the plan that was made when these pairs were begun.
 
     A score depends, in its last bits, on the batch it is computed in. The plan fixes windows and batches, so
     that a run which is interrupted, and goes on elsewhere or with another executor, gives the same numbers.
+    Each distinct sequence is scored once; its score is then that of all pairs which are this sequence to the
+    model, in this run and in later ones. Returns how many pairs had one that was not known.
     """
+    missing = work.unscored(todo)
     name = hashlib.sha256(work.pairs.keys.tobytes() + repr(work.layers).encode()).hexdigest()
-    planned = read_array(folder, name)
-    if planned is None or not np.isin(todo, planned).all():
-        write_array(folder, name, todo)
-        planned = todo
-    found = np.ones(len(work.pairs), bool)
-    found[todo] = False
-    write_cost(work, executor.score(work, np.array(planned), found).cost(), executor)
+    if len(missing):
+        planned = read_array(folder, name)
+        if planned is None or planned.dtype != SEQUENCE or not np.isin(missing["key"], planned["key"]).all():
+            write_array(folder, name, missing)
+            planned = missing
+        found = ~np.isin(planned["key"], missing["key"])
+        write_cost(work, executor.score(work, np.array(planned), found).cost(), executor)
+    hand_down(work, work.store, todo)
     for file in folder.glob(f"{name}-*.npy"):
         file.unlink(missing_ok=True)
+    return len(np.unique(missing["pair"]))
+
+
+def hand_down(work: Work, store: RowStore, numbers: NDArray[np.int64]) -> None:
+    """Keep the scores of pairs, under their texts, as those of the sequences that they are."""
+    store.append(work.pairs.keys[numbers], pair_scores(work, store, numbers), work.layers)
+
+
+def pair_scores(work: Work, store: RowStore, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Scores [pairs, layers] from those of sequences in `store`: of several, the best."""
+    sequences = work.preparer.sequences(numbers)
+    values, found = store.lookup(sequences["key"], columns(work.layers))
+    refuse_lost(store, found)
+    return best(values, sequences["pair"])
 
 
 def window_size(pairs: int) -> int:
@@ -315,18 +372,29 @@ def read_cost(work: Work, executor: Executor | None = None) -> dict[str, float]:
 def score_again(work: Work, executor: Executor) -> Scored:
     """Compute every score anew, say where stored ones differ, and store what was not there yet."""
     stored, found = work.store.lookup(work.pairs.keys, work.layers)
-    fresh = replace(work, store=RowStore(work.store.folder / f"again-{uuid.uuid4().hex}", {}))
+    fresh = work.into(RowStore(work.store.folder / f"again-{uuid.uuid4().hex}", {}))
+    everything, lacking = np.arange(len(work.pairs)), np.flatnonzero(~found)
     try:
-        nothing = np.zeros(len(work.pairs), bool)
-        meter = executor.score(fresh, np.arange(len(work.pairs)), nothing)
+        planned = fresh.unscored(everything)
+        meter = executor.score(fresh, planned, np.zeros(len(planned), bool))
         write_cost(work, meter.cost(), executor)
-        values, _ = fresh.store.lookup(work.pairs.keys, work.layers)
+        values = pair_scores(fresh, fresh.store, everything)
+        keep(fresh, work.store, lacking)
     finally:
         shutil.rmtree(fresh.store.folder, ignore_errors=True)
     report_differences(work, values, stored, found)
-    if not found.all():
-        work.store.append(work.pairs.keys[~found], values[~found], work.layers)
-    return Scored(values, len(values), read_cost(work, executor))
+    return Scored(values, len(np.unique(planned["pair"])), read_cost(work, executor))
+
+
+def keep(fresh: Work, store: RowStore, numbers: NDArray[np.int64]) -> None:
+    """Add pairs that were scored anew to `store`, where a sequence that it has keeps its score."""
+    if not len(numbers):
+        return
+    keys = first_of_each(fresh.preparer.sequences(numbers))["key"]
+    keys = keys[~store.lookup(keys, columns(fresh.layers))[1]]
+    values, _ = fresh.store.lookup(keys, columns(fresh.layers))
+    store.append(keys, values, columns(fresh.layers))
+    hand_down(fresh, store, numbers)
 
 
 def report_differences(

@@ -60,3 +60,8 @@ def backend_ids(tokenizer: Any, texts: Sequence[str], limit: int | None, special
         backend.encode_special_tokens = tokenizer.split_special_tokens
     encoded = backend.encode_batch_fast(list(texts), add_special_tokens=special)
     return [np.asarray(one.ids, np.int32) for one in encoded]
+
+
+def sizes(sequences: Sequence[Sequence[Any] | Tokens]) -> NDArray[np.int64]:
+    """How long each one is."""
+    return np.array([len(sequence) for sequence in sequences], np.int64)

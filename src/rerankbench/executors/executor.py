@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rerankbench.embedding import Embedder, Embedding, Texts
     from rerankbench.loop import Meter
     from rerankbench.progress import Progress
+    from rerankbench.rerankers.reranker import PairModel
     from rerankbench.scoring import Work
 
 
@@ -34,11 +35,15 @@ class Executor(ABC):
         """What tells the speed of this executor from that of this process on this machine."""
         return {}
 
-    @abstractmethod
-    def score(self, work: Work, planned: NDArray[np.int64], found: NDArray[np.bool_]) -> Meter:
-        """Score pairs into `work.store`.
+    def reader(self, work: Work) -> PairModel:
+        """What tokenizes pairs before they are scored: the model that is going to score them."""
+        return work.model
 
-        `planned` numbers the pairs in the order in which windows are cut from them; `found` [pairs] marks
+    @abstractmethod
+    def score(self, work: Work, planned: NDArray[np.void], found: NDArray[np.bool_]) -> Meter:
+        """Score sequences into `work.store`.
+
+        `planned` are `sequences.SEQUENCE`, in the order in which windows are cut from them; `found` marks
         those that the store holds already: they keep their places but are not scored again.
         """
 

@@ -22,14 +22,19 @@ class Local(Executor):
 
     kind: ClassVar[str] = "local"
 
-    def score(self, work: Work, planned: NDArray[np.int64], found: NDArray[np.bool_]) -> Meter:
+    def score(self, work: Work, planned: NDArray[np.void], found: NDArray[np.bool_]) -> Meter:
         from rerankbench.loop import Loop, Meter, fill
-        from rerankbench.scoring import PairPreparer, window_size
+        from rerankbench.scoring import PairWindow, window_size
+        from rerankbench.sequences import columns
 
-        (model, seconds), pairs = work.loaded, work.pairs
+        model, seconds = work.loaded
         machine, meter = work.bench.hardware, Meter(load_seconds=seconds)
         loop = Loop(model.forward, machine, work.bench.budget(model.enough), meter, machine.streams)
-        prepare, size = PairPreparer(model, work.collection, pairs), window_size(len(planned))
-        with Progress("scoring", int((~found[planned]).sum()), "pairs") as progress:
-            fill(work.store, pairs.keys, model.layers, planned, size, prepare, loop, progress, found)
+        size, rows, layers = window_size(len(planned)), np.arange(len(planned)), columns(model.layers)
+
+        def prepare(some: NDArray[np.int64]) -> PairWindow:
+            return work.preparer(planned["pair"][some], planned["part"][some])
+
+        with Progress("scoring", int((~found).sum()), "pairs") as progress:
+            fill(work.store, planned["key"], layers, rows, size, prepare, loop, progress, found)
         return loop.meter

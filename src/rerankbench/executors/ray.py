@@ -28,6 +28,7 @@ from rerankbench.progress import Progress
 if TYPE_CHECKING:
     from rerankbench.embedding import Embedder, Embedding, Texts
     from rerankbench.loop import Meter
+    from rerankbench.rerankers.reranker import PairModel
     from rerankbench.scoring import PairWindow, Work
     from rerankbench.store import Keys
 
@@ -70,16 +71,27 @@ class Ray(Executor):
     def place(self) -> dict[str, Any]:
         return {"executor": self.kind}
 
-    def score(self, work: Work, planned: NDArray[np.int64], found: NDArray[np.bool_]) -> Meter:
+    def reader(self, work: Work) -> PairModel:
+        """The model without weights, which workers alone load; all of it where it cannot be built so."""
+        from rerankbench.rerankers.weightless import weightless
+
+        try:
+            return weightless(work.reranker, work.weights, work.bench.hardware.precision)
+        except Exception as error:  # a model's own code may ask for numbers while it is built
+            log.debug("%s is loaded to tokenize: %s", work.weights.label, error)
+            return work.model
+
+    def score(self, work: Work, planned: NDArray[np.void], found: NDArray[np.bool_]) -> Meter:
         """The answer's seconds are those of all workers together, so that its rates are those of one."""
         from rerankbench.loop import windows
         from rerankbench.scoring import window_size
 
-        stretches = windows(planned, window_size(len(planned)), ~found)
-        tasks = (Task(lambda some=some: pair_task(work, some, found), int((~found[some]).sum()),  # type: ignore[misc]
-                      f"pairs {some[0]} to {some[-1]}") for some in stretches)  # fmt: skip
+        stretches = windows(np.arange(len(planned)), window_size(len(planned)), ~found)
+        tasks = (Task(lambda some=some: pair_task(work, planned[some], found[some]),  # type: ignore[misc]
+                      int((~found[some]).sum()), f"pairs {some[0]} to {some[-1]}")
+                 for some in stretches)  # fmt: skip
         settings = (work.reranker, work.weights, work.bench, work.layers, work.store)
-        with Progress("scoring", int((~found[planned]).sum()), "pairs") as progress:
+        with Progress("scoring", int((~found).sum()), "pairs") as progress:
             return self.crew(Scorer, settings, work.bench.hardware.device, len(stretches)).run(
                 tasks, progress
             )
@@ -187,7 +199,10 @@ class Ray(Executor):
 
 @dataclass(frozen=True)
 class PairTask:
-    """One window: pair n is `queries[query_of[n]]` with `documents[document_of[n]]`, under `keys[n]`."""
+    """One window: sequence n is `queries[query_of[n]]` with part `parts[n]` of `documents[document_of[n]]`.
+
+    Its scores belong under `keys[n]`.
+    """
 
     keys: Keys
     found: NDArray[np.bool_]
@@ -195,14 +210,16 @@ class PairTask:
     query_of: NDArray[np.int64]
     documents: list[str]
     document_of: NDArray[np.int64]
+    parts: NDArray[np.int32]
 
 
-def pair_task(work: Work, numbers: NDArray[np.int64], found: NDArray[np.bool_]) -> PairTask:
+def pair_task(work: Work, planned: NDArray[np.void], found: NDArray[np.bool_]) -> PairTask:
+    numbers = planned["pair"]
     queries, query_of = np.unique(work.pairs.queries[numbers], return_inverse=True)
     documents, document_of = np.unique(work.pairs.documents[numbers], return_inverse=True)
     texts = [work.collection.query_texts[row] for row in queries]
-    keys, known = work.pairs.keys[numbers], found[numbers]
-    return PairTask(keys, known, texts, query_of, list(work.collection.corpus.texts(documents)), document_of)
+    listed = list(work.collection.corpus.texts(documents))
+    return PairTask(planned["key"], found, texts, query_of, listed, document_of, planned["part"])
 
 
 class Worker:
@@ -259,8 +276,10 @@ class Scorer(Worker):
 
     def work(self, task: PairTask, again: bool) -> Meter:
         from rerankbench.loop import Loop, Meter, fill
+        from rerankbench.sequences import columns
 
-        found = self.store.lookup(task.keys, self.layers)[1] if again else task.found
+        layers = columns(self.layers)
+        found = self.store.lookup(task.keys, layers)[1] if again else task.found
         with self.tokenizing:
             window = self.window(task)
         with self.computing:
@@ -274,7 +293,7 @@ class Scorer(Worker):
             fill(
                 self.store,
                 task.keys,
-                self.layers,
+                layers,
                 everything,
                 len(found),
                 lambda _: window,
@@ -292,7 +311,10 @@ class Scorer(Worker):
             self.model.tokenize_documents(task.documents),
         )
         return PairWindow.of(
-            self.model, [queries[n] for n in task.query_of], [documents[n] for n in task.document_of]
+            self.model,
+            [queries[n] for n in task.query_of],
+            [documents[n] for n in task.document_of],
+            task.parts,
         )
 
 
