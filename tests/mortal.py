@@ -36,7 +36,7 @@ class Mortal(Reranker):
     def layers(self, description: dict[str, Any]) -> tuple[int, ...]:
         return (1,)
 
-    def folder_problems(self, description: dict[str, Any]) -> list[str]:
+    def folder_problems(self, folder: Path) -> list[str]:
         return []
 
     def load(self, weights: models.Weights, hardware: Hardware) -> PairModel:

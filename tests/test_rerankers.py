@@ -291,6 +291,7 @@ OTHER_VALUES: dict[str, tuple[Any, bool]] = {
     "trust_remote_code": (True, False),
     "parameters_m": (33.0, False),
     "prompt": ("Does B answer A?", True),
+    "yes": ("No", True),
     "cutoff_layers": ([3, 5], False),
     "compress_layers": ([3], False),  # unless something is compressed
     "compress_ratio": (2, True),

@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from rerankbench import config, hardware, models, preflight, ranking, significance
+from rerankbench import config, fit, hardware, models, preflight, ranking, significance
 from rerankbench.bench import Bench
 from rerankbench.candidates import Candidates
 from rerankbench.collection import Collection
@@ -33,6 +33,7 @@ from rerankbench.scoring import Work, distinct_pairs, score_store
 from rerankbench.scoring import score as score_work
 from rerankbench.sources.in_memory import collection_of
 from rerankbench.sources.source import Source
+from rerankbench.store import identity
 
 __all__ = [
     "Candidates",
@@ -204,9 +205,9 @@ def load_reranker(
         )
     read = cast(families.Reranker, _settings("reranker", family or kind, chosen | settings))
     machine = _machine(device, precision)
-    weights = models.resolve(read.model, read.revision, _cache_dir(cache_dir))
-    if problems := read.length_problems(models.describe(weights.folder)["positions"]):
-        raise UserError(problems)
+    read, weights = fit.resolved(read, _cache_dir(cache_dir))
+    if not fit.stored(_cache_dir(cache_dir) / "scores" / identity(read.identity(weights, machine.precision))):
+        read.rehearse(weights, machine)
     return Reranker(read, weights, machine)
 
 

@@ -13,39 +13,18 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench import model_config
 from rerankbench.errors import UserError
 from rerankbench.file_hashes import FileHashes
+from rerankbench.json_file import AGAIN, read_json
+from rerankbench.model_files import names_elsewhere, odd_files, place_of, relevant_files
 
-# The files that determine a model's scores: weights, config, tokenizer. Patterns for the folder's own level.
-SCORING_FILES = (
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-)
-# Families with a table of positions: how many of its rows come before that of the first token.
-BEFORE_FIRST = {
-    "bert": 0,
-    "electra": 0,
-    "distilbert": 0,
-    "roberta": 2,
-    "xlm-roberta": 2,
-    "camembert": 2,
-    "mpnet": 2,
-}
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 PICKLED_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -68,18 +47,13 @@ class TensorEntry:
     stop: int
 
 
-def scoring_files(folder: Path) -> list[Path]:
-    """The files that determine the scores, sorted by name; not README, generation settings, subfolders."""
-    return sorted(file for file in folder.iterdir() if is_scoring(file.name) and file.is_file())
+def identity(folder: Path, hashes: FileHashes, code: bool = False) -> str:
+    """The hash of the names and contents of the files that determine the scores: "sha256:<hex>".
 
-
-def is_scoring(name: str) -> bool:
-    return not name.startswith(".") and any(fnmatch(name, pattern) for pattern in SCORING_FILES)
-
-
-def identity(folder: Path, hashes: FileHashes) -> str:
-    """The hash of the names and contents of the files that determine the scores: "sha256:<hex>"."""
-    return identity_of({file.name: hashes.sha256(file) for file in scoring_files(folder)})
+    code: whether the folder's own Python files are among them, because they are run.
+    """
+    files = relevant_files(folder, code)
+    return identity_of({place_of(file, folder): hashes.sha256(file) for file in files})
 
 
 def identity_of(sha256_by_name: Mapping[str, str]) -> str:
@@ -96,23 +70,18 @@ def describe(folder: Path) -> dict[str, Any]:
     tokens that it can read; None where positions are computed and have no end, as in rotary embeddings).
     """
     config = read_json(folder / "config.json")
-    keys = (
-        "architectures", "model_type", "num_hidden_layers", "start_layer", "layer_sep", "num_labels",
-        "hidden_size",
-    )  # fmt: skip
+    keys = ("architectures", "model_type", "start_layer", "layer_sep", "num_labels", "hidden_size")
     description = {key: config.get(key) for key in keys}
+    description["num_hidden_layers"] = model_config.layer_count(config)
     if config.get("id2label"):
         description["num_labels"] = len(config["id2label"])
-    return description | {"positions": positions(config)}
+    return description | {"positions": model_config.positions(config)}
 
 
-def positions(config: Mapping[str, Any]) -> int | None:
-    """Rows of a model's table of positions that tokens can use; None for a model without one."""
-    kind, rows = config.get("model_type"), config.get("max_position_embeddings")
-    learned = config.get("position_embedding_type", "absolute") == "absolute"
-    if not (learned and kind in BEFORE_FIRST and isinstance(rows, int)):
-        return None
-    return rows - BEFORE_FIRST[kind]
+def tensors(folder: Path) -> dict[str, TensorEntry]:
+    """The tensors of a model's weight files by name. Raises UserError when one is cut off."""
+    files = weight_files(folder)
+    return {name: entry for file in files for name, entry in safetensors_header(file).items()}
 
 
 def parameter_count(folder: Path) -> int:
@@ -120,27 +89,31 @@ def parameter_count(folder: Path) -> int:
 
     64-bit integers are not counted: they are position ids, which some old files carry.
     """
-    entries = (entry for file in weight_files(folder) for entry in safetensors_header(file).values())
-    return sum(math.prod(entry.shape) for entry in entries if entry.dtype != "I64")
+    return sum(math.prod(entry.shape) for entry in tensors(folder).values() if entry.dtype != "I64")
 
 
-def folder_problems(folder: Path) -> list[str]:
-    """Why the folder cannot be loaded as a model, one line each; empty when it can. Reads no tensors."""
+def folder_problems(folder: Path, code: bool = False) -> list[str]:
+    """Why the folder cannot be loaded as a model, one line each; empty when it can. Reads no tensors.
+
+    code: whether its own Python files are run.
+    """
     if not folder.is_dir():
         return [f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; give a model's folder"]
     if not folder.name.isprintable():  # it is part of the arm's name, which is shown everywhere
         return [f"{str(folder)!r}: the folder's name holds control characters; rename it"]
-    return [
-        *broken_links(folder),
+    found = [
+        *odd_files(folder),
         *config_problems(folder),
         *weights_problems(folder),
         *tokenizer_problems(folder),
     ]
+    return found or misfits(folder) + names_elsewhere(folder, code)
 
 
-def broken_links(folder: Path) -> list[str]:
-    names = sorted(file.name for file in folder.iterdir() if is_scoring(file.name) and not file.exists())
-    return [f"{folder / name}: a link to a file that is not there; fetch the model again" for name in names]
+def misfits(folder: Path) -> list[str]:
+    """What config.json says that the weights contradict, or that no model is."""
+    config, file = read_json(folder / "config.json"), folder / "config.json"
+    return [f"{file}: {line}; {AGAIN}" for line in model_config.problems(config, tensors(folder))]
 
 
 def config_problems(folder: Path) -> list[str]:
@@ -152,23 +125,7 @@ def config_problems(folder: Path) -> list[str]:
         config = read_json(folder / "config.json")
     except UserError as error:
         return error.problems
-    return [f"{folder / 'config.json'}: {problem}; fetch the model again" for problem in odd_values(config)]
-
-
-def odd_values(config: Mapping[str, Any]) -> list[str]:
-    """Values of config.json that cannot be, among those that are read here."""
-    found = []
-    least = {"num_hidden_layers": 1, "start_layer": 0, "layer_sep": 1, "hidden_size": 1, "num_labels": 0}
-    for name, low in least.items():
-        value = config.get(name)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < low):
-            found.append(f"{name} is {value!r}, not a whole number from {low}")
-    names = config.get("architectures") or []
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        found.append(f"architectures is {names!r}, not a list of names")
-    if not isinstance(config.get("id2label") or {}, dict):
-        found.append(f"id2label is {config['id2label']!r}, not an object")
-    return found
+    return [f"{folder / 'config.json'}: {line}; {AGAIN}" for line in model_config.odd_values(config)]
 
 
 def weights_problems(folder: Path) -> list[str]:
@@ -302,14 +259,3 @@ def write_safetensors(file: Path, tensors: Mapping[str, NDArray[np.float32]]) ->
         stream.write(len(text).to_bytes(8, "little") + text)
         for _, array in sorted(tensors.items()):
             stream.write(np.ascontiguousarray(array, "<f4").data)
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object. Raises UserError naming the file."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}: not readable as JSON ({error}); fetch the model again") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{file}: not a JSON object; fetch the model again")
-    return content

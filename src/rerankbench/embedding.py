@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,15 +13,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench import models
+from rerankbench import fit, models
+from rerankbench.attention import usable
 from rerankbench.errors import UserError
 from rerankbench.executors import Executor
 from rerankbench.executors.local import Local
+from rerankbench.finding import shown
 from rerankbench.hardware import Hardware
+from rerankbench.json_file import json_object
 from rerankbench.lock import SUFFIX, hold
+from rerankbench.model_config import CHECKED, DECODERS
+from rerankbench.model_files import has_code, own_code_problems
 from rerankbench.progress import Progress
 from rerankbench.rerankers.reranker import pad
-from rerankbench.rerankers.weights import reading, take
+from rerankbench.rerankers.weights import parts, reading, take, with_its_tokens
+from rerankbench.sentence_modules import Modules, modules_of
 from rerankbench.sequences import token_digests
 from rerankbench.store import (
     ARITHMETIC,
@@ -68,13 +74,12 @@ class Embedder:
 
     def problems(self) -> list[str]:
         """Impossible settings, one line each; reads no weights."""
-        found = [f"embedder.{line}" for line in models.reference_problems(self.model, self.revision)]
+        reference = models.reference_problems(self.model, self.revision, self.trust_remote_code)
+        found = [f"embedder.{line}" for line in reference]
         if not found:
             found += self.length_problems(models.positions(self.model))
         if not found and models.is_local(self.model):
-            (name, *_) = models.describe(models.local_folder(self.model))["architectures"] or [""]
-            if name.endswith("ForSequenceClassification"):
-                found.append(f"embedder.model={self.model}: holds {name}, a reranker; give an embedder")
+            found += self.folder_problems(models.local_folder(self.model))
         if self.pooling not in ("cls", "mean"):
             found.append(f"embedder.pooling={self.pooling}: choose cls (BGE) or mean (MiniLM, E5)")
         for name in ("max_length", "query_max_length"):
@@ -87,6 +92,62 @@ class Embedder:
         """Lengths beyond the `positions` that the model has."""
         lengths = {f"embedder.{name}": getattr(self, name) for name in ("max_length", "query_max_length")}
         return models.length_problems(lengths, positions)
+
+    def folder_problems(self, folder: Path) -> list[str]:
+        """What a whole folder says of itself that contradicts these settings, or that is not supported."""
+        config, place = json_object(folder / "config.json"), f"embedder.model={self.model}"
+        (name, *_) = models.describe(folder)["architectures"] or [""]
+        if name.endswith("ForSequenceClassification"):
+            return [f"{place}: holds {name}, a reranker; give an embedder"]
+        if config.get("is_encoder_decoder"):
+            return [f"{place}: holds {name}, an encoder-decoder, which is not supported"]
+        if config.get("model_type") in DECODERS and not (self.trust_remote_code and has_code(folder)):
+            return [
+                f"{place}: holds {name}, a decoder; those embed by their last token, which is not supported"
+            ]
+        found = own_code_problems(place, config, self.trust_remote_code)
+        return found + contradictions(self, modules_of(folder))
+
+    def notes(self, folder: Path) -> list[str]:
+        """What people should know of these settings and the folder, and may have meant."""
+        most = modules_of(folder).max_length
+        if most is None or self.max_length <= most:
+            return []
+        return [
+            f"embedder.max_length={self.max_length}: the model is cut at {most} tokens by its own "
+            f"sentence_bert_config.json; embedder.max_length={most} does the same"
+        ]
+
+    def fitted(self, folder: Path) -> Embedder:
+        """These settings as the model in `folder` can follow them: what its vectors are stored under."""
+        return replace(self, attention=usable(self.attention, folder, "AutoModel", self.trust_remote_code))
+
+    def open(self, weights: models.Weights, hardware: Hardware, headers_only: bool = False) -> Any:
+        """FlagEmbedding's wrapper around the model; with `headers_only`, without the weights' values."""
+        from FlagEmbedding import FlagModel
+
+        with reading(weights.folder, hardware.dtype, self.attention, headers_only):
+            wrapper = FlagModel(
+                str(weights.folder),
+                use_fp16=False,
+                pooling_method=self.pooling,
+                devices=hardware.device,
+                trust_remote_code=self.trust_remote_code,
+            )
+        return with_its_tokens(wrapper, weights.folder)
+
+    def rehearse(self, weights: models.Weights, hardware: Hardware) -> None:
+        """Raise UserError for whatever would keep the model from being loaded and from embedding right."""
+        _, tokenizer = parts(self.open(weights, hardware, headers_only=True))
+        if modules_of(weights.folder).lower_case:
+            upper, lower = token_ids(tokenizer, ["Some Words", "some words"], None, special=True)
+            if upper.tolist() != lower.tolist():
+                raise UserError(
+                    f"{weights.folder}: sentence_bert_config.json turns texts to lower case, its tokenizer "
+                    "does not; that is not supported"
+                )
+        if models.describe(weights.folder)["model_type"] not in CHECKED:
+            try_out(EmbedderModel(self, weights, replace(hardware, device="cpu")), weights.folder)
 
     def identity(self, weights: models.Weights, precision: str) -> dict[str, Any]:
         """What determines a vector besides its text. Queries and passages differ in their instruction and
@@ -104,24 +165,70 @@ class Embedder:
         return Embedder(**(asdict(self) | changed))
 
 
+# What BGE's English models were trained with before queries, and no other family.
+OF_BGE = "Represent this sentence for searching relevant passages:"
+
+
+def contradictions(settings: Embedder, folder: Modules) -> list[str]:
+    """What sentence-transformers files of a folder say otherwise than `settings`, one line for all of it."""
+    place, own = f"embedder.model={settings.model}", ("Transformer", "Pooling", "Normalize")
+    if more := folder.besides(*own):
+        return [f"{place}: its modules.json adds {', '.join(more)} to the model, which is not supported"]
+    if len(folder.pooling) > 1 or {*folder.pooling} - {"cls", "mean"}:
+        return [
+            f"{place}: it pools by {' and '.join(folder.pooling)}, which is not supported; cls and mean are"
+        ]
+    if not folder.pools_prompts and (settings.query_instruction or settings.passage_instruction):
+        return [f"{place}: it leaves instructions out when it pools, which is not supported"]
+    said = otherwise(settings, folder)
+    if not said:
+        return []
+    if folder.max_length is not None and settings.max_length > folder.max_length:
+        said["max_length"] = (f"at most {folder.max_length} tokens", folder.max_length)
+    differences = ", ".join(
+        f"{why} where embedder.{key}={getattr(settings, key)}" for key, (why, _) in said.items()
+    )
+    cures = " ".join(f"'embedder.{key}={written(value)}'" for key, (_, value) in said.items())
+    return [f"{place}: its own files say {differences}; set {cures}"]
+
+
+def otherwise(settings: Embedder, folder: Modules) -> dict[str, tuple[str, Any]]:
+    """(what the folder says, the value to set) by the setting's name, for each that differs."""
+    found: dict[str, tuple[str, Any]] = {}
+    pooling = folder.pooling[0] if folder.pooling else settings.pooling
+    if pooling != settings.pooling:
+        found["pooling"] = (f"pooling {pooling}", pooling)
+    query, passage = folder.prompt("query"), folder.prompt("document", "passage", "corpus")
+    if query and query != settings.query_instruction:
+        found["query_instruction"] = (f"query prompt {query!r}", query)
+    elif not query and pooling != "cls" and settings.query_instruction.startswith(OF_BGE):
+        found["query_instruction"] = ("no query prompt", "")
+    if passage and passage != settings.passage_instruction:
+        found["passage_instruction"] = (f"document prompt {passage!r}", passage)
+    unit = folder.has("Normalize")
+    if unit != settings.normalize and (unit or folder.similarity in ("dot", "euclidean", "manhattan")):
+        found["normalize"] = ("unit vectors" if unit else "vectors as they are", unit)
+    return found
+
+
+def written(value: Any) -> str:
+    """A value as the command line takes it."""
+    if isinstance(value, (bool, int)):
+        return str(value).lower()
+    return value if value.isalnum() else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 class EmbedderModel:
     """A loaded embedder; vectors depend on each text alone."""
 
     def __init__(self, settings: Embedder, weights: models.Weights, hardware: Hardware) -> None:
-        from FlagEmbedding import FlagModel
-
-        with reading(weights.folder, hardware.dtype, settings.attention):
-            wrapper = FlagModel(
-                str(weights.folder),
-                use_fp16=False,
-                pooling_method=settings.pooling,
-                devices=hardware.device,
-                trust_remote_code=settings.trust_remote_code,
-            )
+        wrapper = settings.open(weights, hardware)
         first_only = settings.pooling == "cls"
         self.model, self.tokenizer = take(wrapper, hardware.device, first_only)
         self.settings = settings
-        self.dimensions: int = self.model.config.hidden_size
+        spare = self.tokenizer.pad_token_id
+        self.padding: int = 0 if spare is None else spare  # masked, so any token will do
+        self.dimensions: int = self.model.config.get_text_config().hidden_size
 
     def tokenize(self, texts: Sequence[str], settings: Embedder) -> list[Tokens]:
         texts = [settings.passage_instruction + text for text in texts]
@@ -140,6 +247,33 @@ class EmbedderModel:
         return torch.nn.functional.normalize(pooled, dim=-1) if self.settings.normalize else pooled
 
 
+def try_out(model: EmbedderModel, folder: Path) -> None:
+    """Raise UserError where a model of a kind that is not tested here makes vectors of more than their text.
+
+    A text alone, the same beside a longer one, and the longest that max_length allows.
+    """
+    import torch
+
+    from rerankbench.loop import to_device
+
+    words = "it is this", "this is a longer text of several words, which is put beside a short one " * 400
+    window = text_window(model, words, model.settings)
+    longest = TextWindow([np.resize(window.texts[1], 16), *window.texts], model.padding, window.lengths)
+    with torch.inference_mode():
+        try:
+            alone = model.forward(to_device(longest.collate(np.array([1])), "cpu"))
+            together = model.forward(to_device(longest.collate(np.array([1, 0])), "cpu"))[:1]
+            model.forward(to_device(longest.collate(np.array([2])), "cpu"))
+        except Exception as error:  # whatever a model of any kind may raise
+            reason = shown(" ".join(str(error).split()))
+            raise UserError(
+                f"{folder}: embedding with it fails ({type(error).__name__}: {reason}); a smaller "
+                "embedder.max_length helps where it has too few positions"
+            ) from error
+    if not torch.isfinite(alone).all() or (alone - together).norm() > 0.05 * alone.norm():
+        raise UserError(f"{folder}: its vector of a text depends on the texts beside it; it is not supported")
+
+
 @dataclass(frozen=True)
 class TextWindow:
     """Some texts as token sequences."""
@@ -150,7 +284,7 @@ class TextWindow:
 
     @classmethod
     def of(cls, model: EmbedderModel, texts: list[Tokens]) -> TextWindow:
-        return cls(texts, model.tokenizer.pad_token_id, sizes(texts))
+        return cls(texts, model.padding, sizes(texts))
 
     def collate(self, index: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
         rows = [self.texts[i] for i in index]
@@ -238,9 +372,7 @@ class Embedding:
     def __post_init__(self) -> None:
         from rerankbench.loop import Meter
 
-        self.weights = models.resolve(self.settings.model, self.settings.revision, self.cache_dir)
-        if problems := self.settings.length_problems(models.describe(self.weights.folder)["positions"]):
-            raise UserError(problems)
+        self.settings, self.weights = fit.resolved(self.settings, self.cache_dir)
         self.meter: Meter = Meter()
         self._model: EmbedderModel | None = None
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench import hardware, latency, models, ranking
+from rerankbench import fit, hardware, latency, models, ranking
 from rerankbench.bench import Bench
 from rerankbench.candidates import Candidates
 from rerankbench.collection import Collection
@@ -21,6 +21,7 @@ from rerankbench.errors import UserError
 from rerankbench.evaluation import Evaluation, evaluate
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.scoring import Scored, Work, distinct_pairs, score, score_store
+from rerankbench.store import identity
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +75,9 @@ def run(experiment: Experiment) -> Outcome:
     with clock("collection"):
         collection = load(experiment)
     with clock("models"):
-        fetch_models(experiment)
+        ready_models(experiment, bench)
     with clock("first_stage"):
-        candidates, identity = retrieve(experiment, collection, bench)
+        candidates, found_by = retrieve(experiment, collection, bench)
         experiment = within(experiment, candidates)
     with clock("scoring"):
         work = plan(experiment, collection, candidates.rows, bench)
@@ -93,7 +94,7 @@ def run(experiment: Experiment) -> Outcome:
         bench,
         collection,
         candidates,
-        identity,
+        found_by,
         work,
         scored,
         scores,
@@ -119,19 +120,33 @@ def reranks(experiment: Experiment) -> bool:
     return experiment.reranker.family != "none" and experiment.depth > 0
 
 
-def fetch_models(experiment: Experiment) -> None:
-    """Have the models at hand before hours of embedding. Raises UserError naming all that cannot be had."""
+def ready_models(experiment: Experiment, bench: Bench) -> None:
+    """Have the models at hand, and know that they can be used, before hours of embedding.
+
+    Raises UserError naming all that cannot be had or used.
+    """
     used: list[Embedder | Reranker] = [experiment.embedder] if experiment.first_stage.embeds() else []
     used += [experiment.reranker] if reranks(experiment) else []
     problems: list[str] = []
     for settings in used:
         try:
-            weights = models.resolve(settings.model, settings.revision, experiment.cache_dir)
-            problems += settings.length_problems(models.describe(weights.folder)["positions"])
+            ready(settings, bench)
         except UserError as error:
             problems += error.problems
     if problems:
         raise UserError(problems)
+
+
+def ready(settings: Embedder | Reranker, bench: Bench) -> None:
+    """Raise UserError unless the model can be used; one whose values are stored needs no rehearsal."""
+    usable, weights = fit.resolved(settings, bench.cache_dir)
+    parts = usable.identity(weights, bench.hardware.precision)
+    if isinstance(usable, Embedder):
+        for note in usable.notes(weights.folder):
+            log.warning("%s", note)
+    kind = "vectors" if isinstance(usable, Embedder) else "scores"
+    if not fit.stored(bench.cache_dir / kind / identity(parts)):
+        usable.rehearse(weights, bench.hardware)
 
 
 def warn_of_code(experiment: Experiment) -> None:
@@ -155,10 +170,10 @@ def load(experiment: Experiment) -> Collection:
 
 def retrieve(experiment: Experiment, collection: Collection, bench: Bench) -> tuple[Candidates, str]:
     """Candidates [queries, candidates] and their identity."""
-    candidates, identity = experiment.first_stage.retrieve(collection, experiment.candidates, bench)
+    candidates, found_by = experiment.first_stage.retrieve(collection, experiment.candidates, bench)
     for note in candidates.notes:
         log.warning("candidates: %s", note)
-    return candidates, identity
+    return candidates, found_by
 
 
 def within(experiment: Experiment, candidates: Candidates) -> Experiment:
@@ -178,7 +193,7 @@ def plan(
     reranker = experiment.reranker
     if not reranks(experiment):
         return None
-    weights = models.resolve(reranker.model, reranker.revision, experiment.cache_dir)
+    reranker, weights = fit.resolved(reranker, experiment.cache_dir)
     layers = reranker.layers(models.describe(weights.folder))
     pairs = distinct_pairs(collection, rows[:, : experiment.depth])
     store = score_store(reranker, weights, bench)

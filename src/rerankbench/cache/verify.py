@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rerankbench import wheels
 from rerankbench.cache.entries import children, entries_of, files_below, read_json
-from rerankbench.checkpoint import scoring_files
 from rerankbench.file_hashes import sha256_of
+from rerankbench.model_files import relevant_files
 from rerankbench.store import Shard, read_shard, set_aside
 
 _NAMED = re.compile(r".+-([0-9a-f]{64})\.(npy|shard)")
@@ -94,7 +94,7 @@ def packaged_model(folder: Path) -> bool:
     model = next((m for name, m in wheels.MODELS.items() if folder.name == wheels.folder_name(name)), None)
     if model is None:
         return True
-    found = {file.name: sha256_of(file) for file in scoring_files(folder)}
+    found = {file.name: sha256_of(file) for file in relevant_files(folder)}
     wrong = sorted(
         name for name in found.keys() | model.files.keys() if found.get(name) != model.files.get(name)
     )

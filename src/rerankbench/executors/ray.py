@@ -267,7 +267,8 @@ class Scorer(Worker):
 
         if Path(self.weights.folder).is_dir():
             return self.weights
-        found = models.resolve(self.reranker.model, self.reranker.revision, self.bench.cache_dir)
+        asked, cache_dir = self.reranker, self.bench.cache_dir
+        found = models.resolve(asked.model, asked.revision, cache_dir, asked.trust_remote_code)
         if found.identity != self.weights.identity:
             raise UserError(
                 f"{self.weights.label}: another machine of the cluster has other weights under this name"

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench import sentence_modules
+from rerankbench.attention import usable
+from rerankbench.errors import UserError
+from rerankbench.finding import shown
 from rerankbench.hardware import Hardware
-from rerankbench.models import Weights
+from rerankbench.json_file import json_object
+from rerankbench.model_config import CHECKED
+from rerankbench.model_files import own_code_problems
+from rerankbench.models import Weights, describe
+from rerankbench.pair_template import PairTemplate
 from rerankbench.rerankers.reranker import PairModel, Reranker, pad
-from rerankbench.rerankers.weights import reading, take
+from rerankbench.rerankers.weights import parts, reading, take, with_its_tokens
 from rerankbench.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -28,84 +38,169 @@ class Encoder(Reranker):
     def layers(self, description: dict[str, Any]) -> tuple[int, ...]:
         return (int(description["num_hidden_layers"]),)
 
-    def folder_problems(self, description: dict[str, Any]) -> list[str]:
-        names = description.get("architectures") or ["unknown"]
-        if not names[0].endswith("ForSequenceClassification"):
+    def folder_problems(self, folder: Path) -> list[str]:
+        config, description = json_object(folder / "config.json"), describe(folder)
+        name = (description.get("architectures") or ["unknown"])[0]
+        if not name.endswith("ForSequenceClassification"):
             return [
-                f"reranker.model={self.model}: holds {names[0]}, not a sequence classifier; choose "
+                f"reranker.model={self.model}: holds {name}, not a sequence classifier; choose "
                 "the option of its family (gemma, minicpm-layerwise, lightweight) or another folder"
             ]
         labels = description.get("num_labels") or 2  # two is the default that config.json leaves out
         if labels != 1:
             return [f"reranker.model={self.model}: has {labels} labels; a reranker needs exactly one"]
-        return []
+        if config.get("is_encoder_decoder"):
+            return [f"reranker.model={self.model}: holds {name}, an encoder-decoder, which is not supported"]
+        if more := sentence_modules.modules_of(folder).besides("Transformer"):
+            return [
+                f"reranker.model={self.model}: its modules.json computes scores with {', '.join(more)} "
+                "besides the model, which is not supported"
+            ]
+        return own_code_problems(f"reranker.model={self.model}", config, self.trust_remote_code)
+
+    def fitted(self, folder: Path) -> Self:
+        return replace(self, attention=usable(self.attention, folder, AUTO, self.trust_remote_code))
+
+    def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
+        """FlagEmbedding's wrapper around the model; with `headers_only`, without the weights' values."""
+        from FlagEmbedding import FlagReranker
+
+        with reading(weights.folder, hardware.dtype, self.attention, headers_only):
+            wrapper = FlagReranker(
+                str(weights.folder), devices=hardware.device, trust_remote_code=self.trust_remote_code
+            )
+        return with_its_tokens(wrapper, weights.folder)
+
+    def rehearse(self, weights: Weights, hardware: Hardware) -> None:
+        PairInputs.of(*parts(self.open(weights, hardware, headers_only=True)), weights.folder)
+        if describe(weights.folder)["model_type"] not in CHECKED:
+            on_cpu = replace(hardware, device="cpu")
+            try_out(EncoderModel(self, weights, on_cpu), weights.folder, hardware.precision)
 
     def load(self, weights: Weights, hardware: Hardware) -> EncoderModel:
         return EncoderModel(self, weights, hardware)
 
 
+AUTO = "AutoModelForSequenceClassification"
+
+
 class EncoderModel(PairModel):
     def __init__(self, settings: Encoder, weights: Weights, hardware: Hardware) -> None:
-        from FlagEmbedding import FlagReranker
-
         self.settings = settings
-        with reading(weights.folder, hardware.dtype, settings.attention):
-            wrapper = FlagReranker(
-                str(weights.folder), devices=hardware.device, trust_remote_code=settings.trust_remote_code
-            )
+        wrapper = settings.open(weights, hardware)
+        inputs = PairInputs.of(wrapper.model, wrapper.tokenizer, weights.folder)
         self.model, self.tokenizer = take(wrapper, hardware.device, first_only=True)
-        self.layers = (self.model.config.num_hidden_layers,)
-        self.template = PairTemplate.of(self.tokenizer)
+        self.layers = settings.layers(describe(weights.folder))
+        self.template, self.padding, self.typed = inputs.template, inputs.padding, inputs.typed
+        self.by_position = inputs.by_position
         self.max_length = settings.max_length
 
     def room(self, query: int) -> int:
         return max(0, self.max_length - self.template.size - query)
 
     def lengths(self, queries: NDArray[np.int64], documents: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.minimum(queries + documents + self.template.size, self.max_length)
+        return np.minimum(np.maximum(queries + documents + self.template.size, 1), self.max_length)
 
     def collate(self, queries: Sequence[Tokens], documents: Sequence[Tokens]) -> dict[str, NDArray[np.int64]]:
         longest = self.max_length - self.template.size  # of a query whose query_max_length leaves no document
-        parts = [(q[:longest], d[: self.room(len(q))]) for q, d in zip(queries, documents, strict=True)]
-        ids = [self.template.join(q, d) for q, d in parts]
-        inputs = {"input_ids": pad(ids, self.tokenizer.pad_token_id)}
+        pairs = [(q[:longest], d[: self.room(len(q))]) for q, d in zip(queries, documents, strict=True)]
+        if not self.template.size:  # two empty texts would be no tokens at all
+            alone = np.array([self.padding], np.int32)
+            pairs = [(q if len(q) + len(d) else alone, d) for q, d in pairs]
+        ids = [self.template.join(q, d) for q, d in pairs]
+        inputs = {"input_ids": pad(ids, self.padding)}
         inputs["attention_mask"] = pad([np.ones(len(row), np.int32) for row in ids], 0)
-        if "token_type_ids" in self.tokenizer.model_input_names:
-            inputs["token_type_ids"] = pad([self.template.types(q, d) for q, d in parts], 0)
+        if self.typed:
+            inputs["token_type_ids"] = pad([self.template.types(q, d) for q, d in pairs], 0)
         return inputs
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        if self.by_position:
+            return last_logits(self.model, inputs).view(-1, 1).float()
         return self.model(**inputs).logits.view(-1, 1).float()
 
 
 @dataclass(frozen=True)
-class PairTemplate:
-    """The special tokens that a tokenizer puts before, between and after the two texts of a pair."""
+class PairInputs:
+    """What a model takes of a pair: its parts, the id that pads it, and whether it knows types of tokens.
 
-    before: Tokens
-    between: Tokens
-    after: Tokens
-    second_type: int
+    `by_position`: the model is a decoder whose config names no padding, so that it cannot find the last
+    token of a padded row by itself.
+    """
+
+    template: PairTemplate
+    padding: int
+    typed: bool
+    by_position: bool
 
     @classmethod
-    def of(cls, tokenizer: Any) -> PairTemplate:
-        """Read the template off a joined pair of two marks that are no token ids."""
-        first, second = -1, -2
-        joined = tokenizer.build_inputs_with_special_tokens([first], [second])
-        types = tokenizer.create_token_type_ids_from_sequences([first], [second])
-        i, j = joined.index(first), joined.index(second)
-        parts = (joined[:i], joined[i + 1 : j], joined[j + 1 :])
-        before, between, after = (np.asarray(part, np.int32) for part in parts)
-        return cls(before, between, after, types[j])
+    def of(cls, model: Any, tokenizer: Any, folder: Path) -> PairInputs:
+        """Raises UserError where pairs cannot be given to the model as its tokenizer makes them."""
+        try:
+            template = PairTemplate.of(tokenizer)
+        except ValueError as error:
+            raise UserError(f"{folder}: {error}, and pairs of texts cannot be made with it") from None
+        typed = "token_type_ids" in tokenizer.model_input_names and takes_types(model)
+        known = getattr(model.config, "type_vocab_size", None)
+        if typed and isinstance(known, int) and 0 < known < template.type_count:
+            raise UserError(
+                f"{folder}: its tokenizer tells {template.type_count} types of tokens apart, its model knows "
+                f"{known}; copy the model's own tokenizer there"
+            )
+        decoder = hasattr(model, "score")
+        declared = model.config.get_text_config().pad_token_id
+        spare = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        # a decoder looks for the padding that its config names; others are told by the mask
+        padding = declared if decoder and declared is not None else spare
+        return cls(template, padding, typed, decoder and declared is None)
 
-    @property
-    def size(self) -> int:
-        return len(self.before) + len(self.between) + len(self.after)
 
-    def join(self, query: Tokens, document: Tokens) -> Tokens:
-        return np.concatenate([self.before, query, self.between, document, self.after])
+def takes_types(model: Any) -> bool:
+    """Whether the model has a use for token types; transformers ignores what decoders are given of them."""
+    return "token_type_ids" in inspect.signature(model.forward).parameters
 
-    def types(self, query: Tokens, document: Tokens) -> Tokens:
-        types = np.zeros(self.size + len(query) + len(document), np.int32)
-        types[len(self.before) + len(query) + len(self.between) :] = self.second_type
-        return types
+
+def last_logits(model: Any, inputs: dict[str, Tensor]) -> Tensor:
+    """Logits [n, 1] of a decoder at the last token of each row."""
+    import torch
+
+    hidden = model.base_model(**inputs).last_hidden_state
+    rows = torch.arange(len(hidden), device=hidden.device)
+    logits: Tensor = model.score(hidden[rows, inputs["attention_mask"].sum(dim=1) - 1])
+    return logits
+
+
+def try_out(model: EncoderModel, folder: Path, precision: str) -> None:
+    """Raise UserError where a model of a kind that is not tested here scores pairs by more than themselves.
+
+    A pair alone, the same pair beside a longer one, and the longest that max_length allows.
+    """
+    import torch
+
+    from rerankbench.loop import to_device
+
+    query, short, long = (model.tokenize_documents([text])[0] for text in PROBE)
+    longest = np.resize(long, model.room(len(query))).astype(np.int32)
+    with torch.inference_mode():
+        try:
+            alone = model.forward(to_device(model.collate([query], [short]), "cpu"))
+            together = model.forward(to_device(model.collate([query] * 2, [short, long]), "cpu"))[:1]
+            model.forward(to_device(model.collate([query], [longest]), "cpu"))
+        except Exception as error:  # whatever a model of any kind may raise
+            reason = shown(" ".join(str(error).split()))
+            raise UserError(
+                f"{folder}: scoring with it fails ({type(error).__name__}: {reason}); a smaller "
+                "reranker.max_length helps where it has too few positions"
+            ) from error
+    slack = 1e-3 if precision == "fp32" else 0.1
+    if not torch.isfinite(alone).all() or (alone - together).abs().max() > slack * (1 + alone.abs().max()):
+        raise UserError(
+            f"{folder}: its scores of a pair depend on the pairs beside it; this kind is not supported"
+        )
+
+
+PROBE = (
+    "what is it",
+    "it is this",
+    "this is a longer text of several words, which is put beside a short one",
+)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rerankbench.hardware import Hardware
-from rerankbench.models import Weights
-from rerankbench.rerankers.llm import LLM, PromptedModel, last
+from rerankbench.models import Weights, describe
+from rerankbench.rerankers.llm import Prompted, PromptedModel, last
 from rerankbench.rerankers.reranker import PairModel
-from rerankbench.rerankers.weights import reading, take
+from rerankbench.rerankers.weights import reading, take, with_its_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Layerwise(LLM):
+class Layerwise(Prompted):
     """Score at layer L = the head of L on the normed hidden state that enters layer L, last position.
 
     `cutoff_layers`: `all`, or a list; scores at a layer do not depend on which others are asked for.
@@ -26,12 +27,13 @@ class Layerwise(LLM):
 
     family: ClassVar[str] = "layerwise"
     architecture: ClassVar[str] = "LayerWiseMiniCPMForCausalLM"
-    FREE: ClassVar[frozenset[str]] = LLM.FREE | {"cutoff_layers"}
+    FREE: ClassVar[frozenset[str]] = Prompted.FREE | {"cutoff_layers"}
 
     def problems(self) -> list[str]:
         return super().problems() + cutoff_problems(self.cutoff_layers)
 
-    def folder_problems(self, description: dict[str, Any]) -> list[str]:
+    def folder_problems(self, folder: Path) -> list[str]:
+        description = describe(folder)
         names = description.get("architectures") or ["unknown"]
         if names[0] != self.architecture:
             return [
@@ -55,6 +57,19 @@ class Layerwise(LLM):
     def layers(self, description: dict[str, Any]) -> tuple[int, ...]:
         return chosen(self.cutoff_layers, self.available(description))
 
+    def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
+        from FlagEmbedding import LayerWiseFlagLLMReranker
+
+        with reading(weights.folder, hardware.dtype, self.attention, headers_only):
+            # use_bf16 only silences the wrapper, which would turn fp16 on by itself
+            wrapper = LayerWiseFlagLLMReranker(
+                str(weights.folder),
+                use_bf16=True,
+                devices=hardware.device,
+                trust_remote_code=self.trust_remote_code,
+            )
+        return with_its_tokens(wrapper, weights.folder)
+
     def load(self, weights: Weights, hardware: Hardware) -> PairModel:
         return LayerwiseModel(self, weights, hardware)
 
@@ -63,19 +78,10 @@ class LayerwiseModel(PromptedModel):
     settings: Layerwise
 
     def __init__(self, settings: Layerwise, weights: Weights, hardware: Hardware) -> None:
-        from FlagEmbedding import LayerWiseFlagLLMReranker
-
         from rerankbench.last_position import narrow
 
         self.settings = settings
-        with reading(weights.folder, hardware.dtype, settings.attention):
-            # use_bf16 only silences the wrapper, which would turn fp16 on by itself
-            wrapper = LayerWiseFlagLLMReranker(
-                str(weights.folder),
-                use_bf16=True,
-                devices=hardware.device,
-                trust_remote_code=settings.trust_remote_code,
-            )
+        wrapper = settings.open(weights, hardware)
         self.model, self.tokenizer = take(wrapper, hardware.device)
         self.prepare(hardware)
         self.layers = settings.layers(self.model.config.to_dict())

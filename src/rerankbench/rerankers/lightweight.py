@@ -10,7 +10,7 @@ from rerankbench.models import Weights
 from rerankbench.rerankers.layerwise import Layerwise, causal_mask
 from rerankbench.rerankers.llm import PromptedModel, last, softcapped
 from rerankbench.rerankers.reranker import PairModel
-from rerankbench.rerankers.weights import reading, take
+from rerankbench.rerankers.weights import reading, take, with_its_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,6 +60,18 @@ class Lightweight(Layerwise):
         start, step = description["start_layer"] or 28, description["layer_sep"] or 28
         return tuple(range(start, description["num_hidden_layers"] + 1, step))
 
+    def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
+        from FlagEmbedding import LightWeightFlagLLMReranker
+
+        with reading(weights.folder, hardware.dtype, self.attention, headers_only):
+            wrapper = LightWeightFlagLLMReranker(
+                str(weights.folder),
+                use_bf16=True,  # only silences the wrapper, see layerwise
+                devices=hardware.device,
+                trust_remote_code=self.trust_remote_code,
+            )
+        return with_its_tokens(wrapper, weights.folder)
+
     def load(self, weights: Weights, hardware: Hardware) -> PairModel:
         return LightweightModel(self, weights, hardware)
 
@@ -68,19 +80,12 @@ class LightweightModel(PromptedModel):
     settings: Lightweight
 
     def __init__(self, settings: Lightweight, weights: Weights, hardware: Hardware) -> None:
-        from FlagEmbedding import LightWeightFlagLLMReranker
         from transformers.models.gemma2.modeling_gemma2 import Gemma2RotaryEmbedding
 
         from rerankbench.last_position import narrow
 
         self.settings = settings
-        with reading(weights.folder, hardware.dtype, settings.attention):
-            wrapper = LightWeightFlagLLMReranker(
-                str(weights.folder),
-                use_bf16=True,  # only silences the wrapper, see layerwise
-                devices=hardware.device,
-                trust_remote_code=settings.trust_remote_code,
-            )
+        wrapper = settings.open(weights, hardware)
         self.model, self.tokenizer = take(wrapper, hardware.device)
         self.prepare(hardware)
         self.layers = settings.layers(self.model.config.to_dict())

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench import sentence_modules
+from rerankbench.attention import usable
 from rerankbench.hardware import Hardware
-from rerankbench.models import Weights
+from rerankbench.json_file import json_object
+from rerankbench.models import Weights, describe
 from rerankbench.rerankers.reranker import PairModel, Reranker, pad
-from rerankbench.rerankers.weights import reading, take
+from rerankbench.rerankers.weights import parts, reading, take, with_its_tokens
 from rerankbench.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -24,30 +29,120 @@ PROMPT = (
 )
 
 
+# Causal models whose scores are tested against FlagEmbedding's; the first is what its own rerankers are.
+OWN = "GemmaForCausalLM"
+KNOWN = (
+    OWN,
+    "Gemma2ForCausalLM",
+    "Gemma3ForCausalLM",
+    "LlamaForCausalLM",
+    "MistralForCausalLM",
+    "Qwen2ForCausalLM",
+    "Qwen3ForCausalLM",
+)
+
+
 @dataclass(frozen=True)
-class LLM(Reranker):
-    """Score = the raw logit of "Yes" after `[bos] A: query \\n B: document \\n prompt`."""
+class Prompted(Reranker):
+    """What the decoder-only families have in common: `[bos] A: query \\n B: document \\n prompt`."""
 
     query_instruction: str = "A: "
     passage_instruction: str = "B: "
     prompt: str = PROMPT
+
+    @abstractmethod
+    def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
+        """FlagEmbedding's wrapper around the model; with `headers_only`, without the weights' values."""
+
+    def rehearse(self, weights: Weights, hardware: Hardware) -> None:
+        parts(self.open(weights, hardware, headers_only=True))
+
+
+@dataclass(frozen=True)
+class LLM(Prompted):
+    """Score = the raw logit of "Yes" after `[bos] A: query \\n B: document \\n prompt`.
+
+    `yes`: another answer whose first token is asked for. Given at all, even as "Yes", it says that a model
+    which is no Gemma was trained with FlagEmbedding's prompt and answers so; nothing in a folder tells.
+    """
+
+    yes: str | None = None
 
     family: ClassVar[str] = "llm"
 
     def layers(self, description: dict[str, Any]) -> tuple[int, ...]:
         return (int(description["num_hidden_layers"]),)
 
-    def folder_problems(self, description: dict[str, Any]) -> list[str]:
-        names = description.get("architectures") or ["unknown"]
-        if names[0].endswith("ForCausalLM") and description.get("start_layer") is None:
-            return []
-        return [
-            f"reranker.model={self.model}: holds {names[0]}, not a plain causal language model; choose the "
-            "option of its family (base, minicpm-layerwise, lightweight) or another folder"
-        ]
+    def problems(self) -> list[str]:
+        found = super().problems()
+        if self.yes is not None and not self.yes.strip():
+            found.append("reranker.yes is empty: give the answer whose logit is the score, such as Yes")
+        return found
+
+    def folder_problems(self, folder: Path) -> list[str]:
+        description = describe(folder)
+        name = (description.get("architectures") or ["unknown"])[0]
+        if not name.endswith("ForCausalLM") or description.get("start_layer") is not None:
+            return [
+                f"reranker.model={self.model}: holds {name}, not a plain causal language model; choose the "
+                "option of its family (base, minicpm-layerwise, lightweight) or another folder"
+            ]
+        if name not in KNOWN:
+            return [
+                f"reranker.model={self.model}: holds {name}, which this family is not known to score right; "
+                f"those it is are {', '.join(KNOWN)}"
+            ]
+        if name != OWN and self.yes is None:
+            return [f"reranker.model={self.model}: holds {name}{likeness(folder)}; {CONFIRM}"]
+        return []
+
+    def fitted(self, folder: Path) -> Self:
+        return replace(self, attention=usable(self.attention, folder, AUTO, self.trust_remote_code))
+
+    def identity(self, weights: Weights, precision: str) -> dict[str, Any]:
+        found = super().identity(weights, precision)
+        if self.answer == ANSWER:
+            del found["yes"]  # a default spelled out is the same setting
+        return found
+
+    @property
+    def answer(self) -> str:
+        return self.yes or ANSWER
+
+    def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
+        from FlagEmbedding import FlagLLMReranker
+
+        with reading(weights.folder, hardware.dtype, self.attention, headers_only):
+            wrapper = FlagLLMReranker(
+                str(weights.folder), devices=hardware.device, trust_remote_code=self.trust_remote_code
+            )
+        return with_its_tokens(wrapper, weights.folder)
 
     def load(self, weights: Weights, hardware: Hardware) -> PairModel:
         return LLMModel(self, weights, hardware)
+
+
+ANSWER = "Yes"
+AUTO = "AutoModelForCausalLM"
+CONFIRM = (
+    "this family asks for the logit of Yes after FlagEmbedding's prompt: if the model was trained so, say it "
+    "with reranker.yes=Yes"
+)
+
+
+def likeness(folder: Path) -> str:
+    """What a causal model looks like otherwise, as far as its folder shows; with a comma before."""
+    if sentence_modules.modules_of(folder).has("LogitScore"):
+        return ", a sentence-transformers reranker that compares two answers"
+    settings = folder / "tokenizer_config.json", folder / "chat_template.jinja", folder / "tokenizer.json"
+    files = (file.read_bytes() for file in settings if file.is_file())
+    if any(b"<think>" in content for content in files):
+        return ", which looks like a Qwen3-Reranker or a chat model: its tokenizer knows <think>"
+    if "chat_template" in json_object(folder / "tokenizer_config.json") or settings[1].is_file():
+        return (
+            ", which looks like a chat model or a reranker with a prompt of its own: it has a chat template"
+        )
+    return ", not Gemma as FlagEmbedding's own"
 
 
 class PromptedModel(PairModel):
@@ -57,7 +152,7 @@ class PromptedModel(PairModel):
     needed, and the scores do not depend on how wide the batch is.
     """
 
-    settings: LLM
+    settings: Prompted
     model: Any
 
     def prepare(self, hardware: Hardware) -> None:
@@ -98,21 +193,16 @@ class PromptedModel(PairModel):
 
 class LLMModel(PromptedModel):
     def __init__(self, settings: LLM, weights: Weights, hardware: Hardware) -> None:
-        from FlagEmbedding import FlagLLMReranker
-
         from rerankbench.last_position import narrow
 
         self.settings = settings
-        with reading(weights.folder, hardware.dtype, settings.attention):
-            wrapper = FlagLLMReranker(
-                str(weights.folder), devices=hardware.device, trust_remote_code=settings.trust_remote_code
-            )
-        yes = wrapper.yes_loc
+        wrapper = settings.open(weights, hardware)
         self.model, self.tokenizer = take(wrapper, hardware.device)
         self.prepare(hardware)
         self.layers = (self.model.config.num_hidden_layers,)
         narrow(self.model.model, -1)
         head = self.model.get_output_embeddings()
+        yes = self.tokenizer(settings.answer, add_special_tokens=False)["input_ids"][0]
         # Only this row of the vocabulary (256,000 for Gemma) is ever asked for.
         self.yes = head.weight[yes].float()
         self.bias = head.bias[yes].float() if head.bias is not None else 0.0

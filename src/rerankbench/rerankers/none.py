@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from rerankbench.hardware import Hardware
@@ -25,7 +26,7 @@ class NoReranker(Reranker):
     def problems(self) -> list[str]:
         return []
 
-    def folder_problems(self, description: dict[str, Any]) -> list[str]:
+    def folder_problems(self, folder: Path) -> list[str]:
         return []
 
     def layers(self, description: dict[str, Any]) -> tuple[int, ...]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,15 +51,16 @@ class Reranker(ABC):
 
     @abstractmethod
     def layers(self, description: dict[str, Any]) -> tuple[int, ...]:
-        """The layers that score in one pass, ascending, given the folder's config.json."""
+        """The layers that score in one pass, ascending, given what `models.describe` says of the folder."""
 
     def problems(self) -> list[str]:
         """Impossible settings, one line each; reads no weights."""
-        found = [f"reranker.{line}" for line in models.reference_problems(self.model, self.revision)]
+        reference = models.reference_problems(self.model, self.revision, self.trust_remote_code)
+        found = [f"reranker.{line}" for line in reference]
         if not found:
             found += self.length_problems(models.positions(self.model))
         if not found and models.is_local(self.model):
-            found += self.folder_problems(models.describe(models.local_folder(self.model)))
+            found += self.folder_problems(models.local_folder(self.model))
         if self.max_length < 8:
             found.append(f"reranker.max_length={self.max_length}: give at least 8 tokens")
         if self.query_max_length is not None and not 0 < self.query_max_length < self.max_length:
@@ -85,8 +87,18 @@ class Reranker(ABC):
         return models.length_problems({"reranker.max_length": self.max_length}, positions)
 
     @abstractmethod
-    def folder_problems(self, description: dict[str, Any]) -> list[str]:
-        """Whether a folder's config.json is of this family and has the layers that are asked for."""
+    def folder_problems(self, folder: Path) -> list[str]:
+        """Whether a whole folder's configs are of this family and have the layers that are asked for."""
+
+    def fitted(self, folder: Path) -> Self:
+        """These settings as the model in `folder` can follow them: what its scores are stored under."""
+        return self
+
+    def rehearse(self, weights: models.Weights, hardware: Hardware) -> None:  # noqa: B027
+        """Raise UserError for whatever would keep the model from being loaded and from scoring right.
+
+        Reads the tokenizer, and of the weights what their headers say.
+        """
 
     def identity(self, weights: models.Weights, precision: str) -> dict[str, Any]:
         """Everything besides the two texts that determines a score, as plain values."""

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rerankbench.checkpoint import tensors
 from rerankbench.errors import UserError
 from rerankbench.finding import shown
+from rerankbench.json_file import json_object
+from rerankbench.model_config import older_rope
 
 
 @contextmanager
-def reading(folder: Path, dtype: Any, attention: str) -> Iterator[None]:
+def reading(folder: Path, dtype: Any, attention: str, headers_only: bool = False) -> Iterator[None]:
     """Make every `from_pretrained` inside read safetensors as `dtype` with this attention.
 
     FlagEmbedding's constructors offer no such choice: they read fp16 weights through fp32 (36 GB for a 9B
     model), and leave the attention to the library's default, which drops Gemma 2's softcap. Weights that
     the files lack would be drawn at random, with a warning that nobody sees.
+
+    headers_only: find out whether it could be read, and leave the weights' values where they are.
 
     Raises UserError where the folder's files do not make a model.
     """
@@ -30,27 +36,130 @@ def reading(folder: Path, dtype: Any, attention: str) -> Iterator[None]:
     def from_pretrained(cls: Any, *args: Any, **kwargs: Any) -> Any:
         kwargs.pop("torch_dtype", None)
         kwargs |= {"dtype": dtype, "attn_implementation": attention, "use_safetensors": True}
-        model, found = original(cls, *args, **kwargs, output_loading_info=True)
-        if problem := missing(folder, found["missing_keys"]):
+        if kwargs.get("config") is not None:
+            in_older_words(kwargs["config"])
+        problem = shape_problem(cls, kwargs.get("config"), folder)
+        if not problem:
+            kwargs |= {"device_map": "meta"} if headers_only else {}
+            model, found = original(cls, *args, **kwargs, output_loading_info=True)
+            problem = missing(folder, found["missing_keys"])
+        if problem:
             refused.append(UserError(problem))
             raise refused[0]
         return model
 
     PreTrainedModel.from_pretrained = classmethod(from_pretrained)
     try:
-        yield
+        with tokenizers_of_version_5():
+            yield
     except (UserError, OutOfMemoryError, MemoryError, ImportError):
         raise
     except Exception as error:  # tokenizers raises nothing more special
         if refused:  # FlagEmbedding catches it, and tries in other ways
             raise refused[0] from None
-        reason = shown(" ".join(str(error).split()))
-        raise UserError(
-            f"{folder}: cannot be loaded as a model ({type(error).__name__}: {reason}); "
-            "check config.json and the tokenizer's files, or fetch the model again"
-        ) from error
+        raise UserError(cannot_be_loaded(folder, error)) from error
     finally:
         PreTrainedModel.from_pretrained = classmethod(original)
+
+
+def cannot_be_loaded(folder: Path, error: Exception) -> str:
+    """One line for what transformers raised."""
+    if "trust_remote_code" in str(error):
+        return (
+            f"{folder}: needs the Python files that come with it; read them, then allow them with "
+            "trust_remote_code=true (reranker.trust_remote_code=true or embedder.trust_remote_code=true)"
+        )
+    reason = shown(" ".join(str(error).split()))
+    return (
+        f"{folder}: cannot be loaded as a model ({type(error).__name__}: {reason}); "
+        "check config.json and the tokenizer's files, or fetch the model again"
+    )
+
+
+def in_older_words(config: Any) -> None:
+    """Turn what transformers 5 says of rotary positions into what version 4 reads; it would ignore it."""
+    import transformers
+
+    if int(transformers.__version__.partition(".")[0]) >= 5:
+        return
+    for name, value in older_rope(config.to_dict()).items():
+        setattr(config.get_text_config(), name, value)
+
+
+def shape_problem(cls: Any, config: Any, folder: Path) -> str:
+    """What to say of weights of other shapes than the model's, before memory is asked for.
+
+    The model is built without any, from its config alone.
+    """
+    import torch
+
+    config = cls.config_class.from_pretrained(folder) if config is None else copy.deepcopy(config)
+    with torch.device("meta"):
+        model = cls(config)
+    held = {name: entry.shape for name, entry in tensors(folder).items()}
+    unmatched = 0
+    for name, tensor in model.state_dict().items():
+        found = next(
+            (held[other] for other in spellings(name, model.base_model_prefix) if other in held), None
+        )
+        if found is None:
+            unmatched += tensor.numel()
+        elif found != tuple(tensor.shape):
+            return (
+                f"{folder}: {name} is {list(found)} in its weight files, but {list(tensor.shape)} by "
+                "config.json; fetch the model again"
+            )
+    if unmatched > MUCH:
+        return f"{folder}: its weight files lack most of what config.json says; fetch the model again"
+    return ""
+
+
+MUCH = 1_000_000_000  # numbers; more is not even tried
+
+
+def spellings(name: str, prefix: str) -> list[str]:
+    """The names that a tensor may have in files: with the model's prefix or without, of old or new norms."""
+    bare = name.removeprefix(f"{prefix}.")
+    old = [one.replace("LayerNorm.weight", "LayerNorm.gamma") for one in (name, bare)]
+    old += [one.replace("LayerNorm.bias", "LayerNorm.beta") for one in (name, bare)]
+    return [name, bare, f"{prefix}.{name}", *old]
+
+
+@contextmanager
+def tokenizers_of_version_5() -> Iterator[None]:
+    """Let version 4 of transformers load tokenizers that version 5 wrote under a class name of its own."""
+    import transformers
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+    name, original = "TokenizersBackend", PreTrainedTokenizerBase._from_pretrained.__func__
+    if hasattr(transformers, name):
+        yield
+        return
+
+    def from_pretrained(cls: Any, files: Any, place: Any, init: Any, *args: Any, **kwargs: Any) -> Any:
+        extra = json_object(Path(place) / "tokenizer_config.json").get("extra_special_tokens")
+        if isinstance(extra, list):  # a list of texts in version 5, a dictionary by name in version 4
+            kwargs |= {"extra_special_tokens": {}, "additional_special_tokens": extra}
+        return original(cls, files, place, init, *args, **kwargs)
+
+    setattr(transformers, name, PreTrainedTokenizerFast)
+    PreTrainedTokenizerBase._from_pretrained = classmethod(from_pretrained)
+    try:
+        yield
+    finally:
+        delattr(transformers, name)
+        PreTrainedTokenizerBase._from_pretrained = classmethod(original)
+
+
+def with_its_tokens(wrapper: Any, folder: Path) -> Any:
+    """`wrapper`, whose model knows every token of its tokenizer. Raises UserError otherwise."""
+    rows, tokens = wrapper.model.get_input_embeddings().num_embeddings, len(wrapper.tokenizer)
+    if tokens > rows:
+        raise UserError(
+            f"{folder}: its tokenizer has {tokens:,} tokens, its model {rows:,}; copy the model's own "
+            "tokenizer there"
+        )
+    return wrapper
 
 
 def missing(folder: Path, names: list[str]) -> str:
@@ -64,6 +173,13 @@ def missing(folder: Path, names: list[str]) -> str:
     )
 
 
+def parts(wrapper: Any) -> tuple[Any, Any]:
+    """The model and tokenizer of a FlagEmbedding wrapper, which is of no use afterwards."""
+    model, tokenizer = wrapper.model, wrapper.tokenizer
+    wrapper.model = None  # the wrapper's destructor would move the model back to the CPU
+    return model, tokenizer
+
+
 def take(wrapper: Any, device: str, first_only: bool = False) -> tuple[Any, Any]:
     """The model (on `device`, ready for inference) and tokenizer out of a FlagEmbedding wrapper.
 
@@ -75,8 +191,7 @@ def take(wrapper: Any, device: str, first_only: bool = False) -> tuple[Any, Any]
     from rerankbench.fused import fuse
     from rerankbench.packing import pack, packable
 
-    model, tokenizer = wrapper.model, wrapper.tokenizer
-    wrapper.model = None  # the wrapper's destructor would move the model back to the CPU
+    model, tokenizer = parts(wrapper)
     half = model.dtype in (torch.float16, torch.bfloat16)
     model = flatten(model.to(device).eval(), first_only)
     if device == "cpu" and packable():
