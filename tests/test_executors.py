@@ -72,11 +72,19 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def work_of(
-    reranker: Any, cache: Path, weights: Weights | None = None, depth: int = 40, **bench: Any
+    reranker: Any,
+    cache: Path,
+    weights: Weights | None = None,
+    depth: int = 40,
+    documents: Sequence[str] = (),
+    **bench: Any,
 ) -> Work:
-    of = collection_of(DOCUMENTS, QUERIES, {query: {"d0": 1} for query in QUERIES})
+    """Some of `DOCUMENTS` for each query, or all of the given ones in their order."""
+    listed = {f"d{n}": text for n, text in enumerate(documents)} or DOCUMENTS
+    of = collection_of(listed, QUERIES, {query: {"d0": 1} for query in QUERIES})
     drawn = np.random.default_rng(0)
     rows = np.stack([drawn.permutation(len(DOCUMENTS))[:depth] for _ in QUERIES])
+    rows = np.tile(np.arange(len(listed)), (len(QUERIES), 1)) if documents else rows
     weights = weights or resolve(reranker.model, None, cache)
     machine = Bench(Hardware("cpu", "fp32"), cache, Embedder(), Index(), **{"batch_size": 16, **bench})
     layers = reranker.layers({} if isinstance(reranker, mortal.Mortal) else describe(weights))
@@ -138,6 +146,25 @@ def test_ray_gives_the_local_scores_to_the_last_bit(models: Path, tmp_path: Path
     np.testing.assert_array_equal(here.values, there.values)
     assert here.values.shape == (len(QUERIES) * 40, len(tiny_rerankers.EVERY_LAYER))
     assert here.cost["padding_share"] == pytest.approx(there.cost["padding_share"])
+
+
+@has_ray
+def test_what_is_one_to_the_model_is_one_to_all_workers(models: Path, tmp_path: Path) -> None:
+    """Copies in other windows, scored by other workers; then more of them, met by the other executor."""
+    reranker = tiny_rerankers.settings("minilm", models)
+    few, more = ([change(text) for change in changes for text in DOCUMENTS.values()]
+                 for changes in ((str, str.upper), (str, str.upper, str.title)))  # fmt: skip
+    values = {}
+    for first, second in ((Local(), TWO), (TWO, Local())):
+        for executor, documents in ((first, few), (second, more)):
+            work = work_of(reranker, tmp_path / first.kind, executor=executor, documents=documents)
+            scored = score(work, executor)
+            spread = work.pairs.spread(scored.values)[:, :, 0].reshape(len(QUERIES), -1, len(DOCUMENTS))
+            np.testing.assert_array_equal(spread, np.broadcast_to(spread[:, :1], spread.shape))
+            values[first.kind, executor.kind] = spread[:, 0]
+            assert scored.scored == (len(QUERIES) * len(DOCUMENTS) if documents is few else 0)
+    for one in values.values():
+        np.testing.assert_array_equal(one, values["local", "local"])
 
 
 @has_ray
