@@ -20,13 +20,13 @@ from rerankbench.checkpoint import (
     folder_problems,
     identity,
     parameter_count,
-    positions,
     safetensors_header,
     safetensors_problems,
     write_safetensors,
 )
 from rerankbench.errors import UserError
 from rerankbench.file_hashes import FileHashes
+from rerankbench.model_config import positions
 from tiny_folder import PARAMETERS, WEIGHTS, safetensors_bytes, shard, write_tiny_folder
 
 
@@ -235,7 +235,7 @@ def test_describe(folder: Path, config: dict[str, object], labels: int | None) -
         ({"model_type": "xlm-roberta", "max_position_embeddings": 8194}, 8192),
         (
             {"model_type": "bert", "position_embedding_type": "relative_key", "max_position_embeddings": 9},
-            None,
+            9,  # its table of distances ends there
         ),
         ({"model_type": "gemma", "max_position_embeddings": 8192}, None),  # rotary: nothing breaks beyond
         ({"model_type": "bert"}, None),
@@ -263,21 +263,30 @@ SCORING += [
     "sentencepiece.bpe.model",
     "vocab.json",
 ]
+SCORING += [
+    "tokenizer.4.0.json",
+    "chat_template.jinja",
+    "vocab.bpe",
+    "words.txt",
+    "additional_chat_templates/a.jinja",
+]
 SCORING += ["model.safetensors.index.json", "model-00001-of-00002.safetensors", "spiece.model"]
 OTHERS = [
     "README.md",
+    "LICENSE",
     "generation_config.json",
     "pytorch_model.bin",
-    "notes.txt",
     ".DS_Store",
     "modules.json",
+    "modeling_own.py",  # unless its code is run
 ]
-OTHERS += ["onnx/config.json", "._model.safetensors"]
+OTHERS += ["onnx/config.json", "._model.safetensors", "1_Pooling/config.json"]
 
 
 @pytest.mark.parametrize("name", SCORING)
 def test_what_determines_the_scores_changes_the_identity(folder: Path, name: str, hashes: FileHashes) -> None:
     before = identity(folder, hashes)
+    (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(b"something else")
     assert identity(folder, hashes) != before
 

@@ -114,8 +114,8 @@ class Embedder:
         if most is None or self.max_length <= most:
             return []
         return [
-            f"embedder.max_length={self.max_length}: the model is cut at {most} tokens by its own "
-            f"sentence_bert_config.json; embedder.max_length={most} does the same"
+            f"embedder.max_length={self.max_length}: the folder's own limit is {most} tokens; "
+            f"embedder.max_length={most} keeps to it"
         ]
 
     def fitted(self, folder: Path) -> Embedder:
@@ -201,7 +201,7 @@ def otherwise(settings: Embedder, folder: Modules) -> dict[str, tuple[str, Any]]
     query, passage = folder.prompt("query"), folder.prompt("document", "passage", "corpus")
     if query and query != settings.query_instruction:
         found["query_instruction"] = (f"query prompt {query!r}", query)
-    elif not query and pooling != "cls" and settings.query_instruction.startswith(OF_BGE):
+    elif not query and "mean" in folder.pooling and settings.query_instruction.startswith(OF_BGE):
         found["query_instruction"] = ("no query prompt", "")
     if passage and passage != settings.passage_instruction:
         found["passage_instruction"] = (f"document prompt {passage!r}", passage)

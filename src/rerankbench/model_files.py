@@ -25,6 +25,7 @@ IRRELEVANT = (
     *("*.tflite", "*.mlmodel", "*.npz", "*.pkl", "*.pickle"),  # other forms of the weights; none is read
     *("*.png", "*.jpg", "*.jpeg", "*.gif", "*.svg", "*.webp", "*.pdf", "*.csv", "*.log"),
     *("trainer_state.json", "*_results.json", "events.out.tfevents.*", "training_args.*"),
+    "manifest.json",  # where a packaged model comes from, for people
     "modules.json",  # what embedders and rerankers take from these is in their settings, or refused
     "sentence_*_config.json",
     "config_sentence_transformers.json",

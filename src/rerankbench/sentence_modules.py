@@ -22,6 +22,8 @@ FLAGS = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 
+ENDLESS = 1_000_000  # tokens; tokenizers write larger numbers where there is no limit
+
 
 @dataclass(frozen=True)
 class Modules:
@@ -63,13 +65,15 @@ def modules_of(folder: Path) -> Modules:
     prompts = general.get("prompts")
     prompts = {str(key): str(text) for key, text in prompts.items()} if isinstance(prompts, dict) else {}
     longest = own.get("max_seq_length")
+    if longest is None and listed:  # where version 5 keeps it
+        longest = json_object(folder / "tokenizer_config.json").get("model_max_length")
     return Modules(
         kinds,
         *pooling_of(folder, listed),
         prompts,
         prompts.get(str(general.get("default_prompt_name")), ""),
         str(general.get("similarity_fn_name") or ""),
-        longest if isinstance(longest, int) else None,
+        longest if isinstance(longest, int) and longest < ENDLESS else None,
         own.get("do_lower_case") is True,
     )
 

@@ -173,10 +173,15 @@ def missing(folder: Path, names: list[str]) -> str:
     )
 
 
+def nothing() -> None:
+    """There are no processes of the wrapper's to stop."""
+
+
 def parts(wrapper: Any) -> tuple[Any, Any]:
     """The model and tokenizer of a FlagEmbedding wrapper, which is of no use afterwards."""
     model, tokenizer = wrapper.model, wrapper.tokenizer
     wrapper.model = None  # the wrapper's destructor would move the model back to the CPU
+    wrapper.stop_self_pool = nothing  # and collect garbage, which takes longer than loading a small model
     return model, tokenizer
 
 
