@@ -2,9 +2,9 @@
 
 Run files are the only place where ranked lists leave the arrays. Reading: documents stand in order of score,
 best first; equal scores keep the file's rank column, then the order of its lines. (trec_eval ignores the rank
-and breaks ties by document id, descending, which says nothing about the system that made the run.) `run_order`
-says what happens where there are no scores, or ranks that contradict them. Writing, in `exports`: scores
-strictly decrease, so that every tool reads back exactly the order that was written.
+and breaks ties by document id, descending, which says nothing about the system that made the run.)
+`run_order` says what happens where there are no scores, or ranks that contradict them. Writing, in `exports`:
+scores strictly decrease, so that every tool reads back exactly the order that was written.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from rerankbench.run_order import Listed, OrderBy, ordered
 from rerankbench.sources.file_log import FileLog
 from rerankbench.sources.judgements import first_of_pair
 from rerankbench.sources.layout import LACKING, RUN, Layout
-from rerankbench.sources.lost_zeros import lost_zeros
+from rerankbench.sources.lost_zeros import lost_zeros, spelling_hint
 from rerankbench.sources.nested import read_pairs
 from rerankbench.sources.records import checked_id
-from rerankbench.sources.rows import is_unnamed, new_log
+from rerankbench.sources.rows import is_unnamed, new_log, swap_cure
 from rerankbench.sources.source import file_problem
+from rerankbench.sources.swapped import swapped
 
 __all__ = ["Candidates", "read_trec", "write_qrels", "write_trec"]
 
@@ -127,6 +128,7 @@ def read_trec(
     _log_duplicates(entries, log)
     if log.count:
         raise UserError(log.problems())
+    _refuse_swapped(entries, collection, path, layout)
     order = ordered(entries.listed(is_unnamed(path, layout)), order_by)
     entries = replace(entries, scores=order.values)
     query = _match_queries(entries, collection, path)
@@ -234,15 +236,24 @@ def _log_duplicates(entries: _Entries, log: FileLog) -> None:
     log.add_all(np.flatnonzero(first_of != np.arange(len(entries))).tolist(), describe)
 
 
+def _refuse_swapped(entries: _Entries, collection: Collection, path: Path, layout: Layout) -> None:
+    known = pa.array(collection.query_ids, pa.large_string())
+    if swapped(entries.queries, entries.documents, known, collection.corpus.id_column):
+        cure = swap_cure(path, layout) or "put the query's id first, or name the columns in a header"
+        raise UserError(f"{path}: its query and document columns are swapped; {cure}")
+
+
 def _match_queries(entries: _Entries, collection: Collection, path: Path) -> NDArray[np.int64]:
     """The query number of each entry, -1 for queries that the collection does not have."""
     known = pa.array(collection.query_ids, pa.large_string())
     query = pc.index_in(entries.queries, value_set=known).fill_null(-1).to_numpy().astype(np.int64)
     if not (query >= 0).any():
         theirs = ", ".join(_first(entries.queries)) or "it is empty"
+        hint = spelling_hint(entries.queries.unique(), pa.chunked_array([known]))
         raise UserError(
             f"{path}: none of its query ids ({theirs}) is in {collection.name}, split {collection.split} "
-            f"({', '.join(examples(collection.query_ids))}): is the run of another collection or split?"
+            f"({', '.join(examples(collection.query_ids))}): "
+            f"{hint or 'is the run of another collection or split?'}"
         )
     return query
 
@@ -296,9 +307,10 @@ def _document_findings(
     where = _first(unknown)
     if (rows < 0).all():
         ours = examples(collection.corpus.ids(np.arange(min(3, len(collection.corpus)))))
+        hint = spelling_hint(unknown, collection.corpus.id_column)
         raise UserError(
             f"{path}: none of its document ids ({', '.join(where)}) is in the corpus of {collection.name} "
-            f"({', '.join(ours)}): is the run of another collection, or did the ids lose zeros?"
+            f"({', '.join(ours)}): {hint or 'is the run of another collection, or did the ids lose zeros?'}"
         )
     effect = "left out, the documents below them move up: there is no text to rerank"
     return [

@@ -55,15 +55,14 @@ def ordered(run: Listed, order_by: OrderBy | None) -> Ordered:
     if order_by is not None:
         return _as_asked(run, order_by)
     if not run.scored:
-        return _by_ranks(run, "runs without scores, ordered by rank", f"{KEY} has no other choice")
+        return _by_ranks(run)
     codes = run.queries.dictionary_encode().indices.to_numpy().astype(np.int64)
     if run.ranks is not None:
         return _checked(run, codes, run.ranks)
     if not _count_up(codes, run.scores):
         return _not_rising(run, codes)
     if run.unnamed:
-        told = "last columns without a name, taken for ranks since they count 1, 2, 3 for each query"
-        return Ordered(-run.scores, (Finding("info", told, 1, (), f"{KEY}=score for scores"),))
+        return _taken_for_ranks(run)
     if _rising(codes, run.scores):
         return Ordered(
             run.scores,
@@ -87,9 +86,10 @@ def _as_asked(run: Listed, order_by: OrderBy) -> Ordered:
     return Ordered(run.scores if order_by == "score" else -run.scores)
 
 
-def _by_ranks(run: Listed, what: str, effect: str) -> Ordered:
+def _by_ranks(run: Listed) -> Ordered:
     assert run.ranks is not None  # reading asks for one of both
-    return Ordered(-run.ranks.astype(np.float64), (Finding("info", what, 1, (), effect),))
+    found = Finding("info", "run entries without a score", len(run.ranks), (), "ordered by rank")
+    return Ordered(-run.ranks.astype(np.float64), (found,))
 
 
 def _checked(run: Listed, codes: NDArray[np.int64], ranks: NDArray[np.int64]) -> Ordered:
@@ -108,13 +108,19 @@ def _checked(run: Listed, codes: NDArray[np.int64], ranks: NDArray[np.int64]) ->
     return Ordered(run.scores, problem=f"its ranks contradict its scores {where}, {pair}; {cure}")
 
 
+def _taken_for_ranks(run: Listed) -> Ordered:
+    what = "run entries whose last column has no name"
+    effect = f"it counts 1, 2, 3 for each query and was taken for the rank; {KEY}=score takes it for scores"
+    return Ordered(-run.scores, (Finding("info", what, len(run.scores), (), effect),))
+
+
 def _not_rising(run: Listed, codes: NDArray[np.int64]) -> Ordered:
     """By score; lists that all begin with their lowest score may hold distances."""
     if not _rising(codes, run.scores):
         return Ordered(run.scores)
-    what = "runs whose lists all begin with the lowest score, as if scores were distances"
-    effect = f"taken highest first; set {KEY}=distance if the lowest is best"
-    return Ordered(run.scores, (Finding("warning", what, 1, (), effect),))
+    what = "run entries in lists that all begin with the lowest score, as distances do"
+    effect = f"the highest was taken for the best; set {KEY}=distance if the lowest is"
+    return Ordered(run.scores, (Finding("warning", what, len(run.scores), (), effect),))
 
 
 def _rising(codes: NDArray[np.int64], scores: NDArray[np.float64]) -> bool:

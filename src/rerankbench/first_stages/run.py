@@ -10,11 +10,13 @@ from typing import Any, ClassVar
 from rerankbench.bench import Bench
 from rerankbench.candidates import Candidates, read_trec
 from rerankbench.collection import Collection
+from rerankbench.finding import Finding
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.run_order import ORDERS
 from rerankbench.sources.layout import RUN, Layout
 from rerankbench.sources.rows import column_problems, suffix
 from rerankbench.sources.source import given_problem
+from rerankbench.sources.tables import taken
 
 _KEYS = {
     "query": "query_column",
@@ -30,8 +32,8 @@ class Run(FirstStage):
 
     The column keys name what a file calls its columns, or give their numbers from 1 where it has no header;
     null takes the usual names (see `sources.layout`).
-    `order_by`: score (highest first), distance (lowest score first) or rank; null takes scores, or ranks where
-    there are none, and refuses a run in which they contradict each other.
+    `order_by`: score (highest first), distance (lowest score first) or rank; null takes scores, or ranks
+    where there are none, and refuses a run in which they contradict each other.
     """
 
     path: str = "???"
@@ -55,15 +57,12 @@ class Run(FirstStage):
     def _order_problems(self) -> list[str]:
         if self.order_by is not None and self.order_by not in ORDERS:
             return [f"first_stage.order_by={self.order_by}: choose one of {', '.join(ORDERS)}"]
-        name = (self.score_column or "").casefold()
-        if name in RUN.names["rank"]:
-            cure = "leave it out, or set first_stage.rank_column to order by it"
-            return [
-                f"first_stage.score_column={self.score_column}: ranks are lowest first, scores highest; {cure}"
-            ]
+        name, given = (self.score_column or "").casefold(), f"first_stage.score_column={self.score_column}"
+        if name in RUN.names["rank"] and self.order_by is None:
+            return [f"{given}: the lowest rank is best, but the highest score; leave it out, ranks are found"]
         if "dist" in name and self.order_by is None:
             cure = "set first_stage.order_by=distance if the lowest is best, else first_stage.order_by=score"
-            return [f"first_stage.score_column={self.score_column}: are these distances? {cure}"]
+            return [f"{given}: are these distances? {cure}"]
         return []
 
     @property
@@ -76,6 +75,10 @@ class Run(FirstStage):
         keys = {role: f"first_stage.{key}" for role, key in _KEYS.items()}
         columns = {role: getattr(self, key) for role, key in _KEYS.items()}
         return replace(RUN, keys=keys).named(**columns)
+
+    def columns(self) -> list[Finding]:
+        """What the columns of the file were taken for."""
+        return taken(self.file, self.layout)
 
     def identity(self, bench: Bench) -> dict[str, Any]:
         with self.file.open("rb") as file:

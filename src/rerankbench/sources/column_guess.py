@@ -69,5 +69,5 @@ def _best(role: str, values: dict[int, list[str]], layout: Layout) -> int | None
     kinds = varied or {at: len(set(cells)) for at, cells in values.items()}
     if role == "query":
         return min(kinds, key=lambda at: kinds[at], default=None)
-    others = {at: count for at, count in kinds.items() if role != "id" or at != longest}
+    others = {at: count for at, count in kinds.items() if role != "id" or at != longest} or kinds
     return max(others, key=lambda at: others[at], default=None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -26,20 +26,17 @@ _PEEKED_ROWS = 50
 _LONGEST_FIELD = 1 << 30  # csv's own limit is 128 KiB, less than a long document
 # One to four words, as columns are called: digits at most at their ends, no punctuation of sentences.
 _WORD = r"[^\W\d]+[0-9]{0,2}"
-_NAME = re.compile(rf"[(#]?{_WORD}([ ./()\[\]_-]{{1,2}}{_WORD}){{0,3}}[)\]%]?")
+_NAME = re.compile(rf"[(#]?{_WORD}([ ./()\[\]'_-]{{1,2}}{_WORD}){{0,3}}[)\]%]?")
 _LONGEST_NAME = 40
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """What stands between columns (None: white space), and whether fields may be quoted."""
+    """What stands between columns (None: white space, padded: a blank follows), and whether fields are quoted."""
 
     separator: str | None
     quoted: bool
-
-    @property
-    def name(self) -> str:
-        return {None: "white space", "\t": "tabs"}.get(self.separator, f"{self.separator!r}")
+    padded: bool = False
 
 
 _SPACED, _TABS = Dialect(None, False), Dialect("\t", False)
@@ -72,8 +69,11 @@ def shape_of(path: Path, layout: Layout, suffix: str) -> Shape | None:
     if not peeked[own]:
         return None
     dialect = _choose(peeked, layout)
-    number, first = peeked[dialect][0]
-    return _shape(dialect, number, first, [cells for _, cells in peeked[dialect][1:]], layout)
+    rows = peeked[dialect]
+    if dialect.quoted and all(cell.startswith(" ") for _, cells in rows for cell in cells[1:]):
+        dialect = replace(dialect, padded=True)
+        rows = _peek(path, dialect, layout) or rows
+    return _shape(dialect, rows[0][0], rows[0][1], [cells for _, cells in rows[1:]], layout)
 
 
 def log_faults(path: Path, layout: Layout, suffix: str, log: FileLog) -> None:
@@ -156,10 +156,14 @@ def _split(
 ) -> Iterator[tuple[int, Cells]]:
     if dialect.separator is None:
         return _spaced(((number, line.encode()) for number, line in lines), layout)
-    return _quoted(lines, dialect.separator, log) if dialect.quoted else _tabs(lines)
+    if not dialect.quoted:
+        return _tabs(lines)
+    return _quoted(lines, dialect.separator, log, skipinitialspace=dialect.padded)
 
 
-def _quoted(lines: Iterator[tuple[int, str]], separator: str, log: FileLog) -> Iterator[tuple[int, Cells]]:
+def _quoted(
+    lines: Iterator[tuple[int, str]], separator: str, log: FileLog, *, skipinitialspace: bool
+) -> Iterator[tuple[int, Cells]]:
     csv.field_size_limit(_LONGEST_FIELD)
     last = 0
 
@@ -169,7 +173,7 @@ def _quoted(lines: Iterator[tuple[int, str]], separator: str, log: FileLog) -> I
             last = number
             yield line
 
-    reader = csv.reader(content(), strict=True, delimiter=separator)
+    reader = csv.reader(content(), strict=True, delimiter=separator, skipinitialspace=skipinitialspace)
     while True:
         first = last + 1
         try:
@@ -225,9 +229,12 @@ def _shape(dialect: Dialect, number: int, first: Cells, rest: list[Cells], layou
 
 
 def _numbered(first: Cells, layout: Layout) -> dict[str, int]:
-    """Role -> column from 1, where the config gives columns by number and none is called that."""
+    """Role -> column from 1, where the config gives columns by number; pandas and R call columns so, too."""
     given = {role: layout.names[role][0] for role in layout.given}
-    return {role: int(name) for role, name in given.items() if name.isdecimal() and name not in first}
+    counted = [[str(at + start) for at in range(len(first))] for start in (0, 1)]
+    if [cell.strip() for cell in first] in counted:
+        return {}
+    return {role: int(name) for role, name in given.items() if name.isascii() and name.isdecimal()}
 
 
 def _by_number(
@@ -261,25 +268,31 @@ def _header_problems(names: Cells, rest: list[Cells], layout: Layout) -> list[st
 def _unknown(first: Cells, rest: list[Cells], layout: Layout) -> str:
     """What to say of a first row that is neither a header we know nor certainly a record."""
     numbers = cure([str(at) for at in range(1, len(first) + 1)], rest or [first], layout)
-    if not _looks_named(first, rest, layout):
+    positions = next((shape for shape in layout.headerless if len(shape) == len(first)), None)
+    if positions is None and not _looks_named(first, rest, layout):
         widths = sorted({len(positions) for positions in layout.headerless})
         shapes = f"{', '.join(map(str, widths[:-1]))} or {widths[-1]}" if len(widths) > 1 else str(widths[0])
         what = f"has {len(first)} columns, not {shapes}, and no header: {shown(' '.join(first))}"
         return f"{what}; {layout.header_cure(numbers)}"
     named = cure([cell.strip() for cell in first], rest, layout)
     record = f"; if it is a record: {numbers}" if numbers else ""
-    return f"names no column that we know: {shown(', '.join(first))}; {layout.header_cure(named)}{record}"
+    return (
+        f"names columns that we do not know: {shown(', '.join(first))}; {layout.header_cure(named)}{record}"
+    )
 
 
 def _names_columns(first: Cells, rest: list[Cells], positions: tuple[str, ...], layout: Layout) -> bool:
     """Whether a first row of the right width may be a header all the same."""
-    if not layout.numbers or not _looks_named(first, rest, layout):
+    if not layout.numbers:
         return _looks_named(first, rest, layout)
-    for at, role in enumerate(positions):
-        below = [is_number(cells[at]) for cells in rest if len(cells) == len(first)]
-        if role in layout.numbers and not is_number(first[at]) and 2 * sum(below) > len(below):
-            return True
-    return False
+    return not any(map(is_number, first)) and any(
+        role in layout.numbers and _mostly_numbers(rest, at, len(first)) for at, role in enumerate(positions)
+    )
+
+
+def _mostly_numbers(rest: list[Cells], at: int, width: int) -> bool:
+    below = [is_number(cells[at]) for cells in rest if len(cells) == width]
+    return 2 * sum(below) > len(below)
 
 
 def _looks_named(first: Cells, rest: list[Cells], layout: Layout) -> bool:
@@ -294,8 +307,10 @@ def _looks_named(first: Cells, rest: list[Cells], layout: Layout) -> bool:
         return not all(is_number(cells[-1]) for cells in below)
     if len(set(names)) < len(names) or not all(map(_is_name, names)):
         return False
-    if layout.numbers or not below:
-        return bool(below) or not any(map(str.isdigit, "".join(names)))
+    if layout.numbers:
+        return any(_mostly_numbers(rest, at, len(first)) for at in range(len(first)))
+    if not below:
+        return not any(map(str.isdigit, "".join(names)))
     alike = sum(_pattern(cells[0]) == _pattern(names[0]) for cells in below)
     return 10 * alike <= len(below) or not any(map(str.isdigit, names[0]))
 

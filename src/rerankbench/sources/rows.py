@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rerankbench.finding import shown
-from rerankbench.sources.column_guess import cure
+from rerankbench.sources.column_guess import cure, setting
 from rerankbench.sources.delimited import Shape, log_faults, read_cells, shape_of
 from rerankbench.sources.file_log import FileLog
 from rerankbench.sources.layout import Layout
@@ -69,6 +69,25 @@ def columns_taken(path: Path, layout: Layout) -> tuple[dict[str, str], list[str]
     pairs = zip(layout.roles, shape.places, strict=True)
     found = {role: names[place] for role, place in pairs if place is not None}
     return found, [name for name in names if name not in found.values()]
+
+
+def swap_cure(path: Path, layout: Layout) -> str:
+    """The settings that read the query from the document's column and the other way round."""
+    found, _ = columns_taken(path, layout)
+    headerless = any(name not in _header(path, layout) for name in found.values())
+    if not {"query", "document"} <= layout.keys.keys() & found.keys():
+        return ""
+    turned = found | {"query": found["document"], "document": found["query"]}
+    wanted = [role for role in found if role in layout.keys and (headerless or role in ("query", "document"))]
+    values = {role: name.removeprefix("column ") if headerless else name for role, name in turned.items()}
+    return "set " + " ".join(setting(layout.keys[role], values[role]) for role in wanted)
+
+
+def _header(path: Path, layout: Layout) -> tuple[str, ...]:
+    if not is_delimited(path):
+        return tuple(_first_records(path)[0])
+    shape = _shape(path, layout)
+    return shape.header if shape is not None else ()
 
 
 def is_unnamed(path: Path, layout: Layout) -> bool:
