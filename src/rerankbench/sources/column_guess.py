@@ -33,7 +33,8 @@ def setting(key: str, value: str) -> str:
     if _PLAIN_WORD.fullmatch(value):
         return f"{key}={value}"
     escaped = re.sub(r"(\\+)(?='|$)", r"\1\1", value).replace("'", "\\'")
-    return shlex.quote(f"{key}='{escaped}'")
+    word = f"{key}='{escaped}'"
+    return f'"{word}"' if not set('"$`!') & set(word) and "\\\\" not in value else shlex.quote(word)
 
 
 def is_number(cell: str) -> bool:
@@ -61,7 +62,7 @@ def _guess(columns: range, found: dict[str, int], rows: Rows, layout: Layout) ->
 def _best(role: str, values: dict[int, list[str]], layout: Layout) -> int | None:
     """The column that may hold a role: texts are long, ids differ, there are fewer queries than documents."""
     if role in layout.numbers:
-        return max((at for at, cells in values.items() if at and all(map(is_number, cells))), default=None)
+        return max((at for at, cells in values.items() if all(map(is_number, cells))), default=None)
     longest = max(values, key=lambda at: sum(map(len, values[at])), default=None)
     if role == "text":
         return longest

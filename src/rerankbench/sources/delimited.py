@@ -32,7 +32,7 @@ _LONGEST_NAME = 40
 
 @dataclass(frozen=True)
 class Dialect:
-    """What stands between columns (None: white space, padded: a blank follows), and whether fields are quoted."""
+    """What stands between columns (None: white space; padded: blanks follow); whether fields are quoted."""
 
     separator: str | None
     quoted: bool
@@ -64,9 +64,10 @@ def shape_of(path: Path, layout: Layout, suffix: str) -> Shape | None:
     dialects = _dialects(path, suffix)
     peeked = {dialect: _peek(path, dialect, layout) for dialect in dialects}
     own = dialects[0]
-    if not peeked[own]:  # the first row is a long one
+    if not any(peeked.values()):  # the first row is a long one
         peeked[own] = list(islice(_cells(path, own, layout, FileLog(path)), 1))
-    if not peeked[own]:
+    peeked = {dialect: rows for dialect, rows in peeked.items() if rows}
+    if not peeked:
         return None
     dialect = _choose(peeked, layout)
     rows = peeked[dialect]
@@ -124,19 +125,21 @@ def _peek(path: Path, dialect: Dialect, layout: Layout) -> list[tuple[int, Cells
 def _choose(peeked: dict[Dialect, list[tuple[int, Cells]]], layout: Layout) -> Dialect:
     """The dialect in which the first rows make sense."""
     own = next(iter(peeked))
-    firsts = {dialect: rows[0][1] for dialect, rows in peeked.items() if rows}
-    if layout.is_header(firsts[own]) and not layout.missing(firsts[own]):
-        return own
-    for dialect, first in firsts.items():
-        if layout.is_header(first) and not layout.missing(first):
-            return dialect
-    if layout.is_header(firsts[own]):
+    known = [
+        dialect
+        for dialect, rows in peeked.items()
+        if layout.is_header(rows[0][1]) and not layout.missing(rows[0][1])
+    ]
+    even = [dialect for dialect, rows in peeked.items() if _width(rows) is not None]
+    if known:
+        return next((dialect for dialect in known if dialect in even), known[0])
+    if layout.is_header(peeked[own][0][1]) and own in even:
         return own
     widths = {len(positions) for positions in layout.headerless}
-    even = [dialect for dialect, rows in peeked.items() if rows and _width(rows) in widths]
-    if even:  # of several, the one whose first column is shortest: ids hardly hold separators
-        return min(even, key=lambda dialect: sum(len(cells[0]) for _, cells in peeked[dialect]))
-    wide = [dialect for dialect, rows in peeked.items() if rows and (_width(rows) or 0) > 1]
+    fitting = [dialect for dialect in even if _width(peeked[dialect]) in widths]
+    if fitting:  # of several, the one whose first column is shortest: ids hardly hold separators
+        return min(fitting, key=lambda dialect: sum(len(cells[0]) for _, cells in peeked[dialect]))
+    wide = [dialect for dialect in even if (_width(peeked[dialect]) or 0) > 1]
     return next((dialect for dialect in wide if dialect.separator is not None), wide[0] if wide else own)
 
 
@@ -222,7 +225,7 @@ def _shape(dialect: Dialect, number: int, first: Cells, rest: list[Cells], layou
         places = tuple(names.index(found[role]) if role in found else None for role in layout.roles)
         return Shape(dialect, width, places, tuple(names), number, tuple(problems))
     positions = next((shape for shape in layout.headerless if len(shape) == width), None)
-    if positions is None or _names_columns(first, rest, positions, layout):
+    if positions is None or _names_columns(first, rest, layout):
         return Shape(dialect, width, number=number, problems=(_unknown(first, rest, layout),))
     places = tuple(positions.index(role) if role in positions else None for role in layout.roles)
     return Shape(dialect, width, places, (), number)
@@ -281,13 +284,12 @@ def _unknown(first: Cells, rest: list[Cells], layout: Layout) -> str:
     )
 
 
-def _names_columns(first: Cells, rest: list[Cells], positions: tuple[str, ...], layout: Layout) -> bool:
+def _names_columns(first: Cells, rest: list[Cells], layout: Layout) -> bool:
     """Whether a first row of the right width may be a header all the same."""
     if not layout.numbers:
         return _looks_named(first, rest, layout)
-    return not any(map(is_number, first)) and any(
-        role in layout.numbers and _mostly_numbers(rest, at, len(first)) for at, role in enumerate(positions)
-    )
+    columns = range(len(first))
+    return not any(map(is_number, first)) and any(_mostly_numbers(rest, at, len(first)) for at in columns)
 
 
 def _mostly_numbers(rest: list[Cells], at: int, width: int) -> bool:
@@ -307,6 +309,8 @@ def _looks_named(first: Cells, rest: list[Cells], layout: Layout) -> bool:
         return not all(is_number(cells[-1]) for cells in below)
     if len(set(names)) < len(names) or not all(map(_is_name, names)):
         return False
+    if len(names) > 1 and len({name.rstrip("0123456789") for name in names}) == 1:  # V1, V2, as R calls them
+        return True
     if layout.numbers:
         return any(_mostly_numbers(rest, at, len(first)) for at in range(len(first)))
     if not below:

@@ -14,6 +14,8 @@ from rerankbench.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
 from rerankbench.sources.nested import read_pairs
 from rerankbench.sources.rows import column_problems, columns_taken, new_log, suffix, swap_cure
 
+_NAMED = 6  # of the columns that are not read
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
@@ -67,11 +69,14 @@ def taken(path: Path, layout: Layout) -> list[Finding]:
         return []
     found, rest = columns_taken(path, layout)
     roles = tuple(f"{role} from {shown(name, 40)}" for role, name in found.items())
-    effect = f"not read: {', '.join(shown(name, 40) for name in rest[:6])}" if rest else ""
-    more = f" and {len(rest) - 6} more" if len(rest) > 6 else ""
     return (
-        [Finding("info", f"columns read of {path.name}", len(found), roles, effect + more)] if found else []
+        [Finding("info", f"columns read of {path.name}", len(found), roles, _unread(rest))] if found else []
     )
+
+
+def _unread(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"not read: {', '.join(shown(name, 40) for name in names[:_NAMED])}{more}" if names else "all read"
 
 
 def numeric_ids(logs: list[FileLog]) -> tuple[Finding, ...]:
