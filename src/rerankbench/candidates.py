@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -71,6 +71,11 @@ class Candidates:
     def __repr__(self) -> str:
         queries, depth = self.rows.shape
         return f"<Candidates of {queries:,} queries, at most {depth:,} of each>"
+
+    def with_findings(self, findings: Sequence[Finding]) -> Candidates:
+        """The same with more to say about them."""
+        notes = (*self.notes, *(finding.line() for finding in findings))
+        return replace(self, notes=notes, findings=(*self.findings, *findings))
 
     def lengths(self) -> NDArray[np.int64]:
         """How many documents each query has: [queries]."""

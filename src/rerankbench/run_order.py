@@ -18,6 +18,7 @@ from rerankbench.finding import Finding, shown
 
 OrderBy = Literal["score", "distance", "rank"]
 ORDERS: tuple[OrderBy, ...] = ("score", "distance", "rank")
+_TELLING = 3  # documents of a query from which on 1, 2, 3 are hardly scores
 KEY = "first_stage.order_by"
 
 
@@ -59,17 +60,16 @@ def ordered(run: Listed, order_by: OrderBy | None) -> Ordered:
     codes = run.queries.dictionary_encode().indices.to_numpy().astype(np.int64)
     if run.ranks is not None:
         return _checked(run, codes, run.ranks)
-    if not _count_up(codes, run.scores):
-        return _not_rising(run, codes)
-    if run.unnamed:
+    counting = _count_up(codes, run.scores)
+    if counting and run.unnamed:
         return _taken_for_ranks(run)
-    if _rising(codes, run.scores):
+    if counting and _rising(codes, run.scores) and np.bincount(codes).max() >= _TELLING:
         return Ordered(
             run.scores,
             problem="its scores count 1, 2, 3 for each query, as ranks do: set "
             f"{KEY}=distance (lowest first) or {KEY}=score (highest first)",
         )
-    return Ordered(run.scores)
+    return _not_rising(run, codes)
 
 
 def _as_asked(run: Listed, order_by: OrderBy) -> Ordered:
