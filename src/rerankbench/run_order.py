@@ -78,11 +78,10 @@ def _as_asked(run: Listed, order_by: OrderBy) -> Ordered:
             return Ordered(-run.ranks.astype(np.float64))
         if run.unnamed and _whole(run.scores):
             return Ordered(-run.scores)
-        return Ordered(
-            run.scores, problem=f"{KEY}=rank: it has no ranks; name their column: first_stage.rank_column"
-        )
+        cure = "leave it out, or name their column with first_stage.rank_column=NAME"
+        return Ordered(run.scores, problem=f"{KEY}=rank: the run has no ranks; {cure}")
     if not run.scored:
-        return Ordered(run.scores, problem=f"{KEY}={order_by}: it has no scores; set {KEY}=rank")
+        return Ordered(run.scores, problem=f"{KEY}={order_by}: the run has no scores; set {KEY}=rank")
     return Ordered(run.scores if order_by == "score" else -run.scores)
 
 

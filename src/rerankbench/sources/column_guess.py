@@ -13,6 +13,15 @@ _NUMBER = re.compile(
 )
 _PLAIN_WORD = re.compile(r"[A-Za-z_][\w./-]*|[0-9]{1,9}", re.ASCII)
 
+# Parts of names that tell a role, for columns that no known name fits.
+_HINTS = {
+    "query": re.compile(r"quer|topic|question|\bq", re.IGNORECASE),
+    "document": re.compile(r"doc|passage|article|corpus|url|\bp_?id", re.IGNORECASE),
+    "grade": re.compile(r"rel|grade|label|judg", re.IGNORECASE),
+    "score": re.compile(r"score|sim|point", re.IGNORECASE),
+    "text": re.compile(r"text|body|content|passage|abstract", re.IGNORECASE),
+}
+
 Rows = Sequence[Sequence[str]]
 
 
@@ -20,11 +29,11 @@ def cure(names: Sequence[str], rows: Rows, layout: Layout) -> str | None:
     """Settings that name the columns of `rows`, as one types them; None where that cannot be done."""
     rows = [cells for cells in rows if len(cells) == len(names)]
     found = {role: list(names).index(name) for role, name in layout.find(names).items()}
-    places = found | _guess(range(len(names)), found, rows, layout)
+    places = found | _guess(names, found, rows, layout)
     required = _required(layout)
     if any(role not in places or role not in layout.keys for role in required if role not in found):
         return None
-    asked = [role for role in required if role not in found or role in layout.given]
+    asked = [role for role in required if role not in found]
     return " ".join(setting(layout.keys[role], names[places[role]]) for role in asked) or None
 
 
@@ -46,13 +55,16 @@ def _required(layout: Layout) -> list[str]:
     return [role for role in layout.roles if role not in layout.optional]
 
 
-def _guess(columns: range, found: dict[str, int], rows: Rows, layout: Layout) -> dict[str, int]:
+def _guess(names: Sequence[str], found: dict[str, int], rows: Rows, layout: Layout) -> dict[str, int]:
     """A column for each required role that has none."""
-    values = {at: [cells[at] for cells in rows] for at in columns if at not in found.values()}
+    values = {at: [cells[at] for cells in rows] for at in range(len(names)) if at not in found.values()}
     guessed: dict[str, int] = {}
     lacking = [role for role in _required(layout) if role not in found]
     for role in sorted(lacking, key=lambda role: role not in layout.numbers):  # numbers are surest
-        chosen = _best(role, values, layout)
+        hinted = {
+            at: cells for at, cells in values.items() if role in _HINTS and _HINTS[role].search(names[at])
+        }
+        chosen = _best(role, hinted or values, layout)
         if chosen is not None:
             guessed[role] = chosen
             del values[chosen]
