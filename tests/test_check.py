@@ -111,6 +111,17 @@ def test_a_dozen_planted_oddities_are_found(tmp_path: Path) -> None:
         "query ids that another document bears": ("info", 1, ("'d1'",)),
         "documents that do not fit into max_length=16 beside a query": ("warning", 1, ("'long'",)),
         "queries that fill max_length=16 alone": ("warning", 1, ("'q3'",)),
+        "columns read of corpus.jsonl": (
+            "info",
+            3,
+            ("id from '_id'", "title from 'title'", "text from 'text'"),
+        ),
+        "columns read of queries.jsonl": ("info", 2, ("id from '_id'", "text from 'text'")),
+        "columns read of test.tsv": (
+            "info",
+            3,
+            ("query from 'query-id'", "document from 'corpus-id'", "grade from 'score'"),
+        ),
     }
     assert all(one.effect for what, one in found.items() if found[what].severity != "info")
     assert [one.severity for one in found.values()] == sorted(

@@ -112,7 +112,7 @@ def test_ones_own_yaml_works_from_any_folder(
     command = ["--config-dir=../own", "reranker=mine", longer, "first_stage=bm25", "tracking=none"]
     assert run(*command, *tiny(models, tmp_path)) == 0
     result = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert result["arm"] == "bm25 > mine@2"
+    assert result["arm"] == "bm25 + mine@2"
     assert result["params"]["reranker.max_length"] == 64
     assert list((tmp_path / "elsewhere").iterdir()) == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from flagembedding_oracle import quiet
@@ -404,6 +407,28 @@ def test_bm25_is_its_formula(stage: BM25, models: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(found.scores[query][: len(rows)], expected[rows], rtol=1e-5)
 
 
+# Queries and the one document that answers each: scripts without spaces, particles, other spellings.
+ANSWERS = [
+    ("แมวล่าหนู", "แมวนอนเกือบทั้งวันและล่าหนูตอนกลางคืน"),
+    ("ขนมปังฟู", "ขนมปังฟูเพราะยีสต์สร้างก๊าซ"),
+    ("หมาเดินเล่น", "หมาต้องออกไปเดินเล่นทุกเช้า"),
+    ("ແມວ", "ແມວນອນເກືອບໝົດມື້ແລະລ່າໜູຕອນກາງຄືນ"),
+    ("ໝາຍ່າງ", "ໝາຕ້ອງຍ່າງທຸກເຊົ້າ"),
+    ("ឆ្មាដេក", "ឆ្មាដេកស្ទើរពេញមួយថ្ងៃ"),
+    ("ឆ្កែដើរ", "ឆ្កែត្រូវដើររាល់ព្រឹក"),
+    ("ကြောင်အိပ်", "ကြောင်များသည်တစ်နေ့လုံးနီးပါးအိပ်ကြသည်"),
+    ("ခွေးလမ်းလျှောက်", "ခွေးများသည်မနက်တိုင်းလမ်းလျှောက်ရန်လိုအပ်သည်"),
+    ("고양이 사냥", "고양이는 밤에 사냥을 한다."),
+    ("서울", "한국의 수도는 서울이다."),
+    ("café", unicodedata.normalize("NFD", "Le café du marché ferme à midi.")),
+    (unicodedata.normalize("NFD", "fenêtre"), "La fenêtre est ouverte."),
+    ("final offer", "That was the ﬁnal oﬀer of the buyers."),
+    ("ABC123", "ＡＢＣ１２３ is written in full width."),
+    ("カタカナ", "ｶﾀｶﾅ can be written at half width."),
+    ("surface in m2", "Its surface is 20 m²."),
+]
+
+
 @pytest.mark.parametrize(
     ("language", "query", "answer"),
     [
@@ -417,12 +442,14 @@ def test_bm25_is_its_formula(stage: BM25, models: Path, tmp_path: Path) -> None:
         ("hindi", "गंगा नदी", "गंगा भारत की सबसे लंबी नदी है।"),
         ("none", "नई दिल्ली", "भारत की राजधानी कौन सी है? नई दिल्ली।"),
         ("porter", "沸腾的水", "水在一百摄氏度时沸腾。"),
+        *[(language, query, answer) for language in ("porter", "none") for query, answer in ANSWERS],
     ],
 )  # fmt: skip
 def test_bm25_finds_every_script(
     language: str, query: str, answer: str, models: Path, tmp_path: Path
 ) -> None:
-    of = collection_of(DOCUMENTS, {"q": query}, {"q": {"d0": 1}})
+    others = {answer: answer for _, answer in ANSWERS}
+    of = collection_of(DOCUMENTS | others, {"q": query}, {"q": {"d0": 1}})
     found = BM25(language=language).search(of, 3, bench_of(models, tmp_path))
     assert of.corpus.texts(found.rows[0, :1]) == [answer]
 
@@ -436,10 +463,42 @@ def test_words_of_unspaced_scripts_are_pairs_of_characters() -> None:
     assert words(" …!") == []
     assert words("人々と") == ["人々", "々と"]
     assert words("क्\u200dष co\u00adop می\u200cخواهم") == ["क्ष", "coop", "میخواهم"]  # joiners are no borders
-    assert words("cafe\u0301 Ａ１") == [
-        "cafe\u0301",
-        "ａ１",
-    ]  # as the text spells it: nothing is composed or narrowed
+    assert words("cafe\u0301 Ａ１") == ["café", "a1"]
+    assert words("แมวหนู") == ["แม", "มว", "วห", "หนู", "แมว", "มวห", "วหนู"]  # marks belong to their letters
+    assert words("ตา 猫 ab") == ["ตา", "猫", "ab"]
+    assert words("한국의 수도") == ["한국", "국의", "수도"]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.text(st.characters(codec="utf-8")))
+def test_words_do_not_depend_on_how_a_text_is_composed(text: str) -> None:
+    forms = {form: words(unicodedata.normalize(form, text)) for form in ("NFC", "NFD", "NFKC", "NFKD")}
+    assert all(found == words(text) for found in forms.values()), forms
+
+
+def test_turkish_has_two_letters_i() -> None:
+    documents = {"a": "İSTANBUL BOĞAZI", "b": "ISPARTA GÜLLERİ"}
+    of = collection_of(documents, {"q": "istanbul", "r": "ısparta"}, {"q": {"a": 1}})
+    for language, expected in (("turkish", [[0], [1]]), ("none", [[0], []])):
+        stage = BM25(language=language)
+        index = stage.index(of)
+        assert [
+            best(stage.scores(index, text), 2)[0].tolist() for text in ("istanbul", "ısparta")
+        ] == expected
+
+
+@pytest.mark.parametrize("stage", ["bm25", "hybrid"], indirect=True)
+def test_queries_for_which_bm25_finds_nothing_are_noted_and_noted_again(
+    stage: FirstStage, models: Path, tmp_path: Path
+) -> None:
+    queries = {"a": "capital of France", "b": "xyzzy", "c": "the of and", "d": "?"}
+    of = collection_of(DOCUMENTS, queries, {"a": {"d0": 1}, "b": {"d0": 1}, "c": {"d0": 1}, "d": {"d0": 1}})
+    bench = bench_of(models, tmp_path)
+    for found in (stage.retrieve(of, 5, bench)[0], stage.retrieve(of, 5, bench)[0]):
+        (finding,) = found.findings
+        assert (finding.what, finding.count) == ("queries for which BM25 finds nothing", 3)
+        assert finding.examples == ("'xyzzy'", "'the of and'", "'?'")
+        assert found.notes[-1] == finding.line()
 
 
 @pytest.mark.parametrize("texts", [["", ""], ["", "Paris"], ["...", "the"]])
@@ -556,8 +615,8 @@ def test_columns_of_a_run_may_be_named(models: Path, tmp_path: Path) -> None:
     assert key != replace(named, score_column="score").key(of, 9, bench)
     (line,) = replace(named, doc_column=None).problems()
     assert line.startswith(f"{path}: no column for the document: looked for corpus-id | ")
-    assert line.endswith("found 'topic number', 'doc', 'points', 'score'; set first_stage.doc_column")
-    with pytest.raises(UserError, match=r"no header: .*name its columns: first_stage.query_column, first"):
+    assert line.endswith("found 'topic number', 'doc', 'points', 'score'; set first_stage.doc_column=doc")
+    with pytest.raises(UserError, match=r"do not know: .*\"first_stage.query_column='topic number'\""):
         Run(str(path)).retrieve(of, 9, bench)
 
 

@@ -89,7 +89,7 @@ def test_arms_with_the_same_reranker_are_named_by_the_settings_that_differ(tmp_p
         params = {"first_stage": "dense", "reranker": "minilm", "reranker.max_length": n}
         identity = {"candidates": "stage", "reranker": f"hash{n}"}
         write_run(tmp_path / str(n), "minilm", FIRST, {10: FIRST}, params=params, identity=identity)
-    assert runs_of(tmp_path) == ["no reranking", "minilm max_length=128@10", "minilm max_length=512@10"]
+    assert runs_of(tmp_path) == ["no reranking", "minilm@10 max_length=128", "minilm@10 max_length=512"]
 
 
 def test_several_first_stages_are_arms_whose_names_carry_them(tmp_path: Path) -> None:
@@ -98,10 +98,10 @@ def test_several_first_stages_are_arms_whose_names_carry_them(tmp_path: Path) ->
         identity = {"candidates": stage, "reranker": "m"}
         write_run(tmp_path / stage, "minilm", FIRST, {10: FIRST}, params=params, identity=identity)
     assert runs_of(tmp_path) == [
-        "bm25 > no reranking",
-        "bm25 > minilm@10",
-        "dense > no reranking",
-        "dense > minilm@10",
+        "bm25 without reranking",
+        "bm25 + minilm@10",
+        "dense without reranking",
+        "dense + minilm@10",
     ]
 
 

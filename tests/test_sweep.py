@@ -97,7 +97,7 @@ def test_what_a_sweep_varies_tells_its_arms_apart(models: Path, tmp_path: Path) 
     swept = ["-m", "reranker.max_length=64,128", "first_stage.k1=0.9,1.2"]
     assert run(*swept, *rest, *tiny(models, tmp_path)) == 0
     assert set(results(tmp_path / "sweep")) == {
-        f"bm25 > base@2 max_length={length} first_stage.k1={k1} model=base"
+        f"bm25 + base@2 max_length={length} first_stage.k1={k1} model=base"
         for length in (64, 128)
         for k1 in (0.9, 1.2)
     }
@@ -123,7 +123,7 @@ def test_models_of_ones_own_do_not_share_a_name(models: Path, tmp_path: Path) ->
     rest = ["reranker=base", "first_stage=bm25", "tracking=none", *tiny(models, tmp_path)]
     for name in ("base", "large"):
         assert run(*rest, f"reranker.model={models / name}", f"hydra.run.dir={tmp_path / 'runs' / name}") == 0
-    assert set(results(tmp_path / "runs")) == {"bm25 > base@2 model=base", "bm25 > base@2 model=large"}
+    assert set(results(tmp_path / "runs")) == {"bm25 + base@2 model=base", "bm25 > base@2 model=large"}
 
 
 def test_jobs_in_other_processes_are_reported_too(

@@ -138,8 +138,8 @@ def test_with_several_first_stages_every_sentence_names_what_it_compares_with(
     )
     text = said(found)
     assert "No arm can be better than bm25 without reranking by 0.01 nDCG@10 or more" in text
-    assert "Worse than bm25 without reranking for certain: bm25 > minilm@10." in text
-    assert "The largest gain, dense > minilm@10: +0.1000" in text
+    assert "Worse than bm25 without reranking for certain: bm25 + minilm@10." in text
+    assert "The largest gain, dense + minilm@10: +0.1000" in text
     assert "nDCG@10 against dense without reranking (p < 0.001)." in text
     assert "not reranking" not in text + markdown.markdown(found)
     assert "not reranking" not in html.page(found)

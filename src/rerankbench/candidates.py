@@ -2,8 +2,9 @@
 
 Run files are the only place where ranked lists leave the arrays. Reading: documents stand in order of score,
 best first; equal scores keep the file's rank column, then the order of its lines. (trec_eval ignores the rank
-and breaks ties by document id, descending, which says nothing about the system that made the run.) Writing,
-in `exports`: scores strictly decrease, so that every tool reads back exactly the order that was written.
+and breaks ties by document id, descending, which says nothing about the system that made the run.)
+`run_order` says what happens where there are no scores, or ranks that contradict them. Writing, in `exports`:
+scores strictly decrease, so that every tool reads back exactly the order that was written.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,18 +25,23 @@ from rerankbench.collection import Collection
 from rerankbench.errors import UserError
 from rerankbench.exports import write_qrels, write_trec
 from rerankbench.finding import Finding, examples, shown
+from rerankbench.run_order import Listed, OrderBy, ordered
 from rerankbench.sources.file_log import FileLog
 from rerankbench.sources.judgements import first_of_pair
-from rerankbench.sources.layout import RUN, Layout
-from rerankbench.sources.lost_zeros import lost_zeros
+from rerankbench.sources.layout import LACKING, RUN, Layout
+from rerankbench.sources.lost_zeros import lost_zeros, spelling_hint
 from rerankbench.sources.nested import read_pairs
 from rerankbench.sources.records import checked_id
-from rerankbench.sources.rows import new_log
+from rerankbench.sources.rows import is_unnamed, new_log, swap_cure
 from rerankbench.sources.source import file_problem
+from rerankbench.sources.swapped import swapped
 
 __all__ = ["Candidates", "read_trec", "write_qrels", "write_trec"]
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}(\.0*)?")
+_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?")
+_NO_RANK = np.iinfo(np.int64).min
+_TAGS = 4  # so many are named
 _LARGEST = float(np.finfo(np.float32).max)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
@@ -66,6 +72,11 @@ class Candidates:
         queries, depth = self.rows.shape
         return f"<Candidates of {queries:,} queries, at most {depth:,} of each>"
 
+    def with_findings(self, findings: Sequence[Finding]) -> Candidates:
+        """The same with more to say about them."""
+        notes = (*self.notes, *(finding.line() for finding in findings))
+        return replace(self, notes=notes, findings=(*self.findings, *findings))
+
     def lengths(self) -> NDArray[np.int64]:
         """How many documents each query has: [queries]."""
         return (self.rows >= 0).sum(axis=1)
@@ -77,24 +88,37 @@ class _Entries:
 
     queries: pa.Array
     documents: pa.Array
-    scores: NDArray[np.float64]
-    ranks: NDArray[np.int64]
+    scores: NDArray[np.float64]  # NaN: none
+    ranks: NDArray[np.int64]  # _NO_RANK: none
     numbers: NDArray[np.int64]
+    tags: tuple[str, ...] = ()  # of all systems in the file, a few at most
 
     def __len__(self) -> int:
         return len(self.scores)
 
+    def listed(self, unnamed: bool) -> Listed:
+        """What decides the order; a rank that is the same everywhere says nothing."""
+        ranks = self.ranks if len(self) and (self.ranks != _NO_RANK).all() else None
+        return Listed(self.queries, self.scores, ranks, unnamed)
+
     def keep(self, mask: NDArray[np.bool_]) -> _Entries:
         chosen = pa.array(mask)
         kept = (self.scores[mask], self.ranks[mask], self.numbers[mask])
-        return _Entries(self.queries.filter(chosen), self.documents.filter(chosen), *kept)
+        return _Entries(self.queries.filter(chosen), self.documents.filter(chosen), *kept, self.tags)
 
 
-def read_trec(path: Path, collection: Collection, depth: int, layout: Layout = RUN) -> Candidates:
+def read_trec(
+    path: Path,
+    collection: Collection,
+    depth: int,
+    layout: Layout = RUN,
+    order_by: OrderBy | None = None,
+) -> Candidates:
     """Read a run of any system, best `depth` documents of each query.
 
-    Formats: .json (see `sources.nested`), .parquet, .csv and .tsv with a header, .jsonl; any other extension
-    is TREC's six columns; `.gz` may follow. layout: what the columns are called.
+    Formats: .json (see `sources.nested`), .parquet, .csv and .tsv, .jsonl; any other extension is TREC's six
+    columns; `.gz` may follow. layout: what the columns are called. order_by: what orders the documents, None
+    as far as the file leaves no doubt.
 
     Entries of queries that the collection does not judge, and of documents that it does not have, are left
     out and noted; so are documents with the query's own id where the collection asks for that. Raises
@@ -105,11 +129,17 @@ def read_trec(path: Path, collection: Collection, depth: int, layout: Layout = R
         raise UserError(problem)
     log = new_log(path)
     entries = _read_entries(path, layout, log)
+    _log_gaps(entries, log)
     _log_duplicates(entries, log)
     if log.count:
         raise UserError(log.problems())
+    _refuse_swapped(entries, collection, path, layout)
+    order = ordered(entries.listed(is_unnamed(path, layout)), order_by)
+    entries = replace(entries, scores=order.values)
     query = _match_queries(entries, collection, path)
-    findings = _query_findings(entries, query, collection)
+    if order.problem:
+        raise UserError(f"{path}: {order.problem}")
+    findings = [*order.findings, *_tag_findings(entries), *_query_findings(entries, query, collection)]
     entries, query = entries.keep(query >= 0), query[query >= 0]
     rows = collection.corpus.rows(pa.chunked_array([entries.documents]))
     findings += _document_findings(entries, rows, collection, path)
@@ -143,7 +173,8 @@ def _read_entries(path: Path, layout: Layout, log: FileLog) -> _Entries:
     query_ids: list[str] = []
     doc_ids: list[str] = []
     scores, ranks, numbers = array("d"), array("q"), array("q")
-    for number, (query, document, score, rank) in read_pairs(path, layout, log):
+    tags: dict[object, None] = {}
+    for number, (query, document, score, rank, tag) in read_pairs(path, layout, log):
         query_id = checked_id(query, "query id", number, log)
         doc_id = checked_id(document, "document id", number, log)
         value = _score(score, number, log)
@@ -154,15 +185,22 @@ def _read_entries(path: Path, layout: Layout, log: FileLog) -> _Entries:
             scores.append(value)
             ranks.append(place)
             numbers.append(number)
+            if tag is not None and len(tags) < _TAGS:
+                tags[tag] = None
     queries, documents = (pa.array(values, pa.large_string()) for values in (query_ids, doc_ids))
-    return _Entries(queries, documents, np.array(scores), np.array(ranks), np.array(numbers))
+    columns = (np.array(scores), np.array(ranks), np.array(numbers))
+    return _Entries(queries, documents, *columns, tuple(map(str, tags)))
 
 
 def _score(value: object, number: int, log: FileLog) -> float | None:
-    """A finite number that single precision holds; None, and a fault, for anything else."""
+    """A finite number that single precision holds, NaN for none; None, and a fault, for anything else."""
+    if value is LACKING:
+        return math.nan
+    value = value.strip() if isinstance(value, str) else value
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
     if not numeric and not (isinstance(value, str) and _NUMBER.fullmatch(value)):
-        log.add(number, f"the score is {shown(value)}: it must be a finite number")
+        comma = ", with a point for decimals" if isinstance(value, str) and _COMMA.fullmatch(value) else ""
+        log.add(number, f"the score is {shown(value)}: it must be a finite number{comma}")
         return None
     score = float(value)  # type: ignore[arg-type]
     if not math.isfinite(score) or abs(score) > _LARGEST:
@@ -173,23 +211,41 @@ def _score(value: object, number: int, log: FileLog) -> float | None:
 
 def _rank(value: object, number: int, log: FileLog) -> int | None:
     if value is None:
-        return 0
-    if not _WHOLE.fullmatch(str(value)):
+        return _NO_RANK
+    text = str(value).strip()
+    if not _WHOLE.fullmatch(text):
         log.add(number, f"the rank is {shown(value)}: it must be a whole number")
         return None
-    return int(str(value).partition(".")[0])
+    return int(text.partition(".")[0])
+
+
+def _log_gaps(entries: _Entries, log: FileLog) -> None:
+    """Scores or ranks that some entries have and others lack order nothing."""
+    for what, lacks in (("score", np.isnan(entries.scores)), ("rank", entries.ranks == _NO_RANK)):
+        if lacks.any() and not lacks.all():
+            rows = entries.numbers[lacks].tolist()
+            log.add_all(rows, lambda number, what=what: (number, f"lacks the {what} that others have"))  # type: ignore[misc]
 
 
 def _log_duplicates(entries: _Entries, log: FileLog) -> None:
     first_of = first_of_pair(entries.queries, entries.documents)
+    several = len(entries.tags) > 1
+    cure = f"the file holds runs of several systems ({_tags(entries)}), keep one" if several else "remove one"
 
     def describe(row: int) -> tuple[int, str]:
         query_id, doc_id = shown(entries.queries[row].as_py()), shown(entries.documents[row].as_py())
         before = f"{log.unit} {entries.numbers[first_of[row]]}"
-        problem = f"query {query_id} has document {doc_id} twice, first in {before}: remove one"
+        problem = f"query {query_id} has document {doc_id} twice, first in {before}: {cure}"
         return int(entries.numbers[row]), problem
 
     log.add_all(np.flatnonzero(first_of != np.arange(len(entries))).tolist(), describe)
+
+
+def _refuse_swapped(entries: _Entries, collection: Collection, path: Path, layout: Layout) -> None:
+    known = pa.array(collection.query_ids, pa.large_string())
+    if swapped(entries.queries, entries.documents, known, collection.corpus.id_column):
+        cure = swap_cure(path, layout) or "put the query's id first, or name the columns in a header"
+        raise UserError(f"{path}: its query and document columns are swapped; {cure}")
 
 
 def _match_queries(entries: _Entries, collection: Collection, path: Path) -> NDArray[np.int64]:
@@ -198,11 +254,25 @@ def _match_queries(entries: _Entries, collection: Collection, path: Path) -> NDA
     query = pc.index_in(entries.queries, value_set=known).fill_null(-1).to_numpy().astype(np.int64)
     if not (query >= 0).any():
         theirs = ", ".join(_first(entries.queries)) or "it is empty"
+        hint = spelling_hint(entries.queries.unique(), pa.chunked_array([known]))
         raise UserError(
             f"{path}: none of its query ids ({theirs}) is in {collection.name}, split {collection.split} "
-            f"({', '.join(examples(collection.query_ids))}): is the run of another collection or split?"
+            f"({', '.join(examples(collection.query_ids))}): "
+            f"{hint or 'is the run of another collection or split?'}"
         )
     return query
+
+
+def _tags(entries: _Entries) -> str:
+    return ", ".join(examples(list(entries.tags)))
+
+
+def _tag_findings(entries: _Entries) -> list[Finding]:
+    if len(entries.tags) < 2:
+        return []
+    effect = "taken together as one run; split the file if they are several systems' runs"
+    count = len(entries.tags)
+    return [Finding("warning", "tags in one run", count, examples(list(entries.tags)), effect)]
 
 
 def _first(ids: pa.Array) -> tuple[str, ...]:
@@ -242,9 +312,10 @@ def _document_findings(
     where = _first(unknown)
     if (rows < 0).all():
         ours = examples(collection.corpus.ids(np.arange(min(3, len(collection.corpus)))))
+        hint = spelling_hint(unknown, collection.corpus.id_column)
         raise UserError(
             f"{path}: none of its document ids ({', '.join(where)}) is in the corpus of {collection.name} "
-            f"({', '.join(ours)}): is the run of another collection, or did the ids lose zeros?"
+            f"({', '.join(ours)}): {hint or 'is the run of another collection, or did the ids lose zeros?'}"
         )
     effect = "left out, the documents below them move up: there is no text to rerank"
     return [

@@ -68,7 +68,8 @@ def examine(
             candidates = run.read(collection, depth)
         except UserError as error:
             problems = problems + error.problems
-    return _faults(problems) + findings(collection, candidates, tokenizer, max_length)
+    columns = [*source.columns(), *(run.columns() if run is not None else [])]
+    return _faults(problems) + findings(collection, candidates, tokenizer, max_length) + columns
 
 
 def _faults(problems: Sequence[str]) -> list[Finding]:

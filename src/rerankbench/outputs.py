@@ -58,26 +58,25 @@ def summarize(outcome: Outcome, sweep_id: str = "") -> Result:
 def arm(experiment: Experiment) -> str:
     """The name of a contestant: its reranker and depth, with whatever else a sweep varies.
 
-    Examples: none, minilm@100, bm25 > base@50, minilm@100 max_length=256.
+    Examples: minilm@100, bm25 + base@50, minilm@100 max_length=256, bm25 without reranking.
     """
     e = experiment
-    reranker = e.labels.get("reranker", e.reranker.family)
-    name = reranker if e.reranker.family == "none" else f"{reranker}@{e.depth}"
     kind = e.labels.get("first_stage", e.first_stage.kind)
-    stage = "" if kind == "dense" else f"{kind} > "
     # a sweep over collections compares the same arms on each of them
     told: tuple[str, ...] = ("reranker=", "first_stage=", "depth=", "dataset", "experiment=")
     told += ("reranker.",) if e.reranker.family == "none" else ()
     told += () if e.first_stage.embeds() else ("embedder", "index")
     rest = [changed(line) for line in e.overrides if not line.startswith(told)]
+    if e.reranker.family == "none":
+        return " ".join([kind, *rest, "without reranking"])
+    stage = "" if kind == "dense" else f"{kind} + "
+    name = f"{e.labels.get('reranker', e.reranker.family)}@{e.depth}"
     return " ".join([stage + name, *rest])
 
 
 def changed(override: str) -> str:
-    """An override, short enough for a name: a reranker's without its group, a path without its folders."""
-    key, _, value = override.lstrip("+").removeprefix("reranker.").partition("=")
-    value = value.rstrip("/").rpartition("/")[2] if key.endswith(("model", "path")) else value
-    return f"{key}={value[:40]}"
+    """An override as a name tells it: a reranker's without its group."""
+    return override.lstrip("+").removeprefix("reranker.")
 
 
 def params(experiment: Experiment, outcome: Outcome | None = None) -> dict[str, Any]:
@@ -90,9 +89,11 @@ def params(experiment: Experiment, outcome: Outcome | None = None) -> dict[str, 
         chosen |= {"embedder": "none", "index": "none"}
     values: dict[str, Any] = {**chosen, "depth": e.depth if e.reranker.family != "none" else 0}
     values |= {"candidates": e.candidates, "cutoffs": list(e.cutoffs), "measures": e.measures}
-    values |= own_params(e.reranker)
+    values |= own_params(e.reranker) | set_params("first_stage", e.first_stage)
     if e.first_stage.embeds():
+        values |= set_params("embedder", e.embedder) | set_params("index", e.index)
         values["embedder.model"] = model_label(e.embedder.model)
+        values |= {} if e.index.exact else {"seed": e.seed}
     if outcome is not None:
         values |= {"precision": outcome.bench.hardware.precision, "device": outcome.bench.hardware.device}
         values["reranker.parameters_m"] = parameters_m(outcome)
@@ -106,12 +107,16 @@ def model_label(model: str) -> str:
 
 
 def own_params(reranker: Reranker) -> dict[str, Any]:
-    """A reranker's size and length, and what its family alone has (layers, compression)."""
-    common = {f.name for f in fields(Reranker)}
+    """A reranker's settings; none of those that it ignores."""
     if reranker.family == "none":
         return {"reranker.parameters_m": 0.0}
-    names = ["parameters_m", "max_length", *(f.name for f in fields(reranker) if f.name not in common)]
-    return {f"reranker.{name}": getattr(reranker, name) for name in names if name != "prompt"}
+    return set_params("reranker", reranker) | {"reranker.model": model_label(reranker.model)}
+
+
+def set_params(group: str, settings: Any) -> dict[str, Any]:
+    """The settings of a group that are set to something."""
+    values = {f"{group}.{field.name}": getattr(settings, field.name) for field in fields(settings)}
+    return {name: value for name, value in values.items() if value not in (None, "")}
 
 
 def parameters_m(outcome: Outcome) -> float:

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import rerankbench
-from rerankbench import complaints, config, disk, preflight, usage
+from rerankbench import complaints, config, disk, preflight, usage, value_names
 from rerankbench.errors import UserError
 from rerankbench.masking import mask_file, masked
 from rerankbench.result import Result
@@ -202,18 +202,35 @@ def objective(result: Result, cfg: DictConfig) -> float:
 
 
 def telling(hydra_config: Any) -> list[str]:
-    """This job's values that its name tells: keys that the sweep varies, and a model of one's own."""
-    keys = {"reranker.model"} | (varied(hydra_config) if is_sweep(hydra_config) else set())
-    return [line for line in map(str, hydra_config.overrides.task) if line.partition("=")[0] in keys]
+    """This job's values that its name tells: keys that the sweep varies, a model and a run of one's own.
+
+    Values that the sweep lists are as short as tells them apart.
+    """
+    sweeps = varied(hydra_config) if is_sweep(hydra_config) else {}
+    told: dict[str, list[str]] = {"reranker.model": [], "first_stage.path": []} | sweeps
+    pairs = (str(line).partition("=")[::2] for line in hydra_config.overrides.task)
+    return [f"{key}={short_value(key, value, told[key])}" for key, value in pairs if key in told]
 
 
-def varied(hydra_config: Any) -> set[str]:
-    """The keys that the jobs of a sweep do not share."""
+def short_value(key: str, value: str, others: list[str]) -> str:
+    """A value's label among those of the sweep, or else by itself; Hydra's quotes are no part of it."""
+    plain, *rest = (text.strip("'\"") for text in (value, *others))
+    return value_names.labels(key, rest)[plain] if plain in rest else value_names.label(key, plain)
+
+
+def varied(hydra_config: Any) -> dict[str, list[str]]:
+    """The keys that the jobs of a sweep do not share, with the values that it lists."""
     command = OmegaConf.load(Path(hydra_config.sweep.dir) / "multirun.yaml")  # written before the jobs start
     lines = [f"{key}={value}" for key, value in (hydra_config.sweeper.get("params") or {}).items()]
     lines += [str(line) for line in command.hydra.overrides.task]
     parsed = OverridesParser.create().parse_overrides(lines)
-    return {override.get_key_element() for override in parsed if override.is_sweep_override()}
+    return {
+        override.get_key_element(): list(override.sweep_string_iterator())
+        if override.is_discrete_sweep()
+        else []
+        for override in parsed
+        if override.is_sweep_override()
+    }
 
 
 def is_sweep(hydra_config: Any) -> bool:

@@ -187,6 +187,7 @@ def place_problem(database: Path) -> str:
 
 ENDED = ("FINISHED", "FAILED")
 AT_ONCE = 500  # metrics in one request; MLflow takes up to 1000
+PARAMS_AT_ONCE = 100  # all that MLflow takes
 
 
 @contextmanager
@@ -206,7 +207,9 @@ def fill(client: Any, run_id: str, result: Result, folder: Path) -> None:
     """Everything that belongs to a run, but its end."""
     found = metrics(result)
     result.set_run_id(run_id, folder)  # first, so that a run which is cut off can be found and replaced
-    client.log_batch(run_id, params=params(result.params))
+    settings = params(result.params)
+    for start in range(0, len(settings), PARAMS_AT_ONCE):
+        client.log_batch(run_id, params=settings[start : start + PARAMS_AT_ONCE])
     for start in range(0, len(found), AT_ONCE):
         client.log_batch(run_id, metrics=found[start : start + AT_ONCE])
     log_dataset(client, run_id, result)

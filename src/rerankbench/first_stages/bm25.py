@@ -16,25 +16,33 @@ from numpy.typing import NDArray
 from rerankbench.bench import Bench
 from rerankbench.candidates import Candidates
 from rerankbench.collection import Collection, Corpus
+from rerankbench.finding import Finding, examples
 from rerankbench.first_stages.first_stage import FirstStage, Searcher
 from rerankbench.progress import Progress
 
-# Scripts written without spaces: their words are taken as overlapping pairs of characters, the usual
-# baseline where no segmenter is at hand (Lucene's CJKBigramFilter does the same).
-UNSPACED = re.compile(r"([々-〇぀-ヿ㐀-鿿豈-﫿𠀀-𳏿ｦ-ﾟ]+)")
+# Scripts whose characters say much: their words are taken as overlapping pairs of characters, the usual
+# baseline where no segmenter is at hand (Lucene's CJKBigramFilter does the same, Korean included, whose
+# particles hang on to words).
+IDEOGRAPHS = "々-〇぀-ヿ㐀-鿿가-힣豈-﫿𠀀-𳏿"
+# Scripts without spaces whose characters say little: Thai, Lao, Myanmar, Khmer, Tai Le, New Tai Lue, Tai
+# Tham, Tai Viet (Unicode's line-breaking class SA). Pairs and triples of characters with their marks: on
+# SciFact with its spaces removed, pairs alone reach nDCG@10 0.52, triples 0.65, both 0.64, words 0.68.
+SYLLABLES = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\ua9e0-\ua9ff\uaa60-\uaadf"
+SYLLABIC = re.compile(f"[{SYLLABLES}]")
+UNSPACED = re.compile(f"([{IDEOGRAPHS}]+|[{SYLLABLES}]+)")
 # Invisible characters inside words: soft hyphen, the joiners of Indic scripts and Persian, word joiner.
 INSIDE_WORDS = "\u00ad\u200c\u200d\u2060"
-UNSTEMMED = ("chinese", "japanese", "none")
-ANALYSIS = 2  # raise it when the same text would become other words
+UNSTEMMED = ("burmese", "chinese", "japanese", "khmer", "korean", "lao", "none", "thai")
+ANALYSIS = 3  # raise it when the same text would become other words
 
 
 @dataclass(frozen=True)
 class BM25(FirstStage):
     """Scores of bm25s' Lucene variant (Kamphuis et al., ECIR 2020).
 
-    `language`: a Snowball stemmer's name (english, porter, german, arabic, hindi, ...), or chinese, japanese
-    or none, which stem nothing; Chinese and Japanese are split into pairs of characters under any language.
-    Anserini's k1 and b.
+    `language`: a Snowball stemmer's name (english, porter, german, arabic, hindi, ...), or one that stems
+    nothing (none, chinese, japanese, korean, thai, lao, khmer, burmese); these scripts are split into pairs
+    of characters under any language. Anserini's k1 and b.
     """
 
     k1: float = 0.9
@@ -72,7 +80,7 @@ class BM25(FirstStage):
                 found = best(self.scores(index, text), depth)
                 rows[query, : len(found[0])], scores[query, : len(found[0])] = found
                 progress.advance(1)
-        return Candidates(rows, scores)
+        return Candidates(rows, scores).with_findings(silent(collection.query_texts, rows))
 
     def searcher(self, collection: Collection, depth: int, bench: Bench) -> Searcher:
         index = self.index(collection)
@@ -104,11 +112,12 @@ class BM25(FirstStage):
         return index.get_scores(known) if known else np.zeros(index.scores["num_docs"], np.float32)
 
     def analyse(self, texts: Sequence[str]) -> list[list[str]]:
-        """The words of each text: lower case, stop words left out, stemmed."""
+        """The words of each text: normalised, lower case, stop words left out, stemmed."""
         import Stemmer
 
         stop = stop_words(self.language)
-        kept = [[word for word in words(text) if word not in stop] for text in texts]
+        turkish = self.language == "turkish"
+        kept = [[word for word in words(text, turkish) if word not in stop] for text in texts]
         if self.language in UNSTEMMED:
             return kept
         stemmer = Stemmer.Stemmer(self.language)
@@ -128,15 +137,51 @@ class Separators(dict[int, str | None]):
 SEPARATORS = Separators()
 
 
-def words(text: str) -> list[str]:
-    """Runs of letters, marks and digits in lower case; unspaced scripts as pairs of characters."""
+def words(text: str, turkish: bool = False) -> list[str]:
+    """Runs of letters, marks and digits in lower case; unspaced scripts as overlapping groups of these."""
     found: list[str] = []
-    for piece in UNSPACED.split(text.lower().translate(SEPARATORS)):
-        if UNSPACED.fullmatch(piece):
-            found += [piece[i : i + 2] for i in range(max(1, len(piece) - 1))]
-        else:
+    for piece in UNSPACED.split(normal(text, turkish).translate(SEPARATORS)):
+        if not piece or piece.isspace():
+            continue
+        if not UNSPACED.fullmatch(piece):
             found += piece.split()
+        elif SYLLABIC.match(piece):
+            found += groups(clusters(piece), (2, 3))
+        else:
+            found += groups(list(piece), (2,))
     return found
+
+
+def normal(text: str, turkish: bool = False) -> str:
+    """The text in one spelling (NFKC: composed, without ligatures and full-width forms) and lower case.
+
+    turkish: I and \u0130 are two letters there.
+    """
+    if text.isascii() and not turkish:
+        return text.lower()
+    composed = unicodedata.normalize("NFKC", text)
+    if turkish:
+        composed = composed.replace("I", "\u0131").replace("\u0130", "i")
+    lower = composed.lower().replace("i\u0307", "i")  # what Python makes of \u0130
+    return unicodedata.normalize("NFKC", lower)
+
+
+def clusters(piece: str) -> list[str]:
+    """Letters with the marks that stand above, below and behind them."""
+    found: list[str] = []
+    for character in piece:
+        if found and unicodedata.category(character)[0] == "M":
+            found[-1] += character
+        else:
+            found.append(character)
+    return found
+
+
+def groups(parts: list[str], sizes: tuple[int, ...]) -> list[str]:
+    """All runs of so many neighbouring parts; a piece too short for any is one group."""
+    if len(parts) <= sizes[0]:
+        return ["".join(parts)]
+    return ["".join(parts[at : at + size]) for size in sizes for at in range(len(parts) - size + 1)]
 
 
 @cache
@@ -149,6 +194,20 @@ def stop_words(language: str) -> frozenset[str]:
              "russian": "RUSSIAN", "swedish": "SWEDISH", "norwegian": "NORWEGIAN",
              "turkish": "TURKISH"}  # fmt: skip
     return frozenset(getattr(lists, f"STOPWORDS_{codes.get(language, '')}", ()))
+
+
+def silent(query_texts: Sequence[str], rows: NDArray[np.int64]) -> tuple[Finding, ...]:
+    """What to say of queries for which there is nothing."""
+    empty = np.flatnonzero((rows >= 0).sum(axis=1) == 0).tolist()
+    effect = (
+        "no document has a word of theirs (stop words aside); they count 0: is first_stage.language right?"
+    )
+    where = examples([query_texts[query] for query in empty])
+    return (
+        (Finding("warning", "queries for which BM25 finds nothing", len(empty), where, effect),)
+        if empty
+        else ()
+    )
 
 
 def best(scores: NDArray[np.float32], depth: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rerankbench.bench import Bench
 from rerankbench.candidates import Candidates
 from rerankbench.collection import Collection
+from rerankbench.finding import Finding
 from rerankbench.index import recall_notes
 from rerankbench.lock import SUFFIX, hold
 from rerankbench.store import identity, read_array, text_keys, write_array, write_atomic
@@ -66,13 +67,18 @@ class FirstStage(ABC):
         found = self.find(collection, depth, bench)
         stored = np.empty(found.rows.shape, STORED)
         stored["row"], stored["score"] = found.rows, found.scores
-        self.describe(f"{self.kind}@{depth} of {collection.name}", key, bench, found.index)
+        self.describe(f"{self.kind}@{depth} of {collection.name}", key, bench, found)
         write_array(bench.cache_dir / "candidates", key, stored)
         return found
 
-    def describe(self, label: str, key: str, bench: Bench, measures: Mapping[str, float]) -> None:
+    def describe(self, label: str, key: str, bench: Bench, found: Candidates) -> None:
         """Say beside stored candidates what they are; for people, and for `rerankbench-cache list`."""
-        parts = {"label": label, "first_stage": self.identity(bench), "index": dict(measures)}
+        parts: dict[str, Any] = {
+            "label": label,
+            "first_stage": self.identity(bench),
+            "index": dict(found.index),
+        }
+        parts["findings"] = [asdict(finding) for finding in found.findings]
         note = json.dumps(parts, indent=2, ensure_ascii=False).encode()
         write_atomic(bench.cache_dir / "candidates" / f"{key}.json", note)
 
@@ -82,9 +88,9 @@ class FirstStage(ABC):
         array = read_array(bench.cache_dir / "candidates", name) if bench.reuse else None
         if array is None:
             return None
-        measures = read_measures(bench.cache_dir / "candidates" / f"{name}.json")
+        measures, findings = read_description(bench.cache_dir / "candidates" / f"{name}.json")
         rows, scores = np.array(array["row"]), np.array(array["score"])
-        return Candidates(rows, scores, recall_notes(measures), index=measures)
+        return Candidates(rows, scores, recall_notes(measures), index=measures).with_findings(findings)
 
     def key(self, collection: Collection, depth: int, bench: Bench) -> str:
         """Identity of the candidates: the stage, the texts, and how many are kept."""
@@ -106,12 +112,16 @@ class FirstStage(ABC):
         return without(found, same, depth)
 
 
-def read_measures(note: Path) -> dict[str, float]:
-    """What was measured of the index when stored candidates were found."""
+def read_description(note: Path) -> tuple[dict[str, float], list[Finding]]:
+    """What was measured of the index, and what there was to say, when stored candidates were found."""
     try:
-        return dict(json.loads(note.read_bytes()).get("index", {}))
-    except (OSError, ValueError):
-        return {}
+        parts = json.loads(note.read_bytes())
+        findings = [
+            Finding(**one | {"examples": tuple(one["examples"])}) for one in parts.get("findings", [])
+        ]
+        return dict(parts.get("index", {})), findings
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}, []
 
 
 def without(found: Candidates, rows: NDArray[np.int64], depth: int) -> Candidates:
@@ -124,5 +134,6 @@ def without(found: Candidates, rows: NDArray[np.int64], depth: int) -> Candidate
         np.take_along_axis(kept_rows, order, axis=1)[:, :depth],
         np.take_along_axis(kept_scores, order, axis=1)[:, :depth],
         found.notes,
-        index=found.index,
+        found.findings,
+        found.index,
     )

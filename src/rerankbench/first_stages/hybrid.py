@@ -67,7 +67,8 @@ class Hybrid(FirstStage):
         lists = zip(dense.rows, dense.scores, words.rows, words.scores, strict=True)
         fused = [self.fuse(*of_query, depth) for of_query in lists]
         rows, scores = (np.stack(parts) for parts in zip(*fused, strict=True))
-        return Candidates(rows, scores, dense.notes, index=dense.index)
+        both = Candidates(rows, scores, dense.notes, dense.findings, dense.index)
+        return both.with_findings(words.findings)
 
     def searcher(self, collection: Collection, depth: int, bench: Bench) -> Searcher:
         pool = max(depth, self.pool)

@@ -14,7 +14,9 @@ from rerankbench.errors import UserError
 from rerankbench.finding import Finding, examples
 from rerankbench.sources import counts
 from rerankbench.sources.judgements import Judgements
+from rerankbench.sources.lost_zeros import spelling_hint
 from rerankbench.sources.mapped import Stored
+from rerankbench.sources.swapped import swapped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,7 @@ class Parts:
 
     corpus_place, queries_place, judgements_place: where each came from, for messages.
     problems: one line for each fault; what is at fault is left out of the tables.
+    swap_cure: what to do if the judgements' columns turn out to be the wrong way round.
     """
 
     documents: Stored
@@ -33,6 +36,7 @@ class Parts:
     judgements_place: str
     problems: list[str] = field(default_factory=list)
     findings: tuple[Finding, ...] = ()
+    swap_cure: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,12 +139,17 @@ def _match(parts: Parts, corpus: Corpus) -> _Matched:
     """Find the query and the document of every judgement. Raises UserError if no query is known."""
     judgements = parts.judgements
     known_ids = parts.queries.column("doc_id")
+    if swapped(judgements.query_ids, judgements.doc_ids, known_ids.combine_chunks(), corpus.id_column):
+        cure = parts.swap_cure or "put the query's id first, or name the columns in a header"
+        raise UserError(f"{parts.judgements_place}: its query and document columns are swapped; {cure}")
     query = pc.index_in(judgements.query_ids, value_set=known_ids).fill_null(-1).to_numpy().astype(np.int64)
     if not (query >= 0).any():
         ours, theirs = _named(known_ids), _named(judgements.query_ids)
+        hint = spelling_hint(judgements.query_ids.unique(), known_ids)
         raise UserError(
             f"{parts.judgements_place}: none of its query ids ({theirs}) is in "
-            f"{parts.queries_place} ({ours}): check the split, the columns and lost zeros"
+            f"{parts.queries_place} ({ours}): "
+            f"{hint or 'check the split, the columns and lost zeros'}"
         )
     row = corpus.rows(pa.chunked_array([judgements.doc_ids]))
     order = np.argsort(query, kind="stable")
@@ -152,9 +161,11 @@ def _match(parts: Parts, corpus: Corpus) -> _Matched:
 def _refuse_unmeasurable(parts: Parts, corpus: Corpus, matched: _Matched, options: Options) -> None:
     if (matched.row < 0).all():
         ours, theirs = _named(corpus.id_column), _named(matched.doc_ids)
+        hint = spelling_hint(matched.doc_ids.unique(), corpus.id_column)
         raise UserError(
             f"{parts.judgements_place}: none of its document ids ({theirs}) is in "
-            f"{parts.corpus_place} ({ours}): check the files, the columns and lost zeros"
+            f"{parts.corpus_place} ({ours}): "
+            f"{hint or 'check the files, the columns and lost zeros'}"
         )
     highest = int(matched.grade.max())
     if highest < options.relevance_threshold:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from rerankbench.finding import Finding
 from rerankbench.sources.assembly import Parts
 from rerankbench.sources.source import Source, file_problem
 from rerankbench.sources.tables import Tables
@@ -44,6 +45,9 @@ class Beir(Source):
 
     def read(self, cache_dir: Path) -> Parts:
         return self._tables().read(cache_dir)
+
+    def columns(self) -> list[Finding]:
+        return self._tables().columns()
 
     @property
     def _folder(self) -> Path:

@@ -24,7 +24,7 @@ from rerankbench.sources.records import SCHEMA, read_records
 from rerankbench.sources.rows import parts, read_rows
 
 IN_MEMORY_BYTES = 50_000_000
-_VERSION = 1  # raise it when the same source would be read differently
+_VERSION = 2  # raise it when the same source would be read differently
 _ABANDONED_SECONDS = 24 * 3600
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from rerankbench.finding import Finding
 from rerankbench.sources.assembly import Parts
 from rerankbench.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
 from rerankbench.sources.source import Source, given_problem
@@ -58,6 +59,9 @@ class Files(Source):
 
     def read(self, cache_dir: Path) -> Parts:
         return self._tables().read(cache_dir)
+
+    def columns(self) -> list[Finding]:
+        return self._tables().columns()
 
     def _tables(self) -> Tables:
         return Tables(

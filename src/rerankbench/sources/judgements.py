@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from rerankbench.finding import Finding, examples, shown
 from rerankbench.measures import UNJUDGED
 from rerankbench.sources.file_log import FileLog
+from rerankbench.sources.layout import LACKING
 from rerankbench.sources.records import checked_id
 from rerankbench.sources.rows import Row
 
 # "3" and "3.0", as tables write whole numbers; int() would also take "1_0" and digits of other scripts.
+_ASSUMED = 1
 _WHOLE = re.compile(r"[+-]?[0-9]{1,10}(\.0*)?")
 
 
@@ -37,22 +39,34 @@ class Judgements:
 def read_judgements(rows: Iterable[tuple[int, Row]], log: FileLog) -> Judgements:
     """Turn numbered rows (query id, document id, grade) into judgements in their order.
 
-    Faulty rows are logged and left out, as are rows that contradict an earlier one.
+    Faulty rows are logged and left out, as are rows that contradict an earlier one. Without any grade each
+    is 1; some with and some without are a fault.
     """
     query_ids: list[str] = []
     doc_ids: list[str] = []
     grades: array[int] = array("i")
     numbers: array[int] = array("q")
+    assumed = rows_read = 0
     for number, (query, document, grade) in rows:
+        rows_read += 1
         query_id = checked_id(query, "query id", number, log)
         doc_id = checked_id(document, "document id", number, log)
-        value = _grade(grade, number, log)
+        value = _ASSUMED if grade is LACKING else _grade(grade, number, log)
+        assumed += grade is LACKING
         if query_id is not None and doc_id is not None and value is not None:
             query_ids.append(query_id)
             doc_ids.append(doc_id)
             grades.append(value)
             numbers.append(number)
-    return distinct(query_ids, doc_ids, np.array(grades, np.int32), numbers, log)
+    if 0 < assumed < rows_read:
+        log.add(None, f"{assumed:,} of {rows_read:,} judgements lack the grade that the others have")
+    judgements = distinct(query_ids, doc_ids, np.array(grades, np.int32), numbers, log)
+    return replace(judgements, findings=(*_assumed(assumed), *judgements.findings))
+
+
+def _assumed(count: int) -> tuple[Finding, ...]:
+    effect = f"the file has no column of grades: each counts as grade {_ASSUMED}"
+    return (Finding("info", "judgements without a grade", count, (), effect),) if count else ()
 
 
 def distinct(
@@ -94,7 +108,7 @@ def _grade(value: object, number: int, log: FileLog) -> int | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         log.add(number, f"the grade is {shown(value)}: it must be a whole number")
         return None
-    if not _WHOLE.fullmatch(str(value)):
+    if not _WHOLE.fullmatch(str(value).strip()):
         log.add(number, f"the grade is {shown(value)}: it must be a whole number of at most ten digits")
         return None
     grade = int(float(value))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+
+LACKING = object()  # stands for the values of a required role that a file does without
+_SEPARATORS = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True)
@@ -12,18 +16,36 @@ class Layout:
 
     names: for each role the column names that are accepted, the most usual first.
     optional: roles that a file may lack.
+    assumed: roles that a file may lack if it has no column that we do not know, such as the grade of
+    judgements that only list what is relevant.
+    instead: role -> the role that stands in for it where it is lacking.
+    numbers: roles whose values are numbers.
+    passed_over: names of columns that say nothing here.
     headerless: the roles by position that a delimited file without a header may have; "" is skipped.
+    open_end: whether the last column, where lines are split on white space, may hold white space itself.
     keys: the config key that names the column of each role, for messages.
+    given: roles whose column the config names.
     """
 
     names: Mapping[str, tuple[str, ...]]
     optional: frozenset[str] = frozenset()
+    assumed: frozenset[str] = frozenset()
+    instead: Mapping[str, str] = field(default_factory=dict)
+    numbers: frozenset[str] = frozenset()
+    passed_over: tuple[str, ...] = ()
     headerless: tuple[tuple[str, ...], ...] = ()
+    open_end: bool = False
     keys: Mapping[str, str] = field(default_factory=dict)
+    given: frozenset[str] = frozenset()
 
     @property
     def roles(self) -> tuple[str, ...]:
         return tuple(self.names)
+
+    @property
+    def absent(self) -> tuple[object, ...]:
+        """For each role what stands for the value of a record without it: None where it is optional."""
+        return tuple(None if role in self.optional else LACKING for role in self.roles)
 
     @property
     def identity(self) -> str:
@@ -33,37 +55,79 @@ class Layout:
     def named(self, **columns: str | None) -> Layout:
         """The same layout with some roles tied to the columns that the config names (None: guess)."""
         given = {role: (name,) for role, name in columns.items() if name is not None}
-        return replace(self, names={**self.names, **given}, optional=self.optional - given.keys())
+        return replace(
+            self,
+            names={**self.names, **given},
+            optional=self.optional - given.keys(),
+            assumed=self.assumed - given.keys(),
+            instead={role: other for role, other in self.instead.items() if role not in given},
+            given=self.given | given.keys(),
+        )
 
     def find(self, columns: Iterable[str]) -> dict[str, str]:
-        """Role -> column, for the roles that `columns` has."""
-        have = set(columns)
-        chosen = {
-            role: next((name for name in names if name in have), None) for role, names in self.names.items()
-        }
-        return {role: name for role, name in chosen.items() if name is not None}
+        """Role -> column, for the roles that `columns` has.
+
+        Usual names are found in any case and with any separators, names from the config only as given.
+        """
+        have = dict.fromkeys(columns)
+        loosely: dict[str, str] = {}
+        for name in have:
+            loosely.setdefault(loose(name), name)
+        found = {}
+        for role, names in self.names.items():
+            exact = next((name for name in names if name in have), None)
+            if exact is None and role not in self.given:
+                exact = next((loosely[loose(name)] for name in names if loose(name) in loosely), None)
+            if exact is not None:
+                found[role] = exact
+        return found
 
     def is_header(self, cells: Iterable[str]) -> bool:
-        """Whether the first row of a delimited file names columns: it has half of the required ones."""
-        return 2 * len(self.find(cells).keys() - self.optional) >= len(self.names.keys() - self.optional)
+        """Whether the first row of a delimited file names columns.
 
-    def missing(self, columns: list[str]) -> list[str]:
-        """One message for each role that has no column, none when the table fits."""
+        It has half of the required ones, or one that the config names.
+        """
+        found = self.find(cells).keys()
+        if found & self.given:
+            return True
+        return 2 * len(found - self.optional) >= len(self.names.keys() - self.optional)
+
+    def dispensable(self, columns: list[str]) -> set[str]:
+        """The roles that a table of these columns may lack."""
         found = self.find(columns)
+        known = {loose(name) for name in (*found.values(), *self.passed_over)}
+        assumed = self.assumed if all(loose(name) in known for name in columns) else frozenset()
+        stood_in = {role for role, other in self.instead.items() if other in found}
+        return {*self.optional, *assumed, *stood_in}
+
+    def missing(self, columns: list[str], cure: str | None = None) -> list[str]:
+        """One message for each role that has no column, none when the table fits.
+
+        cure: settings that would name the columns.
+        """
+        found = self.find(columns)
+        dispensable = self.dispensable(columns)
         return [
             f"no column for the {role}: looked for {' | '.join(self.names[role])}, found "
-            f"{', '.join(map(repr, columns)) or 'none'}; {self._cure(role)}"
+            f"{', '.join(map(repr, columns)) or 'none'}; {f'set {cure}' if cure else self._cure(role)}"
             for role in self.roles
-            if role not in found and role not in self.optional
+            if role not in found and role not in dispensable
         ]
 
-    def header_cure(self) -> str:
-        """What to do with a file that seems to have no header."""
-        keys = [self.keys[role] for role in self.roles if role in self.keys]
-        return f"add a header, or name its columns: {', '.join(keys)}" if keys else "add a header"
+    def header_cure(self, cure: str | None = None) -> str:
+        """What to do with a file that seems to have no header; cure: settings that name its columns."""
+        if cure:
+            return f"add a header, or name its columns: {cure}"
+        usual = [self.names[role][0] for role in self.roles if role not in self.optional]
+        return f"add a header, for instance {', '.join(usual)}"
 
     def _cure(self, role: str) -> str:
         return f"set {self.keys[role]}" if role in self.keys else "rename the column"
+
+
+def loose(name: str) -> str:
+    """A column's name without case and separators: "Query ID" and "query-id" are one."""
+    return _SEPARATORS.sub("", name.casefold()) or name
 
 
 # "docno" before "docid": PyTerrier's tables have both, and its docid is a number inside the index.
@@ -87,6 +151,7 @@ QUERIES = Layout(
 
 _IN_PAIRS_QUERY = ("query-id", "query_id", "qid", "q_id", "topic_id", "topic", "query")
 _IN_PAIRS_DOC = ("corpus-id", "corpus_id", "doc_id", "docno", "docid", "did", "pid", "document_id")
+_ITERATION = ("iter", "iteration", "Q0", "q0", "0")
 
 JUDGEMENTS = Layout(
     names={
@@ -94,6 +159,9 @@ JUDGEMENTS = Layout(
         "document": _IN_PAIRS_DOC,
         "grade": ("score", "relevance", "rel", "grade", "label", "relevance_score"),
     },
+    assumed=frozenset({"grade"}),
+    numbers=frozenset({"grade"}),
+    passed_over=(*_ITERATION, "split"),
     headerless=(("query", "document", "grade"), ("query", "", "document", "grade")),
 )
 
@@ -103,7 +171,16 @@ RUN = Layout(
         "document": (*_IN_PAIRS_DOC, "_id", "id"),  # of Elasticsearch's hits
         "score": ("score", "_score", "similarity", "sim", "docscore"),
         "rank": ("rank",),
+        "tag": ("tag", "run", "run_id", "system"),
     },
-    optional=frozenset({"rank"}),
-    headerless=(("query", "", "document", "rank", "score", ""),),
+    optional=frozenset({"rank", "tag"}),
+    instead={"score": "rank"},
+    numbers=frozenset({"score", "rank"}),
+    passed_over=_ITERATION,
+    headerless=(
+        ("query", "", "document", "rank", "score", "tag"),
+        ("query", "", "document", "rank", "score"),
+        ("query", "document", "score"),
+    ),
+    open_end=True,
 )

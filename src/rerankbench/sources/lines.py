@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
+import lzma
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
+
+import pyarrow as pa
 
 from rerankbench.sources.file_log import FileLog
 
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _CURE = "save the file as UTF-8"
 
 
 def read_bytes_lines(path: Path, log: FileLog) -> Iterator[tuple[int, bytes]]:
-    """Yield (number from 1, line with its end) of a file, plain or `.gz`; a leading BOM is dropped.
+    """Yield (number from 1, line with its end) of a file, plain or compressed; a leading BOM is dropped.
 
     Lines that are not UTF-8 or hold a NUL byte are faults and left out. Only a line feed ends a line: U+2028
     and its like are text.
@@ -32,7 +38,7 @@ def read_bytes_lines(path: Path, log: FileLog) -> Iterator[tuple[int, bytes]]:
                 kept = line.removeprefix(_BOM) if number == 1 else line
                 if _is_text(kept, number, start + len(line) - len(kept), log):
                     yield number, kept
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
         log.add(None, f"cannot be read ({error}): check that the file is whole and that you may read it")
 
 
@@ -42,8 +48,18 @@ def read_lines(path: Path, log: FileLog) -> Iterator[tuple[int, str]]:
         yield number, line.decode("utf-8")
 
 
-def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+def _open(path: Path) -> IO[bytes]:
+    match path.suffix:
+        case ".gz":
+            return cast(IO[bytes], gzip.open(path, "rb"))
+        case ".bz2":
+            return cast(IO[bytes], bz2.open(path, "rb"))
+        case ".xz":
+            return cast(IO[bytes], lzma.open(path, "rb"))
+        case ".zst":
+            return io.BufferedReader(pa.input_stream(str(path), compression="zstd"))
+        case _:
+            return path.open("rb")
 
 
 def _is_text(line: bytes, number: int, start: int, log: FileLog) -> bool:

@@ -10,7 +10,7 @@ from rerankbench.finding import shown
 from rerankbench.sources.file_log import FileLog
 from rerankbench.sources.layout import Layout
 from rerankbench.sources.lines import read_lines
-from rerankbench.sources.rows import Row, read_rows, suffix
+from rerankbench.sources.rows import Row, read_rows, repeated_keys, suffix
 
 _SHAPE = 'the shape is {"query id": {"document id": number}}, or a list of objects with one column a key'
 _LINES = "one object per line has the ending .jsonl"
@@ -45,7 +45,7 @@ def _entries(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Ro
         yield from _of_queries(top, layout, log)
     elif isinstance(top, list) and all(isinstance(item, _Object) for item in top):
         for number, item in enumerate(top, start=1):
-            yield from _record(number, dict(item), layout, log)
+            yield from _record(number, item, layout, log)
     else:
         log.add(None, f"holds {shown(top)} at the top: {_SHAPE}")
 
@@ -66,7 +66,8 @@ def _of_queries(queries: _Object, layout: Layout, log: FileLog) -> Iterator[tupl
             if isinstance(document, tuple):  # a document id and its number
                 yield number, (query_id, *document, *(None for _ in layout.roles[3:]))
             else:
-                yield from _record(number, dict(document) | {layout.names["query"][0]: query_id}, layout, log)
+                of_query = _Object([*document, (layout.names["query"][0], query_id)])
+                yield from _record(number, of_query, layout, log)
 
 
 def _hits(found: object) -> object:
@@ -76,11 +77,14 @@ def _hits(found: object) -> object:
     return found
 
 
-def _record(
-    number: int, record: dict[str, object], layout: Layout, log: FileLog
-) -> Iterator[tuple[int, Row]]:
+def _record(number: int, pairs: _Object, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
+    record = dict(pairs)
     columns = layout.find(record)
-    if set(layout.roles) - layout.optional - columns.keys():
+    twice = repeated_keys(pairs) & set(columns.values()) - {layout.names["query"][0]}
+    if set(layout.roles) - layout.dispensable(list(record)) - columns.keys():
         log.add(number, layout.missing(list(record))[0])
+    elif twice:
+        log.add(number, f"has {min(twice)!r} twice: keep one")
     else:
-        yield number, tuple(record[columns[role]] if role in columns else None for role in layout.roles)
+        absent = zip(layout.roles, layout.absent, strict=True)
+        yield number, tuple(record[columns[role]] if role in columns else none for role, none in absent)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -13,15 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rerankbench.finding import shown
+from rerankbench.sources.column_guess import cure, setting
+from rerankbench.sources.delimited import Shape, log_faults, read_cells, shape_of
 from rerankbench.sources.file_log import FileLog
 from rerankbench.sources.layout import Layout
-from rerankbench.sources.lines import read_bytes_lines, read_lines
+from rerankbench.sources.lines import COMPRESSED, read_lines
 
 Row = tuple[object, ...]
 _PART = re.compile(r"(.*-)00000-of-([0-9]{5})(\.parquet)")
 _PEEKED = 20
 _ABSENT = object()
-_LONGEST_FIELD = 1 << 30  # csv's own limit is 128 KiB, less than a long document
 
 
 def new_log(path: Path) -> FileLog:
@@ -30,8 +31,8 @@ def new_log(path: Path) -> FileLog:
 
 
 def suffix(path: Path) -> str:
-    """The extension that tells the format, `.gz` left aside, in lower case."""
-    return Path(path.stem if path.suffix == ".gz" else path.name).suffix.lower()
+    """The extension that tells the format, that of compression left aside, in lower case."""
+    return Path(path.stem if path.suffix in COMPRESSED else path.name).suffix.lower()
 
 
 def parts(path: Path) -> list[Path]:
@@ -44,34 +45,93 @@ def parts(path: Path) -> list[Path]:
 
 def column_problems(path: Path, layout: Layout) -> list[str]:
     """What the layout misses in a file, told from its first records; other faults are left to reading."""
-    names = _column_names(path, layout)
-    return [f"{path}: {problem}" for problem in layout.missing(names)] if names is not None else []
+    if is_delimited(path):
+        shape = _shape(path, layout)
+        if shape is None:
+            return []
+        place = f"{path}" if shape.header else f"{path}:{shape.number}"
+        return [f"{place}: {problem}" for problem in shape.problems]
+    names, rows = _first_records(path)
+    proposed = cure(names, rows, layout)
+    return [f"{path}: {problem}" for problem in layout.missing(names, proposed)] if names else []
 
 
-def _column_names(path: Path, layout: Layout) -> list[str] | None:
-    """The names that the file gives its columns; None if it gives none or cannot be read."""
-    log = new_log(path)
-    match suffix(path):
-        case ".jsonl" | ".json" | ".ndjson":
-            lines = islice(read_lines(path, log), _PEEKED)
-            items = [_object(line, number, log) for number, line in lines if not line.isspace()]
-            return list(dict.fromkeys(name for item in items if item for name in item)) or None
-        case ".parquet":
-            try:
-                return list(pq.read_schema(path).names)
-            except (OSError, pa.ArrowException):
-                return None
-        case ".csv":
-            cells = next(_csv_cells(path, log), None)
-        case ".tsv":
-            cells = next(_tsv_cells(path, log), None)
-        case _:
-            cells = None
-    return cells[1] if cells is not None and layout.is_header(cells[1]) else None
+def columns_taken(path: Path, layout: Layout) -> tuple[dict[str, str], list[str]]:
+    """Role -> the column that it is read from, and the columns that are not read."""
+    if not is_delimited(path):
+        names, _ = _first_records(path)
+        found = layout.find(names)
+        return found, [name for name in names if name not in found.values()]
+    shape = _shape(path, layout)
+    if shape is None or shape.problems:
+        return {}, []
+    names = list(shape.header) or [f"column {at}" for at in range(1, shape.width + 1)]
+    pairs = zip(layout.roles, shape.places, strict=True)
+    found = {role: names[place] for role, place in pairs if place is not None}
+    return found, [name for name in names if name not in found.values()]
+
+
+def swap_cure(path: Path, layout: Layout) -> str:
+    """The settings that read the query from the document's column and the other way round."""
+    found, _ = columns_taken(path, layout)
+    headerless = any(name not in _header(path, layout) for name in found.values())
+    if not {"query", "document"} <= layout.keys.keys() & found.keys():
+        return ""
+    turned = found | {"query": found["document"], "document": found["query"]}
+    wanted = [role for role in found if role in layout.keys and (headerless or role in ("query", "document"))]
+    values = {role: name.removeprefix("column ") if headerless else name for role, name in turned.items()}
+    return "set " + " ".join(setting(layout.keys[role], values[role]) for role in wanted)
+
+
+def _header(path: Path, layout: Layout) -> tuple[str, ...]:
+    if not is_delimited(path):
+        return tuple(_first_records(path)[0])
+    shape = _shape(path, layout)
+    return shape.header if shape is not None else ()
+
+
+def is_unnamed(path: Path, layout: Layout) -> bool:
+    """Whether the file has as few columns as possible, no header, and no names for them in the config.
+
+    What the last one holds is then a guess.
+    """
+    if not is_delimited(path) or layout.given:
+        return False
+    shape = _shape(path, layout)
+    fewest = min(map(len, layout.headerless), default=0)
+    return shape is not None and not shape.header and shape.width == fewest
+
+
+def is_delimited(path: Path) -> bool:
+    """Whether a file's lines are rows of cells."""
+    return suffix(path) not in (".jsonl", ".json", ".ndjson", ".parquet")
+
+
+def _shape(path: Path, layout: Layout) -> Shape | None:
+    return shape_of(path, layout, suffix(path))
+
+
+def _first_records(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The names that a file of objects or a table gives its columns, and the first values of each."""
+    items: list[dict[str, object]] = []
+    if suffix(path) == ".parquet":
+        try:
+            file = pq.ParquetFile(path)
+            first = next(file.iter_batches(_PEEKED), None)
+            items = [] if first is None else first.to_pylist()
+            names = list(file.schema_arrow.names)
+        except (OSError, pa.ArrowException, UnicodeDecodeError):
+            return [], []
+    else:
+        lines = islice(read_lines(path, new_log(path)), _PEEKED)
+        read = (_object(line, number, new_log(path)) for number, line in lines if not line.isspace())
+        items = [item for item in read if item]
+        names = list(dict.fromkeys(name for item in items for name in item))
+    return names, [[str(item.get(name, "")) for name in names] for item in items]
 
 
 def read_rows(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
-    """Yield (line or row number, one value per role, None for an absent optional one).
+    """Yield (line or row number, one value per role, `layout.absent` for an absent one).
 
     The format follows the extension: .jsonl, .ndjson and .json (an object per line), .csv (quoted), .tsv
     (tabs, nothing quoted), .parquet; all else is split on ASCII white space, as TREC's files are.
@@ -81,38 +141,62 @@ def read_rows(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, R
             return _objects(path, layout, log)
         case ".parquet":
             return _table(path, layout, log)
-        case ".csv":
-            return _delimited(_csv_cells(path, log), layout, log)
-        case ".tsv":
-            return _delimited(_tsv_cells(path, log), layout, log)
         case _:
-            return _delimited(_spaced_cells(path, log), layout, log)
+            return _delimited(path, layout, log)
 
 
 def _objects(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
     columns: dict[str, str] = {}
     names: list[str | None] = []
+    seen: set[tuple[str, ...]] = set()
     for number, line in read_lines(path, log):
         if line.isspace():
             continue
         item = _object(line, number, log)
         if item is None:
             continue
-        if len(columns) < len(layout.names):  # a title may first appear in a later line
-            columns = {**layout.find(item), **columns}
+        if len(columns) < len(layout.names) and (keys := tuple(item)) not in seen:
+            seen.add(keys)
+            columns = {**layout.find(keys), **columns}  # a title may first appear in a later line
             names = [columns.get(role) for role in layout.names]
         row = tuple([item.get(name, _ABSENT) for name in names])  # type: ignore[arg-type]
         if _ABSENT in row:
-            row = _without_optional(row, layout)
-        if _ABSENT in row:
-            log.add(number, f"{_lacking(item, columns, layout)}; this line is {shown(line.strip())}")
+            row = _without_dispensable(row, item, columns, layout)
+        if isinstance(item, _Repeating) and (twice := item.repeated & set(columns.values())):
+            log.add(number, f"has {min(twice)!r} twice: keep one; this line is {shown(line.strip())}")
+        elif _ABSENT in row:
+            lacking = _lacking(item, columns, layout)
+            log.add(number, f"{lacking}; this line is {shown(line.strip())}", kind=lacking)
         else:
             yield number, row
 
 
-def _without_optional(row: Row, layout: Layout) -> Row:
-    pairs = zip(row, layout.names, strict=True)
-    return tuple(None if value is _ABSENT and role in layout.optional else value for value, role in pairs)
+class _Repeating(dict[str, object]):
+    """An object of JSON in which some keys stand more than once."""
+
+    repeated: frozenset[str] = frozenset()
+
+
+def _keep_repeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    item = dict(pairs)
+    if len(item) == len(pairs):
+        return item
+    repeating = _Repeating(item)
+    repeating.repeated = frozenset(repeated_keys(pairs))
+    return repeating
+
+
+def repeated_keys(pairs: Iterable[tuple[str, object]]) -> set[str]:
+    """The keys that stand more than once; JSON readers would silently keep the last."""
+    counts = Counter(key for key, _ in pairs)
+    return {key for key, count in counts.items() if count > 1}
+
+
+def _without_dispensable(row: Row, item: dict[str, object], columns: dict[str, str], layout: Layout) -> Row:
+    """A row without what the object may lack; what others of the file have it must have too, if required."""
+    dispensable = layout.dispensable(list(item)) - (columns.keys() - layout.optional)
+    roles = zip(row, layout.roles, layout.absent, strict=True)
+    return tuple(none if value is _ABSENT and role in dispensable else value for value, role, none in roles)
 
 
 def _lacking(item: dict[str, object], columns: dict[str, str], layout: Layout) -> str:
@@ -123,7 +207,7 @@ def _lacking(item: dict[str, object], columns: dict[str, str], layout: Layout) -
 
 def _object(line: str, number: int, log: FileLog) -> dict[str, object] | None:
     try:
-        item = json.loads(line)
+        item = json.loads(line, object_pairs_hook=_keep_repeated)
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", str(error))
         log.add(number, f"is not valid JSON ({reason}): {shown(line.strip())}; one JSON object per line")
@@ -134,84 +218,16 @@ def _object(line: str, number: int, log: FileLog) -> dict[str, object] | None:
     return item
 
 
-def _delimited(
-    rows: Iterable[tuple[int, list[str]]], layout: Layout, log: FileLog
-) -> Iterator[tuple[int, Row]]:
-    places: list[int | None] | None = None
-    width = 0
-    for number, cells in rows:
-        if places is None:
-            width = len(cells)
-            places = _places(number, cells, layout, log)
-            if places is None:
-                return
-            if layout.is_header(cells):
-                continue
-        if len(cells) != width:
-            log.add(number, f"has {len(cells)} columns instead of {width}: {shown(' '.join(cells))}")
-            continue
-        yield number, tuple(None if place is None else cells[place] for place in places)
-
-
-def _places(number: int, cells: list[str], layout: Layout, log: FileLog) -> list[int | None] | None:
-    """Where each role is, from the header or from the number of columns; None (and a fault) if unclear."""
-    if layout.is_header(cells):
-        problems = layout.missing(cells)
-        found = layout.find(cells)
-        problems += [f"two columns are named {name!r}" for name in found.values() if cells.count(name) > 1]
-        for problem in problems:
-            log.add(number, problem)
-        return (
-            None
-            if problems
-            else [cells.index(found[role]) if role in found else None for role in layout.roles]
-        )
-    for positions in layout.headerless:
-        if len(positions) == len(cells):
-            return [positions.index(role) if role in positions else None for role in layout.roles]
-    shapes = " or ".join(str(len(positions)) for positions in layout.headerless)
-    what = f"has {len(cells)} columns, not {shapes}, and no header: {shown(' '.join(cells))}"
-    log.add(number, f"{what}; {layout.header_cure()}")
-    return None
-
-
-def _csv_cells(path: Path, log: FileLog) -> Iterator[tuple[int, list[str]]]:
-    csv.field_size_limit(_LONGEST_FIELD)
-    last = 0
-
-    def lines() -> Iterator[str]:
-        nonlocal last
-        for number, line in read_lines(path, log):
-            last = number
-            yield line
-
-    reader = csv.reader(lines(), strict=True)
-    while True:
-        first = last + 1
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            log.add(first, f"is not valid CSV ({error}): quote fields that hold commas, quotes or line ends")
-            return
-        if cells is None:
-            return
-        if cells:
-            yield first, cells
-
-
-def _tsv_cells(path: Path, log: FileLog) -> Iterator[tuple[int, list[str]]]:
-    for number, line in read_lines(path, log):
-        content = line.rstrip("\r\n")
-        if content:
-            yield number, content.split("\t")
-
-
-def _spaced_cells(path: Path, log: FileLog) -> Iterator[tuple[int, list[str]]]:
-    # Bytes split on ASCII white space only, as trec_eval does; str.split would also cut ids at U+00A0.
-    for number, line in read_bytes_lines(path, log):
-        cells = line.split()
-        if cells:
-            yield number, [cell.decode("utf-8") for cell in cells]
+def _delimited(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
+    shape = _shape(path, layout)
+    if shape is None:
+        return log_faults(path, layout, suffix(path), log)
+    for problem in shape.problems:
+        log.add(shape.number, problem)
+    if not shape.problems:
+        places = list(zip(shape.places, layout.absent, strict=True))
+        for number, cells in read_cells(path, shape, layout, log):
+            yield number, tuple([cells[at] if at is not None else none for at, none in places])
 
 
 def _table(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
@@ -240,6 +256,8 @@ def _batches(path: Path, layout: Layout, log: FileLog) -> Iterator[pa.RecordBatc
 def table_rows(batch: pa.RecordBatch, layout: Layout) -> Iterator[Row]:
     """The rows of a batch of any table, by role."""
     columns = layout.find(batch.schema.names)
-    absent = [None] * batch.num_rows
-    chosen = (batch.column(columns[role]).to_pylist() if role in columns else absent for role in layout.roles)
+    chosen = (
+        batch.column(columns[role]).to_pylist() if role in columns else [none] * batch.num_rows
+        for role, none in zip(layout.roles, layout.absent, strict=True)
+    )
     return zip(*chosen, strict=True)

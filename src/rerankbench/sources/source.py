@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from rerankbench.collection import Collection
 from rerankbench.errors import UserError
+from rerankbench.finding import Finding
 from rerankbench.sources.assembly import Options, Parts, assemble
 
 ALIKE = 0.75  # of two file names, below which one is hardly a mistyped other; corpus and queries have 0.6
@@ -57,6 +58,10 @@ class Source(ABC):
     @abstractmethod
     def read(self, cache_dir: Path) -> Parts:
         """Read everything, faults included. Raises UserError when there is nothing to read."""
+
+    def columns(self) -> list[Finding]:
+        """What the columns of the files were taken for, where the source is files."""
+        return []
 
     def problems(self) -> list[str]:
         """Every mistake that shows before anything is loaded, one line each."""

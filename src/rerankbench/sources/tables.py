@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rerankbench.finding import Finding
+from rerankbench.finding import Finding, shown
 from rerankbench.sources.assembly import Parts
 from rerankbench.sources.conversion import read_table
 from rerankbench.sources.file_log import FileLog
 from rerankbench.sources.judgements import read_judgements
 from rerankbench.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
 from rerankbench.sources.nested import read_pairs
-from rerankbench.sources.rows import column_problems, new_log, suffix
+from rerankbench.sources.rows import column_problems, columns_taken, new_log, suffix, swap_cure
+
+_NAMED = 6  # of the columns that are not read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,33 @@ class Tables:
             judgements_place=str(self.judgements),
             problems=[problem for log in logs for problem in log.problems()],
             findings=numeric_ids(logs),
+            swap_cure=swap_cure(self.judgements, self.judgements_layout),
         )
+
+    def columns(self) -> list[Finding]:
+        """What each file's columns were taken for."""
+        files = [
+            (self.corpus, self.documents_layout),
+            (self.queries, self.queries_layout),
+            (self.judgements, self.judgements_layout),
+        ]
+        return [found for path, layout in files for found in taken(path, layout)]
+
+
+def taken(path: Path, layout: Layout) -> list[Finding]:
+    """What the columns of one file were taken for; nothing for nested JSON, which has none."""
+    if suffix(path) == ".json" and "text" not in layout.roles:
+        return []
+    found, rest = columns_taken(path, layout)
+    roles = tuple(f"{role} from {shown(name, 40)}" for role, name in found.items())
+    return (
+        [Finding("info", f"columns read of {path.name}", len(found), roles, _unread(rest))] if found else []
+    )
+
+
+def _unread(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"not read: {', '.join(shown(name, 40) for name in names[:_NAMED])}{more}" if names else "all read"
 
 
 def numeric_ids(logs: list[FileLog]) -> tuple[Finding, ...]:
