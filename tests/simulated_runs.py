@@ -51,7 +51,7 @@ def write_run(
         },
         "identity": {"candidates": "stage", "embedder": "", "reranker": name if layers else ""},
         "params": {"first_stage": "dense", "reranker": name},
-        "throughput": {"pairs_per_second": 100.0} if layers else None,
+        "throughput": {"pairs_per_second": 100.0, "pairs": 5000, "seconds": 50.0} if layers else None,
         "latency_ms": {str(d): {"p50": d * 1.0, "p95": d * 2.0} for d in found} or None,
         "memory_mb": {"peak_rss": 300.0, "peak_cuda": None},
         "model": {"parameters": 33_000_000 if layers else 0, "load_seconds": 1.0},

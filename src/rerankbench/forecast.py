@@ -19,7 +19,7 @@ from rerankbench.experiment import load, make_bench, plan
 from rerankbench.first_stages.dense import embedding
 from rerankbench.loop import Loop, Window
 from rerankbench.outputs import arm
-from rerankbench.scoring import PairPreparer, Work, read_cost
+from rerankbench.scoring import PairPreparer, Work, read_cost, rests_on_enough
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +166,8 @@ def announce(work: Work) -> None:
     todo = work.missing() if work.bench.reuse else np.arange(len(work.pairs))
     if len(todo) < FEW:
         return
-    rate = read_cost(work).get("pairs_per_second") or pair_rate(work, todo)
+    known = read_cost(work)
+    rate = known["pairs_per_second"] if rests_on_enough(known) else pair_rate(work, todo)
     size = (KEY_BYTES + 4 * len(work.layers)) / 1e6
     why = "" if work.bench.reuse else UNUSED
     step = Step("pairs", len(work.pairs), len(todo), rate, len(todo) * size, why)

@@ -14,6 +14,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -146,7 +147,7 @@ class Reranking(Loaded):
 
 
 class Product(Contestant):
-    """The yardstick: the same product of two matrices each time, on the CPU and on the device that is raced."""
+    """The yardstick: the same product of two matrices each time, on the CPU and on a device that is raced."""
 
     def __init__(self, message: dict[str, Any]) -> None:
         import torch
@@ -237,10 +238,8 @@ def listen(messages: queue.SimpleQueue[str]) -> None:
 
 def first_to_go() -> None:
     """Where memory runs out, the system is to end this process and not the one that waits for it."""
-    try:
+    with suppress(OSError):  # not Linux, or not allowed
         Path("/proc/self/oom_score_adj").write_text("1000")
-    except OSError:  # not Linux, or not allowed
-        pass
 
 
 def main() -> None:

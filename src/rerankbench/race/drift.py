@@ -30,7 +30,7 @@ def calm(products: Iterable[Sequence[float]], quiet: Sequence[float], tolerance:
 
 
 def mark(rounds: Sequence[Round], more: Sequence[Sequence[float]] = ()) -> None:
-    """Say of each round whether the machine was calm in it, by all products of the race, `more` among them."""
+    """Say of each round whether the machine was calm in it, by all products of the race, and `more`."""
     quiet = pace([*more, *(product for each in rounds for product in (each.before, each.after))])
     for each in rounds:
         each.calm = calm((each.before, each.after), quiet)

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class Process:
     def __init__(self, label: str, folder: Path) -> None:
         self.label = label
         self.memory: dict[str, float | None] = {}
-        self.errors = tempfile.TemporaryFile()
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
         self.child = subprocess.Popen(
             [sys.executable, "-m", MODULE],
             stdin=subprocess.PIPE,
@@ -94,21 +95,15 @@ class Process:
 
     def kill(self, gently: bool = False) -> None:
         """End the process, and wait until it is gone; `gently` where it is ending by itself."""
-        try:
+        with suppress(subprocess.TimeoutExpired):
             if gently:
                 self.child.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
         self.child.kill()
-        try:
+        with suppress(subprocess.TimeoutExpired):  # what the system does not interrupt
             self.child.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:  # in the middle of something that the system does not interrupt
-            pass
-        if self.child.stdin:
-            try:
+        with suppress(OSError):
+            if self.child.stdin:
                 self.child.stdin.close()
-            except OSError:
-                pass
 
 
 def environment() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A race from start to end: processes are started, loaded, timed in turns and ended; what is left is a record."""
+"""A race from start to end: processes are started, loaded, timed in turns and ended; a record is left."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from rerankbench.report_settings import Report
 log = logging.getLogger(__name__)
 
 SEED = 0  # of the order in which queries are taken
-WARM_UP = 3  # queries before anything counts
+WARM_UP, WARM_SECONDS = 3, 5.0  # queries before anything counts, fewer where they take longer
 PATIENCE = 10.0  # times the longest turn so far, after which a contestant is taken to hang
-LEAST_PATIENCE = 10.0  # seconds
+LEAST_PATIENCE = 20.0  # seconds
 FIRST_TURN = 0.25  # of the race's seconds, for a turn of which nothing is known yet
 ROUNDS, FEW_ROUNDS = (
     20,
@@ -180,7 +180,7 @@ class Seat:
         times = self.search(query, until) if not self.heavy else self.rerank(query, until)
         self.slowest = max(self.slowest, time.monotonic() - began)
         if self.heavy and times and not self.ready():
-            self.bulk(until)
+            self.bulk(min(self.end, time.monotonic() + self.patience()))
         return times
 
     def patience(self) -> float:
@@ -220,15 +220,15 @@ class Seat:
         pairs: list[tuple[str, str]] = []
         stages = sorted({cell.stage for cell in self.entrant.cells})
         depth = max(cell.depth for cell in self.entrant.cells)
-        for _ in range(len(stages) * len(self.texts.order)):
-            if len(pairs) >= count:
-                break
+        idle = 0  # queries without candidates, one after the other
+        while len(pairs) < count and idle < len(stages) * len(self.texts.order):
             stage, place = (
                 stages[self.offset % len(stages)],
                 self.offset // len(stages) % len(self.texts.order),
             )
             query = self.texts.query(place)
-            pairs += [(query, text) for text in self.texts.documents(stage, place, depth)]
+            fresh = [(query, text) for text in self.texts.documents(stage, place, depth)]
+            pairs, idle = pairs + fresh, 0 if fresh else idle + 1
             self.offset += 1
         return pairs[:count]
 
@@ -241,16 +241,16 @@ class Seat:
         return not self.heavy or not self.raced or enough
 
     def warm_up(self, queries: Sequence[int], until: float) -> None:
-        """Some queries that do not count; then depths are left out for which there will be no time."""
+        """Some queries that do not count, but tell how fast it is."""
+        started = time.monotonic()
         for query in queries:
             began = time.monotonic()
             limit = min(until, began + self.patience())
             times = self.rerank(query, limit) if self.heavy else self.search(query, limit)
             self.slowest = max(self.slowest, time.monotonic() - began)
-            documents = sum(cell.depth for cell in times)
             if self.heavy and times:
-                self.rate = documents * 1000 / max(1e-6, sum(times.values()))
-            if self.slowest > LEAST_PATIENCE / 5:
+                self.rate = sum(cell.depth for cell in times) * 1000 / max(1e-6, sum(times.values()))
+            if time.monotonic() - started > WARM_SECONDS:
                 break
 
     def afford(self, seconds: float) -> None:

@@ -69,9 +69,9 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Record:
-    """A whole race. `stopped`: sharp, all queries, time, or why it never began; `queries`: how many there are.
+    """A whole race. `stopped`: sharp, all queries, time, or why it never began.
 
-    `machine`: what it ran on; `tolerance`: how much slower a fixed product may be in a calm round.
+    `queries`: how many the collection has; `machine`: what it ran on; `tolerance`: how much slower a fixed product may be in a calm round.
     """
 
     started: str
@@ -128,7 +128,7 @@ def timings(rounds: Sequence[Round], ids: Sequence[str], cell: Cell) -> Values:
 
 
 def document(record: Record) -> dict[str, Any]:
-    """Plain values: one list of milliseconds for each cell, one place for each round, null where not timed."""
+    """Plain values: a list of milliseconds for each cell, a place for each round, null where not timed."""
     plain = {k: v for k, v in vars(record).items() if k not in ("contestants", "rounds", "ids")}
     rounds = [
         {"query": r.query, "calm": r.calm, "product_ms": [list(r.before), list(r.after)]}

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rerankbench.race.drift import TOLERANCE, calm, mark, pace
 from rerankbench.race.intervals import noise, quantile, typical
 from rerankbench.race.record import Cell, Round, timings
 
 LEAST = 12  # queries, before anything is taken to be sharp
+INTERVAL = 6  # queries without which a median has no interval at 95%
+RESOLUTION = 0.1  # ms, to which nobody needs to know a latency
 TRIES = 2  # of a query in rounds that the machine disturbs
 SHARE = 1.5  # of the average, beyond which a slow contestant lets the others have their turns first
 
@@ -49,7 +52,7 @@ class Turns:
     used: dict[int, float] = field(default_factory=dict)
 
     def run(self) -> str:
-        """Take turns until it is over: `sharp`, `all queries` (more repeats would show nothing), or `time`."""
+        """Take turns until it is over: `sharp`, `all queries` (repeats would show nothing more), or `time`."""
         waiting, tries = deque(range(len(self.queries))), dict.fromkeys(range(len(self.queries)), 0)
         before = self.product()
         while self.clock() < self.until:
@@ -86,7 +89,7 @@ class Turns:
         return times
 
     def sitting(self) -> set[int]:
-        """Heavy contestants that had far more than their share of the time, while others still need theirs."""
+        """Heavy contestants that had far more than their share of the time, while others need theirs."""
         heavy = [n for n, racer in enumerate(self.racers) if racer.heavy]
         if len(heavy) < 3:
             return set()
@@ -108,9 +111,13 @@ class Turns:
         found = [timings(self.rounds, ids, cell) for cell in cells]
         if not found:
             return "all queries" if len(ids) == len(self.queries) else ""
-        if len(ids) >= self.least and all(quantile(typical(t)).width <= self.width for t in found):
+        if len(ids) >= self.least and all(self.sharp(t) for t in found):
             return "sharp"
         twice = all(np.isfinite(t).sum(axis=1).min() > 1 for t in found)
-        if len(ids) == len(self.queries) and twice and all(noise(t) <= self.width for t in found):
-            return "all queries"
-        return ""
+        calm_enough = len(ids) < INTERVAL or all(noise(t) <= self.width for t in found)
+        return "all queries" if len(ids) == len(self.queries) and twice and calm_enough else ""
+
+    def sharp(self, times: NDArray[np.float64]) -> bool:
+        """Whether a median's interval is narrow enough."""
+        found = quantile(typical(times))
+        return found.width <= self.width or (found.high - found.low) / 2 <= RESOLUTION

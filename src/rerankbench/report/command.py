@@ -109,7 +109,9 @@ def raced(found: Sequence[Run], report: Report, target: Path) -> Record:
         raise UserError(
             "--race with report.race.seconds=0: give the seconds that it may take, or leave one out"
         )
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    told = logging.getLogger("rerankbench")
+    told.addHandler(logging.StreamHandler())
+    told.setLevel(logging.INFO)
     target.mkdir(parents=True, exist_ok=True)
     return hold(found, report, target)
 

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 from rerankbench.race.record import Record
-from rerankbench.report.cost import pairs_of
 from rerankbench.report.findings import Findings
 
 SCHEMA = 1
@@ -52,11 +51,8 @@ def race(record: Record | None) -> dict[str, Any] | None:
     if record is None:
         return None
     own = ("started", "seconds", "limit_seconds", "stopped", "width", "tolerance", "machine")
-    people = [
-        {k: v for k, v in asdict(c).items() if k not in ("portions", "environment")}
-        | {"pairs": pairs_of(c)[0]}
-        for c in record.contestants
-    ]
+    left = ("portions", "environment")
+    people = [{k: v for k, v in asdict(c).items() if k not in left} for c in record.contestants]
     counts = {"rounds": len(record.rounds), "disturbed": record.drifted, "queries": len(record.ids)}
     return {**{name: getattr(record, name) for name in own}, **counts, "contestants": people}
 

@@ -9,12 +9,15 @@ import numpy as np
 
 from rerankbench.measures import display_name
 from rerankbench.race.record import Record
+from rerankbench.report import budget as budgeting
 from rerankbench.report import comparison as comparing
 from rerankbench.report import cost as costing
+from rerankbench.report import race_notes
 from rerankbench.report import verdict as deciding
 from rerankbench.report.arms import Contest, contest
+from rerankbench.report.book import Book
 from rerankbench.report.comparison import Comparison
-from rerankbench.report.cost import Book, Cost, Ordering
+from rerankbench.report.cost import Cost, Ordering
 from rerankbench.report.examples import Example, examples
 from rerankbench.report.headroom import Headroom, bottleneck, headrooms
 from rerankbench.report.runs import Run
@@ -68,13 +71,14 @@ class Findings:
 def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) -> Findings:
     """Compare, price by what was raced, and judge. Raises UserError where the runs cannot be compared."""
     found = contest(runs, settings.measure)
-    book = Book(race, found.several, settings.price_per_hour, costing.cure(found.arms, race))
+    book = Book(race, found.several, settings.price_per_hour, budgeting.cure(found.arms, race))
     costs = [costing.of(arm, book) for arm in found.arms]
     excluded = [
-        costing.over_budget(cost, arm, settings.budget, book)
+        budgeting.over_budget(cost, arm, settings.budget, book)
         for cost, arm in zip(costs, found.arms, strict=True)
     ]
     allowed = [i for i, reason in enumerate(excluded) if not reason]
+    allowed = allowed or [i for i, arm in enumerate(found.arms) if not arm.reranks]  # something to be against
     compared = comparing.compare(found, allowed, settings.delta, settings.level)
     order = costing.ordering(found.arms, costs, book)
     verdict = deciding.decide(found, compared, order, excluded)
@@ -118,8 +122,8 @@ def assumptions(findings: Findings) -> list[str]:
         f"“As good as the best” means: less than {c.delta:g} {findings.measure} below the truly best arm, "
         f"tested against every other arm, and better than {findings.contest.baselines}; corrected over all "
         f"arms, so that at most {100 * c.alpha:g}% of such reports make a false claim.",
-        costing.cost_line(order),
-        *costing.race_lines(findings.contest.arms, findings.costs, findings.book),
+        race_notes.cost_line(order),
+        *race_notes.race_lines(findings.contest.arms, findings.costs, findings.book),
     ]
     if findings.settings.price_per_hour:
         lines.append(f"Prices: a machine at {findings.settings.price_per_hour:g} per hour that is kept busy.")

@@ -180,7 +180,7 @@ def latency_columns(name: str, what: str, short: bool) -> list[Column]:
 
 
 def latency_text(name: str) -> Callable[[Findings, int], str]:
-    """A figure with its interval, or that it was not measured; nothing for reranking that there is none of."""
+    """A figure with its interval, or that it was not measured; nothing of reranking that does not happen."""
 
     def text(f: Findings, i: int) -> str:
         cost, reranks = f.costs[i], f.contest.arms[i].reranks
