@@ -71,7 +71,8 @@ class Contestant:
 class Record:
     """A whole race. `stopped`: sharp, all queries, time, or why it never began.
 
-    `queries`: how many the collection has; `machine`: what it ran on; `tolerance`: how much slower a fixed product may be in a calm round.
+    `queries`: how many the collection has; `machine`: what it ran on; `tolerance`: how much slower a fixed
+    product may be in a calm round.
     """
 
     started: str

@@ -18,6 +18,7 @@ from rerankbench.race.record import Cell, Round, timings
 LEAST = 12  # queries, before anything is taken to be sharp
 INTERVAL = 6  # queries without which a median has no interval at 95%
 RESOLUTION = 0.1  # ms, to which nobody needs to know a latency
+LOOK = 1.05  # times as many rounds as when it was last looked whether it is over
 TRIES = 2  # of a query in rounds that the machine disturbs
 SHARE = 1.5  # of the average, beyond which a slow contestant lets the others have their turns first
 
@@ -50,9 +51,10 @@ class Turns:
     tell: Callable[[list[Round]], None] = lambda rounds: None
     rounds: list[Round] = field(default_factory=list)
     used: dict[int, float] = field(default_factory=dict)
+    looked: int = 0
 
     def run(self) -> str:
-        """Take turns until it is over: `sharp`, `all queries` (repeats would show nothing more), or `time`."""
+        """Take turns until it is over: `sharp`, `all queries` (repeats show nothing more), or `time`."""
         waiting, tries = deque(range(len(self.queries))), dict.fromkeys(range(len(self.queries)), 0)
         before = self.product()
         while self.clock() < self.until:
@@ -68,12 +70,17 @@ class Turns:
             tries[query] += 1
             if self.disturbed(self.rounds[-1]) and tries[query] < TRIES:
                 waiting.append(query)
-            mark(self.rounds)
             self.tell(self.rounds)
-            if over := self.over():
+            if len(self.rounds) >= self.looked * LOOK and (over := self.look()):
                 return over
         mark(self.rounds)
         return "time"
+
+    def look(self) -> str:
+        """Whether it is over, by all rounds so far."""
+        self.looked = len(self.rounds)
+        mark(self.rounds)
+        return self.over()
 
     def round(self, query: int) -> dict[Cell, float]:
         """Everyone's turn on one query, each round beginning with another one."""

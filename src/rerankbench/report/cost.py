@@ -40,9 +40,9 @@ class Cost:
     latency in ms of reranking one query, query in ms of searching and reranking it, each with its interval
     (95%; of p95, 90%, an open end is infinite) and the number of `queries` it rests on; `interpolated`
     between depths or layers that were timed; `bound` where it is at most so much. Throughput rests on `pairs`
-    in `pair_seconds`. `ms_per_query` of a machine that is kept busy, and its price per 1,000 queries. Memory in
-    MB (10^6 bytes): the peak of the reranker's process, and of the first stage's, on the device if there is
-    one. `why` says why there are no times.
+    in `pair_seconds`. `ms_per_query` of a machine that is kept busy, and its price per 1,000 queries. Memory
+    in MB (10^6 bytes): the peak of the reranker's process, and of the first stage's, on the device if there
+    is one. `why` says why there are no times.
     """
 
     latency_p50_ms: float | None = None
