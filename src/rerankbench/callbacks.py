@@ -50,9 +50,9 @@ def raced(found: Any, asked: Any, folder: Path) -> Any:
 
     A report is made without it, too. Costs are not measured then, which it says.
     """
-    from rerankbench.race.race import hold
+    from rerankbench.race.race import hold, worth_it
 
-    if not asked.race.seconds:
+    if not asked.race.seconds or not worth_it(found):
         return None
     try:
         return hold(found, asked, folder)

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -298,10 +298,19 @@ def rounded(seconds: float) -> float:
     return math.ceil(seconds / size) * size
 
 
-def hold(runs: Sequence[Run], settings: Report, folder: Path) -> Record:
-    """Race whatever the runs used, and keep what came out in `folder`. Raises UserError as `race`."""
+def worth_it(runs: Sequence[Run]) -> bool:
+    """Whether there is anything to compare: a reranker, or several first stages."""
+    done = [run.result["identity"] for run in runs if not run.failed]
+    return any(names["reranker"] for names in done) or len({names["candidates"] for names in done}) > 1
+
+
+def hold(runs: Sequence[Run], settings: Report, folder: Path, trusted: bool = True) -> Record:
+    """Race whatever the runs used, and keep what came out in `folder`. Raises UserError as `race`.
+
+    trusted: whether the runs' configs are one's own, so that models may bring the code that they allow.
+    """
     free_device()
-    found = race(runs, settings)
+    found = race(runs, settings, trusted)
     found.write(folder)
     return found
 
@@ -314,14 +323,14 @@ def free_device() -> None:
         torch.cuda.empty_cache()
 
 
-def race(runs: Sequence[Run], settings: Report) -> Record:
+def race(runs: Sequence[Run], settings: Report, trusted: bool = True) -> Record:
     """Race whatever the runs used; ends by `settings.race.seconds` whatever happens.
 
     Raises UserError where nothing can be raced at all.
     """
     began, limit = time.monotonic(), settings.race.seconds
     until, started = began + limit, datetime.now(UTC).isoformat(timespec="seconds")
-    found = entrants(runs)
+    found = entrants(runs) if trusted else [without_code(entrant) for entrant in entrants(runs)]
     texts = texts_of(found)
     seats = [Seat(entrant, texts, limit, until, lost=entrant.why) for entrant in found]
     log.info("%s", announcement(found, limit))
@@ -350,6 +359,14 @@ def race(runs: Sequence[Run], settings: Report) -> Record:
         tuple(seat.result() for seat in seats),
         rounds,
     )
+
+
+def without_code(entrant: Entrant) -> Entrant:
+    """The entrant, kept out where its config lets a model's own code run: a folder may be a stranger's."""
+    if entrant.why or "trust_remote_code: true" not in entrant.config.read_text(encoding="utf-8"):
+        return entrant
+    why = "its config has trust_remote_code=true, which only the sweep's own command may; run the sweep again"
+    return replace(entrant, why=why)
 
 
 def announcement(found: Sequence[Entrant], limit: float) -> str:

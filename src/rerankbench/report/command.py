@@ -113,7 +113,7 @@ def raced(found: Sequence[Run], report: Report, target: Path) -> Record:
     told.addHandler(logging.StreamHandler())
     told.setLevel(logging.INFO)
     target.mkdir(parents=True, exist_ok=True)
-    return hold(found, report, target)
+    return hold(found, report, target, trusted=False)
 
 
 def earlier_race(found: Sequence[Run], folders: Sequence[Path], target: Path) -> Record | None:
