@@ -94,7 +94,9 @@ def write_race(
 ) -> Record:
     """A race beside such runs, as if one had been held: milliseconds [queries] by cell, one round a query."""
     rounds = tuple(
-        Round(f"q{i}", (20.0,), (20.0,), {cell: float(v[i]) for cell, v in times.items() if i < len(v)}, ok)
+        Round(
+            f"q{i}", (20.0,), (20.0,), {cell: float(v[i]) for cell, v in times.items() if i < len(v)}, calm=ok
+        )
         for i, ok in enumerate(calm or [True] * max(len(v) for v in times.values()))
     )
     kinds = {("first_stage", c.stage) for c in times} | {

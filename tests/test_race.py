@@ -26,7 +26,7 @@ from rerankbench.race.entrants import entrants, spread
 from rerankbench.race.intervals import noise, quantile, ratio, typical
 from rerankbench.race.process import Lost, Process
 from rerankbench.race.record import Cell, Round
-from rerankbench.race.turns import Turns
+from rerankbench.race.turns import Turn, Turns
 from rerankbench.report.runs import find
 from simulated_runs import proportional, write_race
 
@@ -114,13 +114,15 @@ class Runner:
     dies_at: int = 10**9
     turns: list[int] = field(default_factory=list)
 
-    def turn(self, query: int, until: float) -> dict[Cell, float]:
+    key = ""
+
+    def turn(self, query: int, until: float) -> Turn:
         self.turns.append(query)
         if len(self.turns) > self.dies_at:
-            return {}
-        return {self.cell: self.machine.spend(self.ms * (1 + self.spread * math.sin(1 + 7 * query)))}
+            return Turn()
+        return Turn({self.cell: self.machine.spend(self.ms * (1 + self.spread * math.sin(1 + 7 * query)))})
 
-    def ready(self) -> bool:
+    def ready(self, pairs: int, seconds: float) -> bool:
         return True
 
 
@@ -130,12 +132,15 @@ def turns(machine: Machine, racers: Sequence[Runner], queries: int = 60, until: 
 
 
 def test_each_round_asks_all_the_same_query_and_begins_with_another_one() -> None:
-    machine, asked = Machine(), []
-    racers = [Runner(machine, Cell(name), 10.0) for name in "abc"]
-    for racer in racers:
-        racer.turn = (  # type: ignore[method-assign]
-            lambda query, until, racer=racer: asked.append((query, racer.cell.stage)) or {racer.cell: 1.0}
-        )
+    machine = Machine()
+    asked: list[tuple[int, str]] = []
+
+    class Told(Runner):
+        def turn(self, query: int, until: float) -> Turn:
+            asked.append((query, self.cell.stage))
+            return super().turn(query, until)
+
+    racers = [Told(machine, Cell(name), 10.0) for name in "abc"]
     race = turns(machine, racers)
     race.run()
     firsts = ["".join(name for query, name in asked if query == number) for number in range(4)]
@@ -305,8 +310,8 @@ def test_a_real_race_measures_every_arm(sweep: Path, raced: dict[str, object]) -
     peaks = {c.label: c.memory_mb["peak_rss"] or 0.0 for c in race.contestants}
     assert all(100 < peak < 3000 for peak in peaks.values())
     assert peaks["bm25"] < peaks["dense"] < peaks["base"] * 2  # bm25 loads no model
-    reranker = next(c for c in race.contestants if c.kind == "reranker")
-    assert sum(pairs for pairs, _ in reranker.portions) >= 256
+    reranker = next(c.key for c in race.contestants if c.kind == "reranker")
+    assert sum(each.portions.get(reranker, (0, 0.0))[0] for each in race.rounds) >= 256
 
 
 def test_a_raced_report_goes_by_the_whole_query(raced: dict[str, object]) -> None:

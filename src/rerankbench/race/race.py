@@ -25,7 +25,7 @@ from rerankbench.masking import masked
 from rerankbench.race.entrants import FIRST_STAGE, RERANKER, Entrant, entrants
 from rerankbench.race.process import Lost, Process
 from rerankbench.race.record import Cell, Contestant, Record, Round
-from rerankbench.race.turns import LEAST, Turns
+from rerankbench.race.turns import LEAST, Turn, Turns
 from rerankbench.report.runs import SCORES, Run
 from rerankbench.report_settings import Report
 
@@ -40,7 +40,7 @@ ROUNDS, FEW_ROUNDS = (
     20,
     8,
 )  # that there should be time for: else the depths between, or the deepest, are left out
-ENOUGH_PAIRS, ENOUGH_SECONDS, PORTIONS = 256, 3.0, 5  # by which a throughput means something
+ENOUGH_PAIRS, ENOUGH_SECONDS = 512, 4.0  # scored as a batch job would, in portions of a second
 PORTION_SECONDS, LEAST_PORTION, MOST_PORTION = 1.0, 64, 4096
 P95_QUERIES = 59  # by which the 95th percentile has an upper bound: 0.95 ** 59 < 0.05
 SPARE_MB = 800.0  # of a process beside its weights
@@ -131,7 +131,7 @@ class Seat:
     slowest: float = 0.0
     rate: float = 0.0
     offset: int = 0
-    portions: list[tuple[int, float]] = field(default_factory=list)
+    enough: bool = False
     wanted: float | None = None
 
     @property
@@ -173,15 +173,19 @@ class Seat:
         """The answer, None from a contestant that is lost."""
         return self.try_to(lambda process: process.ask(message, until))
 
-    def turn(self, query: int, until: float) -> dict[Cell, float]:
+    @property
+    def key(self) -> str:
+        return self.entrant.key
+
+    def turn(self, query: int, until: float) -> Turn:
         """One query: everything that is timed of this contestant, the order turning with the rounds."""
         began = time.monotonic()
         until = min(until, began + self.patience())
         times = self.search(query, until) if not self.heavy else self.rerank(query, until)
         self.slowest = max(self.slowest, time.monotonic() - began)
-        if self.heavy and times and not self.ready():
-            self.bulk(min(self.end, time.monotonic() + self.patience()))
-        return times
+        if not self.heavy or not times or self.enough:
+            return Turn(times)
+        return Turn(times, self.bulk(min(self.end, time.monotonic() + self.patience())))
 
     def patience(self) -> float:
         first = self.seconds * FIRST_TURN
@@ -207,13 +211,14 @@ class Seat:
             times |= dict(zip(cells, found["ms"], strict=True)) if found else {}
         return times
 
-    def bulk(self, until: float) -> None:
+    def bulk(self, until: float) -> tuple[int, float] | None:
         """A stretch of pairs scored as a batch job would, so that throughput means something."""
         pairs = self.stretch(int(min(MOST_PORTION, max(LEAST_PORTION, self.rate * PORTION_SECONDS))))
         found = self.ask({"do": "bulk", "pairs": pairs}, until) if pairs else None
-        if found:
-            self.portions.append((found["pairs"], found["seconds"]))
-            self.rate = found["pairs"] / found["seconds"]
+        if not found:
+            return None
+        self.rate = found["pairs"] / found["seconds"]
+        return found["pairs"], found["seconds"]
 
     def stretch(self, count: int) -> list[tuple[str, str]]:
         """The next pairs of the first stages' candidates, query by query."""
@@ -232,13 +237,10 @@ class Seat:
             self.offset += 1
         return pairs[:count]
 
-    def ready(self) -> bool:
+    def ready(self, pairs: int, seconds: float) -> bool:
         """Whether its throughput rests on enough; a first stage has none."""
-        pairs, seconds = (
-            (sum(part) for part in zip(*self.portions, strict=True)) if self.portions else (0, 0.0)
-        )
-        enough = pairs >= ENOUGH_PAIRS and seconds >= ENOUGH_SECONDS and len(self.portions) >= PORTIONS
-        return not self.heavy or not self.raced or enough
+        self.enough = pairs >= ENOUGH_PAIRS and seconds >= ENOUGH_SECONDS
+        return not self.heavy or not self.raced or self.enough
 
     def warm_up(self, queries: Sequence[int], until: float) -> None:
         """Some queries that do not count, but tell how fast it is."""
@@ -286,7 +288,6 @@ class Seat:
             self.entrant.why or self.lost,
             self.process.memory if self.process and greeting else {},
             greeting.get("load_seconds"),
-            self.portions,
             greeting.get("environment", {}),
             self.wanted,
         )

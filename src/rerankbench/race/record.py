@@ -37,13 +37,15 @@ class Round:
     """One query, timed by all whose turn it was; milliseconds by cell.
 
     `before`, `after`: milliseconds of the fixed products around it, one for each device. `calm`: whether the
-    machine was as fast as ever in it.
+    machine was as fast as ever in it. `portions`: pairs that a reranker scored as a batch job would, and in
+    how many seconds.
     """
 
     query: str
     before: tuple[float, ...]
     after: tuple[float, ...]
     times: dict[Cell, float] = field(default_factory=dict)
+    portions: dict[str, tuple[int, float]] = field(default_factory=dict)
     calm: bool = True
 
 
@@ -51,8 +53,7 @@ class Round:
 class Contestant:
     """One process of the race, and what it took; `why` says why there are no figures, where there are none.
 
-    `kind`: first_stage or reranker; `key`: the content hash by which runs name it. `portions`: (pairs,
-    seconds) of each stretch of pairs that it scored as a batch job would. Memory in MB (10^6 bytes).
+    `kind`: first_stage or reranker; `key`: the content hash by which runs name it. Memory in MB (10^6 bytes).
     `wanted_seconds`: of a race in which all its depths could be timed, where this one was too short.
     """
 
@@ -62,7 +63,6 @@ class Contestant:
     why: str = ""
     memory_mb: dict[str, float | None] = field(default_factory=dict)
     load_seconds: float | None = None
-    portions: list[tuple[int, float]] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
     wanted_seconds: float | None = None
 
@@ -106,6 +106,10 @@ class Record:
         """Milliseconds of each query [queries], its median over calm rounds, NaN where it has none."""
         return typical(self.timings(cell))
 
+    def batch(self, reranker: str) -> tuple[int, float]:
+        """Pairs that a reranker scored as a batch job would in calm rounds, and in how many seconds."""
+        return batch(self.rounds, reranker)
+
     @property
     def drifted(self) -> int:
         """Rounds in which the machine was not calm."""
@@ -128,11 +132,22 @@ def timings(rounds: Sequence[Round], ids: Sequence[str], cell: Cell) -> Values:
     return out
 
 
+def batch(rounds: Sequence[Round], reranker: str) -> tuple[int, float]:
+    """See `Record.batch`."""
+    found = [each.portions[reranker] for each in rounds if each.calm and reranker in each.portions]
+    return sum(pairs for pairs, _ in found), sum(seconds for _, seconds in found)
+
+
 def document(record: Record) -> dict[str, Any]:
     """Plain values: a list of milliseconds for each cell, a place for each round, null where not timed."""
     plain = {k: v for k, v in vars(record).items() if k not in ("contestants", "rounds", "ids")}
     rounds = [
-        {"query": r.query, "calm": r.calm, "product_ms": [list(r.before), list(r.after)]}
+        {
+            "query": r.query,
+            "calm": r.calm,
+            "product_ms": [list(r.before), list(r.after)],
+            "batches": r.portions,
+        }
         for r in record.rounds
     ]
     cells = sorted(record.cells, key=lambda cell: tuple(map(str, cell)))
@@ -146,7 +161,7 @@ def read(file: Path) -> Record | None:
     try:
         found = json.loads(file.read_bytes())
         return parsed(found) if found["schema"] == SCHEMA else None
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError):
         return None
 
 
@@ -170,7 +185,12 @@ def numbers(values: Iterable[Any]) -> tuple[float, ...]:
 def parsed(found: dict[str, Any]) -> Record:
     """Raises KeyError, TypeError or ValueError for what is no race."""
     rounds = [
-        Round(str(r["query"]), numbers(r["product_ms"][0]), numbers(r["product_ms"][1]), calm=bool(r["calm"]))
+        Round(
+            str(r["query"]),
+            *(numbers(r["product_ms"][0]), numbers(r["product_ms"][1])),
+            portions={key: (int(pairs), float(seconds)) for key, (pairs, seconds) in r["batches"].items()},
+            calm=bool(r["calm"]),
+        )
         for r in found["rounds"]
     ]
     for timed in found["timings"]:

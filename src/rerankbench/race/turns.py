@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.race.drift import TOLERANCE, calm, mark, pace
 from rerankbench.race.intervals import noise, quantile, typical
-from rerankbench.race.record import Cell, Round, timings
+from rerankbench.race.record import Cell, Round, batch, timings
 
 LEAST = 12  # queries, before anything is taken to be sharp
 INTERVAL = 6  # queries without which a median has no interval at 95%
@@ -30,11 +30,22 @@ class Racer(Protocol):
     def heavy(self) -> bool:
         """Whether its turns may be so long that they are to be shared out."""
 
-    def turn(self, query: int, until: float) -> dict[Cell, float]:
-        """Milliseconds of each of its cells on a query; empty from one that has given up."""
+    @property
+    def key(self) -> str:
+        """Which portions of rounds are its own."""
 
-    def ready(self) -> bool:
-        """Whether it needs no more turns, be its medians sharp."""
+    def turn(self, query: int, until: float) -> Turn:
+        """Its part of a round, empty from one that has given up."""
+
+    def ready(self, pairs: int, seconds: float) -> bool:
+        """Whether it has scored enough pairs as a batch job would, in calm rounds."""
+
+
+class Turn(NamedTuple):
+    """What one contestant gave in a round: milliseconds by cell, and (pairs, seconds) of a batch."""
+
+    times: Mapping[Cell, float] = {}
+    portion: tuple[int, float] | None = None
 
 
 @dataclass
@@ -61,12 +72,12 @@ class Turns:
             if not waiting:  # every query once more, by which its own differences show from the machine's
                 waiting, tries = deque(range(len(self.queries))), dict.fromkeys(tries, 0)
             query = waiting.popleft()
-            times = self.round(query)
-            after = self.product()
+            held = Round(self.queries[query], before, before)
+            self.round(query, held)
+            before = held.after = self.product()
             if self.clock() > self.until:
                 break  # whatever was cut short in it
-            self.rounds.append(Round(self.queries[query], before, after, times))
-            before = after
+            self.rounds.append(held)
             tries[query] += 1
             if self.disturbed(self.rounds[-1]) and tries[query] < TRIES:
                 waiting.append(query)
@@ -82,18 +93,19 @@ class Turns:
         mark(self.rounds)
         return self.over()
 
-    def round(self, query: int) -> dict[Cell, float]:
+    def round(self, query: int, held: Round) -> None:
         """Everyone's turn on one query, each round beginning with another one."""
-        times: dict[Cell, float] = {}
         start = len(self.rounds) % max(1, len(self.racers))
         sitting = self.sitting()
         for number in [*range(start, len(self.racers)), *range(start)]:
             if number in sitting:
                 continue
             began = self.clock()
-            times |= self.racers[number].turn(query, self.until)
+            times, portion = self.racers[number].turn(query, self.until)
+            held.times |= times
+            if portion is not None:
+                held.portions[self.racers[number].key] = portion
             self.used[number] = self.used.get(number, 0.0) + self.clock() - began
-        return times
 
     def sitting(self) -> set[int]:
         """Heavy contestants that had far more than their share of the time, while others need theirs."""
@@ -112,7 +124,8 @@ class Turns:
     def over(self) -> str:
         """Why the race is over, empty while it is not."""
         ids = list(dict.fromkeys(each.query for each in self.rounds))
-        if len(ids) < min(self.least, len(self.queries)) or not all(racer.ready() for racer in self.racers):
+        ready = [racer.ready(*batch(self.rounds, racer.key)) for racer in self.racers]
+        if len(ids) < min(self.least, len(self.queries)) or not all(ready):
             return ""
         cells = {cell for each in self.rounds for cell in each.times}
         found = [timings(self.rounds, ids, cell) for cell in cells]

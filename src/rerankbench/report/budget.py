@@ -51,7 +51,8 @@ def p95_problem(cost: Cost, arm: Arm, bound: float | None, book: Book) -> str:
         more = cure if book.race and book.race.queries >= P95_QUERIES else ""
         few = f"{cost.queries} queries were timed, and it takes {P95_QUERIES}"
         return unmeasured("p95 latency", few, more, " well enough")
-    return unmeasured("p95 latency", f"{said(low, high)} ms, the bound is {bound:,.4g}", "", " well enough")
+    more = cure if book.race and book.race.queries > cost.queries else ""
+    return unmeasured("p95 latency", f"{said(low, high)} ms, the bound is {bound:,.4g}", more, " well enough")
 
 
 def said(low: float, high: float) -> str:
@@ -93,9 +94,9 @@ def cure(arms: Sequence[Arm], race: Record | None) -> str:
     if not folders or not all(folder.is_dir() for folder in folders):
         return ""
     above = os.path.commonpath([folder.absolute() for folder in folders])
-    if race and race.drifted > len(race.rounds) / 2:
-        return f"on a quiet machine: rerankbench-report --race {shlex.quote(str(above))}"
     wanted = [c.wanted_seconds for c in race.contestants if c.wanted_seconds] if race else []
     longer = max(wanted, default=2 * race.limit_seconds if race else 0)
+    if race and race.drifted > len(race.rounds) / 2:  # a quiet machine is what it takes
+        longer = 0
     more = f" report.race.seconds={longer:g}" if longer else ""
     return f"rerankbench-report --race {shlex.quote(str(above))}{more}"

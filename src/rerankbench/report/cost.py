@@ -79,7 +79,7 @@ def of(arm: Arm, book: Book) -> Cost:
         times |= single(arm)
     if not arm.reranks:
         times |= {"latency_p50_ms": 0.0, "latency_p95_ms": 0.0}
-    (pairs, seconds), share = pairs_of(reranker, arm, book), layer_share(arm, book)
+    (pairs, seconds), share = pairs_of(arm, book), layer_share(arm, book)
     rate = pairs / seconds / share if share and rests_on_enough(pairs, seconds) else None
     busy = 1000.0 * arm.depth / rate if rate else (None if arm.reranks else 0.0)
     parameters = model.get("parameters")
@@ -143,15 +143,14 @@ def single(arm: Arm) -> dict[str, Any]:
     return {"latency_p50_ms": found.get("p50"), "latency_p95_ms": found.get("p95")}
 
 
-def pairs_of(reranker: Contestant | None, arm: Arm, book: Book) -> tuple[int, float]:
+def pairs_of(arm: Arm, book: Book) -> tuple[int, float]:
     """Pairs by which throughput is known, and the seconds they took; a run's where there is no race."""
     if not arm.reranks:
         return 0, 0.0
     if book.race is None:
         found = arm.run.result.get("throughput") or {}
         return int(found.get("pairs") or 0), float(found.get("seconds") or 0.0)
-    portions = reranker.portions if reranker else []
-    return sum(pairs for pairs, _ in portions), sum(seconds for _, seconds in portions)
+    return book.race.batch(arm.reranker)
 
 
 def rests_on_enough(pairs: int, seconds: float) -> bool:

@@ -51,8 +51,7 @@ def race(record: Record | None) -> dict[str, Any] | None:
     if record is None:
         return None
     own = ("started", "seconds", "limit_seconds", "stopped", "width", "tolerance", "machine")
-    left = ("portions", "environment")
-    people = [{k: v for k, v in asdict(c).items() if k not in left} for c in record.contestants]
+    people = [{k: v for k, v in asdict(c).items() if k != "environment"} for c in record.contestants]
     counts = {"rounds": len(record.rounds), "disturbed": record.drifted, "queries": len(record.ids)}
     return {**{name: getattr(record, name) for name in own}, **counts, "contestants": people}
 

@@ -27,7 +27,7 @@ def race_lines(arms: Sequence[Arm], costs: Sequence[Cost], book: Book) -> list[s
     """What a reader has to know of the race: what it ran on, how calm it was, what it did not measure."""
     race = book.race
     if race is None:
-        more = f" Measure them with {book.cure}." if book.cure else ""
+        more = f" To measure them: {book.cure}" if book.cure else ""
         return [f"There was no race, so latency, throughput, memory and price were not measured.{more}"]
     return [
         ran_line(race),
@@ -71,7 +71,8 @@ def drift_lines(race: Record) -> list[str]:
 
 
 def interpolated_lines(arms: Sequence[Arm], costs: Sequence[Cost]) -> list[str]:
-    names = [arm.name for arm, cost in zip(arms, costs, strict=True) if cost.interpolated]
+    known = [(arm, cost) for arm, cost in zip(arms, costs, strict=True) if cost.latency_p50_ms is not None]
+    names = [arm.name for arm, cost in known if cost.interpolated]
     line = f"Interpolated between depths or layers that were timed: {', '.join(names[:8])}"
     return [line + (f" and {len(names) - 8} more." if len(names) > 8 else ".")] if names else []
 
@@ -83,4 +84,7 @@ def missing_lines(arms: Sequence[Arm], costs: Sequence[Cost], book: Book) -> lis
         if cost.why:
             groups.setdefault(cost.why, []).append(arm.name)
     lines = [f"Not measured: {', '.join(names[:8])}: {reason}." for reason, names in groups.items()]
-    return lines + ([f"Measure them with {book.cure}."] if groups and book.cure else [])
+    when = (
+        " while the machine is quiet" if book.race and book.race.drifted > len(book.race.rounds) / 2 else ""
+    )
+    return lines + ([f"To measure them{when}: {book.cure}"] if groups and book.cure else [])

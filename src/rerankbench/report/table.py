@@ -69,7 +69,7 @@ def columns(findings: Findings) -> list[Column]:
         *latency_columns("query", "of the whole query: embedding, search, reranking", findings.book.whole),
         *latency_columns("latency", "of reranking one query", not findings.book.whole),
         Column(
-            "busy ms/query",
+            "batch ms/query",
             plain("ms_per_query", "{:,.1f}"),
             lambda f, i: f.costs[i].ms_per_query,
             "pairs per query over pairs per second, of a machine that is kept busy",
