@@ -34,6 +34,7 @@ def tiny(models: Path, folder: Path) -> list[str]:
         "dataset=beir", f"dataset.path={data}",
         f"embedder.model={models / 'bge-small-en'}", "embedder.pooling=cls",
         "device=cpu", "precision=fp32", "candidates=4", "cutoffs=[1,2]", "report.measure=ndcg_at_2",
+        "report.race.seconds=0",
         f"cache_dir={folder / 'cache'}",
         f"hydra.run.dir={folder / 'out'}", f"hydra.sweep.dir={folder / 'sweep'}",
     ]  # fmt: skip

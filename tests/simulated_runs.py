@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+from rerankbench.race.record import Cell, Contestant, Record, Round
 
 Values = NDArray[np.float64]
 
@@ -51,7 +53,7 @@ def write_run(
         },
         "identity": {"candidates": "stage", "embedder": "", "reranker": name if layers else ""},
         "params": {"first_stage": "dense", "reranker": name},
-        "throughput": {"pairs_per_second": 100.0} if layers else None,
+        "throughput": {"pairs_per_second": 100.0, "pairs": 5000, "seconds": 50.0} if layers else None,
         "latency_ms": {str(d): {"p50": d * 1.0, "p95": d * 2.0} for d in found} or None,
         "memory_mb": {"peak_rss": 300.0, "peak_cuda": None},
         "model": {"parameters": 33_000_000 if layers else 0, "load_seconds": 1.0},
@@ -85,3 +87,36 @@ def noisy(mean: float, spread: float, count: int, seed: int) -> Values:
     """Values around a mean, exactly that mean in the sample, so that a case says what it means."""
     noise = np.random.default_rng(seed).normal(0, spread, count)
     return np.asarray(mean + noise - noise.mean())
+
+
+def write_race(
+    folder: Path, times: Mapping[Cell, Values], calm: Sequence[bool] = (), **changes: Any
+) -> Record:
+    """A race beside such runs, as if one had been held: milliseconds [queries] by cell, one round a query."""
+    rounds = tuple(
+        Round(
+            f"q{i}", (20.0,), (20.0,), {cell: float(v[i]) for cell, v in times.items() if i < len(v)}, calm=ok
+        )
+        for i, ok in enumerate(calm or [True] * max(len(v) for v in times.values()))
+    )
+    kinds = {("first_stage", c.stage) for c in times} | {
+        ("reranker", c.reranker) for c in times if c.reranker
+    }
+    people = tuple(
+        Contestant(kind, key, key, memory_mb={"peak_rss": 400.0 if kind == "first_stage" else 700.0})
+        for kind, key in sorted(kinds)
+    )
+    told: dict[str, Any] = {"machine": {"device_name": "machine", "threads": 2}, "contestants": people}
+    told |= {"started": "2026-01-31T12:00:00+00:00", "seconds": 60.0, "limit_seconds": 120.0}
+    told |= {"stopped": "sharp", "width": 0.05, "queries": len(rounds), "rounds": rounds}
+    race = Record(**told | changes)
+    race.write(folder)
+    return race
+
+
+def proportional(stage: str, reranker: str, depths: Sequence[int], count: int) -> dict[Cell, Values]:
+    """Reranking that takes a millisecond a document, some queries' a little more, and searching 5 ms."""
+    rng = np.random.default_rng(7)
+    return {Cell(stage): 5 * rng.uniform(0.9, 1.1, count)} | {
+        Cell(stage, reranker, None, depth): depth * rng.uniform(0.9, 1.1, count) for depth in depths
+    }

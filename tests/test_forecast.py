@@ -90,7 +90,8 @@ def test_people_are_told_before_long_scoring(
         missing=lambda: np.arange(pairs),
         unscored=lambda numbers: np.array([(number, 0, b"") for number in numbers], SEQUENCE),
     )
-    monkeypatch.setattr(forecast, "read_cost", lambda _: {"pairs_per_second": stored_rate})
+    known = {"pairs_per_second": stored_rate, "pairs": 5000, "seconds": 10.0}
+    monkeypatch.setattr(forecast, "read_cost", lambda _: known)
     with caplog.at_level(logging.INFO, "rerankbench"):
         forecast.announce(work)
     assert ("5,000 pairs to compute" in caplog.text) is told

@@ -146,7 +146,7 @@ def test_all_runs_failed_is_said_with_their_reasons(tmp_path: Path) -> None:
 def test_costs_of_a_lower_layer_and_the_price(findings: Findings) -> None:
     costs = dict(zip((arm.name for arm in findings.contest.arms), findings.costs, strict=True))
     assert costs["minilm@50"].ms_per_query == 1000 * 50 / 100
-    assert costs["deep@50 layer 8"].ms_per_query == pytest.approx(1000 * 50 / 100 * 8 / 24)
+    assert costs["deep@50 layer 8"].ms_per_query == 1000 * 50 / 100  # at most
     assert (costs["deep@50 layer 8"].bound, costs["deep@50 layer 24"].bound) == (True, False)
     # 3.6 an hour is 0.001 a second; 1,000 queries of half a second are 500 seconds
     assert costs["minilm@50"].price_per_1k == pytest.approx(0.5)
@@ -420,8 +420,8 @@ def test_arms_that_the_terminal_leaves_out_are_counted(
 
 def test_how_costs_are_compared_is_a_sentence(findings: Findings) -> None:
     assert findings.assumptions()[3] == (
-        "The cheaper of two arms is the one whose measured p95 latency of reranking one query at its depth "
-        "is lower."
+        "The cheaper of two arms is the one whose median latency of reranking one query was lower in runs "
+        "with latency=true; they were made at different times, so no ratio is said of them."
     )
 
 

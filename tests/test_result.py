@@ -29,7 +29,7 @@ def test_the_keys_of_a_layerwise_run(models: Path, tmp_path: Path) -> None:
     assert set(result["measures"]["reranked"]) == names
     assert set(result["by_layer"]) == {"2", "3", "4", "5", "6"}
     assert result["by_depth"]["4"] == result["by_layer"]["6"] == result["measures"]["reranked"]
-    assert {"pairs_per_second", "tokens_per_second", "padding_share"} <= set(result["throughput"])
+    assert result["throughput"] is None  # eight pairs say nothing of the ninth thousand
     assert {"p50", "p95"} <= set(result["latency_ms"]["4"])
     assert set(result["memory_mb"]) == {"peak_rss", "peak_cuda"}
     assert result["model"]["parameters"] > 0

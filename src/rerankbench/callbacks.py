@@ -39,9 +39,28 @@ def report(folder: Path, config: DictConfig) -> None:
     found = runs.find([folder])
     if all(run.failed for run in found):
         return  # each failure is named at the end of the sweep
-    findings = find_out(found, settings(config))
+    asked = settings(config)
+    findings = find_out(found, asked, raced(found, asked, folder))
     page = files.write(folder, findings)
     terminal.show(findings, page, track(config, findings, folder))
+
+
+def raced(found: Any, asked: Any, folder: Path) -> Any:
+    """The race of a sweep's runs, kept beside them; None where there is to be none, or none can be.
+
+    A report is made without it, too. Costs are not measured then, which it says.
+    """
+    from rerankbench.race.race import hold, worth_it
+
+    if not asked.race.seconds or not worth_it(found):
+        return None
+    try:
+        return hold(found, asked, folder)
+    except UserError as error:
+        sys.stderr.write(f"no race: {'; '.join(error.problems)}\n")
+    except Exception as error:
+        sys.stderr.write(f"no race: {type(error).__name__}: {' '.join(str(error).split())[:300]}\n")
+    return None
 
 
 def settings(config: DictConfig) -> Any:

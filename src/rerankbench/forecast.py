@@ -19,7 +19,7 @@ from rerankbench.experiment import load, make_bench, plan
 from rerankbench.first_stages.dense import embedding
 from rerankbench.loop import Loop, Window
 from rerankbench.outputs import arm
-from rerankbench.scoring import PairPreparer, Work, read_cost
+from rerankbench.scoring import PairPreparer, Work, read_cost, rests_on_enough
 from rerankbench.sequences import first_of_each
 
 log = logging.getLogger(__name__)
@@ -185,7 +185,8 @@ def announce(work: Work) -> None:
     todo = work.missing() if work.bench.reuse else np.arange(len(work.pairs))
     if len(todo) < FEW:
         return
-    rate = read_cost(work).get("pairs_per_second")
+    known = read_cost(work)
+    rate = known["pairs_per_second"] if rests_on_enough(known) else None
     step = counted_step(work, todo, "" if work.bench.reuse else UNUSED, rate)
     if step.seconds > LONG_SECONDS:
         log.info("%s", step.line())

@@ -191,9 +191,20 @@ def device_name(device: str) -> str:
     return next(named, platform.processor() or platform.machine())
 
 
+begun = 0  # runs of this process
+
+
+def shared_process() -> bool:
+    """Whether an earlier run of this process has left something in its memory: libraries, models, caches."""
+    return begun > 1
+
+
 def reset_peak_memory(hardware: Hardware) -> None:
     """Begin a new peak: runs of one process that follow each other do not inherit it (on Linux)."""
     import torch
+
+    global begun
+    begun += 1
 
     with suppress(OSError):  # not Linux, or not allowed: the peak is the whole process's
         Path("/proc/self/clear_refs").write_text("5")

@@ -72,12 +72,10 @@ class Index:
 
     def ready(self, vectors: Vectors, seed: int, cache_dir: Path, reuse: bool = True) -> Exact | Approximate:
         """The index, built once: kept under what determines it, and memory-mapped where FAISS can."""
-        determined = vectors.identity
-        if self.exact or determined is None:
+        if self.exact or vectors.identity is None:
             return self.build(vectors, seed)
-        own = {"factory": self.factory, "train_rows": self.train_rows, "seed": seed}
-        parts = {"vectors": determined, "rows": "distinct", **own}
-        path = cache_dir / "indexes" / f"{identity(parts)}.faiss"
+        parts = self.parts(vectors, seed)
+        path = self.path(parts, cache_dir)
         path.parent.mkdir(parents=True, exist_ok=True)
         with hold(path.with_name(f"{path.name}{SUFFIX}"), "building an index"):
             index = read_index(path) if reuse else None
@@ -87,6 +85,19 @@ class Index:
                 write_index(built.index, path, {"label": self.factory, **parts})
                 index = read_index(path)
         return Approximate(self.tuned(index), vectors)
+
+    def parts(self, vectors: Vectors, seed: int) -> dict[str, Any]:
+        """What determines a built index."""
+        own = {"factory": self.factory, "train_rows": self.train_rows, "seed": seed}
+        return {"vectors": vectors.identity, "rows": "distinct", **own}
+
+    def path(self, parts: Mapping[str, Any], cache_dir: Path) -> Path:
+        """Where it is kept."""
+        return cache_dir / "indexes" / f"{identity(parts)}.faiss"
+
+    def kept(self, vectors: Vectors, seed: int, cache_dir: Path) -> bool:
+        """Whether `ready` has nothing to build."""
+        return self.exact or self.path(self.parts(vectors, seed), cache_dir).is_file()
 
     def build(self, vectors: Vectors, seed: int) -> Exact | Approximate:
         """A trained and filled index of the vectors that differ.

@@ -89,6 +89,8 @@ class Meter:
             "pairs_per_second": self.sequences / seconds,
             "tokens_per_second": self.tokens / seconds,
             "padding_share": self.padding / padded if padded else 0.0,
+            "pairs": self.sequences,
+            "seconds": self.seconds,
             "load_seconds": self.load_seconds,
         }
 

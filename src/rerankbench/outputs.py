@@ -22,6 +22,7 @@ from rerankbench.experiment import Outcome
 from rerankbench.masking import masked
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.result import Result
+from rerankbench.scoring import rests_on_enough
 from rerankbench.store import identity, write_atomic
 
 EXAMPLES = 60  # queries whose texts are kept: the most helped and the most hurt
@@ -49,10 +50,21 @@ def summarize(outcome: Outcome, sweep_id: str = "") -> Result:
     result.index = dict(outcome.candidates.index)
     result.seconds = outcome.seconds
     result.environment = hardware.environment(outcome.bench.hardware)
-    result.memory_mb = hardware.peak_memory_mb(outcome.bench.hardware)
+    result.memory_mb, result.memory_note = memory(outcome)
     add_measures(result, outcome)
     add_costs(result, outcome)
     return result
+
+
+def memory(outcome: Outcome) -> tuple[dict[str, float | None], str | None]:
+    """Peak memory of a run that has its process to itself; else nulls, and why there are no figures."""
+    found = hardware.peak_memory_mb(outcome.bench.hardware)
+    why = None
+    if outcome.experiment.executor.place():
+        why = "models were in other processes; rerankbench-report --race FOLDER measures their memory"
+    elif hardware.shared_process():
+        why = "an earlier run shared this process; rerankbench-report --race FOLDER measures memory"
+    return (found, None) if why is None else (dict.fromkeys(found), why)
 
 
 def arm(experiment: Experiment) -> str:
@@ -206,7 +218,7 @@ def add_costs(result: Result, outcome: Outcome) -> None:
         "label": work.weights.label,
         "load_seconds": cost.pop("load_seconds", None),
     }
-    result.throughput = cost or None
+    result.throughput = cost if rests_on_enough(cost) else None
     if outcome.latency:
         result.latency_ms = latency.percentiles(outcome.latency.reranking)
         result.query_latency_ms = latency.percentiles(outcome.latency.whole) or None

@@ -15,12 +15,33 @@ USUAL = "ndcg_at_10"
 class Budget:
     """What the deployed arm may cost; None: no bound.
 
-    `latency_p95_ms` of reranking one query, `memory_mb` (10^6 bytes) the peak, `price_per_1k` queries.
+    `latency_p95_ms` of reranking one query, of the whole query where several first stages compete;
+    `memory_mb` (10^6 bytes) the peak, `price_per_1k` queries.
     """
 
     latency_p95_ms: float | None = None
     memory_mb: float | None = None
     price_per_1k: float | None = None
+
+
+@dataclass(frozen=True)
+class Race:
+    """How costs are measured when a sweep is over.
+
+    `seconds`: at most, loading included; 0: not at all. It ends before where half the interval of each median
+    is within `width` of it.
+    """
+
+    seconds: float = 120.0
+    width: float = 0.05
+
+    def problems(self) -> list[str]:
+        found = []
+        if not 0 <= self.seconds < math.inf:
+            found.append(f"report.race.seconds={self.seconds}: give seconds such as 120, or 0 for no race")
+        if not 0 < self.width < 1:
+            found.append(f"report.race.width={self.width}: give a share of the median, such as 0.05")
+        return found
 
 
 @dataclass(frozen=True)
@@ -36,6 +57,7 @@ class Report:
     level: float = 0.95
     price_per_hour: float | None = None
     budget: Budget = field(default_factory=Budget)
+    race: Race = field(default_factory=Race)
 
     def problems(self) -> list[str]:
         found = [f"report.measure={self.measure}: {why}"] if (why := measure_problem(self.measure)) else []
@@ -48,6 +70,7 @@ class Report:
         for name, bound in vars(self.budget).items():
             if bound is not None and not bound > 0:
                 found.append(f"report.budget.{name}={bound}: give more than 0, or null for no bound")
+        found += self.race.problems()
         if self.budget.price_per_1k is not None and self.price_per_hour is None:
             found.append("report.budget.price_per_1k needs report.price_per_hour=PRICE of the machine")
         return found

@@ -47,13 +47,14 @@ class Result:
     latency_ms: dict[str, dict[str, float]] | None = None
     query_latency_ms: dict[str, dict[str, float]] | None = None
     memory_mb: dict[str, float | None] = field(default_factory=dict)
+    memory_note: str | None = None
     model: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     mlflow_run_id: str | None = None
 
     def to_json(self) -> str:
-        optional = ("by_layer", "latency_ms", "query_latency_ms", "error")
+        optional = ("by_layer", "latency_ms", "query_latency_ms", "memory_note", "error")
         values = {k: v for k, v in asdict(self).items() if v is not None or k not in optional}
         return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

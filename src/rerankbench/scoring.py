@@ -9,7 +9,7 @@ import shutil
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 WINDOW = 32_768  # pairs at most that are tokenized and sorted together
 SMALL_WINDOW = 2048  # and at least, where there are as many: smaller ones would be padded more
 WORKERS = 64  # that should find a window each
+ENOUGH_PAIRS, ENOUGH_SECONDS = 256, 1.0  # by which a run's throughput means something
 CACHED_TOKENS = 64_000_000  # 256 MB of tokenized texts kept for later windows
 
 
@@ -271,8 +272,8 @@ def score_store(reranker: Reranker, weights: Weights, bench: Bench) -> RowStore:
 class Scored:
     """Scores of distinct pairs [pairs, layers], how many were computed now, and what scoring costs.
 
-    `cost` is of the last time that this reranker scored pairs on this machine: now, or when what is reused
-    was computed. It has the keys of `Meter.cost`.
+    `cost` is of the last time that this reranker scored enough pairs on this machine: now, or when what is
+    reused was computed. It has the keys of `Meter.cost`.
     """
 
     values: NDArray[np.float32]
@@ -358,6 +359,10 @@ def cost_file(work: Work, executor: Executor | None = None) -> Path:
 
 
 def write_cost(work: Work, cost: dict[str, float], executor: Executor) -> None:
+    """Keep a cost; one that rests on too few pairs takes the place of none that rests on more."""
+    held = read_cost(work, executor)
+    if not rests_on_enough(cost) and held.get("pairs", 0) > cost["pairs"]:
+        cost = {**held, "load_seconds": cost["load_seconds"]}
     write_atomic(cost_file(work, executor), json.dumps(cost).encode())
 
 
@@ -367,6 +372,11 @@ def read_cost(work: Work, executor: Executor | None = None) -> dict[str, float]:
         return dict(json.loads(cost_file(work, executor).read_bytes()))
     except (FileNotFoundError, ValueError):
         return {}
+
+
+def rests_on_enough(cost: Mapping[str, float]) -> bool:
+    """Whether a throughput means something; a single pair's is that of starting to work."""
+    return cost.get("pairs", 0) >= ENOUGH_PAIRS and cost.get("seconds", 0.0) >= ENOUGH_SECONDS
 
 
 def score_again(work: Work, executor: Executor) -> Scored:

@@ -43,6 +43,15 @@ class Dense(FirstStage):
         index = bench.index.ready(vectors, bench.seed, bench.cache_dir)
         return lambda query: search(index, embedder.vector(query), depth)
 
+    def lacking(self, collection: Collection, bench: Bench) -> str:
+        embedder = embedding(bench)
+        if embedder.missing(collection.corpus.texts, len(collection.corpus)):
+            return "the collection's vectors are no longer in the cache; run the sweep again"
+        vectors = embedder.passages(collection.corpus.texts, len(collection.corpus))
+        if not bench.index.kept(vectors, bench.seed, bench.cache_dir):
+            return "its index is no longer in the cache; run the sweep again"
+        return ""
+
 
 def embedding(bench: Bench) -> Embedding:
     own = (bench.embedder, bench.hardware, bench.cache_dir)

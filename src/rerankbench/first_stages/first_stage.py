@@ -50,6 +50,10 @@ class FirstStage(ABC):
         """A function that searches for one query as a service would, or None where nothing is searched."""
         return None
 
+    def lacking(self, collection: Collection, bench: Bench) -> str:
+        """What `searcher` would have to compute first that is no part of a search; empty if nothing."""
+        return ""
+
     def retrieve(self, collection: Collection, depth: int, bench: Bench) -> tuple[Candidates, str]:
         """Candidates [queries, depth] and their identity: read where they were found before, else found."""
         key = self.key(collection, depth, bench)

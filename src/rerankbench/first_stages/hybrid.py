@@ -81,6 +81,9 @@ class Hybrid(FirstStage):
 
         return both
 
+    def lacking(self, collection: Collection, bench: Bench) -> str:
+        return Dense().lacking(collection, bench)
+
     def fuse(
         self,
         dense_rows: NDArray[np.int64],

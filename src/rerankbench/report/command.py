@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,21 +18,24 @@ from rerankbench.report_settings import USUAL, Report, closest
 from rerankbench.tracking import MLflow
 
 if TYPE_CHECKING:
+    from rerankbench.race.record import Record
     from rerankbench.report.findings import Findings
 
 EPILOG = """examples:
   rerankbench-report multirun/2026-01-31/12-00-00
   rerankbench-report sweep1 sweep2 --out both report.delta=0.02
+  rerankbench-report --race multirun/2026-01-31/12-00-00 report.race.seconds=300
   rerankbench-report rerankbench tracking.uri=sqlite:///mlflow.db report.budget.latency_p95_ms=50
 settings: report.measure, report.delta, report.level, report.price_per_hour, report.budget.latency_p95_ms,
-  report.budget.memory_mb, report.budget.price_per_1k, tracking.uri, tracking.experiment"""
+  report.budget.memory_mb, report.budget.price_per_1k, report.race.seconds, report.race.width, tracking.uri,
+  tracking.experiment"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Build a report; returns the exit code: 0 done, 2 the user's mistake."""
     try:
         words = parser().parse_intermixed_args(argv)
-        build(words.places, words.out)
+        build(words.places, words.out, words.race)
     except UserError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
@@ -55,6 +59,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--out", type=Path, help="where to write (default: the folder, if one is given, else report/)"
     )
+    made.add_argument(
+        "--race",
+        action="store_true",
+        help="measure costs anew: each model and first stage in a process of its own, timed in turns",
+    )
     made.add_argument("--version", action="version", version=f"rerankbench {rerankbench.__version__}")
     made.error = refuse  # type: ignore[method-assign]
     return made
@@ -64,8 +73,8 @@ def refuse(message: str) -> NoReturn:
     raise UserError(f"{message}; rerankbench-report --help shows what there is")
 
 
-def build(words: Sequence[str], out: Path | None) -> Path:
-    """Find the runs, work out the findings, write and show them; returns the page's path.
+def build(words: Sequence[str], out: Path | None, race: bool = False) -> Path:
+    """Find the runs, race them if asked, work out the findings, write and show them; returns the page's path.
 
     Raises UserError for whatever is wrong with the words or the runs.
     """
@@ -81,7 +90,8 @@ def build(words: Sequence[str], out: Path | None) -> Path:
         found = gather(folders, experiments, tracking, Path(scratch))
         if not any(word.startswith("report.measure=") for word in words):
             report = replace(report, measure=usual(found))
-        findings = find_out(found, report)
+        costs = raced(found, report, target) if race else earlier_race(found, folders, target)
+        findings = find_out(found, report, costs)
         page = written(target, findings)
         if experiments or any(word.startswith("tracking.") for word in words):
             from rerankbench.report import tracked
@@ -89,6 +99,30 @@ def build(words: Sequence[str], out: Path | None) -> Path:
             tracked.log(tracking, findings, target, sweep_of(findings.contest.runs))
     terminal.show(findings, page)
     return page
+
+
+def raced(found: Sequence[Run], report: Report, target: Path) -> Record:
+    """A new race. Raises UserError where none can be held."""
+    from rerankbench.race.race import hold
+
+    if not report.race.seconds:
+        raise UserError(
+            "--race with report.race.seconds=0: give the seconds that it may take, or leave one out"
+        )
+    told = logging.getLogger("rerankbench")
+    told.addHandler(logging.StreamHandler())
+    told.setLevel(logging.INFO)
+    target.mkdir(parents=True, exist_ok=True)
+    return hold(found, report, target, trusted=False)
+
+
+def earlier_race(found: Sequence[Run], folders: Sequence[Path], target: Path) -> Record | None:
+    """The race that was held of these runs, if one was."""
+    from rerankbench.race.record import FILE, fitting
+
+    keys = {str(key) for run in found for key in run.result.get("identity", {}).values() if key}
+    files = [target / FILE, *(file for folder in folders for file in sorted(folder.rglob(FILE)))]
+    return fitting([*files, *(folder.absolute().parent / FILE for folder in folders)], keys)
 
 
 def usual(runs: Sequence[Run]) -> str:

@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from rerankbench.race.record import Record
 from rerankbench.report.findings import Findings
 
 SCHEMA = 1
@@ -30,6 +31,7 @@ def document(findings: Findings) -> dict[str, Any]:
         "measure": f.contest.measure,
         "settings": asdict(f.settings),
         "cost_basis": f.order.basis,
+        "race": race(f.book.race),
         "best": names[f.comparison.best],
         "front": [names[i] for i in f.front],
         "arms": [arm(f, i) for i in f.ranked()],
@@ -42,6 +44,16 @@ def document(findings: Findings) -> dict[str, Any]:
         "losses": {"arm": names[f.shown], "queries": [asdict(example) for example in f.losses]},
         "assumptions": f.assumptions(),
     }
+
+
+def race(record: Record | None) -> dict[str, Any] | None:
+    """What costs rest on: the race without its single times, which are in race.json."""
+    if record is None:
+        return None
+    own = ("started", "seconds", "limit_seconds", "stopped", "width", "tolerance", "machine")
+    people = [{k: v for k, v in asdict(c).items() if k != "environment"} for c in record.contestants]
+    counts = {"rounds": len(record.rounds), "disturbed": record.drifted, "queries": len(record.ids)}
+    return {**{name: getattr(record, name) for name in own}, **counts, "contestants": people}
 
 
 def arm(f: Findings, i: int) -> dict[str, Any]:

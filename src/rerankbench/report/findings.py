@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from rerankbench.measures import display_name
+from rerankbench.race.record import Record
+from rerankbench.report import budget as budgeting
 from rerankbench.report import comparison as comparing
 from rerankbench.report import cost as costing
+from rerankbench.report import race_notes
 from rerankbench.report import verdict as deciding
 from rerankbench.report.arms import Contest, contest
+from rerankbench.report.book import Book
 from rerankbench.report.comparison import Comparison
 from rerankbench.report.cost import Cost, Ordering
 from rerankbench.report.examples import Example, examples
@@ -36,6 +42,7 @@ class Findings:
     shown: int
     gains: tuple[Example, ...]
     losses: tuple[Example, ...]
+    book: Book = field(default_factory=Book)
 
     @property
     def measure(self) -> str:
@@ -53,23 +60,27 @@ class Findings:
     def ranked(self) -> list[int]:
         """Arms, best first."""
         means = self.contest.compared.mean(axis=1)
-        return sorted(range(len(means)), key=lambda i: (-round(float(means[i]), 12), self.order.values[i]))
+        costs = np.nan_to_num(self.order.values, nan=np.inf)
+        return sorted(range(len(means)), key=lambda i: (-round(float(means[i]), 12), costs[i]))
 
     def assumptions(self) -> list[str]:
         """What a reader has to know to trust the figures."""
         return assumptions(self)
 
 
-def find_out(runs: Sequence[Run], settings: Report) -> Findings:
-    """Compare, price and judge. Raises UserError where the runs cannot be compared."""
+def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) -> Findings:
+    """Compare, price by what was raced, and judge. Raises UserError where the runs cannot be compared."""
     found = contest(runs, settings.measure)
-    costs = [costing.of(arm, settings.price_per_hour) for arm in found.arms]
+    book = Book(race, found.several, settings.price_per_hour, budgeting.cure(found.arms, race))
+    costs = [costing.of(arm, book) for arm in found.arms]
     excluded = [
-        costing.over_budget(cost, arm, settings.budget) for cost, arm in zip(costs, found.arms, strict=True)
+        budgeting.over_budget(cost, arm, settings.budget, book)
+        for cost, arm in zip(costs, found.arms, strict=True)
     ]
     allowed = [i for i, reason in enumerate(excluded) if not reason]
+    allowed = allowed or [i for i, arm in enumerate(found.arms) if not arm.reranks]  # something to be against
     compared = comparing.compare(found, allowed, settings.delta, settings.level)
-    order = costing.ordering(found.arms, costs)
+    order = costing.ordering(found.arms, costs, book)
     verdict = deciding.decide(found, compared, order, excluded)
     rooms = headrooms(found, range(len(found.arms)))
     shown = example_arm(found, compared, verdict)
@@ -88,6 +99,7 @@ def find_out(runs: Sequence[Run], settings: Report) -> Findings:
         shown=shown,
         gains=tuple(gains),
         losses=tuple(losses),
+        book=book,
     )
 
 
@@ -110,33 +122,16 @@ def assumptions(findings: Findings) -> list[str]:
         f"“As good as the best” means: less than {c.delta:g} {findings.measure} below the truly best arm, "
         f"tested against every other arm, and better than {findings.contest.baselines}; corrected over all "
         f"arms, so that at most {100 * c.alpha:g}% of such reports make a false claim.",
-        cost_line(order),
+        race_notes.cost_line(order),
+        *race_notes.race_lines(findings.contest.arms, findings.costs, findings.book),
     ]
     if findings.settings.price_per_hour:
         lines.append(f"Prices: a machine at {findings.settings.price_per_hour:g} per hour that is kept busy.")
     machines = costing.machines(findings.contest.arms)
-    if len(machines) > 1:
+    if len(machines) > 1 and not findings.book.raced:
         lines.append(
             f"Arms ran on different machines, so their costs are not comparable: {', '.join(machines)}."
-        )
-    if any(cost.bound for cost in findings.costs):
-        lines.append(
-            "A lower layer's latency was measured with all layers; it is an upper bound, and is scaled "
-            "by layers where it is asked which arm is cheaper."
         )
     if findings.reduced:
         lines.append("The collection was reduced: a quick look, not a result.")
     return lines + [str(note) for run in findings.contest.runs[:1] for note in run.result.get("notes", [])]
-
-
-def cost_line(order: Ordering) -> str:
-    words = {
-        costing.MEASURED: "whose measured p95 latency of reranking one query at its depth is lower.",
-        costing.ESTIMATED: "whose estimated time per query is lower: its depth, divided by the pairs it "
-        "scores per second. Run with latency=true to have the time measured.",
-    }
-    fallback = (
-        "that computes less: its depth times its parameters, as neither latency nor throughput is known for "
-        "all arms on one machine."
-    )
-    return f"The cheaper of two arms is the one {words.get(order.basis, fallback)}"

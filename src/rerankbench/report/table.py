@@ -66,31 +66,31 @@ def columns(findings: Findings) -> list[Column]:
             "corrected p-value",
             True,
         ),
+        *latency_columns("query", "of the whole query: embedding, search, reranking", findings.book.whole),
+        *latency_columns("latency", "of reranking one query", not findings.book.whole),
         Column(
-            "p50 ms",
-            latency_text("latency_p50_ms"),
-            lambda f, i: f.costs[i].latency_p50_ms,
-            "median latency of reranking one query",
-        ),
-        Column(
-            "p95 ms",
-            latency_text("latency_p95_ms"),
-            lambda f, i: f.costs[i].latency_p95_ms,
-            "95th percentile of the latency of reranking one query",
-            True,
-        ),
-        Column(
-            "est. ms/query",
+            "batch ms/query",
             plain("ms_per_query", "{:,.1f}"),
             lambda f, i: f.costs[i].ms_per_query,
-            "pairs per query over pairs per second of scoring the whole collection",
+            "pairs per query over pairs per second, of a machine that is kept busy",
         ),
-        Column("pairs/s", plain("pairs_per_second", "{:,.0f}"), lambda f, i: f.costs[i].pairs_per_second, ""),
+        Column(
+            "pairs/s",
+            throughput_text,
+            lambda f, i: f.costs[i].pairs_per_second,
+            "scored as a batch job does, and how many pairs that rests on",
+        ),
         Column(
             "memory MB",
             plain("memory_mb", "{:,.0f}"),
             lambda f, i: f.costs[i].memory_mb,
-            "peak of the device, of the process on a CPU (which earlier runs of the process may have set)",
+            "peak of the reranker's own process, on the device if there is one",
+        ),
+        Column(
+            "search MB",
+            plain("search_memory_mb", "{:,.0f}", always=True),
+            lambda f, i: f.costs[i].search_memory_mb,
+            "peak of the first stage's own process, on the device if there is one",
         ),
         Column("parameters", plain("parameters_m", "{:,.0f}M"), lambda f, i: f.costs[i].parameters_m, ""),
         Column(
@@ -103,11 +103,13 @@ def columns(findings: Findings) -> list[Column]:
             "price/1k",
             plain("price_per_1k", "{:.3g}"),
             lambda f, i: f.costs[i].price_per_1k,
-            "price of reranking 1,000 queries",
+            "price of 1,000 queries",
             True,
         ),
     ]
-    rows = [i for i, arm in enumerate(findings.contest.arms) if arm.reranks] or [0]
+    rows = [i for i, arm in enumerate(findings.contest.arms) if arm.reranks] or range(
+        len(findings.contest.arms)
+    )
     return [column for column in found if any(column.value(findings, i) is not None for i in rows)]
 
 
@@ -157,20 +159,62 @@ def good_text(f: Findings, i: int) -> str:
     return f"{shown} ({p_value(f.comparison.arms[i].deploy_p)})"
 
 
+def latency_columns(name: str, what: str, short: bool) -> list[Column]:
+    """Median and 95th percentile of one kind of latency."""
+    heading = "query " if name == "query" else ""
+    return [
+        Column(
+            f"{heading}p50 ms",
+            latency_text(f"{name}_p50"),
+            lambda f, i: getattr(f.costs[i], f"{name}_p50_ms"),
+            f"median and 95% interval {what}, raced; ≈: interpolated",
+            short,
+        ),
+        Column(
+            f"{heading}p95 ms",
+            latency_text(f"{name}_p95"),
+            lambda f, i: getattr(f.costs[i], f"{name}_p95_ms"),
+            f"95th percentile and 90% interval {what}, raced; ≈: interpolated",
+        ),
+    ]
+
+
 def latency_text(name: str) -> Callable[[Findings, int], str]:
+    """A figure with its interval, or that it was not measured; nothing of reranking that does not happen."""
+
     def text(f: Findings, i: int) -> str:
-        value = getattr(f.costs[i], name)
-        if value is None:
+        cost, reranks = f.costs[i], f.contest.arms[i].reranks
+        value, span = getattr(cost, f"{name}_ms"), getattr(cost, f"{name}_interval")
+        if not reranks and name.startswith("latency"):
             return ""
-        return f"{'≤ ' if f.costs[i].bound else ''}{value:,.1f}"
+        if value is None or span is None:
+            return "not measured"
+        mark = "≤ " if cost.bound else "≈ " if cost.interpolated else ""
+        return f"{mark}{ms(value)} [{ms(span[0])}, {ms(span[1])}]"
 
     return text
 
 
-def plain(name: str, form: str) -> Callable[[Findings, int], str]:
+def ms(value: float) -> str:
+    """Milliseconds to three figures or so."""
+    if not math.isfinite(value):
+        return "?"
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 1 else f"{value:.2g}"
+
+
+def throughput_text(f: Findings, i: int) -> str:
+    cost = f.costs[i]
+    if not f.contest.arms[i].reranks:
+        return ""
+    if cost.pairs_per_second is None:
+        return "not measured"
+    return f"{cost.pairs_per_second:,.0f} [{cost.pairs:,} pairs]"
+
+
+def plain(name: str, form: str, always: bool = False) -> Callable[[Findings, int], str]:
     def text(f: Findings, i: int) -> str:
         value = getattr(f.costs[i], name)
-        return "" if value is None or not f.contest.arms[i].reranks else form.format(value)
+        return "" if value is None or not (always or f.contest.arms[i].reranks) else form.format(value)
 
     return text
 

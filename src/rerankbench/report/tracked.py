@@ -8,6 +8,7 @@ from typing import Any
 
 from rerankbench.errors import UserError
 from rerankbench.masking import masked
+from rerankbench.race.record import FILE as RACE
 from rerankbench.report import files
 from rerankbench.report.findings import Findings
 from rerankbench.report.runs import FILES, RESULT, Run, read
@@ -117,6 +118,8 @@ def log(tracking: MLflow, findings: Findings, folder: Path, sweep_id: str) -> st
         ).info.run_id
         for name in (files.PAGE, files.MARKDOWN, files.JSON):
             client.log_artifact(run_id, str(folder / name))
+        if (folder / RACE).is_file():
+            client.log_artifact(run_id, str(folder / RACE))
         client.log_artifacts(run_id, str(folder / files.PLOTS), files.PLOTS)
         client.set_terminated(run_id)
     return str(run_id)

@@ -11,19 +11,10 @@ import numpy as np
 from rerankbench.measures import display_name
 from rerankbench.report.arms import Arm, Contest
 from rerankbench.report.comparison import Comparison, gains_of
-from rerankbench.report.cost import ABOVE, MEASURED, NOT_MEASURED, Ordering
+from rerankbench.report.cost import ABOVE, NOT_MEASURED, Ordering, deeper_price_words, price_words
 from rerankbench.significance import minimum_detectable_difference
 
 DEPLOY, BEST, NONE, UNKNOWN = "deploy", "deploy the best", "do not rerank", "cannot tell"
-FRACTIONS = (
-    (1 / 10, "a tenth"),
-    (1 / 5, "a fifth"),
-    (1 / 4, "a quarter"),
-    (1 / 3, "a third"),
-    (1 / 2, "half"),
-    (2 / 3, "two thirds"),
-    (3 / 4, "three quarters"),
-)
 MOST_REASONS = 6  # shown under a verdict that has no arm
 POWER, Z_POWER, Z_ONE_SIDED = 0.8, 0.8416, 1.6449
 
@@ -50,7 +41,8 @@ def decide(
         return teller.no_contestant()
     certified = [arm for arm in comparison.allowed if comparison.certified(arm)]
     if certified:
-        cheapest = min(certified, key=lambda arm: (order.values[arm], -comparison.arms[arm].mean.mean))
+        costs = np.nan_to_num(order.values, nan=np.inf)  # unknown: never the cheapest
+        cheapest = min(certified, key=lambda arm: (costs[arm], -comparison.arms[arm].mean.mean))
         return teller.deploy(cheapest) if contest.arms[cheapest].reranks else teller.do_not(cheapest)
     if comparison.helps(comparison.best):
         return teller.best()
@@ -111,7 +103,7 @@ class Teller:
         """Reranking helps for certain, but no arm is certified to be as good as the best one."""
         arm, c = self.comparison.best, self.comparison
         rivals = [i for i in c.allowed if i != arm and c.as_the_best(i)]
-        cheaper = [i for i in rivals if self.order.values[i] < self.order.values[arm]]
+        cheaper = [i for i in rivals if self.order.cheaper(i, arm)]
         tail = f"it came out on top and is better than {self.contest.baseline(arm)}"
         sentence = f"Deploy {spoken(self.contest.arms[arm])}: {tail}"
         sentence += "; no cheaper arm is shown to be as good." if self.cheaper(arm) else "."
@@ -183,17 +175,12 @@ class Teller:
 
     def price(self, arm: int) -> str:
         """At what share of the best arm's cost."""
-        what = "latency" if self.order.basis == MEASURED else self.order.basis
-        return f"at {fraction(self.order.ratio(arm, self.comparison.best))} of its {what}"
+        return price_words(self.order, arm, self.comparison.best)
 
     def deeper_price(self, arm: int) -> str:
         """What the deepest arm of the same curve would cost more."""
         deepest = self.deepest(arm)
-        ratio = self.order.ratio(deepest, arm)
-        if not ratio > 1:
-            return ""
-        what = "latency" if self.order.basis == MEASURED else self.order.basis
-        return f", and depth {self.contest.arms[deepest].depth} would take {ratio:.2g} times the {what}"
+        return deeper_price_words(self.order, arm, deepest, self.contest.arms[deepest].depth)
 
     def deepest(self, arm: int) -> int:
         """The deepest arm of the same curve."""
@@ -203,7 +190,7 @@ class Teller:
         )
 
     def cheaper(self, arm: int) -> bool:
-        return any(self.order.values[i] < self.order.values[arm] for i in self.tried())
+        return any(self.order.cheaper(i, arm) for i in self.tried())
 
     def gain_line(self, arm: int) -> list[str]:
         found = self.comparison.arms[arm]
@@ -283,14 +270,6 @@ def spoken(arm: Arm) -> str:
     name = arm.curve.removesuffix(f" layer {arm.layer}") if arm.layer is not None else arm.curve
     place = f"layer {arm.layer} and depth {arm.depth}" if arm.layer is not None else f"depth {arm.depth}"
     return f"{name} at {place}"
-
-
-def fraction(ratio: float) -> str:
-    """A share in words where one is close, else in percent."""
-    share, word = min(FRACTIONS, key=lambda known: abs(known[0] - ratio))
-    if abs(share - ratio) <= 0.08 * share:
-        return word
-    return f"{100 * ratio:.0f}%" if ratio >= 0.01 else "less than 1%"
 
 
 def counted(count: int, one: str, many: str = "") -> str:

@@ -1,0 +1,1 @@
+"""What arms cost, measured in turns: one process for each model and first stage, query by query."""

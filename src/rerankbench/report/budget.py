@@ -1,0 +1,102 @@
+"""Whether an arm's costs are within the budget, as far as they are known."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from rerankbench.race.record import Record
+from rerankbench.report.arms import Arm
+from rerankbench.report.book import Book
+from rerankbench.report.cost import ABOVE, NOT_MEASURED, P95_QUERIES, Cost, single_p50
+from rerankbench.report_settings import Budget
+
+
+def over_budget(cost: Cost, arm: Arm, budget: Budget, book: Book | None = None) -> str:
+    """Why the arm may not be deployed, empty if it may.
+
+    Where several first stages compete, bounds are for the whole query, and for both processes' memory. An arm
+    is within a bound only where that is shown: what is not known well enough is not within it.
+    """
+    book = book or Book()
+    if not arm.reranks and not book.whole:
+        return ""
+    reasons = [p95_problem(cost, arm, budget.latency_p95_ms, book)]
+    reasons.append(memory_problem(cost, arm, budget.memory_mb, book))
+    if budget.price_per_1k is not None:
+        reasons.append(price_problem(cost, budget.price_per_1k, book))
+    return "; ".join(reason for reason in reasons if reason)
+
+
+def p95_problem(cost: Cost, arm: Arm, bound: float | None, book: Book) -> str:
+    """Why the 95th percentile of the latency is not within the bound."""
+    if bound is None:
+        return ""
+    span = cost.query_p95_interval if book.whole else cost.latency_p95_interval
+    cure = f"{book.cure} report.budget.latency_p95_ms={bound:g}" if book.cure else ""
+    if span is None:
+        if not book.raced and single_p50(arm) > bound:
+            return f"p50 latency {single_p50(arm):,.4g} ms {ABOVE} {bound:,.4g}"
+        return unmeasured("p95 latency", cost.why, cure)
+    low, high = span
+    what = f"p95 latency {said(low, high)} ms"
+    if low > bound:
+        return f"{what} {ABOVE} {bound:,.4g}"
+    if high <= bound:
+        return ""
+    if math.isinf(high):
+        more = cure if book.race and book.race.queries >= P95_QUERIES else ""
+        few = f"{cost.queries} queries were timed, and it takes {P95_QUERIES}"
+        return unmeasured("p95 latency", few, more, " well enough")
+    more = cure if book.race and book.race.queries > cost.queries else ""
+    return unmeasured("p95 latency", f"{said(low, high)} ms, the bound is {bound:,.4g}", more, " well enough")
+
+
+def said(low: float, high: float) -> str:
+    """An interval, or what is known of one."""
+    if math.isinf(high):
+        return f"of at least {low:,.4g}"
+    return f"[{low:,.4g}, {high:,.4g}]" if math.isfinite(low) else f"of at most {high:,.4g}"
+
+
+def memory_problem(cost: Cost, arm: Arm, bound: float | None, book: Book) -> str:
+    if bound is None:
+        return ""
+    parts = [cost.search_memory_mb] if book.whole else []
+    parts += [cost.memory_mb] if arm.reranks else []
+    if any(part is None for part in parts):
+        return unmeasured("peak memory", cost.why, book.cure)
+    total = sum(part or 0.0 for part in parts)
+    return f"peak memory {total:,.4g} MB {ABOVE} {bound:,.4g}" if total > bound else ""
+
+
+def price_problem(cost: Cost, bound: float, book: Book) -> str:
+    if book.price_per_hour is None:
+        return unmeasured("price per 1,000 queries", "", "set report.price_per_hour")
+    if cost.price_per_1k is None:
+        few = f"throughput rests on {cost.pairs:,} pairs" if book.race else cost.why
+        return unmeasured("price per 1,000 queries", few, book.cure)
+    above = f"price per 1,000 queries {cost.price_per_1k:,.4g} {ABOVE} {bound:,.4g}"
+    return above if cost.price_per_1k > bound else ""
+
+
+def unmeasured(what: str, reason: str, cure: str, well: str = "") -> str:
+    told = ": ".join(part for part in (reason, cure) if part)
+    return f"{what} {NOT_MEASURED}{well}" + (f" ({told})" if told else "")
+
+
+def cure(arms: Sequence[Arm], race: Record | None) -> str:
+    """The command that measures what was not; empty where the runs' folders are not at hand."""
+    folders = [Path(arm.run.place) for arm in arms]
+    if not folders or not all(folder.is_dir() for folder in folders):
+        return ""
+    above = os.path.commonpath([folder.absolute() for folder in folders])
+    wanted = [c.wanted_seconds for c in race.contestants if c.wanted_seconds] if race else []
+    longer = max(wanted, default=2 * race.limit_seconds if race else 0)
+    if race and race.drifted > len(race.rounds) / 2:  # a quiet machine is what it takes
+        longer = 0
+    more = f" report.race.seconds={longer:g}" if longer else ""
+    return f"rerankbench-report --race {shlex.quote(str(above))}{more}"

@@ -1,0 +1,90 @@
+"""What a reader has to know of how costs were measured: on what, how calm it was, what was not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rerankbench.race.intervals import LEVEL
+from rerankbench.race.record import Record
+from rerankbench.report.arms import Arm
+from rerankbench.report.book import Book
+from rerankbench.report.cost import MEASURED, QUERY, RACED, Cost, Ordering
+
+
+def cost_line(order: Ordering) -> str:
+    """How arms are ordered, as a sentence."""
+    words = {
+        QUERY: "whose median latency of the whole query (embedding, search, reranking) is lower, raced.",
+        RACED: "whose median latency of reranking one query is lower, raced.",
+        MEASURED: "whose median latency of reranking one query was lower in runs with latency=true; they "
+        "were made at different times, so no ratio is said of them.",
+    }
+    fallback = "that computes less: its depth times its parameters, as latency was not measured for all arms."
+    return f"The cheaper of two arms is the one {words.get(order.basis, fallback)}"
+
+
+def race_lines(arms: Sequence[Arm], costs: Sequence[Cost], book: Book) -> list[str]:
+    """What a reader has to know of the race: what it ran on, how calm it was, what it did not measure."""
+    race = book.race
+    if race is None:
+        more = f" To measure them: {book.cure}" if book.cure else ""
+        return [f"There was no race, so latency, throughput, memory and price were not measured.{more}"]
+    return [
+        ran_line(race),
+        *drift_lines(race),
+        f"Intervals of latency are {100 * LEVEL:g}% intervals of the median over queries; a ratio is the "
+        "median over queries of both times on the same query. The whole query's time is searching and "
+        "reranking the same query, added, each in a process of its own.",
+        *interpolated_lines(arms, costs),
+        *missing_lines(arms, costs, book),
+    ]
+
+
+def ran_line(race: Record) -> str:
+    machine = race.machine
+    where = f" on {machine.get('device_name')} with {machine.get('threads')} threads" if machine else ""
+    ends = {
+        "sharp": f"and ended when each median was known within {100 * race.width:g}%",
+        "all queries": "and ended when every query had been timed often enough",
+        "time": f"and ended when its {race.limit_seconds:g} s were over",
+    }
+    return (
+        f"Costs were raced{where}: {len(race.rounds):,} rounds over {len(race.ids):,} of {race.queries:,} "
+        f"queries in {race.seconds:.0f} s, each model and first stage in a process of its own, in turns; "
+        f"the race started {race.started} {ends.get(race.stopped, 'and could not begin: ' + race.stopped)}."
+    )
+
+
+def drift_lines(race: Record) -> list[str]:
+    if not race.drifted:
+        return []
+    busy = f"{race.drifted:,} of {len(race.rounds):,} rounds"
+    too = (
+        " The machine was too busy to trust what is missing here."
+        if race.drifted > len(race.rounds) / 2
+        else ""
+    )
+    return [
+        f"In {busy} the machine itself was more than {100 * race.tolerance:g}% slower than when it is quiet, "
+        f"by a fixed product; their queries were asked again, and their times are left out.{too}"
+    ]
+
+
+def interpolated_lines(arms: Sequence[Arm], costs: Sequence[Cost]) -> list[str]:
+    known = [(arm, cost) for arm, cost in zip(arms, costs, strict=True) if cost.latency_p50_ms is not None]
+    names = [arm.name for arm, cost in known if cost.interpolated]
+    line = f"Interpolated between depths or layers that were timed: {', '.join(names[:8])}"
+    return [line + (f" and {len(names) - 8} more." if len(names) > 8 else ".")] if names else []
+
+
+def missing_lines(arms: Sequence[Arm], costs: Sequence[Cost], book: Book) -> list[str]:
+    """Whose times are not known, with why, and how to have them."""
+    groups: dict[str, list[str]] = {}
+    for arm, cost in zip(arms, costs, strict=True):
+        if cost.why:
+            groups.setdefault(cost.why, []).append(arm.name)
+    lines = [f"Not measured: {', '.join(names[:8])}: {reason}." for reason, names in groups.items()]
+    when = (
+        " while the machine is quiet" if book.race and book.race.drifted > len(book.race.rounds) / 2 else ""
+    )
+    return lines + ([f"To measure them{when}: {book.cure}"] if groups and book.cure else [])
