@@ -24,12 +24,15 @@ def document(findings: Findings) -> dict[str, Any]:
             "reasons": list(verdict.reasons),
             "arm": None if verdict.arm is None else names[verdict.arm],
         },
+        "decision": decision(f),
+        "left_out": [asdict(each) for each in f.left_out],
         "dataset": f.dataset,
         "reduced": f.reduced,
         "queries": len(f.contest.query_ids),
         "measure": f.contest.measure,
         "settings": asdict(f.settings),
         "cost_basis": f.order.basis,
+        "top_gain": selected(f),
         "best": names[f.comparison.best],
         "front": [names[i] for i in f.front],
         "arms": [arm(f, i) for i in f.ranked()],
@@ -42,6 +45,19 @@ def document(findings: Findings) -> dict[str, Any]:
         "losses": {"arm": names[f.shown], "queries": [asdict(example) for example in f.losses]},
         "assumptions": f.assumptions(),
     }
+
+
+def decision(f: Findings) -> dict[str, Any] | None:
+    """What to choose now; null where nothing may be deployed."""
+    return f.decision and asdict(f.decision) | {"arm": f.contest.arms[f.decision.arm].name}
+
+
+def selected(f: Findings) -> dict[str, Any] | None:
+    """The top arm's gain, without what choosing it by the same queries adds."""
+    top = f.comparison.selected
+    if top is None:
+        return None
+    return asdict(top) | {"arm": f.contest.arms[top.arm].name, "corrected": top.mean - top.optimism}
 
 
 def arm(f: Findings, i: int) -> dict[str, Any]:
@@ -57,7 +73,10 @@ def arm(f: Findings, i: int) -> dict[str, Any]:
         "mlflow_run_id": who.run.result.get("mlflow_run_id"),
         "measures": {name: float(values[i].mean()) for name, values in f.contest.values.items()},
         "mean": compared.mean._asdict(),
-        "against_first_stage": compared.gain._asdict() | {"p": compared.gain_p} | compared.wins._asdict(),
+        "against_first_stage": compared.gain._asdict()
+        | {"p": compared.gain_p, "sign_flip_p": compared.sign_flip_p}
+        | compared.wins._asdict()
+        | {"largest_loss": compared.largest_loss},
         "against_best": compared.to_best._asdict() | {"p": compared.to_best_p},
         "as_good_as_the_best": {"p": compared.deploy_p, "shown": f.comparison.certified(i)},
         "excluded": f.excluded[i] or None,
