@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
+Count = int | NDArray[np.integer]
 
 _BLOCK = 1 << 21  # numbers handled at a time: 16 MB
-_DENSE = 20  # changed queries below which random signs say little about how a mean spreads
+_DENSE = 10  # changes of equal size below which random signs say little about how a mean spreads
 _ROUNDING = 1e-10  # sums that are equal on paper may differ by this much, relative to their spread
 
 
@@ -90,58 +91,136 @@ def sign_flip_p_values(flips: SignFlips, first: Rows, second: Rows) -> Array:
 class Claims:
     """Claims that the mean of arm `first` is above that of arm `second`, or not far below [claims].
 
-    `p`: what each claim's own test says of it.
+    `p`: what each claim's own test says of it, which counted a loss of `worst` that no query showed.
+    `apart`: whether claims may be false for different reasons that no query showed. The others are so for at
+    most `groups` reasons: depths of one reranker after one first stage share theirs.
     """
 
     first: Rows
     second: Rows
     p: Array
+    worst: Array
+    apart: NDArray[np.bool_]
+    groups: int
+
+    def __getitem__(self, rows: NDArray[np.generic]) -> Claims:
+        return Claims(
+            first=self.first[rows],
+            second=self.second[rows],
+            p=self.p[rows],
+            worst=self.worst[rows],
+            apart=self.apart[rows],
+            groups=self.groups,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Claims, and how their differences spread.
+
+    `scale` [claims]: the root of the sum of squares of the centred differences, `largest` the largest of
+    them. `dense` [claims]: whether enough queries carry it for random signs to say how the mean spreads.
+    """
+
+    claims: Claims
+    flips: SignFlips
+    scale: Array
+    largest: Array
+    dense: NDArray[np.bool_]
+
+    def together(self, some: slice) -> Array:
+        """Z-values [patterns, claims] of the claims' own tests under random signs; -inf where not dense.
+
+        Both parts of `bounded_mean.p_values`: what is seen (in the normal approximation, which makes more of
+        chance than the test does), and what no query shows.
+        """
+        sums, queries = self.sums(some), self.flips.values.shape[1]
+        seen = (sums - self.largest) / np.sqrt(np.maximum(self.scale**2 + self.largest**2, 1e-300))
+        logs = np.log1p(np.maximum(sums, 0.0) / queries / np.maximum(self.claims.worst, 1e-300))
+        return np.where(self.dense, np.minimum(seen, z_values(np.exp(-queries * logs))), -np.inf)
+
+    def alone(self, some: slice) -> Array:
+        """The same, as if every claim could be false for a reason of its own; only of claims so marked."""
+        spread = np.where(self.dense & self.claims.apart, self.scale, np.inf)
+        return np.asarray(self.sums(some) / spread)
+
+    def sums(self, some: slice) -> Array:
+        sums = self.flips.sums[some]
+        return np.asarray(sums[:, self.claims.first] - sums[:, self.claims.second])
+
+    def joint(self, p: Array) -> Array:
+        """P(a false claim) if this claim and those after it are made at `p` [claims]."""
+        bounds, apart = z_values(p), self.claims.apart
+        together = self.flips.share(_suffix_counts(self.flips, self.together, bounds))
+        alone = self.flips.share(_suffix_counts(self.flips, self.alone, bounds))
+        lone = (_after(~self.dense), _after(~self.dense & apart))
+        return self.combined(p, (together, alone), lone, apart)
+
+    def joint_of_first(self, p: Array, apart: bool) -> Array:
+        """The same if all claims are made at `p` [trials], of a claim that is apart or of one that is not."""
+        together, alone = (
+            self.flips.share(len(highest) - np.searchsorted(highest, z_values(p)))
+            for highest in (np.sort(_highest(self.flips, each)) for each in (self.together, self.alone))
+        )
+        lone = (int((~self.dense).sum()), int((~self.dense & self.claims.apart).sum()))
+        return self.combined(p, (together, alone), lone, apart)
+
+    def combined(
+        self,
+        p: Array,
+        seen: tuple[Array, Array],
+        lone: tuple[Count, Count],
+        apart: bool | NDArray[np.bool_],
+    ) -> Array:
+        """Signs say little where few queries differ: each such claim counts as a test of its own (Sidak)."""
+        together = seen[0] if self.dense.any() else np.zeros(len(p))
+        alone = seen[1] if (self.dense & self.claims.apart).any() else np.zeros(len(p))
+        own = np.where(apart, union(alone, p, lone[1]), union(0.0, p, self.claims.groups))
+        return np.asarray(np.maximum(np.maximum(union(together, p, lone[0]), own), p))
+
+
+def family(claims: Claims, flips: SignFlips) -> Family:
+    """Claims in the order given."""
+    scale, largest, dense = spreads(flips, claims.first, claims.second)
+    return Family(claims=claims, flips=flips, scale=scale, largest=largest, dense=dense)
+
+
+def union(shared: Array | float, p: Array, more: Count) -> Array:
+    """The chance of an event, or of any of `more` independent ones of chance p."""
+    return np.asarray(1.0 - (1.0 - np.minimum(shared, 1.0)) * (1.0 - np.minimum(p, 1.0)) ** more)
 
 
 def corrected(claims: Claims, flips: SignFlips) -> Array:
     """P-values [claims] such that any of those at most alpha is false in at most alpha of all reports.
 
-    Step-down minP of Westfall and Young (algorithm 2.8): each claim's p-value is compared with the smallest
-    that all claims not yet made would show by chance. How the claims depend on each other is taken from
-    random signs of the centred differences. Signs say little of a claim where few queries differ; each of
-    these counts as a test of its own (Sidak, JASA 1967).
+    Step-down minP of Westfall and Young (Resampling-Based Multiple Testing, 1993, algorithm 2.8): each
+    claim's p-value is compared with the smallest that all claims not yet made would show by chance. How the
+    claims depend on each other is taken from random signs of the centred differences.
     """
     if not len(claims.p):
         return np.zeros(0)
     order = np.argsort(claims.p, kind="stable")
-    p, first, second = claims.p[order], claims.first[order], claims.second[order]
-    scale, dense = spreads(flips, first, second)
-    bounds = z_values(p)
-
-    def statistics(some: slice) -> Array:
-        return np.asarray((flips.sums[some][:, first] - flips.sums[some][:, second]) / scale)
-
-    seen = flips.share(_suffix_counts(flips, statistics, bounds)) if dense.any() else np.zeros(len(p))
-    lone = np.cumsum(~dense[::-1])[::-1]
-    joint = 1.0 - (1.0 - np.minimum(seen, 1.0)) * (1.0 - p) ** lone
-    return _in_order(np.maximum.accumulate(np.maximum(joint, p)), order)
+    ordered = family(claims[order], flips)
+    return _in_order(np.maximum.accumulate(ordered.joint(ordered.claims.p)), order)
 
 
-def needed_p_value(claims: Claims, flips: SignFlips, alpha: float) -> float:
-    """The p-value at which the first of the claims is made: what a new collection's claim would need."""
+def needed_p_values(claims: Claims, flips: SignFlips, alpha: float) -> tuple[float, float]:
+    """The p-values at which the first claim is made: one of those not apart, and one of those apart."""
     if not len(claims.p):
-        return alpha
-    scale, dense = spreads(flips, claims.first, claims.second)
-    lone = int(np.count_nonzero(~dense))
-    highest = np.sort(_highest(flips, claims, scale)) if dense.any() else np.zeros(0)
-    low, high = alpha / (len(claims.p) + 1), alpha
-    for _ in range(40):
-        p = math.sqrt(low * high)
-        above = len(highest) - np.searchsorted(highest, z_values(np.array([p]))[0])
-        seen = float(flips.share(np.array([above]))[0]) if len(highest) else 0.0
-        joint = 1.0 - (1.0 - min(seen, 1.0)) * (1.0 - p) ** lone
-        low, high = (p, high) if joint <= alpha else (low, p)
-    return low
+        return alpha, alpha
+    every = family(claims, flips)
+    low = alpha / (2 * len(claims.p) + 1)
+    trials = np.geomspace(alpha, low, 60)
+    needed, needed_apart = (
+        float(trials[np.argmax(every.joint_of_first(trials, apart) <= alpha)]) for apart in (False, True)
+    )
+    return needed, needed_apart
 
 
-def spreads(flips: SignFlips, first: Rows, second: Rows) -> tuple[Array, NDArray[np.bool_]]:
-    """The root of the sum of squares of centred differences [pairs], inf where few queries carry it."""
-    scale, dense = np.empty(len(first)), np.empty(len(first), dtype=bool)
+def spreads(flips: SignFlips, first: Rows, second: Rows) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Of centred differences [pairs]: the root of the sum of squares, the largest, whether many count."""
+    scale, largest = np.empty(len(first)), np.empty(len(first))
+    dense = np.empty(len(first), dtype=bool)
     step = max(1, _BLOCK // flips.values.shape[1])
     for at in range(0, len(first), step):
         differences = flips.differences(first[at : at + step], second[at : at + step])
@@ -150,25 +229,28 @@ def spreads(flips: SignFlips, first: Rows, second: Rows) -> tuple[Array, NDArray
         # (sum of squares)^2 / sum of fourth powers: how many queries of equal size would spread as much
         effective = total**2 / np.maximum((squares**2).sum(axis=1), np.finfo(np.float64).tiny)
         dense[at : at + step] = effective >= _DENSE
-        scale[at : at + step] = np.where(effective >= _DENSE, np.sqrt(total), np.inf)
-    return scale, dense
+        scale[at : at + step] = np.sqrt(total)
+        largest[at : at + step] = np.sqrt(squares.max(axis=1))
+    return scale, largest, dense
 
 
 def z_values(p: Array) -> Array:
     """The standard normal values that p-values stand for."""
     from scipy.special import ndtri
 
-    return np.asarray(-ndtri(np.clip(p, 1e-300, 1.0 - 1e-16)))
+    return np.asarray(-ndtri(np.clip(p, 1e-300, 1.0 - 1e-16)), dtype=np.float64)
 
 
-def _highest(flips: SignFlips, claims: Claims, scale: Array) -> Array:
+def _highest(flips: SignFlips, statistics: Callable[[slice], Array]) -> Array:
     """The largest statistic of each pattern [patterns]."""
-    out = np.empty(len(flips.signs))
-    step = max(1, _BLOCK // len(scale))
-    for at in range(0, len(out), step):
-        some = flips.sums[at : at + step]
-        out[at : at + step] = ((some[:, claims.first] - some[:, claims.second]) / scale).max(axis=1)
-    return out
+    step = max(1, _BLOCK // 1_000)
+    starts = range(0, len(flips.signs), step)
+    return np.concatenate([statistics(slice(at, at + step)).max(axis=1) for at in starts])
+
+
+def _after(marked: NDArray[np.bool_]) -> NDArray[np.integer]:
+    """How many are marked from each place on [claims]."""
+    return np.asarray(np.cumsum(marked[::-1])[::-1], dtype=np.int64)
 
 
 def _suffix_counts(

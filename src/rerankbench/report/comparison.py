@@ -15,7 +15,7 @@ from rerankbench.simultaneous import (
     Claims,
     SignFlips,
     corrected,
-    needed_p_value,
+    needed_p_values,
     sign_flip_p_values,
     sign_flips,
 )
@@ -65,7 +65,7 @@ class SelectedGain:
     """The gain of the arm that came out on top, with what choosing it by the same queries adds.
 
     `optimism`: how much the winner of a resample gains there beyond what it gains in all queries, on
-    average. `low` and `high` hold for all arms at once, so for whichever is chosen.
+    average. The bounds `low` and `high` are those of the report's claims: they hold for whichever is chosen.
     """
 
     arm: int
@@ -79,7 +79,8 @@ class SelectedGain:
 class Comparison:
     """All arms compared; `best` is the allowed arm with the highest mean, `level` the confidence.
 
-    `needed_p`: the uncorrected p-value that makes the first claim. `selected` is None where nothing reranks.
+    `needed_p`, `needed_within_p`: the uncorrected p-values that make the first claim, of being better and of
+    being as good. `selected` is None where nothing reranks.
     """
 
     arms: tuple[ArmComparison, ...]
@@ -88,6 +89,7 @@ class Comparison:
     delta: float
     level: float
     needed_p: float
+    needed_within_p: float
     selected: SelectedGain | None
 
     @property
@@ -116,7 +118,7 @@ class ClaimedP:
     beats_own: Array
     hurts: Array
     within: Array
-    needed: float
+    needed: tuple[float, float]
 
 
 def compare(contest: Contest, allowed: Sequence[int], delta: float, level: float) -> Comparison:
@@ -152,14 +154,15 @@ def compare(contest: Contest, allowed: Sequence[int], delta: float, level: float
         )
         for i, (mean, gain, to_best) in enumerate(intervals)
     )
-    selected = selected_gain(contest, allowed, own, means, level)
+    selected = selected_gain(contest, allowed, own, means, claimed.needed[0])
     return Comparison(
         arms=arms,
         best=best,
         allowed=tuple(allowed),
         delta=delta,
         level=level,
-        needed_p=claimed.needed,
+        needed_p=claimed.needed[0],
+        needed_within_p=claimed.needed[1],
         selected=selected,
     )
 
@@ -200,6 +203,7 @@ def claimed_p_values(
     ]
     first, second = (np.array([pair[k] for pair in better], dtype=np.intp) for k in (0, 1))
     rivals, within = hardest_rivals(contest.compared, np.array(allowed, dtype=np.intp), delta)
+    against_firsts = len(better) + len(tried)
     claims = Claims(
         first=np.concatenate([first, own[tried], np.array(allowed, dtype=np.intp)]),
         second=np.concatenate([second, tried, rivals]),
@@ -210,9 +214,12 @@ def claimed_p_values(
                 within,
             ]
         ),
+        worst=np.repeat([RANGE, RANGE - delta], [against_firsts, len(allowed)]),
+        apart=np.repeat([False, True], [against_firsts, len(allowed)]),
+        groups=len({(contest.arms[i].stage, contest.arms[i].reranker) for i in tried}),
     )
     p = corrected(claims, flips)
-    parts = np.split(p, [len(better), len(better) + len(tried)])
+    parts = np.split(p, [len(better), against_firsts])
     helps, beats_own = (np.full(len(own), np.nan) for _ in range(2))
     np.fmax.at(helps, first, parts[0])
     beats_own[first[second == own[first]]] = parts[0][second == own[first]]
@@ -221,7 +228,7 @@ def claimed_p_values(
         beats_own=beats_own,
         hurts=filled(len(own), tried.tolist(), parts[1]),
         within=filled(len(own), allowed, parts[2]),
-        needed=needed_p_value(claims, flips, alpha),
+        needed=needed_p_values(claims, flips, alpha),
     )
 
 
@@ -259,23 +266,22 @@ def symmetric_p_values(flips: SignFlips, own: NDArray[np.intp], best: int) -> tu
 
 
 def selected_gain(
-    contest: Contest, allowed: Sequence[int], own: NDArray[np.intp], means: Array, level: float
+    contest: Contest, allowed: Sequence[int], own: NDArray[np.intp], means: Array, needed: float
 ) -> SelectedGain | None:
-    """The top reranking arm's gain; `means` [resamples, arms]."""
+    """The top reranking arm's gain; `means` [resamples, arms], `needed` the p-value of a claim."""
     tried = np.array([i for i in allowed if contest.arms[i].reranks], dtype=np.intp)
     if not len(tried):
         return None
-    gain = (contest.compared[tried] - contest.compared[own[tried]]).mean(axis=1)
-    shifts = means[:, tried] - means[:, own[tried]] - gain
+    gains = contest.compared[tried] - contest.compared[own[tried]]
+    shifts = means[:, tried] - means[:, own[tried]] - gains.mean(axis=1)
     winners = means[:, tried].argmax(axis=1)
-    optimism = float(shifts[np.arange(len(shifts)), winners].mean())
-    spread = shifts.std(axis=0)
-    scaled = np.abs(shifts) / np.where(spread > 0, spread, np.inf)
-    multiple = float(np.quantile(scaled.max(axis=1), level))
     top = int(np.flatnonzero(tried == best_arm(contest, tried.tolist()))[0])
-    low, high = gain[top] - multiple * spread[top], gain[top] + multiple * spread[top]
     return SelectedGain(
-        arm=int(tried[top]), mean=float(gain[top]), optimism=optimism, low=float(low), high=float(high)
+        arm=int(tried[top]),
+        mean=float(gains[top].mean()),
+        optimism=float(shifts[np.arange(len(shifts)), winners].mean()),
+        low=bounded_mean.lower_bound(gains[top], RANGE, needed),
+        high=-bounded_mean.lower_bound(-gains[top], RANGE, needed),
     )
 
 

@@ -49,7 +49,9 @@ def document(findings: Findings) -> dict[str, Any]:
 
 def decision(f: Findings) -> dict[str, Any] | None:
     """What to choose now; null where nothing may be deployed."""
-    return f.decision and asdict(f.decision) | {"arm": f.contest.arms[f.decision.arm].name}
+    if f.decision is None:
+        return None
+    return asdict(f.decision) | {"arm": f.contest.arms[f.decision.arm].name}
 
 
 def selected(f: Findings) -> dict[str, Any] | None:

@@ -368,7 +368,7 @@ class VerdictWriter:
         if self.queries < 2 or delta == 0:
             return ["More queries are needed to show that a cheaper arm is as good."]
         alike = min((values[i] - values[best] for i in cheaper), key=sample_size.spread)
-        count = sample_size.queries_needed(alike, delta, RANGE - delta, self.comparison.needed_p)
+        count = sample_size.queries_needed(alike, delta, RANGE - delta, self.comparison.needed_within_p)
         if count is None:
             return []
         return [
