@@ -26,7 +26,7 @@ RUN = Run(Path(), "", {"environment": {}, "params": {}})
 
 @dataclass(frozen=True)
 class Population:
-    """Values [arms, queries of the population]; `stages` names each arm's first stage, depth 0 is the stage."""
+    """Values [arms, queries of the population]; depth 0 is the first stage alone, `stages` its name."""
 
     values: Array
     depths: tuple[int, ...]

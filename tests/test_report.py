@@ -419,10 +419,10 @@ def test_arms_that_the_terminal_leaves_out_are_counted(
 
 
 def test_how_costs_are_compared_is_a_sentence(findings: Findings) -> None:
-    assert findings.assumptions()[3] == (
+    assert (
         "The cheaper of two arms is the one whose measured p95 latency of reranking one query at its depth "
         "is lower."
-    )
+    ) in findings.assumptions()
 
 
 def room(stage: str, depth: int, reached: float, possible: float) -> Headroom:

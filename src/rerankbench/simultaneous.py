@@ -153,7 +153,7 @@ class Family:
         bounds, apart = z_values(p), self.claims.apart
         together = self.flips.share(_suffix_counts(self.flips, self.together, bounds))
         alone = self.flips.share(_suffix_counts(self.flips, self.alone, bounds))
-        lone = (_after(~self.dense), _after(~self.dense & apart))
+        lone = (self.pairs_after(~self.dense), self.pairs_after(~self.dense & apart))
         return self.combined(p, (together, alone), lone, apart)
 
     def joint_of_first(self, p: Array, apart: bool) -> Array:
@@ -162,8 +162,23 @@ class Family:
             self.flips.share(len(highest) - np.searchsorted(highest, z_values(p)))
             for highest in (np.sort(_highest(self.flips, each)) for each in (self.together, self.alone))
         )
-        lone = (int((~self.dense).sum()), int((~self.dense & self.claims.apart).sum()))
-        return self.combined(p, (together, alone), lone, apart)
+        sparse = (~self.dense, ~self.dense & self.claims.apart)
+        lone, lone_apart = (int(self.pairs_after(some)[0]) for some in sparse)
+        return self.combined(p, (together, alone), (lone, lone_apart), apart)
+
+    def pairs_after(self, marked: NDArray[np.bool_]) -> NDArray[np.integer]:
+        """How many pairs of arms the marked claims are about, from each place on [claims].
+
+        Claims about the same two arms count once: of "better" and "worse" one is false, and "as good" is
+        false for the same unseen queries.
+        """
+        first, second = self.claims.first[marked][::-1], self.claims.second[marked][::-1]
+        pairs = np.stack([np.minimum(first, second), np.maximum(first, second)], axis=1)
+        new = np.zeros(len(marked), dtype=np.int64)
+        if len(pairs):
+            _, earliest = np.unique(pairs, axis=0, return_index=True)
+            new[np.flatnonzero(marked)[::-1][earliest]] = 1
+        return np.asarray(np.cumsum(new[::-1])[::-1], dtype=np.int64)
 
     def combined(
         self,
@@ -172,7 +187,7 @@ class Family:
         lone: tuple[Count, Count],
         apart: bool | NDArray[np.bool_],
     ) -> Array:
-        """Signs say little where few queries differ: each such claim counts as a test of its own (Sidak)."""
+        """Signs say little where few queries differ: each such pair counts as a test of its own (Sidak)."""
         together = seen[0] if self.dense.any() else np.zeros(len(p))
         alone = seen[1] if (self.dense & self.claims.apart).any() else np.zeros(len(p))
         own = np.where(apart, union(alone, p, lone[1]), union(0.0, p, self.claims.groups))
@@ -246,11 +261,6 @@ def _highest(flips: SignFlips, statistics: Callable[[slice], Array]) -> Array:
     step = max(1, _BLOCK // 1_000)
     starts = range(0, len(flips.signs), step)
     return np.concatenate([statistics(slice(at, at + step)).max(axis=1) for at in starts])
-
-
-def _after(marked: NDArray[np.bool_]) -> NDArray[np.integer]:
-    """How many are marked from each place on [claims]."""
-    return np.asarray(np.cumsum(marked[::-1])[::-1], dtype=np.int64)
 
 
 def _suffix_counts(

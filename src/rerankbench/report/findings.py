@@ -111,11 +111,11 @@ def assumptions(findings: Findings) -> list[str]:
         f"{len(findings.contest.query_ids):,} judged queries, paired: every arm answers all of them; a query "
         "without results counts 0.",
         f"Intervals are {100 * c.level:g}% percentile bootstrap intervals over queries, each for itself.",
-        "p-values are of claims about the mean (“better than not reranking”, “worse”, “as good”). Each is the "
-        "larger of two: by the losses that were seen (Gaffke's test), and by the chance that no query shows "
-        "losses which undo the gain. All are corrected together (step-down minP over shared random signs): if "
-        f"the queries are a random sample of those to come, at most {100 * c.alpha:g}% of such reports make a "
-        "false claim.",
+        "p-values are of claims about the mean (“better”, “worse”, “as good”). Each is "
+        "the larger of two: by the losses that were seen (Gaffke's test), and by the chance that no query "
+        "shows losses which undo the gain. All are corrected together (step-down minP over shared random "
+        f"signs): if the queries are a random sample of those to come, at most {100 * c.alpha:g}% of such "
+        "reports make a false claim.",
         f"“As good as the best” means: less than {c.delta:g} {findings.measure} below the truly best arm, "
         f"tested against every other arm, and better than {findings.contest.every_baseline}.",
         "What to choose now is a decision, not a finding: the cheapest arm of known cost whose expected loss "
