@@ -83,7 +83,7 @@ def sign_flip_p_values(flips: SignFlips, first: Rows, second: Rows) -> Array:
         sums = flips.sums[some][:, first] - flips.sums[some][:, second] + flips.signs[some, None] * means
         return np.abs(sums) / scale
 
-    extreme = _suffix_counts(flips, statistics, observed[order] * (1 - _ROUNDING) - _ROUNDING)
+    extreme, _ = _suffix_counts(flips, statistics, observed[order] * (1 - _ROUNDING) - _ROUNDING)
     return _in_order(np.maximum.accumulate(flips.share(extreme)), order)
 
 
@@ -129,42 +129,54 @@ class Family:
     dense: NDArray[np.bool_]
 
     def together(self, some: slice) -> Array:
-        """Z-values [patterns, claims] of the claims' own tests under random signs; -inf where not dense.
+        """Z-values [patterns, claims] of the claims' own tests under random signs, 0 for those below 0.
 
         Both parts of `bounded_mean.p_values`: what is seen (in the normal approximation, which makes more of
-        chance than the test does), and what no query shows.
+        chance than the test does), and what no query shows. Claims that are not dense have 0.
         """
         sums, queries = self.sums(some), self.flips.values.shape[1]
         seen = (sums - self.largest) / np.sqrt(np.maximum(self.scale**2 + self.largest**2, 1e-300))
-        logs = np.log1p(np.maximum(sums, 0.0) / queries / np.maximum(self.claims.worst, 1e-300))
-        return np.where(self.dense, np.minimum(seen, z_values(np.exp(-queries * logs))), -np.inf)
+        z = np.zeros_like(sums)
+        above = self.dense & (seen > 0)
+        worst = np.broadcast_to(np.maximum(self.claims.worst, 1e-300), sums.shape)[above]
+        unseen = z_values(np.exp(-queries * np.log1p(sums[above] / queries / worst)))
+        z[above] = np.minimum(seen[above], unseen)
+        return z
 
     def alone(self, some: slice) -> Array:
         """The same, as if every claim could be false for a reason of its own; only of claims so marked."""
-        spread = np.where(self.dense & self.claims.apart, self.scale, np.inf)
-        return np.asarray(self.sums(some) / spread)
+        apart = self.claims.apart
+        spread = np.where(self.dense[apart], self.scale[apart], np.inf)
+        return np.asarray(self.sums(some, apart) / spread)
 
-    def sums(self, some: slice) -> Array:
+    def sums(self, some: slice, claims: NDArray[np.bool_] | slice = slice(None)) -> Array:
         sums = self.flips.sums[some]
-        return np.asarray(sums[:, self.claims.first] - sums[:, self.claims.second])
+        return np.asarray(sums[:, self.claims.first[claims]] - sums[:, self.claims.second[claims]])
 
-    def joint(self, p: Array) -> Array:
-        """P(a false claim) if this claim and those after it are made at `p` [claims]."""
-        bounds, apart = z_values(p), self.claims.apart
-        together = self.flips.share(_suffix_counts(self.flips, self.together, bounds))
-        alone = self.flips.share(_suffix_counts(self.flips, self.alone, bounds))
-        lone = (self.pairs_after(~self.dense), self.pairs_after(~self.dense & apart))
-        return self.combined(p, (together, alone), lone, apart)
+    def tested(self, alpha: float) -> tuple[Array, float, float]:
+        """P(a false claim) if each claim and those after it are made at their p-values [claims].
 
-    def joint_of_first(self, p: Array, apart: bool) -> Array:
-        """The same if all claims are made at `p` [trials], of a claim that is apart or of one that is not."""
-        together, alone = (
-            self.flips.share(len(highest) - np.searchsorted(highest, z_values(p)))
-            for highest in (np.sort(_highest(self.flips, each)) for each in (self.together, self.alone))
+        And the p-values at which the first claim is made at `alpha`: one that is not apart, one that is.
+        """
+        p, apart = self.claims.p, self.claims.apart
+        bounds = np.maximum(z_values(p), 1e-12)  # of what is likelier than not nothing is asked
+        together, highest = _suffix_counts(self.flips, self.together, bounds)
+        alone, highest_alone = np.zeros(len(p), dtype=np.int64), np.zeros(len(self.flips.signs))
+        if apart.any():
+            alone[apart], highest_alone = _suffix_counts(self.flips, self.alone, bounds[apart])
+        sparse = (~self.dense, ~self.dense & apart)
+        lone = (self.pairs_after(sparse[0]), self.pairs_after(sparse[1]))
+        joint = self.combined(p, (self.flips.share(together), self.flips.share(alone)), lone, apart)
+        trials = np.geomspace(alpha, alpha / (2 * len(p) + 1), 60)
+        seen = tuple(
+            self.flips.share(len(each) - np.searchsorted(np.sort(each), z_values(trials)))
+            for each in (highest, highest_alone)
         )
-        sparse = (~self.dense, ~self.dense & self.claims.apart)
-        lone, lone_apart = (int(self.pairs_after(some)[0]) for some in sparse)
-        return self.combined(p, (together, alone), (lone, lone_apart), apart)
+        needed, needed_apart = (
+            float(trials[np.argmax(self.combined(trials, seen, (lone[0][0], lone[1][0]), kind) <= alpha)])
+            for kind in (False, True)
+        )
+        return joint, needed, needed_apart
 
     def pairs_after(self, marked: NDArray[np.bool_]) -> NDArray[np.integer]:
         """How many pairs of arms the marked claims are about, from each place on [claims].
@@ -183,7 +195,7 @@ class Family:
     def combined(
         self,
         p: Array,
-        seen: tuple[Array, Array],
+        seen: tuple[Array, ...],
         lone: tuple[Count, Count],
         apart: bool | NDArray[np.bool_],
     ) -> Array:
@@ -205,31 +217,30 @@ def union(shared: Array | float, p: Array, more: Count) -> Array:
     return np.asarray(1.0 - (1.0 - np.minimum(shared, 1.0)) * (1.0 - np.minimum(p, 1.0)) ** more)
 
 
-def corrected(claims: Claims, flips: SignFlips) -> Array:
+@dataclass(frozen=True, kw_only=True)
+class Corrected:
     """P-values [claims] such that any of those at most alpha is false in at most alpha of all reports.
 
-    Step-down minP of Westfall and Young (Resampling-Based Multiple Testing, 1993, algorithm 2.8): each
-    claim's p-value is compared with the smallest that all claims not yet made would show by chance. How the
-    claims depend on each other is taken from random signs of the centred differences.
+    `needed`, `needed_apart`: the uncorrected p-values at which the first claim is made.
+    """
+
+    p: Array
+    needed: float
+    needed_apart: float
+
+
+def corrected(claims: Claims, flips: SignFlips, alpha: float) -> Corrected:
+    """Step-down minP of Westfall and Young (Resampling-Based Multiple Testing, 1993, algorithm 2.8).
+
+    Each claim's p-value is compared with the smallest that all claims not yet made would show by chance. How
+    the claims depend on each other is taken from random signs of the centred differences.
     """
     if not len(claims.p):
-        return np.zeros(0)
+        return Corrected(p=np.zeros(0), needed=alpha, needed_apart=alpha)
     order = np.argsort(claims.p, kind="stable")
-    ordered = family(claims[order], flips)
-    return _in_order(np.maximum.accumulate(ordered.joint(ordered.claims.p)), order)
-
-
-def needed_p_values(claims: Claims, flips: SignFlips, alpha: float) -> tuple[float, float]:
-    """The p-values at which the first claim is made: one of those not apart, and one of those apart."""
-    if not len(claims.p):
-        return alpha, alpha
-    every = family(claims, flips)
-    low = alpha / (2 * len(claims.p) + 1)
-    trials = np.geomspace(alpha, low, 60)
-    needed, needed_apart = (
-        float(trials[np.argmax(every.joint_of_first(trials, apart) <= alpha)]) for apart in (False, True)
-    )
-    return needed, needed_apart
+    joint, needed, needed_apart = family(claims[order], flips).tested(alpha)
+    p = _in_order(np.maximum.accumulate(joint), order)
+    return Corrected(p=p, needed=needed, needed_apart=needed_apart)
 
 
 def spreads(flips: SignFlips, first: Rows, second: Rows) -> tuple[Array, Array, NDArray[np.bool_]]:
@@ -256,24 +267,21 @@ def z_values(p: Array) -> Array:
     return np.asarray(-ndtri(np.clip(p, 1e-300, 1.0 - 1e-16)), dtype=np.float64)
 
 
-def _highest(flips: SignFlips, statistics: Callable[[slice], Array]) -> Array:
-    """The largest statistic of each pattern [patterns]."""
-    step = max(1, _BLOCK // 1_000)
-    starts = range(0, len(flips.signs), step)
-    return np.concatenate([statistics(slice(at, at + step)).max(axis=1) for at in starts])
-
-
 def _suffix_counts(
     flips: SignFlips, statistics: Callable[[slice], Array], bounds: Array
-) -> NDArray[np.integer]:
-    """In how many patterns the largest statistic of a test and all after it reaches the test's bound."""
-    count = np.zeros(len(bounds), dtype=np.int64)
+) -> tuple[NDArray[np.int64], Array]:
+    """In how many patterns the largest statistic of a test and all after it reaches the test's bound.
+
+    And the largest statistic of each pattern [patterns].
+    """
+    count, highest = np.zeros(len(bounds), dtype=np.int64), np.empty(len(flips.signs))
     step = max(1, _BLOCK // len(bounds))
-    for at in range(0, len(flips.signs), step):
+    for at in range(0, len(highest), step):
         found = statistics(slice(at, at + step))
         largest = np.maximum.accumulate(found[:, ::-1], axis=1)[:, ::-1]
         count += (largest >= bounds).sum(axis=0)
-    return count
+        highest[at : at + step] = largest[:, 0]
+    return count, highest
 
 
 def _in_order(values: Array, order: NDArray[np.intp]) -> Array:

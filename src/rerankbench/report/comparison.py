@@ -15,7 +15,6 @@ from rerankbench.simultaneous import (
     Claims,
     SignFlips,
     corrected,
-    needed_p_values,
     sign_flip_p_values,
     sign_flips,
 )
@@ -23,7 +22,7 @@ from rerankbench.simultaneous import (
 Array = NDArray[np.float64]
 
 SEED = 0
-PERMUTATIONS = 20_000
+PERMUTATIONS = 10_000
 RESAMPLES = 10_000
 RANGE = 1.0  # of every measure that may decide: from 0 to 1, so no query can lose more
 HARDEST = 8  # rivals whose p-values are computed: those with the smallest standardized distance
@@ -218,8 +217,8 @@ def claimed_p_values(
         apart=np.repeat([False, True], [against_firsts, len(allowed)]),
         groups=len({(contest.arms[i].stage, contest.arms[i].reranker) for i in tried}),
     )
-    p = corrected(claims, flips)
-    parts = np.split(p, [len(better), against_firsts])
+    found = corrected(claims, flips, alpha)
+    parts = np.split(found.p, [len(better), against_firsts])
     helps, beats_own = (np.full(len(own), np.nan) for _ in range(2))
     np.fmax.at(helps, first, parts[0])
     beats_own[first[second == own[first]]] = parts[0][second == own[first]]
@@ -228,7 +227,7 @@ def claimed_p_values(
         beats_own=beats_own,
         hurts=filled(len(own), tried.tolist(), parts[1]),
         within=filled(len(own), allowed, parts[2]),
-        needed=needed_p_values(claims, flips, alpha),
+        needed=(found.needed, found.needed_apart),
     )
 
 

@@ -14,7 +14,7 @@ from rerankbench.report.cost import Ordering
 
 Array = NDArray[np.float64]
 
-DRAWS = 10_000
+DRAWS = 5_000
 _BLOCK = 1 << 21  # weights drawn at a time: 16 MB
 
 
