@@ -76,9 +76,9 @@ def order(ids: list[str], stage: str, layer: int | None, depth: int, values: Val
     )
 
 
-def write_failure(folder: Path, name: str, error: str) -> Path:
+def write_failure(folder: Path, name: str, error: str, **changes: Any) -> Path:
     folder.mkdir(parents=True)
-    result = {"schema": 1, "arm": name, "status": "failed", "error": error}
+    result = {"schema": 1, "arm": name, "status": "failed", "error": error} | changes
     (folder / "result.json").write_text(json.dumps(result))
     return folder
 

@@ -241,7 +241,7 @@ def drawn(findings: Findings, name: str) -> Axes:
 def test_first_stages_are_lines_with_dashes_of_their_own(tmp_path: Path) -> None:
     for name in ("depth", "cost"):
         lines = drawn(two_stages(tmp_path / name, 0.1), name).get_lines()
-        firsts = [line for line in lines if "no reranking" in str(line.get_label())]
+        firsts = [line for line in lines if "without reranking" in str(line.get_label())]
         assert len({line.get_linestyle() for line in firsts}) == len(firsts) == 2
 
 
@@ -419,10 +419,10 @@ def test_arms_that_the_terminal_leaves_out_are_counted(
 
 
 def test_how_costs_are_compared_is_a_sentence(findings: Findings) -> None:
-    assert findings.assumptions()[3] == (
+    assert (
         "The cheaper of two arms is the one whose median latency of reranking one query was lower in runs "
         "with latency=true; they were made at different times, so no ratio is said of them."
-    )
+    ) in findings.assumptions()
 
 
 def room(stage: str, depth: int, reached: float, possible: float) -> Headroom:

@@ -52,11 +52,25 @@ def bootstrap_intervals(
     values: ArrayLike, *, seed: int, level: float = 0.95, resamples: int = 10_000
 ) -> list[Interval]:
     """One interval per arm of values [arms, queries]; all arms share their resamples of the queries."""
-    arms = _arms(values)
-    means = np.concatenate(list(_resampled_means(arms, resamples, seed)))
+    means = resampled_means(values, seed=seed, resamples=resamples)
+    return percentile_intervals(_arms(values).mean(axis=1), means, level)
+
+
+def resampled_means(values: ArrayLike, *, seed: int, resamples: int = 10_000) -> NDArray[np.float64]:
+    """Means [resamples, arms] of values [arms, queries] over queries drawn with replacement.
+
+    All arms share their resamples, so that a difference of two columns is the difference's resampled mean.
+    """
+    return np.concatenate(list(_resampled_means(_arms(values), resamples, seed)))
+
+
+def percentile_intervals(
+    observed: NDArray[np.float64], means: NDArray[np.float64], level: float = 0.95
+) -> list[Interval]:
+    """Observed means [arms] with the percentile intervals of resampled ones [resamples, arms]."""
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(means, [tail, 1.0 - tail], axis=0)
-    return [Interval(*ends) for ends in np.column_stack([arms.mean(axis=1), low, high]).tolist()]
+    return [Interval(*ends) for ends in np.column_stack([observed, low, high]).tolist()]
 
 
 def randomisation_test(differences: ArrayLike, *, seed: int, permutations: int = 10_000) -> float:
@@ -113,77 +127,11 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def lower_bound(differences: ArrayLike, *, level: float = 0.95) -> float:
-    """The one-sided lower confidence bound of the mean of differences [queries], by Student's t.
-
-    -inf for a single query. Nothing is random here, so there is no seed.
-    """
-    from scipy import stats
-
-    arm = _one_arm(differences)[0]
-    if len(arm) < 2:
-        return -math.inf
-    return float(arm.mean() - stats.t.ppf(level, len(arm) - 1) * _standard_error(arm))
-
-
-def non_inferior(differences: ArrayLike, delta: float, *, level: float = 0.95) -> bool:
-    """Whether an arm's differences [queries] to the best arm show that it is worse by less than `delta`.
-
-    True when the lower bound of the mean difference is above -delta (Wellek 2010, chapter 5). The 5% hold
-    for differences that are not too rare: where one query in fifty loses 0.5 (0.01 on average) and the rest
-    nothing, 43 queries often hold no such loss, and the arm then passes 4 times in 10. Show `wins` beside it.
-    """
-    return lower_bound(differences, level=level) > -delta
-
-
-def inferiority_p_values(values: ArrayLike, delta: float) -> NDArray[np.float64]:
-    """How well values [arms, queries] bear that an arm is `delta` or more below the truly best arm [arms].
-
-    Small means: as good as the best within delta. The best arm is not taken to be known: the one that came
-    out on top may owe it to luck. Each arm is compared with every other and keeps its largest p-value, which
-    needs no correction for the number of others (intersection-union test, Berger 1982; comparisons with the
-    best, Hsu 1984). Choosing among several arms that pass does: put the result through `holm`.
-    """
-    from scipy import stats
-
-    arms = _arms(values)
-    count, queries = arms.shape
-    if count < 2:
-        return np.zeros(count)  # an arm without a rival is the best
-    if queries < 2:
-        return np.ones(count)  # one query says nothing about the spread
-    p_values = np.empty(count)
-    for row, arm in enumerate(arms):
-        differences = np.delete(arm - arms, row, axis=0)
-        distance = differences.mean(axis=1) + delta
-        error = np.maximum(_standard_error(differences), np.finfo(np.float64).tiny)
-        p_values[row] = stats.t.sf(distance / error, queries - 1).max()
-    return p_values
-
-
 def wins(differences: ArrayLike, tolerance: float = 1e-9) -> Wins:
     """How many of the differences [queries] are above, below and within `tolerance` of 0."""
     arm = _one_arm(differences)[0]
     helped, hurt = int((arm > tolerance).sum()), int((arm < -tolerance).sum())
     return Wins(helped, hurt, len(arm) - helped - hurt)
-
-
-def minimum_detectable_difference(
-    differences: ArrayLike, *, power: float = 0.8, level: float = 0.95
-) -> float:
-    """Roughly the smallest true mean difference that as many queries as these would detect.
-
-    (z of 1 - (1 - level) / 2, plus z of `power`) standard errors, in a two-sided test at `level`: about 2.8
-    standard errors (Bloom, Evaluation Review 1995). A smaller observed difference says little either way.
-    inf for a single query.
-    """
-    from scipy import stats
-
-    arm = _one_arm(differences)[0]
-    if len(arm) < 2:
-        return math.inf
-    multiple = stats.norm.ppf((1.0 + level) / 2.0) + stats.norm.ppf(power)
-    return float(multiple * _standard_error(arm))
 
 
 def _one_arm(values: ArrayLike) -> NDArray[np.float64]:
@@ -200,11 +148,6 @@ def _arms(values: ArrayLike) -> NDArray[np.float64]:
     if arms.ndim != 2 or arms.shape[1] == 0 or not np.isfinite(arms).all():
         raise ValueError(f"expected finite values [arms, queries] of at least one query, shape {arms.shape}")
     return arms
-
-
-def _standard_error(arms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The standard error of the mean over queries (the last axis, at least two)."""
-    return np.asarray(arms.std(axis=-1, ddof=1) / math.sqrt(arms.shape[-1]))
 
 
 def _resampled_means(arms: NDArray[np.float64], resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:

@@ -98,11 +98,11 @@ class Reranking(Loaded):
     """A reranker: texts in, scores computed, at any depth and layer, or many pairs as in a batch job."""
 
     def load(self, key: str) -> None:
-        from rerankbench import models
+        from rerankbench import fit
         from rerankbench.scoring import score_store
 
         reranker = self.experiment.reranker
-        weights = models.resolve(reranker.model, reranker.revision, self.experiment.cache_dir)
+        reranker, weights = fit.resolved(reranker, self.experiment.cache_dir)
         if score_store(reranker, weights, self.bench).folder.name != key:
             raise UserError(
                 f"here it would be computed otherwise than when the run was made, in "
@@ -138,7 +138,7 @@ class Reranking(Loaded):
             queries = model.tokenize_queries([query for query, _ in pairs])
             window = PairWindow.of(model, queries, model.tokenize_documents([text for _, text in pairs]))
             loop = Loop(model.forward, machine, self.bench.budget(model.enough), streams=machine.streams)
-            for _ in window.rows(loop.run(window)):
+            for _ in loop.run(window):
                 pass
 
         from rerankbench.latency import timed

@@ -44,12 +44,29 @@ class Arm:
         return (self.stage, self.reranker, self.layer, self.depth)
 
 
+FAILED, NOT_A_NUMBER, OVER_BUDGET = "failed", "not a number", "over the budget"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What a verdict cannot speak of: an arm without usable values, or one that may not be deployed.
+
+    `kind`: FAILED, NOT_A_NUMBER or OVER_BUDGET; `run`: where people find it.
+    """
+
+    arm: str
+    kind: str
+    why: str
+    run: str
+
+
 @dataclass(frozen=True)
 class Contest:
-    """All arms and their values.
+    """All arms and their values, every one of them finite.
 
     `values`: measure to [arms, queries]; `oracle`: (stage, depth) to the best possible values [queries] of
-    each measure. `failed` runs have no values.
+    each measure. `failed` runs have no values. `left_out`: runs and arms that cannot be compared.
+    `incomplete`: measures that are not shown, since an arm lacks them for some queries only.
     """
 
     measure: str
@@ -59,6 +76,8 @@ class Contest:
     oracle: Mapping[tuple[str, int], Mapping[str, Values]] = field(default_factory=dict)
     runs: tuple[Run, ...] = ()
     failed: tuple[Run, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    incomplete: tuple[str, ...] = ()
 
     @property
     def compared(self) -> NDArray[np.float64]:
@@ -87,6 +106,11 @@ class Contest:
         """The same, of all arms at once."""
         return "its own first stage without reranking" if self.several else "not reranking"
 
+    @property
+    def every_baseline(self) -> str:
+        """What an arm has to beat to be recommended: every first stage that could be used as it is."""
+        return "every first stage without reranking" if self.several else "not reranking"
+
 
 Held = dict[tuple[str, str, int | None, int], tuple[Arm, dict[str, Values]]]
 
@@ -105,13 +129,67 @@ def contest(runs: Sequence[Run], measure: str) -> Contest:
     oracle: dict[tuple[str, int], Mapping[str, Values]] = {}
     for run, table in zip(done, tables, strict=True):
         found = per_query.orders(table, ids, names, run.place)
-        oracle |= {(stage_of(run), o.depth): v for o, v in found.items() if o.stage == "oracle"}
+        oracle |= {(stage_of(run), o.depth): finite(v) for o, v in found.items() if o.stage == "oracle"}
         for arm, values in arms_of(run, found, measure):
-            held[arm.key] = better_measured(held.get(arm.key), (arm, values))
+            held[arm.key] = better_measured(held.get(arm.key), (arm, values), measure)
     arms = named([arm for arm, _ in held.values()])
-    complete = [name for name in names if all(name in values for _, values in held.values())]
-    stacked = {name: np.stack([values[name] for _, values in held.values()]) for name in complete}
-    return Contest(measure, tuple(ids), arms, stacked, oracle, tuple(done), failed)
+    every = [values for _, values in held.values()]
+    reasons = unusable(arms, [values[measure] for values in every], measure)
+    kept = [i for i, why in enumerate(reasons) if not why]
+    damaged = tuple(
+        LeftOut(arm.name, NOT_A_NUMBER, why, arm.run.place)
+        for arm, why in zip(arms, reasons, strict=True)
+        if why
+    )
+    if not kept:
+        raise UserError([f"{each.run}: {each.arm}: {each.why}; run it again" for each in damaged])
+    complete = [name for name in names if all(np.isfinite(every[i][name]).all() for i in kept)]
+    return Contest(
+        measure,
+        tuple(ids),
+        tuple(arms[i] for i in kept),
+        {name: np.stack([every[i][name] for i in kept]) for name in complete},
+        oracle,
+        tuple(done),
+        failed,
+        (*(left_out_by_failure(run) for run in failed if not superseded(run, done)), *damaged),
+        tuple(name for name in names if name not in complete and any(in_part(every[i][name]) for i in kept)),
+    )
+
+
+def finite(values: Mapping[str, Values]) -> dict[str, Values]:
+    """The measures that have a value for every query."""
+    return {name: each for name, each in values.items() if np.isfinite(each).all()}
+
+
+def in_part(values: Values) -> bool:
+    """Whether some queries have a value and others do not; measures of whole lists lack small depths."""
+    return bool(np.isfinite(values).any() and not np.isfinite(values).all())
+
+
+def unusable(arms: Sequence[Arm], values: Sequence[Values], measure: str) -> list[str]:
+    """Why each arm cannot be compared, empty where it can; without a first stage no arm of it can."""
+    missing = [int(np.count_nonzero(~np.isfinite(each))) for each in values]
+    whole = {arm.stage for arm, count in zip(arms, missing, strict=True) if not arm.reranks and not count}
+    name = display_name(measure)
+    reasons = []
+    for arm, count in zip(arms, missing, strict=True):
+        if count:
+            reasons.append(f"{name} is not a number for {count:,} of {len(values[0]):,} queries")
+        elif arm.stage not in whole:
+            reasons.append(f"{name} of its first stage is not a number for some queries")
+        else:
+            reasons.append("")
+    return reasons
+
+
+def left_out_by_failure(run: Run) -> LeftOut:
+    return LeftOut(run.arm, FAILED, f"the run failed: {run.result.get('error')}", run.place)
+
+
+def superseded(failed: Run, done: Sequence[Run]) -> bool:
+    """Whether the same settings ran to their end in another run."""
+    return bool(failed.params) and any(run.params == failed.params for run in done)
 
 
 def stage_of(run: Run) -> str:
@@ -121,10 +199,11 @@ def stage_of(run: Run) -> str:
 def arms_of(
     run: Run, found: Mapping[Order, dict[str, Values]], measure: str
 ) -> Iterator[tuple[Arm, dict[str, Values]]]:
-    """One run's arms; an order without the measure (the tutorial's, at small depths) is none."""
+    """One run's arms; the tutorial's measures are of whole lists, so smaller depths are no arms."""
     layers = {order.layer for order in found if order.stage == "reranked"}
     for order, values in found.items():
-        if order.stage == "oracle" or measure not in values:
+        whole_lists_only = measure.startswith("tutorial_") and np.isnan(values[measure]).all()
+        if order.stage == "oracle" or whole_lists_only:
             continue
         if order.stage == "first_stage":
             yield Arm(stage_of(run), "", None, 0, run), values
@@ -137,11 +216,14 @@ def arms_of(
 
 
 def better_measured(
-    held: tuple[Arm, dict[str, Values]] | None, new: tuple[Arm, dict[str, Values]]
+    held: tuple[Arm, dict[str, Values]] | None, new: tuple[Arm, dict[str, Values]], measure: str
 ) -> tuple[Arm, dict[str, Values]]:
-    """Of the same arm in two runs, the one whose latency was measured at its depth."""
+    """Of the same arm in two runs, the one that has all values, then the one that was timed at its depth."""
     if held is None:
         return new
+    usable, usable_too = (np.isfinite(values[measure]).all() for _, values in (held, new))
+    if usable != usable_too:
+        return held if usable else new
     has, gets = (str(a.depth) in (a.run.result.get("latency_ms") or {}) for a in (held[0], new[0]))
     return new if gets and not has else held
 

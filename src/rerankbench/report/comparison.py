@@ -8,57 +8,98 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench import bounded_mean
 from rerankbench.report.arms import Contest
-from rerankbench.significance import (
-    Interval,
-    Wins,
-    bootstrap_intervals,
-    holm,
-    inferiority_p_values,
-    randomisation_tests,
-    wins,
+from rerankbench.significance import Interval, Wins, percentile_intervals, resampled_means, wins
+from rerankbench.simultaneous import (
+    Claims,
+    SignFlips,
+    corrected,
+    sign_flip_p_values,
+    sign_flips,
 )
 
+Array = NDArray[np.float64]
+
 SEED = 0
-PERMUTATIONS = 20_000  # with 100 arms, the smallest corrected p-value is still 0.005
+PERMUTATIONS = 10_000
+RESAMPLES = 10_000
+RANGE = 1.0  # of every measure that may decide: from 0 to 1, so no query can lose more
+HARDEST = 8  # rivals whose p-values are computed: those with the smallest standardized distance
 
 
-@dataclass(frozen=True)
-class Compared:
-    """One arm against its first stage and against the best arm; p-values are corrected over all arms.
+@dataclass(frozen=True, kw_only=True)
+class ArmComparison:
+    """One arm against the first stages and against the best arm.
 
-    `gain_p` and `to_best_p`: is the difference real? `deploy_p`: does the claim hold that the arm is within
-    delta of the best and, if it reranks, better than not reranking? NaN where nothing is tested.
+    All p-values but `sign_flip_p` and `to_best_p` are of claims about means, corrected over all claims of the
+    report (`simultaneous.corrected`); NaN where nothing is tested. `gain_p`: the arm differs from its own
+    first stage, in the direction seen. `helps_p`: it is better than every first stage that may be deployed,
+    its own included. `hurts_p`: it is worse than its own. `within_p`: it is less than delta below the truly
+    best arm. `sign_flip_p` (against its own first stage) and `to_best_p` ask less: are differences symmetric
+    about 0? A rare large loss that no query showed yet is not their subject.
+    `largest_loss` of a query against its own first stage, 0 or more.
     """
 
     mean: Interval
     gain: Interval
-    gain_p: float
     wins: Wins
+    largest_loss: float
     to_best: Interval
+    gain_p: float
+    helps_p: float
+    hurts_p: float
+    within_p: float
+    sign_flip_p: float
     to_best_p: float
-    deploy_p: float
+
+    @property
+    def deploy_p(self) -> float:
+        """Of what a verdict claims of an arm: within delta of the best and, if it reranks, it helps."""
+        return self.within_p if np.isnan(self.helps_p) else max(self.within_p, self.helps_p)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class SelectedGain:
+    """The gain of the arm that came out on top, with what choosing it by the same queries adds.
+
+    `optimism`: how much the winner of a resample gains there beyond what it gains in all queries, on
+    average. The bounds `low` and `high` are those of the report's claims: they hold for whichever is chosen.
+    """
+
+    arm: int
+    mean: float
+    optimism: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All arms compared; `best` is the allowed arm with the highest mean, `level` the confidence."""
+    """All arms compared; `best` is the allowed arm with the highest mean, `level` the confidence.
 
-    arms: tuple[Compared, ...]
+    `needed_p`, `needed_within_p`: the uncorrected p-values that make the first claim, of being better and of
+    being as good. `selected` is None where nothing reranks.
+    """
+
+    arms: tuple[ArmComparison, ...]
     best: int
     allowed: tuple[int, ...]
     delta: float
     level: float
+    needed_p: float
+    needed_within_p: float
+    selected: SelectedGain | None
 
     @property
     def alpha(self) -> float:
         return 1.0 - self.level
 
     def helps(self, arm: int) -> bool:
-        return self.arms[arm].gain_p <= self.alpha and self.arms[arm].gain.mean > 0
+        return self.arms[arm].helps_p <= self.alpha
 
     def hurts(self, arm: int) -> bool:
-        return self.arms[arm].gain_p <= self.alpha and self.arms[arm].gain.mean < 0
+        return self.arms[arm].hurts_p <= self.alpha
 
     def certified(self, arm: int) -> bool:
         return self.arms[arm].deploy_p <= self.alpha
@@ -68,68 +109,182 @@ class Comparison:
         return arm == self.best or self.arms[arm].to_best_p > self.alpha
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClaimedP:
+    """Corrected p-values [arms] of what is claimed of each arm, NaN where nothing is."""
+
+    helps: Array
+    beats_own: Array
+    hurts: Array
+    within: Array
+    needed: tuple[float, float]
+
+
 def compare(contest: Contest, allowed: Sequence[int], delta: float, level: float) -> Comparison:
     """Compare all arms; only those of `allowed` may be the best, or be claimed to be as good."""
     values = contest.compared
-    means = values.mean(axis=1)
-    best = max(allowed, key=lambda arm: (round(float(means[arm]), 12), -contest.arms[arm].depth))
-    gains = gains_of(contest)
-    reranking = [i for i, arm in enumerate(contest.arms) if arm.reranks]
-    raw = filled(
-        len(means),
-        reranking,
-        randomisation_tests(gains[reranking], seed=SEED, permutations=PERMUTATIONS) if reranking else [],
+    own = np.array([contest.first_stage(arm) for arm in range(len(values))])
+    best = best_arm(contest, allowed or range(len(values)))
+    flips = sign_flips(values, seed=SEED, patterns=PERMUTATIONS)
+    claimed = claimed_p_values(contest, flips, own, allowed, delta, 1.0 - level)
+    sign_flip_p, to_best_p = symmetric_p_values(flips, own, best)
+    means = resampled_means(values, seed=SEED, resamples=RESAMPLES)
+    gains, distances = values - values[own], values - values[best]
+    intervals = zip(
+        percentile_intervals(values.mean(axis=1), means, level),
+        percentile_intervals(gains.mean(axis=1), means - means[:, own], level),
+        percentile_intervals(distances.mean(axis=1), means - means[:, [best]], level),
+        strict=True,
     )
-    others = [i for i in range(len(means)) if i != best]
-    distance = values - values[best]
-    to_best_p = filled(len(means), others, corrected(distance[others]))
-    gain_p = filled(len(means), reranking, holm(raw[reranking]))
-    deploy_p = filled(
-        len(means),
-        allowed,
-        deployment_p_values(values[list(allowed)], gains[list(allowed)], raw[list(allowed)], delta),
-    )
-    intervals = [bootstrap_intervals(each, seed=SEED, level=level) for each in (values, gains, distance)]
+    better = gains.mean(axis=1) > 0
     arms = tuple(
-        Compared(
-            mean, gain, float(gain_p[i]), wins(gains[i]), to_best, float(to_best_p[i]), float(deploy_p[i])
+        ArmComparison(
+            mean=mean,
+            gain=gain,
+            wins=wins(gains[i]),
+            largest_loss=float(max(0.0, -gains[i].min())),
+            to_best=to_best,
+            gain_p=float(claimed.beats_own[i] if better[i] else claimed.hurts[i]),
+            helps_p=float(claimed.helps[i]),
+            hurts_p=float(claimed.hurts[i]),
+            within_p=float(claimed.within[i]),
+            sign_flip_p=float(sign_flip_p[i]),
+            to_best_p=float(to_best_p[i]),
         )
-        for i, (mean, gain, to_best) in enumerate(zip(*intervals, strict=True))
+        for i, (mean, gain, to_best) in enumerate(intervals)
     )
-    return Comparison(arms, best, tuple(allowed), delta, level)
+    selected = selected_gain(contest, allowed, own, means, claimed.needed[0])
+    return Comparison(
+        arms=arms,
+        best=best,
+        allowed=tuple(allowed),
+        delta=delta,
+        level=level,
+        needed_p=claimed.needed[0],
+        needed_within_p=claimed.needed[1],
+        selected=selected,
+    )
 
 
-def gains_of(contest: Contest) -> NDArray[np.float64]:
+def best_arm(contest: Contest, among: Sequence[int]) -> int:
+    """The arm with the highest mean; of equal ones the shallowest."""
+    means = contest.compared.mean(axis=1)
+    return max(among, key=lambda arm: (round(float(means[arm]), 12), -contest.arms[arm].depth))
+
+
+def gains_of(contest: Contest) -> Array:
     """Differences [arms, queries] to not reranking the same candidates."""
     firsts = [contest.first_stage(arm) for arm in range(len(contest.arms))]
     return contest.compared - contest.compared[firsts]
 
 
-def corrected(differences: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Holm-corrected p-values of differences [arms, queries]."""
-    if not len(differences):
-        return np.zeros(0)
-    return holm(randomisation_tests(differences, seed=SEED, permutations=PERMUTATIONS))
+def reranking(contest: Contest) -> list[int]:
+    return [i for i, arm in enumerate(contest.arms) if arm.reranks]
 
 
-def deployment_p_values(
-    values: NDArray[np.float64], gains: NDArray[np.float64], helps_p: NDArray[np.float64], delta: float
-) -> NDArray[np.float64]:
-    """Corrected p-values [arms] of the claim that a verdict makes of an arm.
+def claimed_p_values(
+    contest: Contest,
+    flips: SignFlips,
+    own: NDArray[np.intp],
+    allowed: Sequence[int],
+    delta: float,
+    alpha: float,
+) -> ClaimedP:
+    """All claims of the report as one family: each arm against the first stages, and against the best.
 
-    The claim is two things at once: the arm is less than `delta` below the truly best arm, and, unless it is
-    "no reranking" (`helps_p` NaN), it is better than its first stage. Of two claims made together the larger
-    p-value counts (intersection-union, Berger 1982); Holm's correction over the arms then bounds the chance
-    of any false claim in a report, whichever of the arms that pass is chosen afterwards.
+    Being better than every first stage, or within delta of every arm, are claims that hold if each part
+    holds; of such parts the largest p-value counts (intersection-union, Berger 1982).
     """
-    worse = inferiority_p_values(values, delta)
-    helps = np.where(gains.mean(axis=1) > 0, helps_p, 1.0)
-    return holm(np.where(np.isnan(helps_p), worse, np.maximum(worse, helps)))
+    tried = np.array(reranking(contest), dtype=np.intp)
+    stages = [i for i in range(len(own)) if not contest.arms[i].reranks]
+    better = [
+        (i, stage) for i in tried.tolist() for stage in stages if stage == own[i] or stage in set(allowed)
+    ]
+    first, second = (np.array([pair[k] for pair in better], dtype=np.intp) for k in (0, 1))
+    rivals, within = hardest_rivals(contest.compared, np.array(allowed, dtype=np.intp), delta)
+    against_firsts = len(better) + len(tried)
+    claims = Claims(
+        first=np.concatenate([first, own[tried], np.array(allowed, dtype=np.intp)]),
+        second=np.concatenate([second, tried, rivals]),
+        p=np.concatenate(
+            [
+                bounded_mean.p_values(flips.differences(first, second), RANGE),
+                bounded_mean.p_values(flips.differences(own[tried], tried), RANGE),
+                within,
+            ]
+        ),
+        worst=np.repeat([RANGE, RANGE - delta], [against_firsts, len(allowed)]),
+        apart=np.repeat([False, True], [against_firsts, len(allowed)]),
+        groups=len({(contest.arms[i].stage, contest.arms[i].reranker) for i in tried}),
+    )
+    found = corrected(claims, flips, alpha)
+    parts = np.split(found.p, [len(better), against_firsts])
+    helps, beats_own = (np.full(len(own), np.nan) for _ in range(2))
+    np.fmax.at(helps, first, parts[0])
+    beats_own[first[second == own[first]]] = parts[0][second == own[first]]
+    return ClaimedP(
+        helps=helps,
+        beats_own=beats_own,
+        hurts=filled(len(own), tried.tolist(), parts[1]),
+        within=filled(len(own), allowed, parts[2]),
+        needed=(found.needed, found.needed_apart),
+    )
 
 
-def filled(
-    count: int, where: Sequence[int], values: Sequence[float] | NDArray[np.float64]
-) -> NDArray[np.float64]:
+def hardest_rivals(values: Array, allowed: NDArray[np.intp], delta: float) -> tuple[NDArray[np.intp], Array]:
+    """Of each allowed arm: the rival that it is least surely within delta of, and the p-value [allowed].
+
+    A lone arm is its own rival: it is the best. Of many rivals only those are tested that are hardest by
+    their distance in standard errors, the worst possible query included.
+    """
+    if len(allowed) < 2:
+        return allowed, np.zeros(len(allowed))
+    arms = values[allowed] - values[allowed[0]]
+    queries, worst = arms.shape[1], RANGE - delta
+    sums, products = arms.sum(axis=1), arms @ arms.T
+    rivals, p_values = allowed.copy(), np.ones(len(allowed))
+    for row in range(len(allowed)):
+        total = sums[row] - sums + queries * delta
+        squares = products[row, row] + np.diag(products) - 2 * products[row]
+        squares = squares + 2 * delta * (sums[row] - sums) + queries * delta**2
+        distance = (total - worst) / np.sqrt(np.maximum(squares, 0.0) + worst**2)
+        distance[row] = np.inf
+        hardest = np.argsort(distance, kind="stable")[: min(HARDEST, len(allowed) - 1)]
+        p = bounded_mean.p_values(arms[row] - arms[hardest] + delta, worst)
+        rivals[row], p_values[row] = allowed[hardest[p.argmax()]], p.max()
+    return rivals, p_values
+
+
+def symmetric_p_values(flips: SignFlips, own: NDArray[np.intp], best: int) -> tuple[Array, Array]:
+    """Sign-flip p-values [arms] of the differences to the own first stage and to the best arm."""
+    every = np.arange(len(own))
+    tried, others = every[own != every], every[every != best]
+    to_own = sign_flip_p_values(flips, tried, own[tried])
+    to_best = sign_flip_p_values(flips, others, np.full(len(others), best))
+    return filled(len(own), tried.tolist(), to_own), filled(len(own), others.tolist(), to_best)
+
+
+def selected_gain(
+    contest: Contest, allowed: Sequence[int], own: NDArray[np.intp], means: Array, needed: float
+) -> SelectedGain | None:
+    """The top reranking arm's gain; `means` [resamples, arms], `needed` the p-value of a claim."""
+    tried = np.array([i for i in allowed if contest.arms[i].reranks], dtype=np.intp)
+    if not len(tried):
+        return None
+    gains = contest.compared[tried] - contest.compared[own[tried]]
+    shifts = means[:, tried] - means[:, own[tried]] - gains.mean(axis=1)
+    winners = means[:, tried].argmax(axis=1)
+    top = int(np.flatnonzero(tried == best_arm(contest, tried.tolist()))[0])
+    return SelectedGain(
+        arm=int(tried[top]),
+        mean=float(gains[top].mean()),
+        optimism=float(shifts[np.arange(len(shifts)), winners].mean()),
+        low=bounded_mean.lower_bound(gains[top], RANGE, needed),
+        high=-bounded_mean.lower_bound(-gains[top], RANGE, needed),
+    )
+
+
+def filled(count: int, where: Sequence[int], values: Sequence[float] | Array) -> Array:
     """`values` at the places `where` among `count`, NaN elsewhere."""
     out = np.full(count, np.nan)
     out[list(where)] = values

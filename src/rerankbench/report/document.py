@@ -25,6 +25,8 @@ def document(findings: Findings) -> dict[str, Any]:
             "reasons": list(verdict.reasons),
             "arm": None if verdict.arm is None else names[verdict.arm],
         },
+        "decision": decision(f),
+        "left_out": [asdict(each) for each in f.left_out],
         "dataset": f.dataset,
         "reduced": f.reduced,
         "queries": len(f.contest.query_ids),
@@ -32,6 +34,7 @@ def document(findings: Findings) -> dict[str, Any]:
         "settings": asdict(f.settings),
         "cost_basis": f.order.basis,
         "race": race(f.book.race),
+        "top_gain": selected(f),
         "best": names[f.comparison.best],
         "front": [names[i] for i in f.front],
         "arms": [arm(f, i) for i in f.ranked()],
@@ -54,6 +57,19 @@ def race(record: Record | None) -> dict[str, Any] | None:
     people = [{k: v for k, v in asdict(c).items() if k != "environment"} for c in record.contestants]
     counts = {"rounds": len(record.rounds), "disturbed": record.drifted, "queries": len(record.ids)}
     return {**{name: getattr(record, name) for name in own}, **counts, "contestants": people}
+def decision(f: Findings) -> dict[str, Any] | None:
+    """What to choose now; null where nothing may be deployed."""
+    if f.decision is None:
+        return None
+    return asdict(f.decision) | {"arm": f.contest.arms[f.decision.arm].name}
+
+
+def selected(f: Findings) -> dict[str, Any] | None:
+    """The top arm's gain, without what choosing it by the same queries adds."""
+    top = f.comparison.selected
+    if top is None:
+        return None
+    return asdict(top) | {"arm": f.contest.arms[top.arm].name, "corrected": top.mean - top.optimism}
 
 
 def arm(f: Findings, i: int) -> dict[str, Any]:
@@ -69,7 +85,10 @@ def arm(f: Findings, i: int) -> dict[str, Any]:
         "mlflow_run_id": who.run.result.get("mlflow_run_id"),
         "measures": {name: float(values[i].mean()) for name, values in f.contest.values.items()},
         "mean": compared.mean._asdict(),
-        "against_first_stage": compared.gain._asdict() | {"p": compared.gain_p} | compared.wins._asdict(),
+        "against_first_stage": compared.gain._asdict()
+        | {"p": compared.gain_p, "sign_flip_p": compared.sign_flip_p}
+        | compared.wins._asdict()
+        | {"largest_loss": compared.largest_loss},
         "against_best": compared.to_best._asdict() | {"p": compared.to_best_p},
         "as_good_as_the_best": {"p": compared.deploy_p, "shown": f.comparison.certified(i)},
         "excluded": f.excluded[i] or None,

@@ -12,12 +12,14 @@ from rerankbench.race.record import Record
 from rerankbench.report import budget as budgeting
 from rerankbench.report import comparison as comparing
 from rerankbench.report import cost as costing
+from rerankbench.report import decision as choosing
 from rerankbench.report import race_notes
 from rerankbench.report import verdict as deciding
-from rerankbench.report.arms import Contest, contest
+from rerankbench.report.arms import Contest, LeftOut, contest
 from rerankbench.report.book import Book
 from rerankbench.report.comparison import Comparison
 from rerankbench.report.cost import Cost, Ordering
+from rerankbench.report.decision import Decision
 from rerankbench.report.examples import Example, examples
 from rerankbench.report.headroom import Headroom, bottleneck, headrooms
 from rerankbench.report.runs import Run
@@ -37,6 +39,8 @@ class Findings:
     excluded: tuple[str, ...]
     front: tuple[int, ...]
     verdict: Verdict
+    decision: Decision | None
+    left_out: tuple[LeftOut, ...]
     rooms: tuple[Headroom, ...]
     bottleneck: str
     shown: int
@@ -94,6 +98,8 @@ def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) 
         excluded=tuple(excluded),
         front=tuple(costing.front(found.compared.mean(axis=1), order.values)),
         verdict=verdict,
+        decision=choosing.choose(found, compared, order),
+        left_out=tuple(deciding.left_out(found, excluded)),
         rooms=tuple(rooms),
         bottleneck=bottleneck(rooms, settings.measure),
         shown=shown,
@@ -113,15 +119,19 @@ def example_arm(found: Contest, compared: Comparison, verdict: Verdict) -> int:
 
 def assumptions(findings: Findings) -> list[str]:
     c, order = findings.comparison, findings.order
-    tests = sum(arm.reranks for arm in findings.contest.arms)
     lines = [
         f"{len(findings.contest.query_ids):,} judged queries, paired: every arm answers all of them; a query "
         "without results counts 0.",
-        f"Intervals are {100 * c.level:g}% percentile bootstrap intervals over queries. p-values are from "
-        f"randomisation tests with Holm's correction over {tests} comparisons.",
+        f"Intervals are {100 * c.level:g}% percentile bootstrap intervals over queries, each for itself.",
+        "p-values are of claims about the mean (“better”, “worse”, “as good”). Each is "
+        "the larger of two: by the losses that were seen (Gaffke's test), and by the chance that no query "
+        "shows losses which undo the gain. All are corrected together (step-down minP over shared random "
+        f"signs): if the queries are a random sample of those to come, at most {100 * c.alpha:g}% of such "
+        "reports make a false claim.",
         f"“As good as the best” means: less than {c.delta:g} {findings.measure} below the truly best arm, "
-        f"tested against every other arm, and better than {findings.contest.baselines}; corrected over all "
-        f"arms, so that at most {100 * c.alpha:g}% of such reports make a false claim.",
+        f"tested against every other arm, and better than {findings.contest.every_baseline}.",
+        "What to choose now is a decision, not a finding: the cheapest arm of known cost whose expected loss "
+        f"(Bayesian bootstrap over queries) is within {c.delta:g}, else the one with the smallest.",
         race_notes.cost_line(order),
         *race_notes.race_lines(findings.contest.arms, findings.costs, findings.book),
     ]
@@ -132,6 +142,9 @@ def assumptions(findings: Findings) -> list[str]:
         lines.append(
             f"Arms ran on different machines, so their costs are not comparable: {', '.join(machines)}."
         )
+    if findings.contest.incomplete:
+        names = ", ".join(map(display_name, findings.contest.incomplete))
+        lines.append(f"Not shown, as some arm has no value for some queries: {names}.")
     if findings.reduced:
         lines.append("The collection was reduced: a quick look, not a result.")
     return lines + [str(note) for run in findings.contest.runs[:1] for note in run.result.get("notes", [])]

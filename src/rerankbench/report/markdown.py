@@ -14,7 +14,9 @@ from rerankbench.report.heading import subtitle
 def markdown(findings: Findings) -> str:
     """The whole report as GitHub's Markdown."""
     f = findings
-    lines = [f"## {safe(f.verdict.sentence)}", "", *bullets(f.verdict.reasons), safe(subtitle(f)), ""]
+    lines = [f"## {safe(f.verdict.sentence)}", ""]
+    lines += [safe(f.decision.sentence), ""] if f.decision else []
+    lines += [*bullets(f.verdict.reasons), safe(subtitle(f)), ""]
     lines += ["### Arms", "", *arm_table(f), ""]
     lines += failures(f)
     if f.rooms:

@@ -46,7 +46,7 @@ def query_ids(table: pa.Table) -> list[str]:
 def orders(
     table: pa.Table, ids: Sequence[str], names: Sequence[str], place: str
 ) -> Mapping[Order, dict[str, Values]]:
-    """Each order's measures [queries], aligned to `ids`, without those that the order lacks.
+    """Each order's measures [queries], aligned to `ids`; NaN where the order has no value.
 
     Raises UserError where the queries are others than `ids`.
     """
@@ -55,7 +55,7 @@ def orders(
     stage = np.asarray(table["stage"].cast(pa.string()).to_pylist(), dtype=str)
     layer = pc.fill_null(table["layer"], -1).to_numpy()
     depth = table["depth"].to_numpy()
-    columns = {name: table[name].to_numpy() for name in names}
+    columns = {name: table[name].to_numpy().astype(np.float64) for name in names}
     found = {}
     for key in dict.fromkeys(zip(stage.tolist(), layer.tolist(), depth.tolist(), strict=True)):
         mask = (stage == key[0]) & (layer == key[1]) & (depth == key[2])
@@ -72,4 +72,4 @@ def aligned(
             f"{place}: measured on other queries ({len(rows):,}, not {count:,}); compare it on its own"
         )
     back = np.argsort(rows)
-    return {name: values[back] for name, values in columns.items() if np.isfinite(values).all()}
+    return {name: values[back] for name, values in columns.items()}

@@ -46,11 +46,17 @@ def columns(findings: Findings) -> list[Column]:
             "p",
             gain_p_text,
             lambda f, i: number(f.comparison.arms[i].gain_p),
-            f"of the difference to {against}, corrected over all arms",
+            f"of the claim that the mean differs from {against}, corrected over all claims",
             True,
         ),
         Column("helped", wins_text(0), wins_value(0), "queries that reranking helped"),
         Column("hurt", wins_text(1), wins_value(1), "queries that reranking hurt"),
+        Column(
+            "worst loss",
+            lambda f, i: f"{f.comparison.arms[i].largest_loss:.3f}" if f.contest.arms[i].reranks else "",
+            lambda f, i: f.comparison.arms[i].largest_loss if f.contest.arms[i].reranks else None,
+            "largest loss of a query",
+        ),
         Column("same", wins_text(2), wins_value(2), "queries that reranking left unchanged"),
         Column(
             "vs. best",
@@ -62,7 +68,8 @@ def columns(findings: Findings) -> list[Column]:
             "as good",
             good_text,
             lambda f, i: number(f.comparison.arms[i].deploy_p),
-            f"shown to be within {findings.comparison.delta:g} of the best and better than {against}: "
+            f"shown to be within {findings.comparison.delta:g} of the best and better than "
+            f"{findings.contest.every_baseline}: "
             "corrected p-value",
             True,
         ),

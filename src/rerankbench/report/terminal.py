@@ -19,6 +19,8 @@ def show(findings: Findings, page: Path, tracked: str = "") -> None:
     console = Console(highlight=False)
     console.print()
     console.print(Text(findings.verdict.sentence, style="bold"), soft_wrap=True)
+    if findings.decision:
+        console.print(findings.decision.sentence, markup=False, soft_wrap=True)
     for reason in findings.verdict.reasons:
         console.print(f"  {reason}", markup=False, soft_wrap=True)
     console.print(subtitle(findings), markup=False, soft_wrap=True, style="dim")

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from rerankbench.measures import display_name
-from rerankbench.report.arms import Arm, Contest
-from rerankbench.report.comparison import Comparison, gains_of
+from rerankbench.report import sample_size
+from rerankbench.report.arms import FAILED, NOT_A_NUMBER, OVER_BUDGET, Arm, Contest, LeftOut
+from rerankbench.report.comparison import RANGE, Comparison, gains_of
 from rerankbench.report.cost import ABOVE, NOT_MEASURED, Ordering, deeper_price_words, price_words
-from rerankbench.significance import minimum_detectable_difference
 
 DEPLOY, BEST, NONE, UNKNOWN = "deploy", "deploy the best", "do not rerank", "cannot tell"
 MOST_REASONS = 6  # shown under a verdict that has no arm
-POWER, Z_POWER, Z_ONE_SIDED = 0.8, 0.8416, 1.6449
+LONGEST = 120  # characters of an error
 
 
 @dataclass(frozen=True)
@@ -36,22 +36,47 @@ def decide(
 
     excluded: why each arm may not be deployed, empty where it may.
     """
-    teller = Teller(contest, comparison, order, tuple(excluded))
-    if not any(contest.arms[arm].reranks for arm in comparison.allowed):
-        return teller.no_contestant()
+    kind, arm = recommended(contest, comparison, order)
+    writer = VerdictWriter(contest, comparison, order, tuple(excluded))
+    if not writer.tried():
+        return writer.no_contestant()
+    if arm is None:
+        return writer.unknown()
+    write = {DEPLOY: writer.deploy, BEST: writer.best, NONE: writer.do_not}[kind]
+    return write(arm)
+
+
+def recommended(contest: Contest, comparison: Comparison, order: Ordering) -> tuple[str, int | None]:
+    """The kind of verdict, and the row of the arm that it recommends.
+
+    Of the certified arms the cheapest whose cost is known, or the one with the highest mean where none is.
+    """
     certified = [arm for arm in comparison.allowed if comparison.certified(arm)]
     if certified:
-        costs = np.nan_to_num(order.values, nan=np.inf)  # unknown: never the cheapest
-        cheapest = min(certified, key=lambda arm: (costs[arm], -comparison.arms[arm].mean.mean))
-        return teller.deploy(cheapest) if contest.arms[cheapest].reranks else teller.do_not(cheapest)
+        known = [arm for arm in certified if math.isfinite(order.values[arm])]
+        chosen = min(
+            known or certified,
+            key=lambda arm: (order.values[arm] if known else 0.0, -comparison.arms[arm].mean.mean),
+        )
+        return (DEPLOY if contest.arms[chosen].reranks else NONE), chosen
     if comparison.helps(comparison.best):
-        return teller.best()
-    return teller.unknown()
+        return BEST, comparison.best
+    return UNKNOWN, None
+
+
+def left_out(contest: Contest, excluded: Sequence[str]) -> list[LeftOut]:
+    """Everything that the verdict does not speak of: what has no values, and what is over the budget."""
+    over = [
+        LeftOut(arm.name, OVER_BUDGET, why, arm.run.place)
+        for arm, why in zip(contest.arms, excluded, strict=False)
+        if why
+    ]
+    return [*contest.left_out, *over]
 
 
 @dataclass(frozen=True)
-class Teller:
-    """Puts what the comparison found into words."""
+class VerdictWriter:
+    """Puts what the comparison shows into words."""
 
     contest: Contest
     comparison: Comparison
@@ -70,12 +95,22 @@ class Teller:
     def margin(self) -> str:
         return f"{self.comparison.delta:g} {self.measure}"
 
+    @property
+    def scope(self) -> str:
+        """What a claim about all arms is restricted to, with a space before it; empty if to nothing."""
+        kinds = {each.kind for each in left_out(self.contest, self.excluded)}
+        parts = ["within the budget"] if OVER_BUDGET in kinds else []
+        parts += ["with complete results"] if kinds & {FAILED, NOT_A_NUMBER} else []
+        return f" {' and '.join(parts)}" if parts else ""
+
     def no_contestant(self) -> Verdict:
+        reasons = (*self.why_excluded(), *self.not_judged(FAILED, NOT_A_NUMBER))
         if not any(arm.reranks for arm in self.contest.arms):
-            return Verdict(UNKNOWN, "No verdict: no reranker was measured.", (), None)
+            what = "no reranker has complete results" if reasons else "no reranker was measured"
+            return Verdict(UNKNOWN, f"No verdict: {what}.", reasons, None)
         known = any(why and NOT_MEASURED not in why for why in self.excluded)
         what = "no reranker is within" if known else "of no reranker is it known whether it is within"
-        return Verdict(UNKNOWN, f"No verdict: {what} the budget.", tuple(self.why_excluded()), None)
+        return Verdict(UNKNOWN, f"No verdict: {what} the budget.", reasons, None)
 
     def why_excluded(self) -> list[str]:
         """Each reason for which arms are out of the budget, with the arms, and what to do about it."""
@@ -90,74 +125,101 @@ class Teller:
             lines.append("Raise the bound in report.budget, or measure a smaller model or a smaller depth.")
         return lines
 
+    def not_judged(self, *kinds: str) -> list[str]:
+        """The arms that the verdict does not speak of, and why."""
+        some = [each for each in left_out(self.contest, self.excluded) if each.kind in kinds]
+        parts = [f"{each.arm} ({shortened(each.why)}{self.gain_of(each)})" for each in some[:MOST_REASONS]]
+        if len(some) > MOST_REASONS:
+            parts.append(f"{len(some) - MOST_REASONS} more")
+        return [f"The verdict does not cover: {', '.join(parts)}."] if some else []
+
+    def gain_of(self, arm: LeftOut) -> str:
+        """What an arm over the budget gained: it was measured, it only may not be deployed."""
+        if arm.kind != OVER_BUDGET:
+            return ""
+        row = next(i for i, each in enumerate(self.contest.arms) if each.name == arm.arm)
+        gain = self.comparison.arms[row].gain.mean
+        return f"; {gain:+.4f} {self.measure}" if self.contest.arms[row].reranks else ""
+
+    def all_not_judged(self) -> list[str]:
+        return self.not_judged(FAILED, NOT_A_NUMBER, OVER_BUDGET)
+
     def deploy(self, arm: int) -> Verdict:
         c = self.comparison
         if arm == c.best:
-            tail = f"no other arm is better by {self.margin} or more{self.deeper_price(arm)}"
+            tail = f"no other arm{self.scope} is better by {self.margin} or more{self.deeper_price(arm)}"
         else:
-            tail = f"as good as the best within {self.margin}, {self.price(arm)}"
+            of = f" of those{self.scope}" if self.scope else ""
+            tail = f"as good as the best{of} within {self.margin}, {self.price(arm)}"
         sentence = f"Deploy {spoken(self.contest.arms[arm])}: {tail}."
-        return Verdict(DEPLOY, sentence, (*self.gain_line(arm), *self.best_line(arm), *self.deeper(arm)), arm)
+        lines = [*self.gain_line(arm), *self.overstated(arm), *self.best_line(arm), *self.deeper(arm)]
+        return Verdict(DEPLOY, sentence, (*lines, *self.unknown_costs(), *self.all_not_judged()), arm)
 
-    def best(self) -> Verdict:
-        """Reranking helps for certain, but no arm is certified to be as good as the best one."""
-        arm, c = self.comparison.best, self.comparison
+    def best(self, arm: int) -> Verdict:
+        """The arm on top helps, but no arm is certified to be as good as the best one."""
+        c = self.comparison
         rivals = [i for i in c.allowed if i != arm and c.as_the_best(i)]
         cheaper = [i for i in rivals if self.order.cheaper(i, arm)]
-        tail = f"it came out on top and is better than {self.contest.baseline(arm)}"
+        tail = f"it came out on top and is better than {self.contest.every_baseline}"
         sentence = f"Deploy {spoken(self.contest.arms[arm])}: {tail}"
         sentence += "; no cheaper arm is shown to be as good." if self.cheaper(arm) else "."
-        lines = [*self.gain_line(arm), *self.deeper(arm)]
+        lines = [*self.gain_line(arm), *self.overstated(arm), *self.deeper(arm)]
         if rivals:
             lines.append(
                 f"{counted(len(rivals), 'arm')} could not be told apart from it with "
-                f"{self.queries:,} queries: {self.names(rivals)}."
+                f"{counted(self.queries, 'query', 'queries')}: {self.names(rivals)}."
             )
         if cheaper:
-            lines.append(self.needed_to_certify(cheaper, arm))
+            lines += self.needed_to_certify(cheaper, arm)
+        lines += [*self.rule_of_three(), *self.unknown_costs(), *self.all_not_judged()]
         return Verdict(BEST, sentence, tuple(lines), arm)
 
     def do_not(self, arm: int) -> Verdict:
         tried = self.tried()
         line = (
-            f"No arm can be better than {self.contest.baseline(arm)} by {self.margin} or more "
+            f"No arm{self.scope} is better than {self.contest.baseline(arm)} by {self.margin} or more "
             f"({counted(self.queries, 'query', 'queries')})."
         )
         best = self.best_line(arm) if self.contest.several else []
-        lines = (line, *best, *self.hurt_line(tried), *self.top_line(tried))
+        lines = (line, *best, *self.hurt_line(tried), *self.top_line(tried), *self.all_not_judged())
         return Verdict(NONE, f"Do not rerank: {self.not_worth_it(arm, tried)}.", lines, arm)
 
     def not_worth_it(self, arm: int, tried: Sequence[int]) -> str:
         """Why not to rerank; of several first stages only the best counts, not what helps another one."""
         if self.contest.several:
             stage = self.contest.arms[arm].stage_name
-            return f"use {stage} as it is, which is as good as the best here within {self.margin}"
+            of = f"those{self.scope}" if self.scope else "all arms here"
+            return f"use {stage} as it is, which is as good as the best of {of} within {self.margin}"
         if any(self.comparison.helps(i) for i in tried):
-            return f"what helps gains less than {self.margin}"
+            return f"what helps{self.scope} gains less than {self.margin}"
         if all(self.comparison.hurts(i) for i in tried):
-            return "nothing here helps, and every arm makes the ranking worse"
-        return "nothing here helps"
+            return f"every arm{self.scope} makes the ranking worse"
+        return f"no arm{self.scope} gains {self.margin} or more"
 
     def unknown(self) -> Verdict:
-        """No arm is shown to help, and it is not shown either that none does."""
+        """No arm is shown to help, nor that none of them does."""
         tried = self.tried()
         top = max(tried, key=lambda i: self.comparison.arms[i].gain.mean)
-        sentence = (
-            f"The data cannot tell: on {counted(self.queries, 'query', 'queries')} {self.not_shown(tried)}."
-        )
-        lines = (*self.top_line(tried), self.needed_to_detect(top), *self.hurt_line(tried))
-        return Verdict(UNKNOWN, sentence, lines, None)
+        lines = [*self.top_line(tried), *self.overstated(top), *self.symmetric_line(top)]
+        lines += [*self.needed_to_detect(top), *self.rule_of_three(), *self.hurt_line(tried)]
+        sentence = f"The data cannot tell: {self.not_shown(tried)}."
+        return Verdict(UNKNOWN, sentence, (*lines, *self.all_not_judged()), None)
 
     def not_shown(self, tried: Sequence[int]) -> str:
         """What the data leave open; an arm may help although neither it nor the best can be recommended."""
+        queries = counted(self.queries, "query", "queries")
+        do = "does" if self.queries == 1 else "do"
         helping = [i for i in tried if self.comparison.helps(i)]
         if helping:
             return (
                 f"{self.names(helping)} {'is' if len(helping) == 1 else 'are'} shown to beat "
-                f"{self.baseline_of(helping)}, but no arm is shown to be as good as the best within "
-                f"{self.margin}"
+                f"{self.contest.every_baseline}, but {queries} {do} not show which arm{self.scope} is as "
+                f"good as the best within {self.margin}"
             )
-        return f"no arm is shown to beat {self.contest.baselines}, and it is not shown that none does"
+        return (
+            f"{queries} {do} not show whether any arm{self.scope} is better than "
+            f"{self.contest.every_baseline}"
+        )
 
     def tried(self) -> list[int]:
         """The arms that rerank and may be deployed."""
@@ -170,8 +232,12 @@ class Teller:
 
     def hurt_line(self, tried: Sequence[int]) -> list[str]:
         hurting = [i for i in tried if self.comparison.hurts(i)]
-        line = f"Worse than {self.baseline_of(hurting)} for certain: {self.names(hurting)}."
-        return [line] if hurting else []
+        return [f"Worse than {self.baseline_of(hurting)}: {self.names(hurting)}."] if hurting else []
+
+    def unknown_costs(self) -> list[str]:
+        """Which arms took no part in the question which one is cheaper."""
+        unknown = [i for i in self.comparison.allowed if not math.isfinite(self.order.values[i])]
+        return [f"Not known what it costs: {self.names(unknown)}."] if unknown else []
 
     def price(self, arm: int) -> str:
         """At what share of the best arm's cost."""
@@ -190,17 +256,44 @@ class Teller:
         )
 
     def cheaper(self, arm: int) -> bool:
-        return any(self.order.cheaper(i, arm) for i in self.tried())
+        return any(self.order.cheaper(i, arm) for i in self.comparison.allowed)
 
     def gain_line(self, arm: int) -> list[str]:
         found = self.comparison.arms[arm]
         if not self.contest.arms[arm].reranks:
             return []
-        helped, hurt, same = found.wins
         return [
             f"Against {self.contest.baseline(arm)}: {signed(found.gain)} {self.measure} "
-            f"(p {p_value(found.gain_p)}); "
-            f"{helped:,} queries helped, {hurt:,} hurt, {same:,} unchanged."
+            f"(p {p_value(found.gain_p)}); {self.changes(arm)}."
+        ]
+
+    def changes(self, arm: int) -> str:
+        """How many queries the arm helped, hurt and left, and what the worst of them lost."""
+        found = self.comparison.arms[arm]
+        helped, hurt, same = found.wins
+        text = f"{counted(helped, 'query', 'queries')} helped, {hurt:,} hurt, {same:,} unchanged"
+        return text + (f"; largest loss {found.largest_loss:.4f}" if hurt else "")
+
+    def overstated(self, arm: int) -> list[str]:
+        """By how much a gain is too high that was chosen for being the highest."""
+        selected, tried = self.comparison.selected, len(self.tried())
+        if selected is None or selected.arm != arm or tried < 2 or selected.optimism < 0.00005:
+            return []
+        return [
+            f"As the highest of {tried:,} arms on the same queries, its gain is overstated by about "
+            f"{selected.optimism:.4f}: expect {selected.mean - selected.optimism:+.4f}. "
+            f"[{selected.low:+.4f}, {selected.high:+.4f}] allows for the choice."
+        ]
+
+    def symmetric_line(self, arm: int) -> list[str]:
+        """Why a gain that sign flips call significant is not claimed."""
+        found = self.comparison.arms[arm]
+        if found.gain.mean <= 0 or found.sign_flip_p > self.comparison.alpha or self.comparison.helps(arm):
+            return []
+        return [
+            f"A sign-flip test alone would call this gain significant (p {p_value(found.sign_flip_p)}), but "
+            f"it allows for no loss that is larger or rarer than those seen: {undone_by(found.gain.mean)} "
+            "would undo the gain."
         ]
 
     def best_line(self, arm: int) -> list[str]:
@@ -219,7 +312,7 @@ class Teller:
         what = "largest gain" if self.contest.several else "highest"
         return [
             f"The {what}, {self.contest.arms[top].name}: {signed(found.gain)} {self.measure} against "
-            f"{self.contest.baseline(top)} (p {p_value(found.gain_p)})."
+            f"{self.contest.baseline(top)} (p {p_value(found.gain_p)}); {self.changes(top)}."
         ]
 
     def deeper(self, arm: int) -> list[str]:
@@ -231,34 +324,53 @@ class Teller:
         more = float((self.contest.compared[deepest] - self.contest.compared[arm]).mean())
         return [f"Reranking down to {arms[deepest].depth} instead changes {self.measure} by {more:+.4f}."]
 
-    def needed_to_detect(self, arm: int) -> str:
-        """How many queries a gain of the observed size would take."""
-        gain = gains_of(self.contest)[arm]
-        smallest = minimum_detectable_difference(gain, power=POWER, level=self.comparison.level)
-        if not math.isfinite(smallest):
-            return "One query says nothing about the next one; judge more queries."
+    def needed_to_detect(self, arm: int) -> list[str]:
+        """How many queries a gain of the observed size would take, corrected for the number of claims."""
+        if self.queries == 1:
+            return ["One query says nothing about the next one; judge more queries."]
+        gain, p = gains_of(self.contest)[arm], self.comparison.needed_p
+        smallest = sample_size.detectable(gain, RANGE, p)
         target = max(abs(float(gain.mean())), self.comparison.delta)
-        count = math.ceil(self.queries * (smallest / target) ** 2) if target > 0 else 0
-        line = (
-            f"{counted(self.queries, 'query', 'queries')} show a difference of about {smallest:.3f} or more"
-        )
-        return line + (
-            f"; one of {target:.3f} takes about {rounded(count):,}." if count > self.queries else "."
-        )
+        count = sample_size.queries_needed(gain, target, RANGE, p)
+        queries = counted(self.queries, "query", "queries")
+        lines = [f"{queries} like these show a gain of about {smallest:.3f} or more"] if smallest else []
+        if count and count > self.queries:
+            lines.append(f"one of {target:.3f} takes about {rounded(count):,} queries")
+        if not lines:
+            return []
+        line = "; ".join(lines)
+        return [f"{line[0].upper()}{line[1:]} (4 times in 5, as {self.correction})."]
 
-    def needed_to_certify(self, cheaper: Sequence[int], best: int) -> str:
+    @property
+    def correction(self) -> str:
+        tried = len(self.tried())
+        return f"{counted(tried, 'arm')} {'is' if tried == 1 else 'are'} compared"
+
+    def needed_to_certify(self, cheaper: Sequence[int], best: int) -> list[str]:
         """How many queries it would take to show that the most alike of the cheaper arms is as good."""
-        if self.queries < 2 or self.comparison.delta == 0:
-            return "More queries are needed to show that a cheaper arm is as good."
-        spread = min(
-            float((self.contest.compared[i] - self.contest.compared[best]).std(ddof=1)) for i in cheaper
-        )
-        count = math.ceil(((Z_POWER + Z_ONE_SIDED) * spread / self.comparison.delta) ** 2)
-        count = max(count, self.queries + 1)
-        return (
-            f"To show that a cheaper arm is as good within {self.margin} takes about {rounded(count):,} "
-            "queries, if it is."
-        )
+        delta, values = self.comparison.delta, self.contest.compared
+        if self.queries < 2 or delta == 0:
+            return ["More queries are needed to show that a cheaper arm is as good."]
+        alike = min((values[i] - values[best] for i in cheaper), key=sample_size.spread)
+        count = sample_size.queries_needed(alike, delta, RANGE - delta, self.comparison.needed_within_p)
+        if count is None:
+            return []
+        return [
+            f"To show that a cheaper arm is as good within {self.margin} takes about "
+            f"{rounded(max(count, self.queries + 1)):,} queries, if it is."
+        ]
+
+    def rule_of_three(self) -> list[str]:
+        """How many queries "as good within delta" takes where hardly any query differs."""
+        delta, alpha = self.comparison.delta, self.comparison.alpha
+        least = sample_size.rule_of_three(delta, RANGE, alpha)
+        if least is None or self.queries >= least:
+            return []
+        return [
+            f"Even where no query differs, at least {least:,} queries are needed to show that two arms are "
+            f"within {self.margin} of each other (about {-math.log(alpha) * RANGE:.2g} / {delta:g}: a loss "
+            "that is rarer stays unseen too often)."
+        ]
 
     def names(self, rows: Sequence[int], most: int = 6) -> str:
         shown = ", ".join(self.contest.arms[i].name for i in rows[:most])
@@ -270,6 +382,16 @@ def spoken(arm: Arm) -> str:
     name = arm.curve.removesuffix(f" layer {arm.layer}") if arm.layer is not None else arm.curve
     place = f"layer {arm.layer} and depth {arm.depth}" if arm.layer is not None else f"depth {arm.depth}"
     return f"{name} at {place}"
+
+
+def undone_by(gain: float) -> str:
+    """How rare a total loss may be and yet undo a gain."""
+    return f"one query in {max(1, round(RANGE / gain)):,} that loses {RANGE:g}"
+
+
+def shortened(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 
 def counted(count: int, one: str, many: str = "") -> str:
