@@ -484,7 +484,8 @@ class Embedding:
         fill(store, distinct, columns, np.arange(len(distinct)), WINDOW, prepare, loop, progress, found)
         values, found = store.lookup(distinct, columns)
         if found.all():  # else somebody who took this block over has finished it and dropped the parts
-            write_array(folder, tokens_name(name), digests)
+            if read_array(folder, tokens_name(name)) is None:  # or damaged, and set aside by now
+                write_array(folder, tokens_name(name), digests)
             write_array(folder, name, values[place])
         shutil.rmtree(store.folder, ignore_errors=True)
         return whole(folder, name)
