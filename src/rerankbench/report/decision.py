@@ -93,13 +93,16 @@ def choose(contest: Contest, comparison: Comparison, order: Ordering) -> Decisio
 
 
 def loss_bound(drawn: Draws, allowed: NDArray[np.intp], row: int, level: float) -> float:
-    """What the loss against the best other arm does not exceed at the level; 0 where there is no other."""
+    """What the loss against the best other arm does not exceed at the level; 0 where there is no other.
+
+    Half of the error is kept for the choice, which was made by the same queries.
+    """
     others = np.delete(allowed, row)
     if not len(others):
         return 0.0
     seen = drawn.means[:, others].max(axis=1) - drawn.means[:, allowed[row]]
     with_worst = seen * (1.0 - drawn.unseen) + RANGE * drawn.unseen
-    return float(max(0.0, np.quantile(with_worst, level)))
+    return float(max(0.0, np.quantile(with_worst, (1.0 + level) / 2.0)))
 
 
 def chance_helps(contest: Contest, comparison: Comparison, drawn: Draws, arm: int) -> float | None:
