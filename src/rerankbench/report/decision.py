@@ -88,7 +88,7 @@ def choose(contest: Contest, comparison: Comparison, order: Ordering) -> Decisio
         expected_loss=loss,
         bound=bound,
         chance_helps=chance,
-        sentence=sentence(contest, comparison, arm, loss, bound, chance),
+        sentence=sentence(contest, comparison, arm, loss, bound, chance, about_costs(order, allowed, arm)),
     )
 
 
@@ -122,7 +122,13 @@ def chance_helps(contest: Contest, comparison: Comparison, drawn: Draws, arm: in
 
 
 def sentence(
-    contest: Contest, comparison: Comparison, arm: int, loss: float, bound: float, chance: float | None
+    contest: Contest,
+    comparison: Comparison,
+    arm: int,
+    loss: float,
+    bound: float,
+    chance: float | None,
+    costs: str = "",
 ) -> str:
     """The decision in words."""
     measure = display_name(contest.measure)
@@ -130,13 +136,20 @@ def sentence(
     if len(comparison.allowed) < 2:
         return f"If you must choose now (a decision, not a finding): {name}, as there is nothing else."
     text = (
-        f"If you must choose now (a decision, not a finding): {name}; expected loss about {loss:.4f} "
+        f"If you must choose now (a decision, not a finding): {name}{costs}; expected loss about {loss:.4f} "
         f"{measure}; with {100 * comparison.level:g}% confidence not worse than the best by more than "
         f"{bound:.4f}"
     )
     if chance is not None:
         text += f"; chance that it beats {contest.every_baseline}: {percent(chance)}"
     return f"{text}."
+
+
+def about_costs(order: Ordering, allowed: NDArray[np.intp], arm: int) -> str:
+    """What to add to the arm's name where not every cost is known."""
+    if not np.isfinite(order.values[arm]):
+        return " (its cost is not known)"
+    return "" if np.isfinite(order.values[allowed]).all() else " (of the arms whose cost is known)"
 
 
 def percent(chance: float) -> str:
