@@ -15,10 +15,6 @@ from rerankbench.significance import (
     bootstrap_interval,
     bootstrap_intervals,
     holm,
-    inferiority_p_values,
-    lower_bound,
-    minimum_detectable_difference,
-    non_inferior,
     paired_t_test,
     randomisation_test,
     randomisation_tests,
@@ -237,95 +233,6 @@ def test_holm_keeps_the_rate_of_reports_with_a_false_claim():
     assert np.mean((p_values[:, :7] <= 0.05).any(axis=1)) > 0.25, "without it, far more"
 
 
-# --- as good as the best --------------------------------------------------------------------------------
-
-
-def test_the_lower_bound_is_scipys_one_sided_one():
-    differences = np.random.default_rng(25).normal(-0.01, 0.1, size=50)
-    theirs = stats.ttest_1samp(differences, 0.0, alternative="greater").confidence_interval(0.9)
-    assert lower_bound(differences, level=0.9) == pytest.approx(theirs.low, abs=1e-14)
-
-
-def test_an_arm_is_as_good_when_its_lower_bound_is_above_minus_delta():
-    differences = np.array([0.02, -0.02] * 50)
-    bound = 0 - stats.t.ppf(0.95, 99) * 0.02 * math.sqrt(100 / 99) / math.sqrt(100)
-    assert lower_bound(differences) == pytest.approx(bound)
-    assert non_inferior(differences, delta=-bound + 1e-9)
-    assert not non_inferior(differences, delta=-bound - 1e-9)
-
-
-def test_one_query_shows_nothing_and_the_same_arm_is_as_good():
-    assert not non_inferior([0.5], delta=0.01)
-    assert non_inferior(np.zeros(300), delta=0.01)
-
-
-def test_worse_by_delta_is_not_less_than_delta_and_less_certainty_asks_for_less():
-    assert not non_inferior([-0.25, -0.25], delta=0.25)
-    differences = np.array([0.02, -0.02] * 50)  # bounds of -0.0033 at 95% and -0.0017 at 80%
-    assert not non_inferior(differences, delta=0.002)
-    assert non_inferior(differences, delta=0.002, level=0.8)
-
-
-def test_two_queries_are_enough_for_a_spread():
-    one, other = np.array([0.1, 0.4]), np.array([0.2, 0.3])
-    theirs = stats.ttest_1samp(one, 0.0, alternative="greater").confidence_interval(0.95)
-    assert lower_bound(one) == pytest.approx(theirs.low, abs=1e-14)
-    assert paired_t_test(one) == pytest.approx(stats.ttest_1samp(one, 0.0).pvalue, abs=1e-14)
-    worse = stats.ttest_rel(one + 0.01, other, alternative="greater").pvalue
-    assert inferiority_p_values([one, other], 0.01)[0] == pytest.approx(worse, abs=1e-12)
-    detectable = (1.959964 + 0.841621) * stats.sem(one)
-    assert minimum_detectable_difference(one) == pytest.approx(detectable, rel=1e-6)
-
-
-def test_an_arm_that_is_worse_by_delta_passes_five_times_in_a_hundred():
-    trials, delta = 2_000, 0.01
-    differences = null_differences(np.random.default_rng(26), trials, 60) - delta
-    passed = np.mean([non_inferior(arm, delta) for arm in differences])
-    assert at_most(0.05, passed, trials)
-    assert passed > 0.03
-
-
-def test_inferiority_is_tested_against_every_other_arm():
-    arms, delta = np.random.default_rng(27).random((4, 30)), 0.05
-    ours = inferiority_p_values(arms, delta)
-    for row, arm in enumerate(arms):
-        theirs = [
-            stats.ttest_rel(arm + delta, other, alternative="greater").pvalue
-            for column, other in enumerate(arms)
-            if column != row
-        ]
-        assert ours[row] == pytest.approx(max(theirs), abs=1e-12)
-
-
-def test_inferiority_of_lone_equal_and_single_query_arms():
-    assert inferiority_p_values([[0.1, 0.9, 0.4]], 0.01).tolist() == [0.0]
-    assert inferiority_p_values([[0.1, 0.9], [0.1, 0.9]], 0.01).tolist() == [0.0, 0.0]
-    assert inferiority_p_values([[0.2, 0.2], [0.1, 0.1]], 0.01).tolist() == [0.0, 1.0]
-    assert inferiority_p_values([[0.5], [0.5]], 0.01).tolist() == [1.0, 1.0]
-
-
-def test_luck_does_not_pass_as_the_best_arm():
-    """Seven arms are worse than the best by delta, so every one of them that passes is an error."""
-    trials, queries, delta, rng = 1_500, 50, 0.01, np.random.default_rng(28)
-    shared = rng.normal(0, 0.05, size=(trials, 1, queries))  # the seven are one model at several depths
-    worse = shared + rng.normal(0, 0.01, size=(trials, 7, queries)) - delta
-    best = rng.normal(0, 0.05, size=(trials, 1, queries))
-    simulated = np.concatenate([best, worse], axis=1)
-    errors = np.mean([(holm(inferiority_p_values(arms, delta))[1:] <= 0.05).any() for arms in simulated])
-    assert at_most(0.05, errors, trials)
-
-    lucky = np.mean([arms.mean(axis=1).argmax() > 0 for arms in simulated])
-    assert lucky > 0.1, "taking the arm that came out on top for the best would be wrong far more often"
-
-
-def test_the_best_arm_and_its_equals_pass_when_there_are_queries_enough():
-    rng = np.random.default_rng(29)
-    best = rng.normal(0.6, 0.2, size=1_000)
-    equal, worse = best + rng.normal(0, 0.05, size=1_000), best - 0.05 + rng.normal(0, 0.05, size=1_000)
-    p_values = holm(inferiority_p_values([best, equal, worse], 0.01))
-    assert (p_values <= 0.05).tolist() == [True, True, False]
-
-
 # --- what a reader wants to know --------------------------------------------------------------------------
 
 
@@ -334,34 +241,13 @@ def test_wins_worked_by_hand():
     assert wins([0.2, -0.1, 0.1, 0.05], tolerance=0.1) == (1, 0, 3)
 
 
-def test_the_minimum_detectable_difference_worked_by_hand():
-    differences = np.array([0.3, -0.3] * 32)
-    error = 0.3 * math.sqrt(64 / 63) / math.sqrt(64)
-    assert minimum_detectable_difference(differences) == pytest.approx(
-        (1.959964 + 0.841621) * error, rel=1e-6
-    )
-    assert minimum_detectable_difference(differences, power=0.5, level=0.9) == pytest.approx(1.644854 * error)
-    assert minimum_detectable_difference([0.4]) == math.inf
-
-
-def test_a_difference_of_that_size_is_detected_four_times_in_five():
-    rng, queries = np.random.default_rng(30), 100
-    spread = rng.normal(0, 0.2, size=queries)
-    effect = minimum_detectable_difference(spread) / spread.std(ddof=1)
-    samples = rng.normal(effect, 1.0, size=(1_500, queries))
-    detected = np.mean([paired_t_test(sample) <= 0.05 for sample in samples])
-    assert 0.76 <= detected <= 0.84
-
-
 # --- mistakes -------------------------------------------------------------------------------------------
 
 TESTS_OF_ONE_ARM = {
     "bootstrap": lambda values: bootstrap_interval(values, seed=0),
     "randomisation": lambda values: randomisation_test(values, seed=0),
     "t": paired_t_test,
-    "lower bound": lower_bound,
     "wins": wins,
-    "detectable": minimum_detectable_difference,
 }
 
 
@@ -377,7 +263,6 @@ def test_what_is_not_arms_by_queries_is_refused(values):
     for of_arms in (
         lambda: bootstrap_intervals(values, seed=0),
         lambda: randomisation_tests(values, seed=0),
-        lambda: inferiority_p_values(values, 0.01),
     ):
         with pytest.raises(ValueError, match="expected finite values"):
             of_arms()

@@ -391,7 +391,10 @@ def test_arms_of_unknown_cost_are_never_the_cheapest(tmp_path: Path, first: np.n
     decision = choose(found.contest, found.comparison, order)
     assert decision is not None
     assert found.contest.arms[decision.arm].name == "minilm@100"
+    assert "minilm@100 (of the arms whose cost is known); expected loss" in decision.sentence
     every = Ordering(found.order.basis, np.full(len(values), np.nan))
     verdict = decide(found.contest, found.comparison, every)
     assert "at nan" not in verdict.sentence
-    assert choose(found.contest, found.comparison, every) is not None
+    decision = choose(found.contest, found.comparison, every)
+    assert decision is not None
+    assert "(its cost is not known)" in decision.sentence

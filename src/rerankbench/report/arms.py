@@ -122,13 +122,12 @@ def contest(runs: Sequence[Run], measure: str) -> Contest:
     if not done:
         raise UserError([f"{run.place}: {run.arm} failed: {run.result.get('error')}" for run in failed])
     refuse_mixtures(done)
-    tables = [per_query.read(run) for run in done]
-    names = same_measures(done, [per_query.measures(table) for table in tables], measure)
-    ids = per_query.query_ids(tables[0])
+    names = same_measures(done, [per_query.measures(run) for run in done], measure)
+    ids = per_query.query_ids(per_query.read(done[0]))
     held: Held = {}
     oracle: dict[tuple[str, int], Mapping[str, Values]] = {}
-    for run, table in zip(done, tables, strict=True):
-        found = per_query.orders(table, ids, names, run.place)
+    for run in done:  # one table in memory at a time
+        found = per_query.orders(per_query.read(run), ids, names, run.place)
         oracle |= {(stage_of(run), o.depth): finite(v) for o, v in found.items() if o.stage == "oracle"}
         for arm, values in arms_of(run, found, measure):
             held[arm.key] = better_measured(held.get(arm.key), (arm, values), measure)

@@ -25,6 +25,7 @@ SEED = 0
 PERMUTATIONS = 10_000
 RESAMPLES = 10_000
 RANGE = 1.0  # of every measure that may decide: from 0 to 1, so no query can lose more
+ROWS = 64  # pairs of arms tested at a time
 HARDEST = 8  # rivals whose p-values are computed: those with the smallest standardized distance
 
 
@@ -208,8 +209,8 @@ def claimed_p_values(
         second=np.concatenate([second, tried, rivals]),
         p=np.concatenate(
             [
-                bounded_mean.p_values(flips.differences(first, second), RANGE),
-                bounded_mean.p_values(flips.differences(own[tried], tried), RANGE),
+                above_p_values(flips, first, second),
+                above_p_values(flips, own[tried], tried),
                 within,
             ]
         ),
@@ -229,6 +230,15 @@ def claimed_p_values(
         within=filled(len(own), allowed, parts[2]),
         needed=(found.needed, found.needed_apart),
     )
+
+
+def above_p_values(flips: SignFlips, first: NDArray[np.intp], second: NDArray[np.intp]) -> Array:
+    """P-values [pairs] of "the mean of `first` is not above that of `second`", some rows at a time."""
+    parts = [
+        bounded_mean.p_values(flips.differences(first[at : at + ROWS], second[at : at + ROWS]), RANGE)
+        for at in range(0, len(first), ROWS)
+    ]
+    return np.concatenate([np.zeros(0), *parts])
 
 
 def hardest_rivals(values: Array, allowed: NDArray[np.intp], delta: float) -> tuple[NDArray[np.intp], Array]:

@@ -88,18 +88,21 @@ def choose(contest: Contest, comparison: Comparison, order: Ordering) -> Decisio
         expected_loss=loss,
         bound=bound,
         chance_helps=chance,
-        sentence=sentence(contest, comparison, arm, loss, bound, chance),
+        sentence=sentence(contest, comparison, arm, loss, bound, chance, about_costs(order, allowed, arm)),
     )
 
 
 def loss_bound(drawn: Draws, allowed: NDArray[np.intp], row: int, level: float) -> float:
-    """What the loss against the best other arm does not exceed at the level; 0 where there is no other."""
+    """What the loss against the best other arm does not exceed at the level; 0 where there is no other.
+
+    Half of the error is kept for the choice, which was made by the same queries.
+    """
     others = np.delete(allowed, row)
     if not len(others):
         return 0.0
     seen = drawn.means[:, others].max(axis=1) - drawn.means[:, allowed[row]]
     with_worst = seen * (1.0 - drawn.unseen) + RANGE * drawn.unseen
-    return float(max(0.0, np.quantile(with_worst, level)))
+    return float(max(0.0, np.quantile(with_worst, (1.0 + level) / 2.0)))
 
 
 def chance_helps(contest: Contest, comparison: Comparison, drawn: Draws, arm: int) -> float | None:
@@ -119,7 +122,13 @@ def chance_helps(contest: Contest, comparison: Comparison, drawn: Draws, arm: in
 
 
 def sentence(
-    contest: Contest, comparison: Comparison, arm: int, loss: float, bound: float, chance: float | None
+    contest: Contest,
+    comparison: Comparison,
+    arm: int,
+    loss: float,
+    bound: float,
+    chance: float | None,
+    costs: str = "",
 ) -> str:
     """The decision in words."""
     measure = display_name(contest.measure)
@@ -127,13 +136,20 @@ def sentence(
     if len(comparison.allowed) < 2:
         return f"If you must choose now (a decision, not a finding): {name}, as there is nothing else."
     text = (
-        f"If you must choose now (a decision, not a finding): {name}; expected loss about {loss:.4f} "
+        f"If you must choose now (a decision, not a finding): {name}{costs}; expected loss about {loss:.4f} "
         f"{measure}; with {100 * comparison.level:g}% confidence not worse than the best by more than "
         f"{bound:.4f}"
     )
     if chance is not None:
         text += f"; chance that it beats {contest.every_baseline}: {percent(chance)}"
     return f"{text}."
+
+
+def about_costs(order: Ordering, allowed: NDArray[np.intp], arm: int) -> str:
+    """What to add to the arm's name where not every cost is known."""
+    if not np.isfinite(order.values[arm]):
+        return " (its cost is not known)"
+    return "" if np.isfinite(order.values[allowed]).all() else " (of the arms whose cost is known)"
 
 
 def percent(chance: float) -> str:

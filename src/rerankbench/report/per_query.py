@@ -33,9 +33,13 @@ def read(run: Run) -> pa.Table:
         raise UserError(f"{run.place}/{PER_QUERY}: cannot be read ({error}); run it again") from None
 
 
-def measures(table: pa.Table) -> list[str]:
-    """The measures that every order has, such as ndcg_at_10."""
-    return [name for name in table.column_names if name not in KEYS]
+def measures(run: Run) -> list[str]:
+    """The measures that every order has, such as ndcg_at_10, without reading their values."""
+    try:
+        names = pq.read_schema(run.folder / PER_QUERY).names
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{run.place}/{PER_QUERY}: cannot be read ({error}); run it again") from None
+    return [name for name in names if name not in KEYS]
 
 
 def query_ids(table: pa.Table) -> list[str]:

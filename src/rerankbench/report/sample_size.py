@@ -41,7 +41,7 @@ def detectable(differences: Array, worst: float, p: float) -> float | None:
     low, high = 0.0, worst
     if not shows(differences, high, worst, p, len(differences)):
         return None
-    for _ in range(30):
+    for _ in range(15):  # to 1e-4
         middle = (low + high) / 2
         low, high = (
             (low, middle) if shows(differences, middle, worst, p, len(differences)) else (middle, high)
