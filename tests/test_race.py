@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,13 +22,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commands import run, tiny
+from rerankbench.errors import UserError
 from rerankbench.race import drift, record
 from rerankbench.race.entrants import entrants, spread
 from rerankbench.race.intervals import noise, quantile, ratio, typical
 from rerankbench.race.process import Lost, Process
+from rerankbench.race.race import hold, worth_it
 from rerankbench.race.record import Cell, Round
 from rerankbench.race.turns import Turn, Turns
 from rerankbench.report.runs import find
+from rerankbench.report_settings import Report
 from simulated_runs import proportional, write_race
 
 # statistics
@@ -362,3 +366,25 @@ def test_what_cannot_be_loaded_again_says_why(sweep: Path) -> None:
     with pytest.raises(Lost, match="computed otherwise than when the run was made"):
         process.ask(asked, time.monotonic() + 120)
     process.kill()
+
+
+def test_a_race_of_a_folder_runs_no_models_own_code(sweep: Path, tmp_path: Path) -> None:
+    """A folder may be a stranger's, and so may be the key in its config."""
+    shutil.copytree(sweep, tmp_path / "theirs")
+    for config in (tmp_path / "theirs").glob("*/.hydra/config.yaml"):
+        config.write_text(config.read_text().replace("trust_remote_code: false", "trust_remote_code: true"))
+    with pytest.raises(UserError, match="trust_remote_code=true, which only the sweep's own command may"):
+        hold(find([tmp_path / "theirs"]), Report(), tmp_path, trusted=False)
+
+
+def test_runs_without_their_config_cannot_be_raced(sweep: Path, tmp_path: Path) -> None:
+    """As those that were downloaded from MLflow."""
+    shutil.copytree(sweep, tmp_path / "runs", ignore=shutil.ignore_patterns(".hydra"))
+    with pytest.raises(UserError, match=r"its folder has no \.hydra/config\.yaml"):
+        hold(find([tmp_path / "runs"]), Report(), tmp_path)
+
+
+def test_a_sweep_of_nothing_to_compare_is_not_raced(sweep: Path) -> None:
+    runs = find([sweep])
+    assert worth_it(runs)
+    assert not worth_it([run for run in runs if not run.result["identity"]["reranker"]][:1])
