@@ -64,13 +64,10 @@ class Texts:
         return self.collection.query_texts[self.order[place]]
 
     def documents(self, stage: str, place: int, depth: int) -> list[str]:
-        ids = self.rows[stage].get(self.ids_of[place], [])[:depth]
+        """The texts of a query's first candidates."""
+        ids = self.rows[stage].get(self.collection.query_ids[self.order[place]], [])[:depth]
         rows = self.collection.corpus.rows(ids)
         return self.collection.corpus.texts(rows[rows >= 0])
-
-    @property
-    def ids_of(self) -> Sequence[str]:
-        return self.ids
 
 
 def texts_of(found: Sequence[Entrant]) -> Texts:
@@ -345,10 +342,11 @@ def race(runs: Sequence[Run], settings: Report, trusted: bool = True) -> Record:
     except Lost as loss:
         machine, stopped, rounds = {}, f"the fixed product could not be timed: {loss}", ()
     finally:
-        yardstick.kill()
-        for seat in seats:
-            if seat.process:
-                seat.process.kill()
+        everyone = [yardstick, *(seat.process for seat in seats if seat.process)]
+        for process in everyone:
+            process.child.kill()  # all at once: each takes a moment to be gone
+        for process in everyone:
+            process.kill()
     return Record(
         started,
         round(time.monotonic() - began, 1),
