@@ -120,6 +120,9 @@ class Runner:
 
     key = ""
 
+    def wanted(self) -> tuple[Cell, ...]:
+        return (self.cell,) if len(self.turns) <= self.dies_at else ()
+
     def turn(self, query: int, until: float) -> Turn:
         self.turns.append(query)
         if len(self.turns) > self.dies_at:
@@ -206,6 +209,19 @@ def test_one_that_dies_stops_nobody() -> None:
     race.run()
     assert sum(Cell("a") in each.times for each in race.rounds) == 3
     assert sum(Cell("b") in each.times for each in race.rounds) >= 12
+
+
+def test_those_that_died_neither_keep_it_going_nor_hold_the_last_one_up() -> None:
+    machine = Machine()
+    racers = [
+        Runner(machine, Cell("s", n), 50.0, heavy=True, dies_at=d) for n, d in (("a", 1), ("b", 1), ("c", 99))
+    ]
+    race = turns(machine, racers)
+    assert race.run() == "sharp"
+    assert len(racers[2].turns) == len(race.rounds) == 12
+    for racer in racers:
+        racer.turns, racer.dies_at = [], 1
+    assert turns(machine, racers, until=math.inf).run() == "nobody is left"
 
 
 def test_a_slow_reranker_leaves_the_others_their_time() -> None:

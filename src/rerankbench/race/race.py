@@ -129,7 +129,7 @@ class Seat:
     rate: float = 0.0
     offset: int = 0
     enough: bool = False
-    wanted: float | None = None
+    longer: float | None = None
 
     @property
     def heavy(self) -> bool:
@@ -169,6 +169,9 @@ class Seat:
     def ask(self, message: dict[str, Any], until: float) -> Any:
         """The answer, None from a contestant that is lost."""
         return self.try_to(lambda process: process.ask(message, until))
+
+    def wanted(self) -> tuple[Cell, ...]:
+        return self.cells if self.raced else ()
 
     @property
     def key(self) -> str:
@@ -264,7 +267,7 @@ class Seat:
             self.cells = tuple(c for c in self.entrant.cells if c.depth in (shallower[0], shallower[-1]))
             shallower.pop()
         if self.depths[-1] < max(cell.depth for cell in self.entrant.cells):
-            self.wanted = rounded(self.seconds * whole * ROUNDS / max(seconds, 1.0))
+            self.longer = rounded(self.seconds * whole * ROUNDS / max(seconds, 1.0))
 
     @property
     def depths(self) -> list[int]:
@@ -286,7 +289,7 @@ class Seat:
             self.process.memory if self.process and greeting else {},
             greeting.get("load_seconds"),
             greeting.get("environment", {}),
-            self.wanted,
+            self.longer,
         )
 
 
