@@ -34,8 +34,7 @@ log = logging.getLogger(__name__)
 SEED = 0  # of the order in which queries are taken
 WARM_UP, WARM_SECONDS = 3, 5.0  # queries before anything counts, fewer where they take longer
 PATIENCE = 10.0  # times the longest turn so far, after which a contestant is taken to hang
-LEAST_PATIENCE = 20.0  # seconds
-FIRST_TURN = 0.25  # of the race's seconds, for a turn of which nothing is known yet
+LEAST_PATIENCE = 0.25  # of the race's seconds
 ROUNDS, FEW_ROUNDS = (
     20,
     8,
@@ -188,8 +187,8 @@ class Seat:
         return Turn(times, self.bulk(min(self.end, time.monotonic() + self.patience())))
 
     def patience(self) -> float:
-        first = self.seconds * FIRST_TURN
-        return first if not self.slowest else max(LEAST_PATIENCE, PATIENCE * self.slowest)
+        """Seconds that a turn may take before it is taken to hang."""
+        return max(self.seconds * LEAST_PATIENCE, PATIENCE * self.slowest)
 
     def search(self, query: int, until: float) -> dict[Cell, float]:
         found = self.ask({"do": "search", "query": self.texts.query(query)}, until)
