@@ -93,11 +93,9 @@ def write_race(
     folder: Path, times: Mapping[Cell, Values], calm: Sequence[bool] = (), **changes: Any
 ) -> Record:
     """A race beside such runs, as if one had been held: milliseconds [queries] by cell, one round a query."""
+    count = max(len(values) for values in times.values())
     rounds = tuple(
-        Round(
-            f"q{i}", (20.0,), (20.0,), {cell: float(v[i]) for cell, v in times.items() if i < len(v)}, calm=ok
-        )
-        for i, ok in enumerate(calm or [True] * max(len(v) for v in times.values()))
+        Round(f"q{i}", (20.0,), (20.0,), at(times, i), calm=ok) for i, ok in enumerate(calm or [True] * count)
     )
     kinds = {("first_stage", c.stage) for c in times} | {
         ("reranker", c.reranker) for c in times if c.reranker
@@ -112,6 +110,11 @@ def write_race(
     race = Record(**told | changes)
     race.write(folder)
     return race
+
+
+def at(times: Mapping[Cell, Values], place: int) -> dict[Cell, float]:
+    """One query's milliseconds, of what was timed on it."""
+    return {cell: float(values[place]) for cell, values in times.items() if place < len(values)}
 
 
 def proportional(stage: str, reranker: str, depths: Sequence[int], count: int) -> dict[Cell, Values]:

@@ -76,6 +76,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
         "cutoffs=[1,10]",
         "device=cpu",
         "precision=fp32",
+        "report.race.seconds=0",
         f"cache_dir={root / 'cache'}",
         f"tracking.uri=sqlite:///{root / 'mlflow.db'}",
         f"hydra.sweep.dir={root / 'sweep'}",

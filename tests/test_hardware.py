@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +25,14 @@ def test_a_run_does_not_inherit_the_peak_of_the_one_before() -> None:
     assert during is not None
     assert after is not None
     assert after < during - 350
+
+
+def test_a_process_does_not_inherit_the_peak_of_the_one_that_starts_it() -> None:
+    """ru_maxrss does: every contestant of a race would seem to need what the race itself had."""
+    large = np.ones(75_000_000)  # 600 MB
+    code = "from rerankbench.hardware import peak_resident; print(peak_resident())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 200e6 < large.nbytes
 
 
 def test_the_peak_of_a_cuda_device_is_not_made_up() -> None:

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,13 +22,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commands import run, tiny
+from rerankbench.errors import UserError
 from rerankbench.race import drift, record
 from rerankbench.race.entrants import entrants, spread
 from rerankbench.race.intervals import noise, quantile, ratio, typical
 from rerankbench.race.process import Lost, Process
+from rerankbench.race.race import hold, worth_it
 from rerankbench.race.record import Cell, Round
 from rerankbench.race.turns import Turn, Turns
 from rerankbench.report.runs import find
+from rerankbench.report_settings import Report
 from simulated_runs import proportional, write_race
 
 # statistics
@@ -116,6 +120,9 @@ class Runner:
 
     key = ""
 
+    def wanted(self) -> tuple[Cell, ...]:
+        return (self.cell,) if len(self.turns) <= self.dies_at else ()
+
     def turn(self, query: int, until: float) -> Turn:
         self.turns.append(query)
         if len(self.turns) > self.dies_at:
@@ -202,6 +209,19 @@ def test_one_that_dies_stops_nobody() -> None:
     race.run()
     assert sum(Cell("a") in each.times for each in race.rounds) == 3
     assert sum(Cell("b") in each.times for each in race.rounds) >= 12
+
+
+def test_those_that_died_neither_keep_it_going_nor_hold_the_last_one_up() -> None:
+    machine = Machine()
+    racers = [
+        Runner(machine, Cell("s", n), 50.0, heavy=True, dies_at=d) for n, d in (("a", 1), ("b", 1), ("c", 99))
+    ]
+    race = turns(machine, racers)
+    assert race.run() == "sharp"
+    assert len(racers[2].turns) == len(race.rounds) == 12
+    for racer in racers:
+        racer.turns, racer.dies_at = [], 1
+    assert turns(machine, racers, until=math.inf).run() == "nobody is left"
 
 
 def test_a_slow_reranker_leaves_the_others_their_time() -> None:
@@ -346,7 +366,7 @@ def test_a_contestant_ends_with_the_race_that_is_killed(sweep: Path) -> None:
 def test_one_that_hangs_or_dies_is_lost_with_the_reason(sweep: Path) -> None:
     process = Process("x", Path.cwd())
     os.kill(process.child.pid, signal.SIGSTOP)  # hangs
-    with pytest.raises(Lost, match="did not answer in time"):
+    with pytest.raises(Lost, match=r"did not answer within 0\.5 s"):
         process.ask({"kind": "product", "devices": ["cpu"], "threads": 1}, time.monotonic() + 0.5)
     assert process.child.poll() is not None
     dead = Process("x", Path.cwd())
@@ -362,3 +382,25 @@ def test_what_cannot_be_loaded_again_says_why(sweep: Path) -> None:
     with pytest.raises(Lost, match="computed otherwise than when the run was made"):
         process.ask(asked, time.monotonic() + 120)
     process.kill()
+
+
+def test_a_race_of_a_folder_runs_no_models_own_code(sweep: Path, tmp_path: Path) -> None:
+    """A folder may be a stranger's, and so may be the key in its config."""
+    shutil.copytree(sweep, tmp_path / "theirs")
+    for config in (tmp_path / "theirs").glob("*/.hydra/config.yaml"):
+        config.write_text(config.read_text().replace("trust_remote_code: false", "trust_remote_code: true"))
+    with pytest.raises(UserError, match="trust_remote_code=true, which only the sweep's own command may"):
+        hold(find([tmp_path / "theirs"]), Report(), tmp_path, trusted=False)
+
+
+def test_runs_without_their_config_cannot_be_raced(sweep: Path, tmp_path: Path) -> None:
+    """As those that were downloaded from MLflow."""
+    shutil.copytree(sweep, tmp_path / "runs", ignore=shutil.ignore_patterns(".hydra"))
+    with pytest.raises(UserError, match=r"its folder has no \.hydra/config\.yaml"):
+        hold(find([tmp_path / "runs"]), Report(), tmp_path)
+
+
+def test_a_sweep_of_nothing_to_compare_is_not_raced(sweep: Path) -> None:
+    runs = find([sweep])
+    assert worth_it(runs)
+    assert not worth_it([run for run in runs if not run.result["identity"]["reranker"]][:1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from commands import run, tiny
+from commands import run, spawn, tiny
 from rerankbench.result import Result
 
 KEYS = (
@@ -56,3 +56,15 @@ def test_only_finite_numbers_become_scalars() -> None:
     )
     assert {"throughput/y": 2.0, "memory/peak_rss_mb": 5.0}.items() <= result.scalars().items()
     assert not {"throughput/x", "memory/peak_cuda_mb"} & set(result.scalars())
+
+
+def test_memory_of_a_shared_process_is_no_figure(models: Path, tmp_path: Path) -> None:
+    """Of two jobs in one process the second would be told what both left there."""
+    rest = ["first_stage=bm25", "reranker=none", "tracking=none", *tiny(models, tmp_path)]
+    done = spawn("-m", "depth=1,2", *rest, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((tmp_path / "sweep" / n / "result.json").read_text()) for n in "01")
+    assert first["memory_mb"]["peak_rss"] > 50
+    assert "memory_note" not in first
+    assert second["memory_mb"] == {"peak_rss": None, "peak_cuda": None}
+    assert "an earlier run shared this process" in second["memory_note"]

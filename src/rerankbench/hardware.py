@@ -214,12 +214,23 @@ def reset_peak_memory(hardware: Hardware) -> None:
 
 def peak_memory_mb(hardware: Hardware) -> dict[str, float | None]:
     """Peak resident memory since `reset_peak_memory`, and on the CUDA device, in MB (10^6 bytes)."""
-    import resource
-
     import torch
 
-    scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB elsewhere
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
     on_cuda = hardware.device.startswith("cuda")
     cuda = torch.cuda.max_memory_allocated(hardware.device) / 1e6 if on_cuda else None
-    return {"peak_rss": rss, "peak_cuda": cuda}
+    return {"peak_rss": peak_resident() / 1e6, "peak_cuda": cuda}
+
+
+def peak_resident() -> int:
+    """Bytes of this process's peak.
+
+    Linux's ru_maxrss is no less than what the process had that started this one: it outlives exec. VmHWM is
+    of this program alone.
+    """
+    import resource
+
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(found[1]) * 1024
+    scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale

@@ -26,6 +26,7 @@ from rerankbench.errors import UserError
 PRODUCT = 1024  # rows and columns of the fixed product: tens of milliseconds of a CPU's core
 DEVICE_PRODUCT, DEVICE_TIMES = 4096, 20
 TAKES = 3  # of which the median counts
+QUICK = 50.0  # ms: what takes no longer is timed again, with caches as warm as those of a busy service
 
 
 class Contestant(ABC):
@@ -89,9 +90,12 @@ class Searching(Loaded):
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         from rerankbench.latency import timed
 
-        search = self.search
+        search, query = self.search, message["query"]
         assert search is not None
-        return {"ms": timed(lambda: search(message["query"]), self.bench)}
+        first = timed(lambda: search(query), self.bench)
+        if first > QUICK:
+            return {"ms": first}
+        return {"ms": float(np.median([timed(lambda: search(query), self.bench) for _ in range(TAKES)]))}
 
 
 class Reranking(Loaded):

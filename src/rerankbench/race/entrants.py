@@ -79,9 +79,9 @@ def better(held: Run | None, new: Run) -> Run:
 
 def problem(run: Run) -> str:
     """Why a run's models cannot be loaded again, empty if they may."""
-    return (
-        "" if (run.folder / CONFIG).is_file() else f"its folder has no {CONFIG}, by which it could be loaded"
-    )
+    if (run.folder / CONFIG).is_file():
+        return ""
+    return f"its folder has no {CONFIG}, by which it could be loaded (runs of MLflow alone cannot be raced)"
 
 
 def first_problem(run: Run) -> str:

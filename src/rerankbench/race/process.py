@@ -66,11 +66,12 @@ class Process:
         Raises Lost where there is none by then (the process is killed), where it died, or where it says why
         it cannot.
         """
+        patience = max(0.0, until - time.monotonic())
         try:
-            found = self.answers.get(timeout=max(0.0, until - time.monotonic()))
+            found = self.answers.get(timeout=patience)
         except queue.Empty:
             self.kill()
-            raise Lost("it did not answer in time") from None
+            raise Lost(f"it did not answer within {patience:.1f} s") from None
         if found is None:
             raise Lost(self.last_words())
         self.memory = found.pop("memory", self.memory)

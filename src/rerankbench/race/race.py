@@ -34,8 +34,7 @@ log = logging.getLogger(__name__)
 SEED = 0  # of the order in which queries are taken
 WARM_UP, WARM_SECONDS = 3, 5.0  # queries before anything counts, fewer where they take longer
 PATIENCE = 10.0  # times the longest turn so far, after which a contestant is taken to hang
-LEAST_PATIENCE = 20.0  # seconds
-FIRST_TURN = 0.25  # of the race's seconds, for a turn of which nothing is known yet
+LEAST_PATIENCE = 0.25  # of the race's seconds
 ROUNDS, FEW_ROUNDS = (
     20,
     8,
@@ -64,13 +63,10 @@ class Texts:
         return self.collection.query_texts[self.order[place]]
 
     def documents(self, stage: str, place: int, depth: int) -> list[str]:
-        ids = self.rows[stage].get(self.ids_of[place], [])[:depth]
+        """The texts of a query's first candidates."""
+        ids = self.rows[stage].get(self.collection.query_ids[self.order[place]], [])[:depth]
         rows = self.collection.corpus.rows(ids)
         return self.collection.corpus.texts(rows[rows >= 0])
-
-    @property
-    def ids_of(self) -> Sequence[str]:
-        return self.ids
 
 
 def texts_of(found: Sequence[Entrant]) -> Texts:
@@ -132,7 +128,7 @@ class Seat:
     rate: float = 0.0
     offset: int = 0
     enough: bool = False
-    wanted: float | None = None
+    longer: float | None = None
 
     @property
     def heavy(self) -> bool:
@@ -173,6 +169,9 @@ class Seat:
         """The answer, None from a contestant that is lost."""
         return self.try_to(lambda process: process.ask(message, until))
 
+    def wanted(self) -> tuple[Cell, ...]:
+        return self.cells if self.raced else ()
+
     @property
     def key(self) -> str:
         return self.entrant.key
@@ -188,8 +187,8 @@ class Seat:
         return Turn(times, self.bulk(min(self.end, time.monotonic() + self.patience())))
 
     def patience(self) -> float:
-        first = self.seconds * FIRST_TURN
-        return first if not self.slowest else max(LEAST_PATIENCE, PATIENCE * self.slowest)
+        """Seconds that a turn may take before it is taken to hang."""
+        return max(self.seconds * LEAST_PATIENCE, PATIENCE * self.slowest)
 
     def search(self, query: int, until: float) -> dict[Cell, float]:
         found = self.ask({"do": "search", "query": self.texts.query(query)}, until)
@@ -267,7 +266,7 @@ class Seat:
             self.cells = tuple(c for c in self.entrant.cells if c.depth in (shallower[0], shallower[-1]))
             shallower.pop()
         if self.depths[-1] < max(cell.depth for cell in self.entrant.cells):
-            self.wanted = rounded(self.seconds * whole * ROUNDS / max(seconds, 1.0))
+            self.longer = rounded(self.seconds * whole * ROUNDS / max(seconds, 1.0))
 
     @property
     def depths(self) -> list[int]:
@@ -289,7 +288,7 @@ class Seat:
             self.process.memory if self.process and greeting else {},
             greeting.get("load_seconds"),
             greeting.get("environment", {}),
-            self.wanted,
+            self.longer,
         )
 
 
@@ -345,10 +344,11 @@ def race(runs: Sequence[Run], settings: Report, trusted: bool = True) -> Record:
     except Lost as loss:
         machine, stopped, rounds = {}, f"the fixed product could not be timed: {loss}", ()
     finally:
-        yardstick.kill()
-        for seat in seats:
-            if seat.process:
-                seat.process.kill()
+        everyone = [yardstick, *(seat.process for seat in seats if seat.process)]
+        for process in everyone:
+            process.child.kill()  # all at once: each takes a moment to be gone
+        for process in everyone:
+            process.kill()
     return Record(
         started,
         round(time.monotonic() - began, 1),

@@ -69,7 +69,7 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Record:
-    """A whole race. `stopped`: sharp, all queries, time, or why it never began.
+    """A whole race. `stopped`: sharp, all queries, time, nobody is left, or why it never began.
 
     `queries`: how many the collection has; `machine`: what it ran on; `tolerance`: how much slower a fixed
     product may be in a calm round.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -33,6 +33,9 @@ class Racer(Protocol):
     @property
     def key(self) -> str:
         """Which portions of rounds are its own."""
+
+    def wanted(self) -> Collection[Cell]:
+        """What is to be known of it; nothing of one that has given up."""
 
     def turn(self, query: int, until: float) -> Turn:
         """Its part of a round, empty from one that has given up."""
@@ -109,7 +112,7 @@ class Turns:
 
     def sitting(self) -> set[int]:
         """Heavy contestants that had far more than their share of the time, while others need theirs."""
-        heavy = [n for n, racer in enumerate(self.racers) if racer.heavy]
+        heavy = [n for n, racer in enumerate(self.racers) if racer.heavy and racer.wanted()]
         if len(heavy) < 3:
             return set()
         used = {n: self.used.get(n, 0.0) for n in heavy}
@@ -127,10 +130,10 @@ class Turns:
         ready = [racer.ready(*batch(self.rounds, racer.key)) for racer in self.racers]
         if len(ids) < min(self.least, len(self.queries)) or not all(ready):
             return ""
-        cells = {cell for each in self.rounds for cell in each.times}
+        cells = {cell for racer in self.racers for cell in racer.wanted()}
         found = [timings(self.rounds, ids, cell) for cell in cells]
         if not found:
-            return "all queries" if len(ids) == len(self.queries) else ""
+            return "nobody is left"
         if len(ids) >= self.least and all(self.sharp(t) for t in found):
             return "sharp"
         twice = all(np.isfinite(t).sum(axis=1).min() > 1 for t in found)

@@ -46,6 +46,7 @@ def ran_line(race: Record) -> str:
     ends = {
         "sharp": f"and ended when each median was known within {100 * race.width:g}%",
         "all queries": "and ended when every query had been timed often enough",
+        "nobody is left": "and ended when no contestant was left",
         "time": f"and ended when its {race.limit_seconds:g} s were over",
     }
     return (
