@@ -241,7 +241,7 @@ def drawn(findings: Findings, name: str) -> Axes:
 def test_first_stages_are_lines_with_dashes_of_their_own(tmp_path: Path) -> None:
     for name in ("depth", "cost"):
         lines = drawn(two_stages(tmp_path / name, 0.1), name).get_lines()
-        firsts = [line for line in lines if "no reranking" in str(line.get_label())]
+        firsts = [line for line in lines if "without reranking" in str(line.get_label())]
         assert len({line.get_linestyle() for line in firsts}) == len(firsts) == 2
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable
-from itertools import count
-from os.path import commonprefix
+from itertools import count, takewhile
 from typing import Any
 
 _LONGEST = 32
@@ -50,8 +49,9 @@ def _excerpts(texts: list[str]) -> dict[str, str]:
     lines = {text: " ".join(text.split()) for text in texts}
     if all(len(line) <= _LONGEST for line in lines.values()):
         return _or_whole(lines)
-    same = commonprefix(list(lines.values())) if len(lines) > 1 else ""
-    start = same.rfind(" ") + 1
+    columns = zip(*lines.values(), strict=False)
+    same = "".join(letters[0] for letters in takewhile(lambda letters: len(set(letters)) == 1, columns))
+    start = same.rfind(" ") + 1 if len(lines) > 1 else 0
     for size in (_EXCERPT, 2 * _EXCERPT, 4 * _EXCERPT):
         found = {text: _cut(line, start, size) for text, line in lines.items()}
         if len(set(found.values())) == len(found):
