@@ -218,7 +218,7 @@ def test_without_a_server_results_stay_and_are_logged_later(
     assert track.main([str(tmp_path), f"tracking.uri={uri}"]) == 0
     printed = capsys.readouterr()
     assert "bm25 without reranking logged, run" in printed.out
-    assert "none was logged already, run" in printed.out
+    assert "bm25 without reranking was logged already, run" in printed.out
     (logged,) = runs_in(uri)
     assert logged.info.status == "FINISHED"
 
