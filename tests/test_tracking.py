@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -215,8 +217,8 @@ def test_without_a_server_results_stay_and_are_logged_later(
     assert track.main([str(out), f"tracking.uri={uri}"]) == 0
     assert track.main([str(tmp_path), f"tracking.uri={uri}"]) == 0
     printed = capsys.readouterr()
-    assert "none logged, run" in printed.out
-    assert "none was logged already, run" in printed.out
+    assert "bm25 without reranking logged, run" in printed.out
+    assert "bm25 without reranking was logged already, run" in printed.out
     (logged,) = runs_in(uri)
     assert logged.info.status == "FINISHED"
 
@@ -274,6 +276,45 @@ def test_mistakes_in_the_track_command(
     assert track.main([word.replace("{here}", str(tmp_path / here)) for word in words]) == 2
     printed = capsys.readouterr()
     assert (said or "usage: rerankbench-track") in printed.err + printed.out
+
+
+@pytest.mark.parametrize(("name", "plain"), [("a%20b/ml.db", "a b/ml.db"), ("ml.db?timeout=3", "ml.db")])
+def test_a_database_that_mlflow_would_call_otherwise_is_refused_with_its_plain_name(
+    tmp_path: Path, name: str, plain: str
+) -> None:
+    (line,) = MLflow(f"sqlite:///{tmp_path}/{name}").problems()
+    (word,) = shlex.split(line.partition("name it as it is: ")[2])
+    assert word in (
+        f"tracking.uri=sqlite:///{tmp_path}/{plain}",
+        f"tracking.uri='sqlite:///{tmp_path}/{plain}'",
+    )
+    tracking = MLflow(word.partition("=")[2].strip("'"))
+    assert (tracking.problems(), tracking.database) == ([], tmp_path / plain)
+
+
+def test_a_deleted_experiment_is_named_before_a_run_with_two_cures_that_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+    from mlflow.experiments import commands
+
+    uri, out = store(tmp_path), tmp_path / "out"
+    client = MLflow(uri).connect()
+    client.delete_experiment(client.create_experiment("mine"))
+    example(arm="none").write(out)
+    words = [str(out), f"tracking.uri={uri}"]
+    assert track.main([*words, "tracking.experiment=mine"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: tracking.uri={uri}: the experiment 'mine' was deleted there")
+    (line,) = MLflow(uri, "mine").problems()
+    assert said == f"error: {line}\n"
+    assert track.main([*words, re.findall(r"tracking\.experiment=\S+", line)[0].rstrip(",")]) == 0
+    restore = shlex.split(line.partition("or restore it: ")[2])
+    variable, value = restore[0].split("=", 1)
+    monkeypatch.setenv(variable, value)
+    assert CliRunner().invoke(commands, restore[3:]).exit_code == 0
+    assert MLflow(uri, "mine").problems() == []
+    assert track.main([*words, "tracking.experiment=mine"]) == 0
 
 
 def test_help_of_the_track_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,10 +105,12 @@ def own_settings(folder: Path) -> dict[str, str]:
 
 
 def log_one(folder: Path, result: Result, tracking: MLflow) -> int:
-    """Log one run and say so; 1 where the store does not take it."""
+    """Log one run and say so; 1 where the store does not take it, 2 where that is the user's to mend."""
     before = result.mlflow_run_id
     try:
         run_id = tracking.log(result, folder)
+    except UserError as error:
+        return complain(error)
     except Exception as error:  # whatever the store or its server did
         print(
             f"error: {folder}: {result.arm} not logged to {tracking.place()}: {why(error)}", file=sys.stderr

@@ -5,19 +5,23 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
+import sqlite3
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
 from rerankbench import disk
+from rerankbench.errors import UserError
 from rerankbench.masking import masked
+from rerankbench.sources.column_guess import setting
 
 if TYPE_CHECKING:
     from rerankbench.result import Result
@@ -69,6 +73,13 @@ class MLflow(Tracking):
     kind: ClassVar[str] = "mlflow"
 
     def problems(self) -> list[str]:
+        found = self.address_problems()
+        if not found and self.uri.startswith("sqlite") and (deleted := self.deleted_problem()):
+            found = [f"tracking.uri={masked(self.uri)}: {deleted}"]
+        return found
+
+    def address_problems(self) -> list[str]:
+        """What is wrong with the address and the name, told without opening the store."""
         found = [] if self.experiment.strip() else ["tracking.experiment is empty; give it a name"]
         shown = masked(self.uri)
         if urlsplit(self.uri).scheme not in SCHEMES:
@@ -85,9 +96,32 @@ class MLflow(Tracking):
             found.append(f"tracking.uri={shown}: {problem}")
         return found
 
+    def deleted_problem(self) -> str:
+        """What to do where the experiment was deleted from a database, which still has it; empty if not."""
+        if not self.database.is_file():
+            return ""
+        query = "SELECT experiment_id FROM experiments WHERE name = ? AND lifecycle_stage = 'deleted'"
+        try:
+            with closing(sqlite3.connect(f"{self.database.as_uri()}?mode=ro", uri=True)) as store:
+                row = store.execute(query, [self.experiment]).fetchone()
+        except sqlite3.Error:  # no store yet, or none of MLflow's: that shows when it is opened
+            return ""
+        return self.deleted(str(row[0])) if row else ""
+
+    def deleted(self, experiment_id: str) -> str:
+        """How to go on with an experiment that was deleted."""
+        uri = shlex.quote(masked(self.absolute_uri))
+        restore = f"MLFLOW_TRACKING_URI={uri} mlflow experiments restore --experiment-id {experiment_id}"
+        return (
+            f"the experiment {self.experiment!r} was deleted there; give another one, such as "
+            f"{setting('tracking.experiment', f'{self.experiment}-2')}, or restore it: {restore}"
+        )
+
     def place(self) -> str:
         shown = masked(self.absolute_uri)
-        return f"{shown} (mlflow ui --backend-store-uri {shown})" if self.uri.startswith("sqlite") else shown
+        if not self.uri.startswith("sqlite"):
+            return shown
+        return f"{shown} (mlflow ui --backend-store-uri {shlex.quote(shown)})"
 
     @property
     def absolute_uri(self) -> str:
@@ -126,6 +160,8 @@ class MLflow(Tracking):
         from mlflow.exceptions import MlflowException
 
         found = client.get_experiment_by_name(self.experiment)
+        if found is not None and found.lifecycle_stage == "deleted":
+            raise UserError(f"tracking.uri={masked(self.uri)}: {self.deleted(found.experiment_id)}")
         if found is not None:
             return found.experiment_id
         artifacts = None
@@ -176,6 +212,9 @@ class MLflow(Tracking):
 
 def place_problem(database: Path) -> str:
     """Why a database file cannot be there; empty if it can."""
+    if re.search(r"%[0-9A-Fa-f]{2}|\?", str(database)):
+        plain = setting("tracking.uri", f"sqlite:///{unquote(str(database)).partition('?')[0]}")
+        return f"MLflow would open another file, since it decodes % and ends at ?; name it as it is: {plain}"
     if database.is_dir():
         return "is a folder; give a file in it, such as mlflow.db"
     above = next(folder for folder in database.parents if folder.exists())
@@ -225,6 +264,8 @@ def end(client: Any, run_id: str, result: Result, started: int) -> None:
 def why(error: Exception) -> str:
     """Why a store did not take a run, in one line."""
     text = masked(" ".join(str(error).split())) or type(error).__name__
+    if isinstance(error, UserError):
+        return text
     if found := re.search(r"API request to (\w+://[^/ ]+).*(Max retries|Connection|timed out)", text):
         return f"{found[1]} does not answer"
     return text[:300]

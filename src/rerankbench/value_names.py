@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable
-from itertools import count
-from os.path import commonprefix
+from itertools import count, takewhile
 from typing import Any
 
 _LONGEST = 32
@@ -24,9 +23,8 @@ def labels(key: str, values: Iterable[Any]) -> dict[str, str]:
 def label(key: str, value: Any) -> str:
     """The label of one value whose likes are not known."""
     text = str(value)
-    short = labels(key, [text])[text]
-    if len(short) <= _LONGEST + 2 or key.rpartition(".")[2] in _PATHS:
-        return short
+    if len(text) <= _LONGEST or key.rpartition(".")[2] in _PATHS:
+        return labels(key, [text])[text]
     return f"{_quoted(text[:_EXCERPT].strip())}~{zlib.crc32(text.encode()) & 0xFFFF:04x}"
 
 
@@ -50,8 +48,10 @@ def _excerpts(texts: list[str]) -> dict[str, str]:
     lines = {text: " ".join(text.split()) for text in texts}
     if all(len(line) <= _LONGEST for line in lines.values()):
         return _or_whole(lines)
-    same = commonprefix(list(lines.values())) if len(lines) > 1 else ""
-    start = same.rfind(" ") + 1
+    long = [line for line in lines.values() if len(line) > _LONGEST]
+    columns = zip(*long, strict=False)
+    same = "".join(letters[0] for letters in takewhile(lambda letters: len(set(letters)) == 1, columns))
+    start = same.rfind(" ") + 1 if len(long) > 1 else 0
     for size in (_EXCERPT, 2 * _EXCERPT, 4 * _EXCERPT):
         found = {text: _cut(line, start, size) for text, line in lines.items()}
         if len(set(found.values())) == len(found):

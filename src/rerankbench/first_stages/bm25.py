@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import re
 import unicodedata
@@ -61,7 +62,9 @@ class BM25(FirstStage):
             )
         names = sorted([*Stemmer.algorithms(), *UNSTEMMED])
         if self.language not in names:
-            found.append(f"first_stage.language={self.language}: choose one of {', '.join(names)}")
+            close = difflib.get_close_matches(self.language, names, 1)
+            hint = f"did you mean {close[0]}? one" if close else "choose one"
+            found.append(f"first_stage.language={self.language}: {hint} of {' '.join(names)}")
         return found
 
     def identity(self, bench: Bench) -> dict[str, Any]:

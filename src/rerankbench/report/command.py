@@ -183,7 +183,8 @@ def read(words: Sequence[str]) -> tuple[Report, MLflow, list[str]]:
             problems.append(f"{word}: settings here start with report. or tracking.; --help lists them")
     report = convert(Report, values["report"], "report.", problems)
     tracking = convert(MLflow, values["tracking"], "tracking.", problems)
-    problems += [line for part in (report, tracking) if part is not None for line in part.problems()]
+    problems += report.problems() if report is not None else []
+    problems += tracking.address_problems() if tracking is not None else []  # it may only be read
     if not places and not problems:
         problems.append("no folder and no experiment given: rerankbench-report FOLDER")
     if problems or report is None or tracking is None:

@@ -75,7 +75,10 @@ def telling(
     keys = dict.fromkeys(key for params in several for key in params if counts(key, params))
     differing = [key for key in keys if differs(key, several)]
     told = [key for key in differing if not follows(key, several, differing)]
-    return {key: value_names.labels(key, [params.get(key) for params in several]) for key in told}
+    return {
+        key: value_names.labels(key, [params[key] for params in several if params.get(key) is not None])
+        for key in told
+    }
 
 
 def differs(key: str, several: Sequence[Mapping[str, Any]]) -> bool:
