@@ -13,11 +13,16 @@ from rerankbench.errors import UserError
 from rerankbench.finding import shown
 from rerankbench.json_file import json_object
 from rerankbench.model_config import older_rope
+from rerankbench.own_code import under_its_hash
 
 
 @contextmanager
-def reading(folder: Path, dtype: Any, attention: str, headers_only: bool = False) -> Iterator[None]:
+def reading(
+    folder: Path, dtype: Any, attention: str, headers_only: bool = False, code: bool = False
+) -> Iterator[str]:
     """Make every `from_pretrained` inside read safetensors as `dtype` with this attention.
+
+    Yields the path to read `folder` from. code: whether its own Python files may be run.
 
     FlagEmbedding's constructors offer no such choice: they read fp16 weights through fp32 (36 GB for a 9B
     model), and leave the attention to the library's default, which drops Gemma 2's softcap. Weights that
@@ -50,8 +55,8 @@ def reading(folder: Path, dtype: Any, attention: str, headers_only: bool = False
 
     PreTrainedModel.from_pretrained = classmethod(from_pretrained)
     try:
-        with tokenizers_of_version_5():
-            yield
+        with tokenizers_of_version_5(), under_its_hash(folder, code) as place:
+            yield str(place)
     except (UserError, OutOfMemoryError, MemoryError, ImportError):
         raise
     except Exception as error:  # tokenizers raises nothing more special
