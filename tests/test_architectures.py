@@ -1,4 +1,4 @@
-"""Cross-encoders and causal models of every architecture score as other implementations do, or are refused."""
+"""Models of every architecture score as other implementations do, or are refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from flagembedding_oracle import oracle_scores, quiet
+from flagembedding_oracle import oracle_scores
 from rerankbench import fit
 from rerankbench.errors import UserError
 from rerankbench.hardware import Hardware
@@ -22,7 +22,6 @@ from rerankbench.rerankers.llm import KNOWN, LLM, OWN
 from rerankbench.rerankers.reranker import PairModel, Reranker
 from tiny_architectures import (
     CAUSAL,
-    DECODER,
     SCORERS,
     WIDTH,
     bert_files,
@@ -64,9 +63,13 @@ def ready(settings: Reranker, cache: Path) -> PairModel:
 
 def refusal(settings: Reranker, cache: Path) -> str:
     """The one line that keeps a model from being used, found without loading its weights."""
-    with pytest.raises(UserError) as found:
+
+    def use() -> None:
         usable, weights = fit.resolved(settings, cache)
         usable.rehearse(weights, FP32)
+
+    with pytest.raises(UserError) as found:
+        use()
     (line,) = found.value.problems
     assert "\n" not in line
     return line
@@ -370,3 +373,127 @@ def test_slow_tokenizers_score_the_same(built: Path, tmp_path: Path, hashes: Pat
 
 def bert_folder(root: Path) -> Path:
     return classifier("Bert", bert_files, root / "bert", **WIDTH)
+
+
+# --- folders that transformers 5 wrote ---
+
+
+def in_words_of_version_5(source: Path, target: Path, rope: dict[str, Any]) -> Path:
+    """A folder as transformers 5.0 writes it: rotary bases in one place, tokenizers of a class of its own."""
+    bases = ("rope_theta", "rope_scaling", "rope_local_base_freq", "global_rope_theta", "local_rope_theta")
+    folder = changed(
+        source, target, **dict.fromkeys(bases), rope_parameters=rope, transformers_version="5.0.0"
+    )
+    file = folder / "tokenizer_config.json"
+    written = json.loads(file.read_text())
+    written["tokenizer_class"] = "TokenizersBackend"
+    written.pop("additional_special_tokens", None)
+    written |= {"backend": "tokenizers", "is_local": True, "extra_special_tokens": ["<extra>"]}
+    file.write_text(json.dumps(written))
+    (folder / "special_tokens_map.json").unlink(missing_ok=True)
+    return folder
+
+
+def one(theta: float, **more: Any) -> dict[str, Any]:
+    return {"rope_type": "default", "rope_theta": theta} | more
+
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+VERSION_5: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "qwen3": (one(1234.0), {"rope_theta": 1234.0}),
+    "llama": (one(77.0, **LLAMA3), {"rope_theta": 77.0, "rope_scaling": LLAMA3}),
+    "gemma2": (one(500.0), {"rope_theta": 500.0}),
+    "gemma3": (
+        {"full_attention": one(300.0, rope_type="linear", factor=2.0), "sliding_attention": one(50.0)},
+        {
+            "rope_theta": 300.0,
+            "rope_local_base_freq": 50.0,
+            "rope_scaling": {"rope_type": "linear", "factor": 2.0},
+        },
+    ),
+    "modernbert-mean": (
+        {"full_attention": one(900.0), "sliding_attention": one(30.0)},
+        {"global_rope_theta": 900.0, "local_rope_theta": 30.0},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VERSION_5)
+def test_rotary_bases_of_version_5_are_those_of_version_4(name: str, built: Path, tmp_path: Path) -> None:
+    source, (fifth, fourth) = folder_of(name, SCORERS, built), VERSION_5[name]
+    types = {"model_input_names": ["input_ids", "attention_mask"]}
+    older = changed(
+        changed(source, tmp_path / "4", **fourth), tmp_path / "4t", "tokenizer_config.json", **types
+    )
+    newer = in_words_of_version_5(source, tmp_path / "5", fifth)
+    expected = scores(ready(Encoder(str(older)), tmp_path / "cache"), NO_EMPTY)
+    np.testing.assert_array_equal(scores(ready(Encoder(str(newer)), tmp_path / "cache"), NO_EMPTY), expected)
+    plain = scores(ready(Encoder(str(source)), tmp_path / "cache"), NO_EMPTY)
+    assert np.abs(expected - plain).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("qwen3", {"rope_parameters": one(1e4, partial_rotary_factor=0.5)}, "a part of each head"),
+        ("qwen3", {"rope_parameters": {"rope_type": "default"}}, "None for rope_theta"),
+        ("qwen3", {"rope_parameters": [1]}, "not an object"),
+        ("qwen3", {"rope_parameters": {"full_attention": one(1.0)}}, "are not known for model_type qwen3"),
+        ("modernbert-cls", {"rope_parameters": one(1e4)}, "lack full_attention"),
+        (
+            "modernbert-cls",
+            {
+                "rope_parameters": {"full_attention": one(1e4), "sliding_attention": one(1e4)},
+                "layer_types": ["sliding_attention", "full_attention", "full_attention"],
+            },
+            "in an order that",
+        ),
+        ("albert", {"rope_parameters": one(1e4)}, "are not known for model_type albert"),
+    ],
+    ids=str,
+)
+def test_what_version_5_says_otherwise_is_refused(
+    name: str, values: dict[str, Any], words: str, built: Path, tmp_path: Path
+) -> None:
+    folder = changed(folder_of(name, SCORERS, built), tmp_path / "5", **values)
+    (line,) = Encoder(str(folder)).problems()
+    assert words in line
+
+
+def test_a_kind_that_only_version_5_is_known_to_write_is_refused(tmp_path: Path) -> None:
+    ernie = classifier("Ernie", bert_files, tmp_path / "ernie", **WIDTH)
+    (line,) = Encoder(str(changed(ernie, tmp_path / "5", transformers_version="5.3.0"))).problems()
+    assert "transformers 5 wrote it" in line
+
+
+def test_tokenizers_of_version_5_tell_texts_apart_where_they_say_so(built: Path, tmp_path: Path) -> None:
+    """ALBERT's do in version 4 only; BERT's do in both."""
+    source = folder_of("albert", SCORERS, built)
+    none = {"model_input_names": ["input_ids", "attention_mask"]}
+    older = changed(source, tmp_path / "4", "tokenizer_config.json", **none)
+    newer = changed(source, tmp_path / "5", "tokenizer_config.json", backend="tokenizers")
+    expected = scores(ready(Encoder(str(older)), tmp_path / "cache"), PAIRS)
+    np.testing.assert_array_equal(scores(ready(Encoder(str(newer)), tmp_path / "cache"), PAIRS), expected)
+    bert = bert_folder(tmp_path)
+    kept = changed(bert, tmp_path / "5b", "tokenizer_config.json", backend="tokenizers")
+    found = scores(ready(Encoder(str(kept)), tmp_path / "cache"), PAIRS)
+    np.testing.assert_array_equal(found, scores(ready(Encoder(str(bert)), tmp_path / "cache"), PAIRS))
+
+
+def test_a_token_that_the_model_has_not_is_told_when_a_text_holds_it(built: Path, tmp_path: Path) -> None:
+    folder = changed(
+        folder_of("llama", SCORERS, built),
+        tmp_path / "more",
+        "tokenizer_config.json",
+        extra_special_tokens=["<new>"],
+    )
+    model = ready(Encoder(str(folder)), tmp_path / "cache")
+    assert np.isfinite(scores(model, NO_EMPTY)).all()
+    with pytest.raises(UserError, match="'<new>'"):
+        scores(model, [("a <new> one", "b")])
