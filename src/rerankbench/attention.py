@@ -8,6 +8,7 @@ from typing import Any
 
 from rerankbench.json_file import json_object
 from rerankbench.model_config import text_part
+from rerankbench.own_code import under_its_hash
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +59,9 @@ def model_class(folder: Path, auto: str, code: bool) -> Any:
     import transformers
     from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=code)
-    own = getattr(config, "auto_map", None) or {}
-    if code and auto in own:
-        return get_class_from_dynamic_module(own[auto], folder)
+    with under_its_hash(folder, code) as place:
+        config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=code)
+        own = getattr(config, "auto_map", None) or {}
+        if code and auto in own:
+            return get_class_from_dynamic_module(own[auto], str(place))
     return getattr(transformers, auto)._model_mapping[type(config)]

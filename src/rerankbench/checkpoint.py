@@ -113,7 +113,7 @@ def folder_problems(folder: Path, code: bool = False) -> list[str]:
 def misfits(folder: Path) -> list[str]:
     """What config.json says that the weights contradict, or that no model is."""
     config, file = read_json(folder / "config.json"), folder / "config.json"
-    return [f"{file}: {line}; {AGAIN}" for line in model_config.problems(config, tensors(folder))]
+    return [f"{file}: {line}" for line in model_config.problems(config, tensors(folder))]
 
 
 def config_problems(folder: Path) -> list[str]:
@@ -125,7 +125,7 @@ def config_problems(folder: Path) -> list[str]:
         config = read_json(folder / "config.json")
     except UserError as error:
         return error.problems
-    return [f"{folder / 'config.json'}: {line}; {AGAIN}" for line in model_config.odd_values(config)]
+    return [f"{folder / 'config.json'}: {line}" for line in model_config.odd_values(config)]
 
 
 def weights_problems(folder: Path) -> list[str]:

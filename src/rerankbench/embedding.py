@@ -126,9 +126,10 @@ class Embedder:
         """FlagEmbedding's wrapper around the model; with `headers_only`, without the weights' values."""
         from FlagEmbedding import FlagModel
 
-        with reading(weights.folder, hardware.dtype, self.attention, headers_only):
+        code = self.trust_remote_code
+        with reading(weights.folder, hardware.dtype, self.attention, headers_only, code) as place:
             wrapper = FlagModel(
-                str(weights.folder),
+                place,
                 use_fp16=False,
                 pooling_method=self.pooling,
                 devices=hardware.device,

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
+from rerankbench.json_file import AGAIN
+
 LAYERS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
 # Families with a table of positions: how many of its rows come before that of the first token.
 # RoBERTa and its kind start behind the padding token's id.
@@ -106,7 +108,7 @@ def odd_values(config: Mapping[str, Any]) -> list[str]:
     padding = config.get("pad_token_id")
     if padding is not None and (not is_whole(padding) or padding < -1):
         found.append(f"pad_token_id is {padding!r}, not a whole number")
-    return found
+    return [f"{line}; {AGAIN}" for line in found]
 
 
 def quantized(config: Mapping[str, Any]) -> list[str]:
@@ -114,7 +116,9 @@ def quantized(config: Mapping[str, Any]) -> list[str]:
     if not settings:
         return []
     method = settings.get("quant_method") if isinstance(settings, dict) else None
-    return [f"the weights are quantized ({method or 'quantization_config'}), which is not read here"]
+    return [
+        f"the weights are quantized ({method or 'quantization_config'}), which is not read here; give a folder with plain weights"
+    ]
 
 
 def absurd(config: Mapping[str, Any], tensors: int) -> list[str]:
@@ -123,9 +127,9 @@ def absurd(config: Mapping[str, Any], tensors: int) -> list[str]:
     for name, value in numbers(config):
         leaf = name.rpartition(".")[2]
         if COUNT.search(leaf) and value > max(FEW, tensors):
-            found.append(f"{name} is {value}, but the weights are {tensors:,} tensors in all")
+            found.append(f"{name} is {value}, but the weights are {tensors:,} tensors in all; {AGAIN}")
         elif SIZE.search(leaf) and value > LARGE:
-            found.append(f"{name} is {value}, more than any model has")
+            found.append(f"{name} is {value}, more than any model has; {AGAIN}")
     return found
 
 
@@ -148,7 +152,7 @@ def other_depth(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> list[s
     if config.get("model_type") not in CHECKED or said is None or len(highest) != 1:
         return []
     (held,) = highest.values()
-    return [f"it has {said} layers, but the weights are of {held}"] if held != said else []
+    return [f"it has {said} layers, but the weights are of {held}; {AGAIN}"] if held != said else []
 
 
 def version_problems(config: Mapping[str, Any]) -> list[str]:
@@ -156,14 +160,15 @@ def version_problems(config: Mapping[str, Any]) -> list[str]:
     kind = config.get("model_type")
     fifth = str(config.get("transformers_version", "")).startswith("5")
     if fifth and not config.get("auto_map") and kind not in CHECKED and text_kind(config) not in CHECKED:
-        return [
-            f"it was written by transformers 5, and is not known to mean the same here (model_type {kind})"
-        ]
+        return [f"transformers 5 wrote it, and what it means by {kind} is not known here; {OLDER}"]
     try:
         older_rope(config)
     except ValueError as error:
-        return [str(error)]
+        return [f"{error}; {OLDER}"]
     return []
+
+
+OLDER = "save the model with transformers 4, or give another one"
 
 
 def text_kind(config: Mapping[str, Any]) -> Any:

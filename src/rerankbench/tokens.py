@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.errors import UserError
+
 Tokens = NDArray[np.int32]
+KNOWN_BELOW = "rerankbench_known_below"  # set on a tokenizer whose model knows tokens below this only
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str], limit: int | None, special: bool) -> list[Tokens]:
@@ -17,6 +20,19 @@ def token_ids(tokenizer: Any, texts: Sequence[str], limit: int | None, special: 
     What the tokenizer gives when it is called; where it is one of the tokenizers library and nothing else,
     that library is called without the detour, which takes almost half of the time.
     """
+    found = ids_of(tokenizer, texts, limit, special)
+    below = getattr(tokenizer, KNOWN_BELOW, None)
+    highest = max((int(ids.max(initial=0)) for ids in found), default=0) if below is not None else 0
+    if below is not None and highest >= below:
+        raise UserError(
+            f"a text holds {tokenizer.convert_ids_to_tokens(highest)!r}, a token that the tokenizer of "
+            f"{tokenizer.name_or_path} has and its model has not; take it out of the text, or of the tokenizer"
+        )
+    return found
+
+
+def ids_of(tokenizer: Any, texts: Sequence[str], limit: int | None, special: bool) -> list[Tokens]:
+    """The ids, whether the model knows them or not."""
     if plain(tokenizer):
         return backend_ids(tokenizer, texts, limit, special)
     encoded = tokenizer(

@@ -65,10 +65,9 @@ class Encoder(Reranker):
         """FlagEmbedding's wrapper around the model; with `headers_only`, without the weights' values."""
         from FlagEmbedding import FlagReranker
 
-        with reading(weights.folder, hardware.dtype, self.attention, headers_only):
-            wrapper = FlagReranker(
-                str(weights.folder), devices=hardware.device, trust_remote_code=self.trust_remote_code
-            )
+        code = self.trust_remote_code
+        with reading(weights.folder, hardware.dtype, self.attention, headers_only, code) as place:
+            wrapper = FlagReranker(place, devices=hardware.device, trust_remote_code=self.trust_remote_code)
         return with_its_tokens(wrapper, weights.folder)
 
     def rehearse(self, weights: Weights, hardware: Hardware) -> None:

@@ -60,10 +60,11 @@ class Layerwise(Prompted):
     def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
         from FlagEmbedding import LayerWiseFlagLLMReranker
 
-        with reading(weights.folder, hardware.dtype, self.attention, headers_only):
+        code = self.trust_remote_code
+        with reading(weights.folder, hardware.dtype, self.attention, headers_only, code) as place:
             # use_bf16 only silences the wrapper, which would turn fp16 on by itself
             wrapper = LayerWiseFlagLLMReranker(
-                str(weights.folder),
+                place,
                 use_bf16=True,
                 devices=hardware.device,
                 trust_remote_code=self.trust_remote_code,

@@ -63,9 +63,10 @@ class Lightweight(Layerwise):
     def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
         from FlagEmbedding import LightWeightFlagLLMReranker
 
-        with reading(weights.folder, hardware.dtype, self.attention, headers_only):
+        code = self.trust_remote_code
+        with reading(weights.folder, hardware.dtype, self.attention, headers_only, code) as place:
             wrapper = LightWeightFlagLLMReranker(
-                str(weights.folder),
+                place,
                 use_bf16=True,  # only silences the wrapper, see layerwise
                 devices=hardware.device,
                 trust_remote_code=self.trust_remote_code,

@@ -112,9 +112,10 @@ class LLM(Prompted):
     def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
         from FlagEmbedding import FlagLLMReranker
 
-        with reading(weights.folder, hardware.dtype, self.attention, headers_only):
+        code = self.trust_remote_code
+        with reading(weights.folder, hardware.dtype, self.attention, headers_only, code) as place:
             wrapper = FlagLLMReranker(
-                str(weights.folder), devices=hardware.device, trust_remote_code=self.trust_remote_code
+                place, devices=hardware.device, trust_remote_code=self.trust_remote_code
             )
         return with_its_tokens(wrapper, weights.folder)
 

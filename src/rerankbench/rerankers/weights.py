@@ -13,11 +13,17 @@ from rerankbench.errors import UserError
 from rerankbench.finding import shown
 from rerankbench.json_file import json_object
 from rerankbench.model_config import older_rope
+from rerankbench.own_code import under_its_hash
+from rerankbench.tokens import KNOWN_BELOW
 
 
 @contextmanager
-def reading(folder: Path, dtype: Any, attention: str, headers_only: bool = False) -> Iterator[None]:
+def reading(
+    folder: Path, dtype: Any, attention: str, headers_only: bool = False, code: bool = False
+) -> Iterator[str]:
     """Make every `from_pretrained` inside read safetensors as `dtype` with this attention.
+
+    Yields the path to read `folder` from. code: whether its own Python files may be run.
 
     FlagEmbedding's constructors offer no such choice: they read fp16 weights through fp32 (36 GB for a 9B
     model), and leave the attention to the library's default, which drops Gemma 2's softcap. Weights that
@@ -50,8 +56,8 @@ def reading(folder: Path, dtype: Any, attention: str, headers_only: bool = False
 
     PreTrainedModel.from_pretrained = classmethod(from_pretrained)
     try:
-        with tokenizers_of_version_5():
-            yield
+        with tokenizers_of_version_5(), under_its_hash(folder, code) as place:
+            yield str(place)
     except (UserError, OutOfMemoryError, MemoryError, ImportError):
         raise
     except Exception as error:  # tokenizers raises nothing more special
@@ -137,10 +143,8 @@ def tokenizers_of_version_5() -> Iterator[None]:
         return
 
     def from_pretrained(cls: Any, files: Any, place: Any, init: Any, *args: Any, **kwargs: Any) -> Any:
-        extra = json_object(Path(place) / "tokenizer_config.json").get("extra_special_tokens")
-        if isinstance(extra, list):  # a list of texts in version 5, a dictionary by name in version 4
-            kwargs |= {"extra_special_tokens": {}, "additional_special_tokens": extra}
-        return original(cls, files, place, init, *args, **kwargs)
+        written = json_object(Path(place) / "tokenizer_config.json")
+        return original(cls, files, place, init, *args, **kwargs | as_version_5(written))
 
     setattr(transformers, name, PreTrainedTokenizerFast)
     PreTrainedTokenizerBase._from_pretrained = classmethod(from_pretrained)
@@ -151,14 +155,37 @@ def tokenizers_of_version_5() -> Iterator[None]:
         PreTrainedTokenizerBase._from_pretrained = classmethod(original)
 
 
+# Tokenizers of version 5 that tell the texts of a pair apart; in version 4 those that say nothing do.
+TYPED = ("BertTokenizer", "DebertaTokenizer", "DebertaV2Tokenizer", "FNetTokenizer", "RoCBertTokenizer")
+
+
+def as_version_5(written: dict[str, Any]) -> dict[str, Any]:
+    """What to tell version 4 of a tokenizer whose tokenizer_config.json is `written`, if version 5 wrote it."""
+    told: dict[str, Any] = {}
+    extra = written.get("extra_special_tokens")
+    if isinstance(extra, list):  # a list of texts in version 5, a dictionary by name in version 4
+        told |= {"extra_special_tokens": {}, "additional_special_tokens": extra}
+    fifth = "backend" in written or written.get("tokenizer_class") == "TokenizersBackend"
+    if fifth and "model_input_names" not in written:
+        types = ["token_type_ids"] if written.get("tokenizer_class") in TYPED else []
+        told["model_input_names"] = ["input_ids", *types, "attention_mask"]
+    return told
+
+
 def with_its_tokens(wrapper: Any, folder: Path) -> Any:
-    """`wrapper`, whose model knows every token of its tokenizer. Raises UserError otherwise."""
-    rows, tokens = wrapper.model.get_input_embeddings().num_embeddings, len(wrapper.tokenizer)
-    if tokens > rows:
+    """`wrapper`, whose model knows every token of its tokenizer.
+
+    Tokens that were added behind the model's own make no difference until a text holds one. Raises UserError
+    where others are too many.
+    """
+    rows, tokenizer = wrapper.model.get_input_embeddings().num_embeddings, wrapper.tokenizer
+    if tokenizer.vocab_size > rows:
         raise UserError(
-            f"{folder}: its tokenizer has {tokens:,} tokens, its model {rows:,}; copy the model's own "
-            "tokenizer there"
+            f"{folder}: its tokenizer has {tokenizer.vocab_size:,} tokens, its model {rows:,}; copy the "
+            "model's own tokenizer there"
         )
+    if len(tokenizer) > rows:
+        setattr(tokenizer, KNOWN_BELOW, rows)
     return wrapper
 
 
