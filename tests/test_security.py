@@ -164,14 +164,29 @@ def test_control_characters_never_reach_the_terminal(models: Path, tmp_path: Pat
 # --- secrets ---
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://joe:s3cret@127.0.0.1:9/?token=s3cret",
+        "http://joe:pa ss'w@rd s3cret@127.0.0.1:9",
+        "http://joe:pa%20ss%27s3cret@127.0.0.1:9/#token=s3cret",
+        'http://joe:"s3cret@127.0.0.1:9/x#api_key=a b s3cret',
+    ],
+)
 def test_a_password_in_an_address_is_written_nowhere(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    uri: str,
+    models: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    uri = "http://joe:s3cret@127.0.0.1:9/?token=s3cret"
-    words = [*tiny(models, tmp_path), "first_stage=bm25", "reranker=none", f"tracking.uri='{uri}'"]
+    typed = uri.replace("'", r"\'")
+    words = [*tiny(models, tmp_path), "first_stage=bm25", "reranker=none", f"tracking.uri='{typed}'"]
     assert run(*words) == 0
     assert run("-m", *words, "depth=1,2") == 0
+    assert run("--cfg", "job", *words) == 0
+    assert run(*words, "tracking.uri='joe:s3cret@127.0.0.1'") == 2
     printed = capsys.readouterr()
     assert "s3cret" not in printed.out + printed.err
     assert "not in MLflow" in printed.err

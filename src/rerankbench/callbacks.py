@@ -10,6 +10,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from rerankbench.errors import UserError
+from rerankbench.masking import masked
 
 
 class Report(Callback):
@@ -24,7 +25,7 @@ class Report(Callback):
         except UserError as error:
             complain("; ".join(error.problems))
         except Exception as error:
-            complain(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            complain(f"{type(error).__name__}: {' '.join(masked(str(error)).split())[:300]}")
 
 
 def complain(why: str) -> None:

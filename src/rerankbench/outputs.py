@@ -70,7 +70,7 @@ def arm(experiment: Experiment) -> str:
     told += ("reranker.",) if e.reranker.family == "none" else ()
     told += () if e.first_stage.embeds() else ("embedder", "index")
     rest = [changed(line) for line in e.overrides if not line.startswith(told)]
-    return " ".join([stage + name, *rest])
+    return masked(" ".join([stage + name, *rest]))
 
 
 def changed(override: str) -> str:

@@ -24,12 +24,11 @@ from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from rerankbench import complaints, config, targets
+from rerankbench import complaints, config, config_trust, targets
 from rerankbench.errors import UserError
 from rerankbench.tracking import place_problem
 
@@ -277,8 +276,10 @@ class Plan:
         """
         key = tuple(str(override.input_line) for override in groups)
         if key not in self.bases:
-            made = self.loader.load_configuration(self.name, list(key), RunMode.RUN, from_shell=False)
+            made = config_trust.load(self.loader, conf_folder(), self.name, list(key))
             if found := [*targets.problems(made.hydra), *targets.command_problems(made.hydra)]:
+                raise UserError(found)
+            if found := config_trust.problems(made, self.loader, conf_folder(), groups, self.overrides):
                 raise UserError(found)
             self.bases[key] = made
         return self.bases[key]

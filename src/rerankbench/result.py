@@ -11,6 +11,7 @@ from typing import Any
 
 from rerankbench.complaints import shown
 from rerankbench.errors import UserError
+from rerankbench.masking import masked_tree
 from rerankbench.store import write_atomic
 
 SCHEMA = 1
@@ -55,7 +56,7 @@ class Result:
     def to_json(self) -> str:
         optional = ("by_layer", "latency_ms", "query_latency_ms", "error")
         values = {k: v for k, v in asdict(self).items() if v is not None or k not in optional}
-        return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(masked_tree(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,9 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import rerankbench
-from rerankbench import complaints, config, disk, preflight, usage
+from rerankbench import complaints, config, disk, masking, preflight, usage
 from rerankbench.errors import UserError
 from rerankbench.masking import mask_file, masked
 from rerankbench.result import Result
@@ -45,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0 done, 1 something failed, 2 the user's mistake."""
     quiet_libraries()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    masking.install()
+    masking.remember_all(arguments)
     if "--version" in arguments:  # Hydra would tell its own
         print(f"rerankbench {rerankbench.__version__}")
         return 0
@@ -104,7 +107,8 @@ def show(arguments: list[str]) -> int:
     parsed = preflight.parse(arguments)
     if not parsed.help:
         try:
-            run_hydra(arguments)
+            with printing(masking.masked_yaml if parsed.cfg else masked):
+                run_hydra(["--hydra-help"] if parsed.hydra_help else arguments)
         except SystemExit as end:  # Hydra's way of ending its own help, and of its errors
             return 2 if end.code else 0
         except preflight.CANNOT as error:
@@ -113,6 +117,17 @@ def show(arguments: list[str]) -> int:
     own = [Path(parsed.config_dir)] if parsed.config_dir else []
     print(usage.text([*own, preflight.conf_folder()]))
     return 0
+
+
+@contextmanager
+def printing(hide: Callable[[str], str]) -> Iterator[None]:
+    """Print what Hydra prints, a config above all, as `hide` leaves it."""
+    printed = StringIO()
+    try:
+        with redirect_stdout(printed):
+            yield
+    finally:
+        print(hide(printed.getvalue()), end="", flush=True)
 
 
 def launch(arguments: list[str], command: preflight.Command) -> int:
@@ -186,10 +201,19 @@ def job(cfg: DictConfig) -> float:
     folder = Path(hydra_config.runtime.output_dir)
     labels = {group: str(choice) for group, choice in hydra_config.runtime.choices.items()}
     overrides = telling(hydra_config)
-    for file in (folder / str(hydra_config.output_subdir)).glob("*.yaml"):
-        mask_file(file)
+    hide(hydra_config, cfg, folder)
     result = attempt(cfg, labels, overrides, folder, sweep_name(hydra_config))
     return objective(result, cfg)
+
+
+def hide(hydra_config: Any, cfg: DictConfig, folder: Path) -> None:
+    """Mask secrets in what this job, perhaps in a process of its own, logs and in what Hydra has written."""
+    masking.install()
+    masking.remember_all([str(line) for line in hydra_config.overrides.task])
+    masking.remember_all(OmegaConf.to_container(cfg, resolve=False))
+    sweep = [Path(hydra_config.sweep.dir) / "multirun.yaml"] if is_sweep(hydra_config) else []
+    for file in [*(folder / str(hydra_config.output_subdir)).glob("*.yaml"), *sweep]:
+        mask_file(file)
 
 
 def objective(result: Result, cfg: DictConfig) -> float:
@@ -211,7 +235,7 @@ def varied(hydra_config: Any) -> set[str]:
     """The keys that the jobs of a sweep do not share."""
     command = OmegaConf.load(Path(hydra_config.sweep.dir) / "multirun.yaml")  # written before the jobs start
     lines = [f"{key}={value}" for key, value in (hydra_config.sweeper.get("params") or {}).items()]
-    lines += [str(line) for line in command.hydra.overrides.task]
+    lines += [str(line) for line in command.hydra.overrides.task if masking.MASK not in str(line)]
     parsed = OverridesParser.create().parse_overrides(lines)
     return {override.get_key_element() for override in parsed if override.is_sweep_override()}
 

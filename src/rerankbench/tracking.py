@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from rerankbench import disk
-from rerankbench.masking import masked
+from rerankbench.masking import masked, remember
 
 if TYPE_CHECKING:
     from rerankbench.result import Result
@@ -67,6 +67,9 @@ class MLflow(Tracking):
     experiment: str = "rerankbench"
 
     kind: ClassVar[str] = "mlflow"
+
+    def __post_init__(self) -> None:
+        remember(f"tracking.uri={self.uri}")
 
     def problems(self) -> list[str]:
         found = [] if self.experiment.strip() else ["tracking.experiment is empty; give it a name"]
@@ -221,7 +224,7 @@ def end(client: Any, run_id: str, result: Result, started: int) -> None:
 
 def why(error: Exception) -> str:
     """Why a store did not take a run, in one line."""
-    text = masked(" ".join(str(error).split())) or type(error).__name__
+    text = " ".join(masked(str(error)).split()) or type(error).__name__
     if found := re.search(r"API request to (\w+://[^/ ]+).*(Max retries|Connection|timed out)", text):
         return f"{found[1]} does not answer"
     return text[:300]
