@@ -22,6 +22,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from rerankbench import hydra_section, interpolations
 from rerankbench.cache import entries
@@ -75,8 +76,12 @@ def load(loader: ConfigLoaderImpl, conf: Path, name: str, lines: list[str]) -> D
         refuse_search_path(loader, name)
     try:
         made = loader.load_configuration(name, lines, RunMode.RUN, from_shell=False)
-    except (HydraException, OmegaConfBaseException, UserError):
+    except (HydraException, OmegaConfBaseException, UserError, YAMLError):
         raise
+    except RecursionError:
+        raise UserError(
+            f"{name}: the options include each other without end; look into their defaults"
+        ) from None
     except Exception as error:  # of a config that Hydra does not expect
         if not foreign:
             raise
