@@ -11,8 +11,12 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from rerankbench.aside import make_way, read_note
+from rerankbench.regular_file import open_regular
+
 # Some file systems keep times to two seconds: a younger file could still change without its time changing.
 SETTLED_NS = 2_000_000_000
+MEMO_BYTES = 1 << 26
 
 
 class FileHashes:
@@ -47,6 +51,7 @@ class FileHashes:
         try:
             self.memo.parent.mkdir(parents=True, exist_ok=True)
             partial.write_text(json.dumps(self.known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            make_way(self.memo)
             os.replace(partial, self.memo)
         except OSError:
             with contextlib.suppress(OSError):
@@ -55,7 +60,7 @@ class FileHashes:
 
 def sha256_of(file: Path) -> str:
     """The file's sha256 in hexadecimal, always read from the disk."""
-    with file.open("rb") as stream:
+    with open_regular(Path(os.path.realpath(file))) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -69,8 +74,9 @@ def settled(stamp: list[int]) -> bool:
 
 
 def read_memo(memo: Path) -> dict[str, dict[str, Any]]:
-    try:
-        entries = json.loads(memo.read_text(encoding="utf-8"))
-        return {str(path): entry for path, entry in entries.items() if {"stamp", "sha256"} <= set(entry)}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+    entries = read_note(memo, MEMO_BYTES)
+    return {path: entry for path, entry in entries.items() if isinstance(entry, dict) and is_entry(entry)}
+
+
+def is_entry(entry: dict[str, Any]) -> bool:
+    return isinstance(entry.get("stamp"), list) and isinstance(entry.get("sha256"), str)

@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench import disk
+from rerankbench.aside import make_way, read_note, set_aside
 from rerankbench.embedding import Vectors
 from rerankbench.errors import UserError
 from rerankbench.lock import SUFFIX, hold
-from rerankbench.store import identity, set_aside, write_atomic
+from rerankbench.regular_file import NotRegular, open_regular
+from rerankbench.store import identity, write_atomic
 
 ROWS = 8192  # vectors compared with a batch of queries at once: 12 MB of them at 384 dimensions
 MOST_LISTS = 10_000_000  # FAISS would take memory for them before it has seen a vector
@@ -226,6 +228,7 @@ def write_index(index: Any, path: Path, parts: Mapping[str, Any]) -> None:
         with temporary.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
+        make_way(path)
         os.replace(temporary, path)
     except RuntimeError as error:
         raise disk.told(error, path) from error
@@ -237,17 +240,21 @@ def write_index(index: Any, path: Path, parts: Mapping[str, Any]) -> None:
 
 def read_index(path: Path) -> Any | None:
     """A kept index; None if there is none, or after setting a damaged one aside."""
+    if not os.path.lexists(path.with_suffix(".json")):
+        return None
+    note = read_note(path.with_suffix(".json"))
     try:
-        note = json.loads(path.with_suffix(".json").read_bytes())
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != note["sha256"]:
+        with open_regular(path) as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != note.get("sha256"):
                 raise ValueError("its bytes do not match the note beside it")
-        return mapped(path, note["factory"])
+        return mapped(path, str(note.get("factory")))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, RuntimeError) as error:
+    except NotRegular as error:
+        set_aside(path, ValueError(error.strerror))
+    except (ValueError, RuntimeError) as error:
         set_aside(path, error)
-        return None
+    return None
 
 
 def mapped(path: Path, factory: str) -> Any:

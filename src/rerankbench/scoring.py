@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench import hardware
+from rerankbench.aside import numbers, read_note
 from rerankbench.bench import Bench
 from rerankbench.collection import Collection
 from rerankbench.errors import UserError
@@ -306,10 +307,7 @@ def write_cost(work: Work, cost: dict[str, float], executor: Executor) -> None:
 
 def read_cost(work: Work, executor: Executor | None = None) -> dict[str, float]:
     """The last measured cost on this machine, empty if there is none."""
-    try:
-        return dict(json.loads(cost_file(work, executor).read_bytes()))
-    except (FileNotFoundError, ValueError):
-        return {}
+    return numbers(read_note(cost_file(work, executor)))
 
 
 def score_again(work: Work, executor: Executor) -> Scored:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import rerankbench
+from rerankbench import disk
 from rerankbench.cache.compact import compact
 from rerankbench.cache.entries import KINDS, Entry, entries
 from rerankbench.cache.leftovers import leftovers
@@ -25,6 +26,7 @@ PLACE = "cache_dir="
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 damaged files or nothing removed on request, 2 the user's mistake."""
     words = list(sys.argv[1:] if argv is None else argv)
+    cache_dir = Path()
     try:
         place = [word.removeprefix(PLACE) for word in words if word.startswith(PLACE)]
         refuse_keys([word for word in words if "=" in word and not word.startswith(("-", PLACE))])
@@ -35,9 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # whoever read what we print has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # whoever read what we print has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return 0
+        found = disk.explained(error, {"cache_dir": cache_dir})
+        print(f"error: {found}", file=sys.stderr)
+        return 2
 
 
 def refuse_keys(words: Sequence[str]) -> None:
@@ -137,7 +143,10 @@ def human(size: int) -> str:
 
 
 def date(seconds_: float) -> str:
-    return datetime.fromtimestamp(seconds_).strftime("%Y-%m-%d %H:%M") if seconds_ else ""
+    try:
+        return datetime.fromtimestamp(seconds_).strftime("%Y-%m-%d %H:%M") if seconds_ else ""
+    except (ValueError, OverflowError, OSError):  # years that no calendar has
+        return ""
 
 
 def sizes(cache_dir: Path, arguments: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ people's files is safe to prune; links are neither followed nor counted.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from rerankbench import lock, wheels
+from rerankbench.aside import read_note
 from rerankbench.errors import UserError
 
 LOCKS = (lock.SUFFIX, ".lock")  # ours, and the system's
@@ -98,19 +98,22 @@ def children(folder: Path) -> list[Path]:
 
 def files_below(path: Path) -> list[Path]:
     """All files at or below a path, links neither followed nor listed."""
-    if path.is_symlink():
-        return []
-    if path.is_dir():
-        return [file for child in children(path) for file in files_below(child)]
-    return [path]
+    found, todo = [], [path]
+    while todo:  # a stranger's folders may be nested deeper than functions call each other
+        one = todo.pop()
+        if one.is_dir() and not one.is_symlink():
+            todo += reversed(children(one))
+        elif not one.is_symlink():
+            found.append(one)
+    return found
 
 
 def label(kind: str, name: str, paths: list[Path]) -> str:
     """What people should see."""
     described = [path / "identity.json" if path.is_dir() else path.with_suffix(".json") for path in paths]
-    parts = next((found for path in described if (found := read_json(path))), {})
+    parts = next((found for path in described if (found := read_note(path))), {})
     if kind == "models":
-        return str(read_json(paths[0] / "manifest.json").get("model", name))
+        return str(read_note(paths[0] / "manifest.json").get("model", name))
     if kind in ("wheels", "datasets"):
         return name
     if kind == "corpora":
@@ -126,15 +129,6 @@ def packaged_name(parts: dict[str, object]) -> str:
     """The label of a packaged model whose weights an identity names."""
     labels = {model.identity: model.label for model in wheels.MODELS.values()}
     return labels.get(str(parts.get("weights")), "")
-
-
-def read_json(path: Path) -> dict[str, object]:
-    """A small JSON object; empty where there is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    except (OSError, ValueError):
-        return {}
 
 
 def held(file: Path) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.aside import numbers, read_note
 from rerankbench.bench import Bench
 from rerankbench.candidates import Candidates
 from rerankbench.collection import Collection
@@ -108,10 +109,8 @@ class FirstStage(ABC):
 
 def read_measures(note: Path) -> dict[str, float]:
     """What was measured of the index when stored candidates were found."""
-    try:
-        return dict(json.loads(note.read_bytes()).get("index", {}))
-    except (OSError, ValueError):
-        return {}
+    found = read_note(note).get("index")
+    return numbers(found) if isinstance(found, dict) else {}
 
 
 def without(found: Candidates, rows: NDArray[np.int64], depth: int) -> Candidates:
