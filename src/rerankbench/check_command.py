@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import rerankbench
-from rerankbench import config, preflight
+from rerankbench import config, preflight, printing
 from rerankbench.check import examine, table
 from rerankbench.checks.lengths import Tokenizer
 from rerankbench.config import Experiment
@@ -39,6 +39,7 @@ SCHEMA = 1
 WORDS = {"error": "error", "warning": "warning", "info": "note"}
 
 
+@printing.told
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 no errors, 1 errors in the data, 2 the user's mistake."""
     quiet_libraries()

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rerankbench import logging_section
@@ -168,7 +168,7 @@ def built_problems(part: str, node: Any) -> Iterator[tuple[str, str]]:
     """The same for the launcher and the sweeper, whose keys depend on their class."""
     known = LAUNCHERS if part == "launcher" else SWEEPERS
     target = node.get("_target_") if isinstance(node, dict) else None
-    if target not in known:
+    if not isinstance(target, str) or target not in known:
         names = ", ".join(one.rpartition(".")[2] for one in known)
         at = f"hydra.{part}._target_"
         yield at, f"{at}={shown(target)}: a config may choose {names}; give hydra/{part}=OPTION yourself"
@@ -210,7 +210,7 @@ def needed(parts: Mapping[str, Any]) -> list[str]:
 def by_the_command_line(parts: Mapping[str, Any], typed: Collection[str]) -> list[str]:
     """Hydra takes for the command line's what a config lists here."""
     lists = parts["overrides"] if isinstance(parts.get("overrides"), dict) else {}
-    given = [str(line) for lines in lists.values() for line in (lines or ())]
+    given = [str(line) for some in lists.values() for line in (some if isinstance(some, list) else [some])]
     return [
         f"hydra.overrides: {shown(line)}: a config cannot set this; give it on the command line"
         for line in given
@@ -225,10 +225,10 @@ def place_problems(
     found = []
     for part in ("run", "sweep"):
         key = f"hydra.{part}.dir"
-        if is_typed(key, typed) or parts[part].get("dir") == shipped[part].get("dir"):
+        if is_typed(key, typed) or parts[part] == shipped[part]:
             continue
         try:
-            place = str(hydra[part].dir)
+            place = str(OmegaConf.select(hydra, f"{part}.dir"))
         except OmegaConfBaseException:
             continue  # told by preflight
         if problem := folder_problem(Path(place)):

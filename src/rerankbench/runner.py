@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import rerankbench
-from rerankbench import complaints, config, disk, masking, preflight, usage
+from rerankbench import complaints, config, disk, masking, preflight, printing, usage
 from rerankbench.errors import UserError
 from rerankbench.masking import mask_file, masked
 from rerankbench.result import Result
@@ -42,6 +42,7 @@ class Stopped(KeyboardInterrupt):
     """SIGTERM: as Ctrl-C, but the exit code says which it was."""
 
 
+@printing.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0 done, 1 something failed, 2 the user's mistake."""
     quiet_libraries()
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with stopping_cleanly():
             command = preflight.check(arguments)
-            return show(arguments) if command is None else launch(arguments, command)
+            return (show(arguments) or printing.lost()) if command is None else launch(arguments, command)
     except UserError as error:
         return complain(error)
     except (HydraException, OmegaConfBaseException) as error:
@@ -107,7 +108,7 @@ def show(arguments: list[str]) -> int:
     parsed = preflight.parse(arguments)
     if not parsed.help:
         try:
-            with printing(masking.masked_yaml if parsed.cfg else masked):
+            with printed_as(masking.masked_yaml if parsed.cfg else masked):
                 run_hydra(["--hydra-help"] if parsed.hydra_help else arguments)
         except SystemExit as end:  # Hydra's way of ending its own help, and of its errors
             return 2 if end.code else 0
@@ -120,7 +121,7 @@ def show(arguments: list[str]) -> int:
 
 
 @contextmanager
-def printing(hide: Callable[[str], str]) -> Iterator[None]:
+def printed_as(hide: Callable[[str], str]) -> Iterator[None]:
     """Print what Hydra prints, a config above all, as `hide` leaves it."""
     printed = StringIO()
     try:
@@ -138,7 +139,7 @@ def launch(arguments: list[str], command: preflight.Command) -> int:
         return finish(command)
     with tempfile.TemporaryDirectory(prefix="rerankbench-") as folder:  # a forecast leaves nothing behind
         run_hydra([*arguments, f"hydra.run.dir='{folder}'", f"hydra.sweep.dir='{folder}'"])
-        return total(Path(folder)) or finish(command)
+        return total(Path(folder)) or finish(command) or printing.lost()
 
 
 def run_hydra(arguments: list[str]) -> None:

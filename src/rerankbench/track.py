@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 import rerankbench
-from rerankbench import complaints
+from rerankbench import complaints, printing
 from rerankbench.errors import UserError
 from rerankbench.result import Result
 from rerankbench.runner import complain, quiet_libraries
@@ -25,6 +25,7 @@ Without tracking.uri= each run goes where its own config says.
 KEYS = ("uri", "experiment")
 
 
+@printing.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 all logged, 1 a store did not take a run, 2 the user's mistake."""
     quiet_libraries()

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import rerankbench
+from rerankbench import printing
 from rerankbench.errors import UserError
 from rerankbench.tracking import MLflow
 
@@ -23,6 +24,7 @@ START_SECONDS = 60
 LAST_PORT = 65_535
 
 
+@printing.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until interrupted; returns the exit code: 0 done, 1 the server failed, 2 the user's mistake."""
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import rerankbench
-from rerankbench import disk
+from rerankbench import disk, printing
 from rerankbench.cache.compact import compact
 from rerankbench.cache.entries import KINDS, Entry, entries
 from rerankbench.cache.leftovers import leftovers
@@ -23,6 +23,7 @@ from rerankbench.errors import UserError
 PLACE = "cache_dir="
 
 
+@printing.told
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 damaged files or nothing removed on request, 2 the user's mistake."""
     words = list(sys.argv[1:] if argv is None else argv)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import rerankbench
+from rerankbench import printing
 from rerankbench.errors import UserError
 from rerankbench.report.runs import Run
 from rerankbench.report_settings import USUAL, Report, closest
@@ -27,6 +28,7 @@ settings: report.measure, report.delta, report.level, report.price_per_hour, rep
   report.budget.memory_mb, report.budget.price_per_1k, tracking.uri, tracking.experiment"""
 
 
+@printing.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Build a report; returns the exit code: 0 done, 2 the user's mistake."""
     try:
