@@ -352,7 +352,7 @@ def places(hydra: DictConfig) -> Iterator[tuple[Path, Path]]:
 
 
 @given(data=st.data())
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_whatever_one_value_is_no_place_is_outside(data: st.DataObject, usual: DictConfig) -> None:
     tree = OmegaConf.to_container(usual.hydra, resolve=False)
     assert isinstance(tree, dict)
@@ -384,7 +384,7 @@ def test_whatever_one_value_is_no_place_is_outside(data: st.DataObject, usual: D
     st.dictionaries(st.sampled_from(["version", "formatters", "handlers", "root", "loggers", "class", "format", "level",
                                      "filename", "x", "()", "stream", "filters"]), inner, max_size=4)),
     max_leaves=12))  # fmt: skip
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None)
 def test_any_logging_is_set_up_or_told(node: Any) -> None:
     """What is not told is set up by Python's logging without a fault, writing in its folder only."""
     lines = list(logging_section.strangers("job_logging", node))
@@ -393,7 +393,7 @@ def test_any_logging_is_set_up_or_told(node: Any) -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(0, 255), st.sampled_from(["change", "cut", "double"]))
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_bytes_of_a_config_are_a_command_or_the_users_error(at: int, byte: int, how: str) -> None:
     text = yaml.safe_dump(
         {"hydra": HARMLESS["a folder for a sweep"], "depth": 3, "dataset": {"name": "x"}}

@@ -16,7 +16,7 @@ numbers = st.integers(-50, 50) | st.floats(-50, 50).map(lambda value: round(valu
 
 
 @given(numbers, numbers, (numbers).filter(lambda step: abs(step) > 0.01))
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None)
 def test_a_range_has_as_many_values_as_it_gives(start: float, stop: float, step: float) -> None:
     (override,) = OverridesParser.create().parse_overrides([f"depth=range({start},{stop},{step})"])
     assert sweep_size.values(override) == len(list(override.sweep_iterator()))
