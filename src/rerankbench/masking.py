@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from rerankbench.visible import visible_lines
+
 ADDRESS = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
 SECRET = re.compile(r"(?i)((?:token|key|secret|password|passwd|pwd|auth)[^=&]*)=[^&]*")
 
@@ -38,4 +40,4 @@ class MaskedFormatter(logging.Formatter):
     """Log lines without secrets; Hydra logs every override of a sweep."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return masked(super().format(record))
+        return visible_lines(masked(super().format(record)))

@@ -15,6 +15,7 @@ from rerankbench.errors import UserError
 from rerankbench.report.runs import Run
 from rerankbench.report_settings import USUAL, Report, closest
 from rerankbench.tracking import MLflow
+from rerankbench.visible import guard_logs, say
 
 if TYPE_CHECKING:
     from rerankbench.report.findings import Findings
@@ -29,12 +30,13 @@ settings: report.measure, report.delta, report.level, report.price_per_hour, rep
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Build a report; returns the exit code: 0 done, 2 the user's mistake."""
+    guard_logs()
     try:
         words = parser().parse_intermixed_args(argv)
         build(words.places, words.out)
     except UserError as error:
         for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+            say(f"error: {problem}", error=True)
         return 2
     return 0
 
