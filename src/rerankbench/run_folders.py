@@ -36,7 +36,8 @@ def find(places: Iterable[Path]) -> list[Path]:
     for place in places:
         found = below(place)
         if not found:
-            what = f"holds no {RESULT}, nor does a folder below it" if place.is_dir() else "there is no such folder"
+            there = place.expanduser().is_dir()
+            what = f"holds no {RESULT}, nor does a folder below it" if there else "there is no such folder"
             problems.append(f"{visible(place)}: {what}; give the output folder of a run or of a sweep")
         folders |= dict.fromkeys(found)
     if problems:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -102,7 +103,8 @@ def usual(runs: Sequence[Run]) -> str:
 
 def ndcg_cutoffs(run: Run) -> set[int]:
     measured = run.result.get("measures", {}).get("first_stage", {})
-    return {int(name.removeprefix("ndcg_at_")) for name in measured if name.startswith("ndcg_at_")}
+    found = (re.fullmatch(r"ndcg_at_([1-9][0-9]{0,8})", name) for name in measured)
+    return {int(match[1]) for match in found if match}
 
 
 def written(target: Path, findings: Findings) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,9 +60,20 @@ def read(folder: Path, place: str) -> Run:
     run = Run(folder, place, vars(result))
     if run.failed:
         return run
-    lacking = [key for key in ("candidates", "reranker") if key not in result.identity]
-    if lacking:
-        raise UserError(f"{visible(place)}/{RESULT}: identity.{lacking[0]} is missing; {CURE}")
+    for key in ("candidates", "reranker"):
+        if key not in result.identity:
+            raise UserError(f"{visible(place)}/{RESULT}: identity.{key} is missing; {CURE}")
     if not os.path.lexists(folder / PER_QUERY):
         raise UserError(f"{visible(place)}: {PER_QUERY} is missing beside {RESULT}; {CURE}")
     return run
+
+
+@contextmanager
+def telling(run: Run, name: str) -> Iterator[None]:
+    """Make what is wrong with a file of a run (OSError, ValueError) the user's error."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{visible(run.place)}/{name}: cannot be read ({error.strerror}); {CURE}") from None
+    except ValueError as error:
+        raise UserError(f"{visible(run.place)}/{name}: {error}; {CURE}") from None
