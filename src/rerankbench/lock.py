@@ -21,6 +21,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from rerankbench.errors import UserError
+
 if TYPE_CHECKING:
     from filelock import LeaseCompromise, SoftFileLease
 
@@ -39,8 +41,11 @@ ABANDONED_SECONDS = 24 * 3600.0  # after which even a clock that is wrong proves
 def hold(file: Path, doing: str) -> Iterator[None]:
     """Own `file` while the block runs. `doing` completes "pid 12 on host a has been ..." for who waits.
 
-    The file is gone afterwards. Not to be held twice by one thread.
+    The file is gone afterwards. Not to be held twice by one thread. Raises UserError where something else
+    than a file has its name.
     """
+    if os.path.lexists(file) and (file.is_symlink() or not file.is_file()):
+        raise UserError(f"{file}: this is no lock of ours, but a link, a pipe or a folder; remove it")
     claim = lease(file)
     take(claim, file)
     try:

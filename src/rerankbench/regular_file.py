@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -30,7 +30,7 @@ class TooLarge(OSError):
     """A file is larger than anything that belongs under its name."""
 
 
-def open_regular(path: Path, most: int | None = None) -> BinaryIO:
+def open_regular(path: Path, most: int | None = None) -> BufferedReader:
     """Open a regular file for reading bytes; never waits, and follows no link in the last part of `path`.
 
     Where people may well use links, give `path.resolve()`. `most`: the largest size in bytes.

@@ -15,6 +15,7 @@ from rerankbench.visible import visible
 T = TypeVar("T")
 
 MOST = 64 << 20  # bytes; a layerwise run's result.json has some 100,000
+MOST_NOTE = 8 << 20
 LARGEST = 1e15  # beyond every number that is measured here, and still whole in double precision
 LONGEST = 60  # characters of a value that is shown
 
@@ -26,6 +27,7 @@ Count = Annotated[int, Field(strict=True, ge=0, le=10**15)]
 Name = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. :-]*(/[A-Za-z0-9_][A-Za-z0-9_. :-]*)*$", max_length=200)
 ]
+OBJECT = TypeAdapter(dict[str, Any])
 STEP = r"^[0-9]{1,9}$"
 Step = Annotated[str, Field(pattern=STEP)]  # a cutoff, a depth or a layer, as JSON's keys have it
 
@@ -37,6 +39,14 @@ def read(path: Path, kind: TypeAdapter[T], most: int = MOST) -> T:
     something else than a file of that size.
     """
     return parsed(read_regular(path, most), kind)
+
+
+def note(path: Path, kind: TypeAdapter[T]) -> T | None:
+    """What a small file says that only saves time; None where it is not there, or damaged."""
+    try:
+        return read(path, kind, MOST_NOTE)
+    except (OSError, ValueError):
+        return None
 
 
 def plain(data: bytes) -> Any:

@@ -189,7 +189,10 @@ def check(cache_dir: Path, arguments: argparse.Namespace) -> int:
 
 def merge(cache_dir: Path, arguments: argparse.Namespace) -> int:
     entries(cache_dir)
-    found = compact(cache_dir)
+    try:
+        found = compact(cache_dir)
+    except OSError as error:
+        raise UserError(f"{error.filename or cache_dir}: {error.strerror or error}") from None
     for folder, before, after in found:
         say(f"{folder.name[:12]}  {before} files of scores are {after} now")
     if not found:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rerankbench import wheels
-from rerankbench.cache.entries import children, entries_of, files_below, read_json
+from rerankbench import typed_json, wheels
+from rerankbench.cache.entries import children, entries_of, files_below
 from rerankbench.checkpoint import scoring_files
 from rerankbench.file_hashes import sha256_of
+from rerankbench.regular_file import NotRegular
 from rerankbench.store import Shard, read_shard, set_aside
+from rerankbench.typed_json import OBJECT
 
 _NAMED = re.compile(r".+-([0-9a-f]{64})\.(npy|shard)")
 
@@ -30,9 +32,18 @@ def verify(cache_dir: Path) -> Verification:
     found = Verification()
     for path, size, whole in checks(cache_dir):
         found.files, found.bytes = found.files + 1, found.bytes + size
-        if not whole():
+        if not is_whole(path, whole):
             found.damaged += (path,)
     return found
+
+
+def is_whole(path: Path, whole: Callable[[], bool]) -> bool:
+    """Whether a file is whole; something else in a file's place is set aside, too."""
+    try:
+        return whole()
+    except NotRegular as error:
+        set_aside(path, ValueError(error.strerror))
+        return False
 
 
 def checks(cache_dir: Path) -> Iterator[tuple[Path, int, Callable[[], bool]]]:
@@ -75,7 +86,7 @@ def damaged_name(file: Path) -> Path:
 
 def noted(file: Path) -> bool:
     """A corpus or an index whose note vouches for its bytes; without a note it is never read."""
-    sha256 = read_json(file.with_suffix(".json")).get("sha256")
+    sha256 = (typed_json.note(file.with_suffix(".json"), OBJECT) or {}).get("sha256")
     if sha256 is None or sha256_of(file) == sha256:
         return True
     set_aside(file, ValueError("its bytes do not match the hash in its note"))

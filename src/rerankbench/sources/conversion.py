@@ -15,8 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rerankbench import typed_json
 from rerankbench.errors import UserError
 from rerankbench.finding import shown
+from rerankbench.regular_file import open_regular
 from rerankbench.sources.file_log import FileLog
 from rerankbench.sources.layout import Layout
 from rerankbench.sources.mapped import Stored, open_mapped
@@ -138,7 +140,7 @@ def _keep(spilled: Path, kept: Path, log: FileLog) -> None:
 def _open_kept(kept: Path, log: FileLog) -> Stored | None:
     """The kept table, None if there is none or its bytes changed since it was written."""
     try:
-        note = json.loads(kept.with_suffix(".json").read_text())
+        note = typed_json.read(kept.with_suffix(".json"), typed_json.OBJECT, typed_json.MOST_NOTE)
         if _file_sha256(kept) != note["sha256"]:
             return None
         log.numeric_ids = int(note["numeric_ids"])
@@ -148,5 +150,5 @@ def _open_kept(kept: Path, log: FileLog) -> Stored | None:
 
 
 def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
