@@ -61,14 +61,16 @@ def whole(file: pq.ParquetFile, columns: Callable[[list[str]], Columns], keep: K
     if not file.metadata.num_rows:
         raise ValueError("it has no rows")
     stored = pa.schema([pa.field(name, STORED[kind]) for name, kind in wanted.items()])
-    batches, size = [], 0
+    batches, size, rows = [], 0, 0
     for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(wanted)):
         batch.validate(full=True)  # texts that are no UTF-8, lists that end before they begin
         kept = keep(batch.select(list(wanted)))
-        size += kept.nbytes
+        size, rows = size + kept.nbytes, rows + len(batch)
         if size > MOST_READ:
             raise ValueError(f"it holds more than {MOST_READ:,} bytes, which no run writes")
         batches.append(pa.table(kept.columns, names=list(wanted)).cast(stored))
+    if rows != file.metadata.num_rows:
+        raise ValueError(f"it promises {file.metadata.num_rows:,} rows and holds {rows:,}")
     return pa.concat_tables(batches) if batches else stored.empty_table()
 
 
