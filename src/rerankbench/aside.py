@@ -5,19 +5,14 @@ It is renamed, never followed or opened: a link is renamed itself, and a folder 
 
 from __future__ import annotations
 
-import json
 import logging
 import stat
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from rerankbench.regular_file import KINDS, read_regular
+from rerankbench.regular_file import KINDS
 
 log = logging.getLogger("rerankbench.store")
-
-NOTE_BYTES = 1 << 20
 
 _told: set[Path] = set()  # what could not be renamed, so that it is told once
 
@@ -35,12 +30,7 @@ def set_aside(path: Path, error: Exception) -> None:
         if path in _told:
             return
         _told.add(path)
-    log.warning("set aside a damaged store file, its part is computed again: %s (%s)", readable(path), error)
-
-
-def readable(path: Path) -> str:
-    """A name that obeys no terminal."""
-    return str(path) if str(path).isprintable() else ascii(str(path))
+    log.warning("set aside a damaged store file, its part is computed again: %s (%s)", path, error)
 
 
 def make_way(path: Path) -> None:
@@ -51,17 +41,3 @@ def make_way(path: Path) -> None:
         return
     if kind != stat.S_IFREG:
         set_aside(path, ValueError(f"it is {KINDS.get(kind, 'something else')}, not a file"))
-
-
-def read_note(path: Path, most: int = NOTE_BYTES) -> dict[str, Any]:
-    """The JSON object that a file beside something stored holds; empty where there is none to be read."""
-    try:
-        found = json.loads(read_regular(path, most))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def numbers(note: Mapping[str, Any]) -> dict[str, float]:
-    """Those values of a note that are numbers."""
-    return {name: float(one) for name, one in note.items() if type(one) in (int, float) and abs(one) < 1e300}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from omegaconf import DictConfig
 
 from rerankbench.errors import UserError
 from rerankbench.masking import masked
+from rerankbench.visible import say
 
 
 class Report(Callback):
@@ -29,7 +29,7 @@ class Report(Callback):
 
 
 def complain(why: str) -> None:
-    sys.stderr.write(f"no report: {why}\n")
+    say(f"no report: {why}", error=True)
 
 
 def report(folder: Path, config: DictConfig) -> None:

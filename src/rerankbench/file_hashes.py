@@ -9,14 +9,27 @@ import os
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from rerankbench.aside import make_way, read_note
+from pydantic import Field, TypeAdapter
+from typing_extensions import TypedDict
+
+from rerankbench import typed_json
+from rerankbench.aside import make_way
 from rerankbench.regular_file import open_regular
 
 # Some file systems keep times to two seconds: a younger file could still change without its time changing.
 SETTLED_NS = 2_000_000_000
-MEMO_BYTES = 1 << 26
+
+
+class Entry(TypedDict):
+    """What is remembered of a file."""
+
+    stamp: Annotated[list[int], Field(min_length=4, max_length=4)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+MEMO = TypeAdapter(dict[str, Entry])
 
 
 class FileHashes:
@@ -37,13 +50,13 @@ class FileHashes:
         stamp = stamp_of(path)
         entry = self.known.get(path)
         if entry and entry["stamp"] == stamp:
-            return str(entry["sha256"])
+            return entry["sha256"]
         digest = sha256_of(Path(path))
         if stamp == stamp_of(path) and settled(stamp):
             self.remember(path, {"stamp": stamp, "sha256": digest})
         return digest
 
-    def remember(self, path: str, entry: dict[str, Any]) -> None:
+    def remember(self, path: str, entry: Entry) -> None:
         """Add one entry to what other processes may have written meanwhile; losing a race costs a rehash."""
         self.known = {name: old for name, old in read_memo(self.memo).items() if os.path.exists(name)}
         self.known[path] = entry
@@ -73,10 +86,5 @@ def settled(stamp: list[int]) -> bool:
     return time.time_ns() - max(stamp[1], stamp[2]) > SETTLED_NS
 
 
-def read_memo(memo: Path) -> dict[str, dict[str, Any]]:
-    entries = read_note(memo, MEMO_BYTES)
-    return {path: entry for path, entry in entries.items() if isinstance(entry, dict) and is_entry(entry)}
-
-
-def is_entry(entry: dict[str, Any]) -> bool:
-    return isinstance(entry.get("stamp"), list) and isinstance(entry.get("sha256"), str)
+def read_memo(memo: Path) -> dict[str, Entry]:
+    return typed_json.note(memo, MEMO) or {}

@@ -43,7 +43,8 @@ ABANDONED_SECONDS = 24 * 3600.0  # after which even a clock that is wrong proves
 def hold(file: Path, doing: str) -> Iterator[None]:
     """Own `file` while the block runs. `doing` completes "pid 12 on host a has been ..." for who waits.
 
-    The file is gone afterwards. Not to be held twice by one thread.
+    The file is gone afterwards. Not to be held twice by one thread. Something else than a file that
+    has its name is set aside.
     """
     make_way(file)
     claim = lease(file)

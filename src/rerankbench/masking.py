@@ -17,7 +17,10 @@ from urllib.parse import quote, quote_plus, unquote
 import yaml
 from omegaconf import OmegaConf
 
+from rerankbench.visible import Record, visible_lines
+
 MASK = "***"
+
 ADDRESS = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
 # The value of a key that usually holds an address, however wrong that is written.
 PLACES = re.compile(r"[+~]*(tracking\.uri|hydra\.sweeper\.storage|executor\.address)=(.*)", re.DOTALL)
@@ -148,11 +151,11 @@ def mask_file(path: Path) -> None:
 
 
 def install() -> None:
-    """Mask all that this process logs from now on."""
+    """From now on this process logs visible text without secrets; for commands, not on import."""
     logging.setLogRecordFactory(MaskedRecord)
 
 
-class MaskedRecord(logging.LogRecord):
+class MaskedRecord(Record):
     """A line for the log without secrets, whichever formatter writes it."""
 
     def getMessage(self) -> str:
@@ -163,4 +166,4 @@ class MaskedFormatter(logging.Formatter):
     """Log lines without secrets, those of a trace too; Hydra logs every override of a sweep."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return masked(super().format(record))
+        return visible_lines(masked(super().format(record)))

@@ -232,7 +232,7 @@ def final_order(outcome: Outcome) -> ranking.Order:
 
 def parquet(table: pa.Table, path: Path) -> None:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     write_atomic(path, sink.getvalue().to_pybytes())
 
 

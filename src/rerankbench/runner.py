@@ -31,6 +31,7 @@ from rerankbench.errors import UserError
 from rerankbench.masking import mask_file, masked
 from rerankbench.result import Result
 from rerankbench.tracking import Tracking, why
+from rerankbench.visible import say, visible_lines
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0 done, 1 something failed, 2 the user's mistake."""
     quiet_libraries()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    masking.install()
     masking.remember_all(arguments)
     if "--version" in arguments:  # Hydra would tell its own
-        print(f"rerankbench {rerankbench.__version__}")
+        say(f"rerankbench {rerankbench.__version__}")
         return 0
     config.register_schemas()
     try:
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return complain(found)
         raise
     except KeyboardInterrupt as stop:
-        print("stopped; what was computed is kept: the same command continues", file=sys.stderr)
+        say("stopped; what was computed is kept: the same command continues", error=True)
         return 143 if isinstance(stop, Stopped) else 130
 
 
@@ -99,7 +99,7 @@ def stop(number: int, frame: FrameType | None) -> None:
 
 def leave(code: int) -> None:
     """The end of a stop that something holds up; what was written so far is kept."""
-    print("stopped; what was written is kept: the same command continues", file=sys.stderr, flush=True)
+    say("stopped; what was written is kept: the same command continues", error=True)
     os._exit(code)
 
 
@@ -116,7 +116,7 @@ def show(arguments: list[str]) -> int:
             raise UserError(complaints.plain(error)) from None
         return 0
     own = [Path(parsed.config_dir)] if parsed.config_dir else []
-    print(usage.text([*own, preflight.conf_folder()]))
+    say(*usage.text([*own, preflight.conf_folder()]).splitlines())
     return 0
 
 
@@ -128,7 +128,8 @@ def printed_as(hide: Callable[[str], str]) -> Iterator[None]:
         with redirect_stdout(printed):
             yield
     finally:
-        print(hide(printed.getvalue()), end="", flush=True)
+        sys.stdout.write(visible_lines(hide(printed.getvalue())))
+        sys.stdout.flush()
 
 
 def launch(arguments: list[str], command: preflight.Command) -> int:
@@ -278,7 +279,7 @@ def only_forecast(experiment: config.Experiment, folder: Path) -> Result:
 
     found = forecast(experiment)
     (folder / FORECAST_FILE).write_text(repr(found.seconds))
-    print("\n".join(found.lines()), flush=True)
+    say(*found.lines())
     return Result(arm=arm(experiment), status="forecast")
 
 
@@ -350,7 +351,7 @@ def end_of_sweep(results: Sequence[Result], failed: Sequence[Result]) -> None:
     """How many runs are done, and each failure once, with the runs that share it."""
     if not results:
         return
-    print(
+    say(
         f"sweep      {len(results) - len(failed)} of {len(results)} runs done, "
         f"in {Folders.current.absolute()}"
     )
@@ -358,7 +359,7 @@ def end_of_sweep(results: Sequence[Result], failed: Sequence[Result]) -> None:
     for result in failed:
         by_reason.setdefault(reason_of(result), []).append(result.arm)
     for reason, arms in by_reason.items():
-        print(f"failed: {', '.join(arms)}: {reason}", file=sys.stderr)
+        say(f"failed: {', '.join(arms)}: {reason}", error=True)
 
 
 def reason_of(result: Result) -> str:
@@ -373,13 +374,13 @@ def total(folder: Path) -> int:
 
     seconds = [float(file.read_text()) for file in folder.rglob(FORECAST_FILE)]
     if len(seconds) > 1:
-        print(f"all {len(seconds)} runs: {duration(sum(seconds))}")
+        say(f"all {len(seconds)} runs: {duration(sum(seconds))}")
     return 0
 
 
 def complain(error: UserError) -> int:
     for problem in error.problems:
-        print(f"error: {masked(problem)}", file=sys.stderr)
+        say(f"error: {masked(problem)}", error=True)
     return 2
 
 
@@ -391,6 +392,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    masking.install()
     logging.raiseExceptions = False  # a closed pipe is no reason for traces
     for kind in (FutureWarning, DeprecationWarning, UserWarning):
         warnings.filterwarnings("ignore", category=kind)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
-from rerankbench import hardware
-from rerankbench.aside import numbers, read_note
+from rerankbench import hardware, typed_json
 from rerankbench.bench import Bench
 from rerankbench.collection import Collection
 from rerankbench.errors import UserError
@@ -37,12 +37,15 @@ from rerankbench.store import (
     write_atomic,
 )
 from rerankbench.tokens import Tokens
+from rerankbench.typed_json import Amount, Name
 
 if TYPE_CHECKING:
     from rerankbench.executors import Executor
     from rerankbench.loop import Batch
 
 log = logging.getLogger(__name__)
+
+COST = TypeAdapter(dict[Name, Amount])
 
 WINDOW = 32_768  # pairs at most that are tokenized and sorted together
 SMALL_WINDOW = 2048  # and at least, where there are as many: smaller ones would be padded more
@@ -307,7 +310,7 @@ def write_cost(work: Work, cost: dict[str, float], executor: Executor) -> None:
 
 def read_cost(work: Work, executor: Executor | None = None) -> dict[str, float]:
     """The last measured cost on this machine, empty if there is none."""
-    return numbers(read_note(cost_file(work, executor)))
+    return typed_json.note(cost_file(work, executor), COST) or {}
 
 
 def score_again(work: Work, executor: Executor) -> Scored:

@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from rerankbench import disk
+from rerankbench import disk, run_folders
 from rerankbench.masking import masked, remember
+from rerankbench.visible import visible, visible_lines
 
 if TYPE_CHECKING:
     from rerankbench.result import Result
@@ -146,10 +147,11 @@ class MLflow(Tracking):
         """
         with patience():
             client, experiment_id = self.open()
+            run_folders.own_files(folder)  # refuses links before anything is written
             if self.holds(client, result):
                 return str(result.mlflow_run_id)
-            started = int(1000 * (time.time() - sum(result.seconds.values())))
-            run = client.create_run(experiment_id, started, result.tags(), result.arm)
+            started = max(0, int(1000 * (time.time() - sum(result.seconds.values()))))
+            run = client.create_run(experiment_id, started, result.tags(), visible(result.arm))
             try:
                 fill(client, run.info.run_id, result, folder)
                 end(client, run.info.run_id, result, started)
@@ -168,13 +170,23 @@ class MLflow(Tracking):
         if not result.mlflow_run_id:
             return False
         try:
-            info = client.get_run(result.mlflow_run_id).info
+            run = client.get_run(result.mlflow_run_id)
         except MlflowException:  # another store's run
             return False
-        if info.status in ENDED and info.lifecycle_stage == "active":
+        if not is_of(run, result):
+            return False
+        if run.info.status in ENDED and run.info.lifecycle_stage == "active":
             return True
         client.delete_run(result.mlflow_run_id)
         return False
+
+
+def is_of(run: Any, result: Result) -> bool:
+    """Whether a run is a result's, or nothing was logged to it yet: a file may name anybody's run."""
+    tags, told = run.data.tags, result.tags()
+    if not any(name in tags for name in TOLD):
+        return not run.data.params and not run.data.metrics
+    return all(tags.get(name) == told[name] for name in TOLD)
 
 
 def place_problem(database: Path) -> str:
@@ -189,6 +201,7 @@ def place_problem(database: Path) -> str:
 
 
 ENDED = ("FINISHED", "FAILED")
+TOLD = ("arm", "sweep_id", "dataset")  # tags that tell whose run it is
 AT_ONCE = 500  # metrics in one request; MLflow takes up to 1000
 
 
@@ -213,7 +226,8 @@ def fill(client: Any, run_id: str, result: Result, folder: Path) -> None:
     for start in range(0, len(found), AT_ONCE):
         client.log_batch(run_id, metrics=found[start : start + AT_ONCE])
     log_dataset(client, run_id, result)
-    client.log_artifacts(run_id, str(folder))
+    for name in run_folders.own_files(folder):
+        client.log_artifact(run_id, str(folder / name), name.rpartition("/")[0] or None)
 
 
 def end(client: Any, run_id: str, result: Result, started: int) -> None:
@@ -234,7 +248,7 @@ def params(values: Mapping[str, Any]) -> list[Any]:
     """MLflow's params; secrets in addresses are masked, long values cut at what MLflow takes."""
     from mlflow.entities import Param
 
-    return [Param(name, masked(str(value))[:6000]) for name, value in values.items()]
+    return [Param(name, visible_lines(masked(str(value)))[:6000]) for name, value in values.items()]
 
 
 def metrics(result: Result) -> list[Any]:
@@ -254,12 +268,13 @@ def log_dataset(client: Any, run_id: str, result: Result) -> None:
 
     if not result.dataset:
         return
-    profile = {name: result.dataset[name] for name in ("docs", "queries", "judgements")}
+    profile = {name: result.dataset.get(name) for name in ("docs", "queries", "judgements")}
+    name = visible(result.dataset.get("name", "unnamed"))[:500]  # as long as MLflow takes
     dataset = Dataset(
-        name=str(result.dataset["name"]),
-        digest=str(result.dataset["fingerprint"])[:32],
+        name=name,
+        digest=visible(result.dataset.get("fingerprint", "unknown"))[:32],
         source_type="local",
-        source=json.dumps({"name": result.dataset["name"]}),
+        source=json.dumps({"name": name}),
         profile=json.dumps(profile),
     )
     client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])])

@@ -19,6 +19,7 @@ from rerankbench.cache.prune import chosen, remove, seconds
 from rerankbench.cache.verify import verify
 from rerankbench.complaints import unknown_key
 from rerankbench.errors import UserError
+from rerankbench.visible import Console, say, visible
 
 PLACE = "cache_dir="
 
@@ -36,14 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.run(cache_dir, arguments))
     except UserError as error:
         for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+            say(f"error: {problem}", error=True)
         return 2
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # whoever read what we print has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             return 0
         found = disk.explained(error, {"cache_dir": cache_dir})
-        print(f"error: {found}", file=sys.stderr)
+        say(f"error: {found}", error=True)
         return 2
 
 
@@ -106,9 +107,7 @@ def list_entries(cache_dir: Path, arguments: argparse.Namespace) -> int:
 def show(found: Sequence[Entry], cache_dir: Path) -> None:
     """A table of entries and their sum."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for name in ("kind", "identity", "files", "size", "last written", "what"):
@@ -125,10 +124,10 @@ def show(found: Sequence[Entry], cache_dir: Path) -> None:
             date(entry.modified),
             entry.label,
         )
-        table.add_row(*map(Text, cells))
+        table.add_row(*map(visible, cells))
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
-    console.print(total(found, cache_dir), markup=False, highlight=False, soft_wrap=True)
+    console.print(total(found, cache_dir), soft_wrap=True)
 
 
 def total(found: Sequence[Entry], cache_dir: Path) -> str:
@@ -155,8 +154,8 @@ def sizes(cache_dir: Path, arguments: argparse.Namespace) -> int:
     for kind in (*KINDS, "leftovers"):
         of_kind = [entry for entry in found if entry.kind == kind]
         if of_kind:
-            print(f"{kind:<11} {human(sum(entry.bytes for entry in of_kind)):>9}  {len(of_kind)} entries")
-    print(total(found, cache_dir))
+            say(f"{kind:<11} {human(sum(entry.bytes for entry in of_kind)):>9}  {len(of_kind)} entries")
+    say(total(found, cache_dir))
     return 0
 
 
@@ -164,19 +163,19 @@ def prune(cache_dir: Path, arguments: argparse.Namespace) -> int:
     age = None if arguments.older_than is None else seconds(arguments.older_than)
     found = chosen(cache_dir, arguments.kinds, age, arguments.identity)
     if not found:
-        print(f"nothing to prune in {cache_dir}")
+        say(f"nothing to prune in {cache_dir}")
         return 0
     show(found, cache_dir)
     if arguments.dry_run:
-        print("nothing was removed (--dry-run)")
+        say("nothing was removed (--dry-run)")
         return 0
     if not arguments.yes and not agreed():
-        print("nothing was removed")
+        say("nothing was removed")
         return 1
     busy = [entry for entry in found if not remove(entry)]
     for entry in busy:
-        print(f"kept, a process is working on it: {entry.kind} {entry.identity[:12]} {entry.label}")
-    print(f"removed {len(found) - len(busy)} entries")
+        say(f"kept, a process is working on it: {entry.kind} {entry.identity[:12]} {entry.label}")
+    say(f"removed {len(found) - len(busy)} entries")
     return 0
 
 
@@ -185,7 +184,7 @@ def agreed() -> bool:
     try:
         return input("remove these? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
-        print()
+        say()
         return False
 
 
@@ -193,18 +192,21 @@ def check(cache_dir: Path, arguments: argparse.Namespace) -> int:
     entries(cache_dir)  # says so where there is no such folder
     found = verify(cache_dir)
     for path in found.damaged:
-        print(f"damaged, set aside: {path.relative_to(cache_dir)}")
-    print(f"{found.files:,} checked, {human(found.bytes)}, {len(found.damaged)} damaged")
+        say(f"damaged, set aside: {path.relative_to(cache_dir)}")
+    say(f"{found.files:,} checked, {human(found.bytes)}, {len(found.damaged)} damaged")
     return 1 if found.damaged else 0
 
 
 def merge(cache_dir: Path, arguments: argparse.Namespace) -> int:
     entries(cache_dir)
-    found = compact(cache_dir)
+    try:
+        found = compact(cache_dir)
+    except OSError as error:
+        raise UserError(f"{error.filename or cache_dir}: {error.strerror or error}") from None
     for folder, before, after in found:
-        print(f"{folder.name[:12]}  {before} files of scores are {after} now")
+        say(f"{folder.name[:12]}  {before} files of scores are {after} now")
     if not found:
-        print("nothing to compact")
+        say("nothing to compact")
     return 0
 
 

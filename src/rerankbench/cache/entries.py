@@ -13,9 +13,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from rerankbench import lock, wheels
-from rerankbench.aside import read_note
+from rerankbench import lock, typed_json, wheels
 from rerankbench.errors import UserError
+from rerankbench.typed_json import OBJECT, shown
 
 LOCKS = (lock.SUFFIX, ".lock")  # ours, and the system's
 KINDS = ("models", "wheels", "corpora", "datasets", "vectors", "candidates", "scores", "indexes")
@@ -83,7 +83,8 @@ def entries_of(kind: str, folder: Path) -> Iterator[Entry]:
 def identity_of(kind: str, path: Path) -> str | None:
     """The identity in a name that rerankbench gave; None for anything else."""
     if kind == "datasets":  # `datasets` names its own folders
-        return path.name if path.is_dir() and any(path.rglob("dataset_info.json")) else None
+        known = path.is_dir() and any(file.name == "dataset_info.json" for file in files_below(path))
+        return path.name if known else None
     match = _NAMES[kind].fullmatch(path.name)
     folder = kind in ("models", "vectors", "scores")
     return match[1] if match and path.is_dir() == folder else None
@@ -91,37 +92,42 @@ def identity_of(kind: str, path: Path) -> str | None:
 
 def children(folder: Path) -> list[Path]:
     """What lies in a folder, links left out; nothing if the folder is itself a link or is not there."""
-    if folder.is_symlink() or not folder.is_dir():
+    try:
+        if folder.is_symlink() or not folder.is_dir():
+            return []
+        return sorted(path for path in folder.iterdir() if not path.is_symlink())
+    except OSError:  # its name is too long, or it is not ours to read
         return []
-    return sorted(path for path in folder.iterdir() if not path.is_symlink())
 
 
 def files_below(path: Path) -> list[Path]:
     """All files at or below a path, links neither followed nor listed."""
-    found, todo = [], [path]
-    while todo:  # a stranger's folders may be nested deeper than functions call each other
-        one = todo.pop()
-        if one.is_dir() and not one.is_symlink():
-            todo += reversed(children(one))
-        elif not one.is_symlink():
-            found.append(one)
+    found, waiting = [], [path]
+    while waiting:  # no recursion: folders may be nested deeper than Python's own stack
+        here = waiting.pop()
+        if here.is_symlink():
+            continue
+        if here.is_dir():
+            waiting += reversed(children(here))
+        else:
+            found.append(here)
     return found
 
 
 def label(kind: str, name: str, paths: list[Path]) -> str:
     """What people should see."""
     described = [path / "identity.json" if path.is_dir() else path.with_suffix(".json") for path in paths]
-    parts = next((found for path in described if (found := read_note(path))), {})
+    parts = next((found for path in described if (found := typed_json.note(path, OBJECT))), {})
     if kind == "models":
-        return str(read_note(paths[0] / "manifest.json").get("model", name))
+        return shown((typed_json.note(paths[0] / "manifest.json", OBJECT) or {}).get("model", name))
     if kind in ("wheels", "datasets"):
         return name
     if kind == "corpora":
         return "a large corpus, as Arrow"
-    title = str(parts.get("label") or packaged_name(parts) or parts.get("family") or "not described")
+    title = shown(parts.get("label") or packaged_name(parts) or parts.get("family") or "not described")
     told = ("precision", "max_length", "long_documents", "pooling")
     return " ".join(
-        [title, *(f"{key}={parts[key]}" for key in told if key in parts and parts[key] != "truncate")]
+        [title, *(f"{key}={shown(parts[key])}" for key in told if key in parts and parts[key] != "truncate")]
     )
 
 

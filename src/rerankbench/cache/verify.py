@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rerankbench import wheels
-from rerankbench.aside import read_note, set_aside
+from rerankbench import typed_json, wheels
+from rerankbench.aside import set_aside
 from rerankbench.cache.entries import children, entries_of, files_below
 from rerankbench.checkpoint import scoring_files
 from rerankbench.file_hashes import sha256_of
 from rerankbench.regular_file import NotRegular
 from rerankbench.store import NAME, read_shard
+from rerankbench.typed_json import OBJECT
 
 _NAMED = re.compile(r".+-([0-9a-f]{64})\.(npy|shard)")
 
@@ -33,9 +34,18 @@ def verify(cache_dir: Path) -> Verification:
     found = Verification()
     for path, size, whole in checks(cache_dir):
         found.files, found.bytes = found.files + 1, found.bytes + size
-        if not whole():
+        if not is_whole(path, whole):
             found.damaged += (path,)
     return found
+
+
+def is_whole(path: Path, whole: Callable[[], bool]) -> bool:
+    """Whether a file is whole; something else in a file's place is set aside, too."""
+    try:
+        return whole()
+    except NotRegular as error:
+        set_aside(path, ValueError(error.strerror))
+        return False
 
 
 def checks(cache_dir: Path) -> Iterator[tuple[Path, int, Callable[[], bool]]]:
@@ -92,7 +102,7 @@ def damaged_name(file: Path) -> Path:
 
 def noted(file: Path) -> bool:
     """A corpus or an index whose note vouches for its bytes; without a note it is never read."""
-    sha256 = read_note(file.with_suffix(".json")).get("sha256")
+    sha256 = (typed_json.note(file.with_suffix(".json"), OBJECT) or {}).get("sha256")
     if sha256 is None or matches(file, sha256):
         return True
     set_aside(file, ValueError("its bytes do not match the hash in its note"))

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.aside import numbers, read_note
+from rerankbench import typed_json
 from rerankbench.bench import Bench
 from rerankbench.candidates import Candidates
 from rerankbench.collection import Collection
@@ -109,8 +109,11 @@ class FirstStage(ABC):
 
 def read_measures(note: Path) -> dict[str, float]:
     """What was measured of the index when stored candidates were found."""
-    found = read_note(note).get("index")
-    return numbers(found) if isinstance(found, dict) else {}
+    found = typed_json.note(note, typed_json.OBJECT) or {}
+    measured = found.get("index")
+    if not isinstance(measured, dict) or any(type(value) not in (int, float) for value in measured.values()):
+        return {}
+    return measured
 
 
 def without(found: Candidates, rows: NDArray[np.int64], depth: int) -> Candidates:

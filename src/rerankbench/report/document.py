@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rerankbench.report.findings import Findings
+from rerankbench.visible import visible_json
 
 SCHEMA = 1
 
@@ -67,7 +68,7 @@ def arm(f: Findings, i: int) -> dict[str, Any]:
 
 
 def to_json(findings: Findings) -> str:
-    return json.dumps(plain(document(findings)), indent=1, ensure_ascii=False)
+    return visible_json(json.dumps(plain(document(findings)), indent=1, ensure_ascii=False))
 
 
 def plain(value: Any) -> Any:

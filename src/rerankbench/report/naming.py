@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rerankbench.report.runs import Run
+from rerankbench.typed_json import shown
 
 NO_RERANKING = "no reranking"
 STAGE_PARAMS = ("embedder", "index", "candidates")
@@ -38,11 +39,11 @@ def distinct(
     for identity, run in runs.items():
         same = [other for other in runs.values() if base(other.params) == base(run.params)]
         wanted = [key for key in run.params if counts(key) and differs(key, same)]
-        parts = [f"{key.rpartition('.')[2]}={run.params[key]}" for key in wanted]
-        names[identity] = " ".join([base(run.params), *parts])
+        parts = [f"{key.rpartition('.')[2]}={shown(run.params[key])}" for key in wanted]
+        names[identity] = " ".join([shown(base(run.params)), *parts])
     taken = list(names.values())
     return {
-        identity: name if taken.count(name) == 1 else f"{name} {identity[:6]}"
+        identity: name if taken.count(name) == 1 else f"{name} {shown(identity[:6])}"
         for identity, name in names.items()
     }
 

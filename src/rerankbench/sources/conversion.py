@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rerankbench.aside import make_way, read_note
+from rerankbench import typed_json
+from rerankbench.aside import make_way
 from rerankbench.errors import UserError
 from rerankbench.finding import shown
 from rerankbench.regular_file import open_regular
@@ -140,7 +141,7 @@ def _keep(spilled: Path, kept: Path, log: FileLog) -> None:
 def _open_kept(kept: Path, log: FileLog) -> Stored | None:
     """The kept table, None if there is none or its bytes changed since it was written."""
     try:
-        note = read_note(kept.with_suffix(".json"))
+        note = typed_json.read(kept.with_suffix(".json"), typed_json.OBJECT, typed_json.MOST_NOTE)
         if _file_sha256(kept) != note["sha256"]:
             return None
         log.numeric_ids = int(note["numeric_ids"])
