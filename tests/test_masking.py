@@ -94,6 +94,7 @@ def test_what_is_no_address_is_masked_where_an_address_belongs(secret: str) -> N
 @often
 def test_saved_configs_stay_yaml_and_hold_no_secret(scheme: str, secret: str, place: str) -> None:
     masking._known.clear()
+    secret = secret.replace("${", "$")  # which is no text in a config
     address = f"{scheme}://joe:{secret}{' more' * 30}@{place}"
     config = {"tracking": {"uri": address, "kind": "mlflow"}, "depth": 3, "open": "???", "now": "${now:%Y}"}
     for tree in (config, [f"tracking.uri='{address}'", "depth=3"]):

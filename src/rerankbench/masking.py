@@ -16,6 +16,7 @@ from urllib.parse import quote, quote_plus, unquote
 
 import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from rerankbench.visible import Record, visible_lines
 
@@ -136,7 +137,7 @@ def masked_yaml(text: str) -> str:
     """
     try:
         tree = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-    except (ValueError, OSError, yaml.YAMLError):
+    except (ValueError, OSError, yaml.YAMLError, OmegaConfBaseException):
         return masked(text)
     remember_all(tree)
     found = masked_tree(tree)

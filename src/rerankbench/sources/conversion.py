@@ -24,7 +24,8 @@ from rerankbench.sources.file_log import FileLog
 from rerankbench.sources.layout import Layout
 from rerankbench.sources.mapped import Stored, open_mapped
 from rerankbench.sources.records import SCHEMA, read_records
-from rerankbench.sources.rows import parts, read_rows
+from rerankbench.sources.rows import read_rows
+from rerankbench.sources.split_parts import parts
 from rerankbench.store import write_atomic
 
 IN_MEMORY_BYTES = 50_000_000
