@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 Keys = NDArray[np.bytes_]
 KEY = np.dtype("S32")
 NAME = re.compile(r"\d{8}-[0-9a-f]{64}\.shard")
+ROOM = 10**6  # numbers that are freed when there are none left
 LAST = 10**8  # number of a shard, for whose name eight digits are too few
 MAGIC = b"\x93NUMPY\x01\x00"
 HEADER = re.compile(
@@ -195,12 +196,13 @@ class RowStore:
             write_atomic(self.folder / f"{self._next():08d}-{hashlib.sha256(data).hexdigest()}.shard", data)
 
     def _next(self) -> int:
-        """The number after all others; a shard that leaves no room for more is set aside."""
-        for name in reversed(shard_names(self.folder)):
-            if (number := int(name[:8]) + 1) < LAST:
-                return number
-            set_aside(self.folder / name, ValueError("its number leaves no room for others"))
-        return 1
+        """The number after all others; shards whose numbers leave no room for more are set aside."""
+        names = shard_names(self.folder)
+        if names and int(names[-1][:8]) + 1 == LAST:
+            for name in [name for name in names if int(name[:8]) >= LAST - ROOM]:
+                set_aside(self.folder / name, ValueError("its number leaves no room for others"))
+                names.remove(name)
+        return 1 + max((int(name[:8]) for name in names), default=0)
 
     def _shards(self) -> Iterable[Shard]:
         """All shards in order; then those that a compaction put in place of ones that were just listed."""
