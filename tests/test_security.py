@@ -200,6 +200,24 @@ def test_parameters_in_mlflow_hold_no_password() -> None:
     assert [(one.key, one.value) for one in found] == [("dataset.path", "https://***@host/x?api_key=***")]
 
 
+@pytest.mark.parametrize("kept", ["file:///home/you", "/home/you", "../x"])
+def test_a_server_elsewhere_has_nothing_copied_into_a_folder_here(kept: str) -> None:
+    with pytest.raises(UserError, match="a folder of its own machine"):
+        tracking.refuse_folder("http://evil:5000", kept)
+    tracking.refuse_folder("http://127.0.0.1:5000", kept)
+    tracking.refuse_folder("http://evil:5000", "mlflow-artifacts:/0/1/artifacts")
+
+
+def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "empty.db").touch()
+    (found,) = tracking.MLflow(f"sqlite:///{tmp_path}/notes.txt").problems()
+    assert "is another file, and no database; choose another place" in found
+    assert tracking.MLflow(f"sqlite:///{tmp_path}/empty.db").problems() == []
+    (found,) = tracking.MLflow(f"sqlite:///{tmp_path}/notes.txt?x=.db").problems()
+    assert "a file takes no settings" in found
+
+
 # --- the server ---
 
 

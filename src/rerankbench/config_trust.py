@@ -31,6 +31,7 @@ from rerankbench.errors import UserError
 from rerankbench.hydra_section import is_typed
 from rerankbench.masking import masked
 from rerankbench.regular_file import open_regular
+from rerankbench.tracking import SQLITE
 
 # Folders and files that lie at the top of a cache.
 CACHE = {*entries.KINDS, "hashes.json"}
@@ -215,7 +216,7 @@ def is_store(file: Path) -> bool:
     """Whether a file is a database with MLflow's tables; nothing is written."""
     try:
         with open_regular(file) as stream:
-            if stream.read(16) != b"SQLite format 3\0":
+            if stream.read(len(SQLITE)) != SQLITE:
                 return False
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as opened:
             found = opened.execute("select name from sqlite_master where type = 'table'").fetchall()

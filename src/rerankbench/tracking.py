@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from rerankbench import disk, run_folders
+from rerankbench.errors import UserError
 from rerankbench.masking import masked, remember
+from rerankbench.regular_file import NotRegular, open_regular
 from rerankbench.visible import visible, visible_lines
 
 if TYPE_CHECKING:
@@ -85,7 +87,11 @@ class MLflow(Tracking):
                 *found,
                 f"tracking.uri={shown}: write three slashes and a file, sqlite:///path/to/mlflow.db",
             ]
-        if self.uri.startswith("sqlite") and (problem := place_problem(self.database)):
+        if self.uri.startswith("sqlite") and "?" in self.uri:
+            return [*found, f"tracking.uri={shown}: a file takes no settings; leave out ? and what follows"]
+        if self.uri.startswith("sqlite") and (
+            problem := place_problem(self.database) or other_file(self.database)
+        ):
             found.append(f"tracking.uri={shown}: {problem}")
         return found
 
@@ -153,6 +159,8 @@ class MLflow(Tracking):
             started = max(0, int(1000 * (time.time() - sum(result.seconds.values()))))
             run = client.create_run(experiment_id, started, result.tags(), visible(result.arm))
             try:
+                if not self.uri.startswith("sqlite"):
+                    refuse_folder(self.uri, str(run.info.artifact_uri))
                 fill(client, run.info.run_id, result, folder)
                 end(client, run.info.run_id, result, started)
             except BaseException:
@@ -200,6 +208,32 @@ def place_problem(database: Path) -> str:
     return ""
 
 
+def other_file(database: Path) -> str:
+    """Why a file that is there is no database; empty if it is one, or empty, or not there."""
+    try:
+        with open_regular(database) as file:
+            start = file.read(len(SQLITE))
+    except NotRegular as error:
+        return f"{error.strerror}; choose another place"
+    except OSError:
+        return ""
+    return "" if start in (b"", SQLITE) else "is another file, and no database; choose another place"
+
+
+def refuse_folder(server: str, artifacts: str) -> None:
+    """Raise UserError where a server would have files copied into a folder of this machine.
+
+    A server on this machine may keep its files in a folder of its own; another one has no business here.
+    """
+    local = urlsplit(artifacts).scheme in ("", "file")
+    if local and urlsplit(server).hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise UserError(
+            f"the server keeps files in {artifacts}, a folder of its own machine; start it with "
+            "--serve-artifacts, or log on that machine with rerankbench-track"
+        )
+
+
+SQLITE = b"SQLite format 3\0"
 ENDED = ("FINISHED", "FAILED")
 TOLD = ("arm", "sweep_id", "dataset")  # tags that tell whose run it is
 AT_ONCE = 500  # metrics in one request; MLflow takes up to 1000
