@@ -312,6 +312,21 @@ def test_a_store_of_a_config_is_a_new_file_or_mlflows_own(uri: str, said: str, h
     assert problem == said if not said else said in problem
 
 
+@pytest.mark.parametrize(
+    ("content", "typed"),
+    [
+        ({"dataset": {"name": "../../home"}}, "hydra.run.dir='runs/${dataset.name}'"),
+        ({"hydra": {"sweeper": {"params": {"dataset.name": "../../x"}}}}, "hydra.sweep.subdir='${hydra.job.override_dirname}'"),
+        ({"hydra": {"sweeper": {"params": {"dataset.name": "/x"}}}}, "hydra.sweep.dir='${dataset.name}'"),
+    ],
+)  # fmt: skip
+def test_what_a_config_puts_into_a_typed_place_leads_nowhere_else(
+    content: Any, typed: str, here: Path
+) -> None:
+    assert "what a config puts into it leads elsewhere" in refused(here, content, "-m", typed)
+    assert preflight.check([*option(here, {"dataset": {"name": "plain"}}), *GOOD_WORDS, "-m", typed])
+
+
 def test_a_primary_config_names_no_places_to_import_from(here: Path) -> None:
     option(here, "defaults: [config, _self_]\nhydra: {searchpath: [pkg://theirs]}\n", "theirs.yaml")
     with pytest.raises(UserError, match=r"hydra.searchpath: a config cannot set this"):

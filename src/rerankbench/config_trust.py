@@ -7,6 +7,7 @@ to be harmless by itself, or be typed on the command line, which is trusted.
 
 from __future__ import annotations
 
+import copy
 import os
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
@@ -38,6 +39,7 @@ CACHE = {*entries.KINDS, "hashes.json"}
 STORES = (".db", ".sqlite", ".sqlite3")
 CODE = ("reranker.trust_remote_code", "embedder.trust_remote_code")
 TYPED_ONLY = ("cache_dir", "tracking.uri", "executor.address", *CODE)
+PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir")
 TYPE = "to have it all the same, give it on the command line"
 ELSEWHERE = "a config may make a new store below the current folder only"
 SHIPPED_URI = "sqlite:///mlflow.db"
@@ -64,6 +66,7 @@ def problems(
         *hydra_section.problems(made.hydra, usual.hydra, keys, lines),
         *value_problems(made, usual, keys),
         *swept_problems(made, usual),
+        *typed_place_problems(made, typed),
     ]
 
 
@@ -162,6 +165,30 @@ def swept_problems(made: DictConfig, usual: DictConfig) -> Iterator[str]:
                 yield f"hydra.sweeper.{kind}.{key}: a config cannot sweep over this; {TYPE}"
 
 
+def typed_place_problems(made: DictConfig, typed: Sequence[Override]) -> Iterator[str]:
+    """Places that are typed, but lead elsewhere by a config: `hydra.run.dir='runs/${dataset.name}'`."""
+    for override in typed:
+        key, text = override.key_or_group, str(override.value())
+        if key not in PLACES or "${" not in text:
+            continue
+        filled = copy.deepcopy(made)
+        OmegaConf.update(filled, key, text)
+        params = OmegaConf.select(made, "hydra.sweeper.params") or {}
+        parts = [resolved_text(filled, key), *map(str, params.values() if OmegaConf.is_dict(params) else ())]
+        if sum(part.count("..") for part in parts) > text.count("..") or any(
+            part.startswith(("/", "~")) for part in parts[1:]
+        ):
+            yield f"{override.input_line}: what a config puts into it leads elsewhere; write a plain folder"
+
+
+def resolved_text(config: DictConfig, key: str) -> str:
+    """A value as text; empty where it cannot be resolved yet."""
+    try:
+        return str(OmegaConf.select(config, key))
+    except OmegaConfBaseException:
+        return ""
+
+
 def written(config: DictConfig) -> dict[str, Any]:
     """The config as plain values, nothing of it resolved."""
     return OmegaConf.to_container(config, resolve=False)  # type: ignore[return-value]
@@ -179,10 +206,7 @@ def resolved(made: DictConfig, key: str) -> str:
     raw = str(value(written(made), key))
     if "${" in raw and not all(part.startswith("oc.env:") for part in raw.split("${")[1:]):
         return raw  # what else it refers to may change from job to job
-    try:
-        return str(OmegaConf.select(made, key))
-    except OmegaConfBaseException:
-        return ""
+    return resolved_text(made, key)
 
 
 def cache_problem(place: str) -> str:
