@@ -169,14 +169,29 @@ def test_control_characters_never_reach_the_terminal(models: Path, tmp_path: Pat
 # --- secrets ---
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://joe:s3cret@127.0.0.1:9/?token=s3cret",
+        "http://joe:pa ss'w@rd s3cret@127.0.0.1:9",
+        "http://joe:pa%20ss%27s3cret@127.0.0.1:9/#token=s3cret",
+        'http://joe:"s3cret@127.0.0.1:9/x#api_key=a b s3cret',
+    ],
+)
 def test_a_password_in_an_address_is_written_nowhere(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    uri: str,
+    models: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    uri = "http://joe:s3cret@127.0.0.1:9/?token=s3cret"
-    words = [*tiny(models, tmp_path), "first_stage=bm25", "reranker=none", f"tracking.uri='{uri}'"]
+    typed = uri.replace("'", r"\'")
+    words = [*tiny(models, tmp_path), "first_stage=bm25", "reranker=none", f"tracking.uri='{typed}'"]
     assert run(*words) == 0
     assert run("-m", *words, "depth=1,2") == 0
+    assert run("--cfg", "job", *words) == 0
+    assert run(*words, "tracking.uri='joe:s3cret@127.0.0.1'") == 2
     printed = capsys.readouterr()
     assert "s3cret" not in printed.out + printed.err
     assert "not in MLflow" in printed.err
@@ -188,6 +203,24 @@ def test_a_password_in_an_address_is_written_nowhere(
 def test_parameters_in_mlflow_hold_no_password() -> None:
     found = tracking.params({"dataset.path": "https://joe:s3cret@host/x?api_key=s3cret"})
     assert [(one.key, one.value) for one in found] == [("dataset.path", "https://***@host/x?api_key=***")]
+
+
+@pytest.mark.parametrize("kept", ["file:///home/you", "/home/you", "../x"])
+def test_a_server_elsewhere_has_nothing_copied_into_a_folder_here(kept: str) -> None:
+    with pytest.raises(UserError, match="a folder of its own machine"):
+        tracking.refuse_folder("http://evil:5000", kept)
+    tracking.refuse_folder("http://127.0.0.1:5000", kept)
+    tracking.refuse_folder("http://evil:5000", "mlflow-artifacts:/0/1/artifacts")
+
+
+def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "empty.db").touch()
+    (found,) = tracking.MLflow(f"sqlite:///{tmp_path}/notes.txt").problems()
+    assert "is another file, and no database; choose another place" in found
+    assert tracking.MLflow(f"sqlite:///{tmp_path}/empty.db").problems() == []
+    (found,) = tracking.MLflow(f"sqlite:///{tmp_path}/notes.txt?x=.db").problems()
+    assert "a file takes no settings" in found
 
 
 # --- the server ---

@@ -259,7 +259,7 @@ WRONG = {
         "it holds values that are not finite",
         npy(ONE, keys_of(NAMES[:2]), np.full((2, 1), np.nan, np.float32)),
     ),
-    "two arrays": ("No data left in file", npy(ONE, keys_of(NAMES[:2]))),
+    "two arrays": (APART, npy(ONE, keys_of(NAMES[:2]))),
 }
 
 

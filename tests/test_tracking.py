@@ -255,7 +255,7 @@ def test_a_run_that_was_cut_off_is_logged_anew(tmp_path: Path, monkeypatch: pyte
         (["{here}"], "holds no result.json"),
         (["tracking.uri=x"], "give the output folder"),
         (["{here}/bad"], "cannot be read"),
-        (["{here}/old"], "is no result of this version"),
+        (["{here}/old"], "not a result of schema 1 (its schema is 0)"),
         (
             ["{here}/good", "tracking.url=x"],
             "tracking.url=x: there is no such key; did you mean tracking.uri?",

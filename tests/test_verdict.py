@@ -236,7 +236,9 @@ def test_an_arm_over_the_budget_restricts_what_is_claimed_and_is_named(
     write_race(tmp_path, proportional("stage", "minilm", (10, 100), 60))
     found = judged(tmp_path, Report(budget=Budget(latency_p95_ms=50)))
     assert found.verdict.sentence == "Do not rerank: no arm within the budget gains 0.01 nDCG@10 or more."
-    left = "The verdict does not cover: minilm@100 (p95 latency [108.5, 109.6] ms is above 50; +0.2000 nDCG@10)."
+    left = (
+        "The verdict does not cover: minilm@100 (p95 latency [108.5, 109.6] ms is above 50; +0.2000 nDCG@10)."
+    )
     assert left in found.verdict.reasons
     assert names_left_out(found) == {"minilm@100": "over the budget"}
     assert document.document(found)["left_out"][0]["arm"] == "minilm@100"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from rerankbench.errors import UserError
+from rerankbench.masking import masked
+from rerankbench.visible import say
 
 
 class Report(Callback):
@@ -24,11 +25,11 @@ class Report(Callback):
         except UserError as error:
             complain("; ".join(error.problems))
         except Exception as error:
-            complain(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            complain(f"{type(error).__name__}: {' '.join(masked(str(error)).split())[:300]}")
 
 
 def complain(why: str) -> None:
-    sys.stderr.write(f"no report: {why}\n")
+    say(f"no report: {why}", error=True)
 
 
 def report(folder: Path, config: DictConfig) -> None:
@@ -57,9 +58,9 @@ def raced(found: Any, asked: Any, folder: Path) -> Any:
     try:
         return hold(found, asked, folder)
     except UserError as error:
-        sys.stderr.write(f"no race: {'; '.join(error.problems)}\n")
+        say(f"no race: {'; '.join(error.problems)}", error=True)
     except Exception as error:
-        sys.stderr.write(f"no race: {type(error).__name__}: {' '.join(str(error).split())[:300]}\n")
+        say(f"no race: {type(error).__name__}: {' '.join(str(error).split())[:300]}", error=True)
     return None
 
 

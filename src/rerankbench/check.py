@@ -19,6 +19,7 @@ from rerankbench.errors import UserError
 from rerankbench.finding import Finding, Severity
 from rerankbench.first_stages.run import Run
 from rerankbench.sources.source import Source
+from rerankbench.visible import visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -87,7 +88,7 @@ def table(found: Sequence[Finding]) -> Table:
         out.add_column(name, justify="right" if name == "count" else "left", overflow="fold")
     for one in found:
         cells = (one.severity, one.what, f"{one.count:,}", ", ".join(one.examples), one.effect)
-        out.add_row(*(Text(cell) for cell in cells), style=_COLOURS[one.severity])
+        out.add_row(*(Text(visible(cell)) for cell in cells), style=_COLOURS[one.severity])
     return out
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import rerankbench
-from rerankbench import config, preflight
+from rerankbench import config, preflight, printing
 from rerankbench.check import examine, table
 from rerankbench.checks.lengths import Tokenizer
 from rerankbench.config import Experiment
@@ -23,6 +23,7 @@ from rerankbench.finding import Finding
 from rerankbench.first_stages.run import Run
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.runner import complain, quiet_libraries
+from rerankbench.visible import Console, say, visible_json
 
 USAGE = """usage: rerankbench-check [KEY=VALUE or GROUP=OPTION]... [--json]
 
@@ -39,15 +40,16 @@ SCHEMA = 1
 WORDS = {"error": "error", "warning": "warning", "info": "note"}
 
 
+@printing.told
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 no errors, 1 errors in the data, 2 the user's mistake."""
     quiet_libraries()
     words = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(words):
-        print(USAGE, end="")
+        say(*USAGE.splitlines())
         return 0
     if "--version" in words:
-        print(f"rerankbench {rerankbench.__version__}")
+        say(f"rerankbench {rerankbench.__version__}")
         return 0
     config.register_schemas()
     try:
@@ -59,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     if "--json" in words:
-        print(as_json(experiment, found))
+        say(*as_json(experiment, found).split("\n"))
     else:
         show(experiment, found)
     return 1 if any(one.severity == "error" for one in found) else 0
@@ -173,18 +175,14 @@ def as_json(experiment: Experiment, found: Sequence[Finding]) -> str:
         "warnings": counts["warning"],
         "findings": [asdict(one) for one in found],
     }
-    return json.dumps(values, indent=2, ensure_ascii=False)
+    return visible_json(json.dumps(values, indent=2, ensure_ascii=False))
 
 
 def show(experiment: Experiment, found: Sequence[Finding]) -> None:
     """The findings as a table, and how many there are of each gravity."""
-    from rich.console import Console
-
     dataset = experiment.dataset
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    console.print(
-        f"{dataset.name or dataset.default_name}, split {dataset.split_name}", markup=False, style="bold"
-    )
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(f"{dataset.name or dataset.default_name}, split {dataset.split_name}", style="bold")
     console.print(table(found))
     counts: Counter[str] = Counter(one.severity for one in found)
     console.print(", ".join(plural(counts[key], word) for key, word in WORDS.items()))

@@ -6,6 +6,8 @@ import difflib
 import re
 from collections.abc import Sequence
 
+from rerankbench.masking import masked
+
 KINDS = {
     "converted to Integer": "give a whole number",
     "converted to Float": "give a number",
@@ -65,7 +67,7 @@ def plain(error: BaseException) -> str:
     parts = [error, *([error.__cause__] if error.__cause__ else [])]
     lines = [line.strip() for part in parts for line in str(part).splitlines()[:6]]
     kept = [line for line in dict.fromkeys(lines) if line and not line.startswith(NOISE)]
-    text = " ".join(kept) or type(error).__name__
+    text = masked(" ".join(kept)) or type(error).__name__
     text = text.replace("KeyError raised while resolving interpolation: ", "").replace('"', "")
     return text if len(text) <= 400 else text[:397] + "..."
 
@@ -120,5 +122,5 @@ def unreadable(line: str, meant: Sequence[str] = ()) -> str:
 def shown(value: object) -> str:
     """A value as one writes it in a config, cut where it is long."""
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    text = " ".join(text.split())
+    text = " ".join(masked(text).split())
     return text if len(text) <= 100 else text[:97] + "..."

@@ -15,6 +15,7 @@ ROOM = 1 << 20  # bytes: a disk with less is taken for the one that is full
 WRITING = {  # these come of writing alone, wherever the file is
     errno.ENOSPC: "the disk is full; make room there",
     errno.EDQUOT: "the disk quota is used up; make room there",
+    errno.EFBIG: "files may not become that large here; see ulimit -f",
     errno.EROFS: "the disk is read-only; make it writable",
 }
 OURS = {  # and these may be of people's own files, unless these are in folders that we write to

@@ -9,10 +9,27 @@ import os
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
+from typing_extensions import TypedDict
+
+from rerankbench import typed_json
+from rerankbench.aside import make_way
+from rerankbench.regular_file import open_regular
 
 # Some file systems keep times to two seconds: a younger file could still change without its time changing.
 SETTLED_NS = 2_000_000_000
+
+
+class Entry(TypedDict):
+    """What is remembered of a file."""
+
+    stamp: Annotated[list[int], Field(min_length=4, max_length=4)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+MEMO = TypeAdapter(dict[str, Entry])
 
 
 class FileHashes:
@@ -33,13 +50,13 @@ class FileHashes:
         stamp = stamp_of(path)
         entry = self.known.get(path)
         if entry and entry["stamp"] == stamp:
-            return str(entry["sha256"])
+            return entry["sha256"]
         digest = sha256_of(Path(path))
         if stamp == stamp_of(path) and settled(stamp):
             self.remember(path, {"stamp": stamp, "sha256": digest})
         return digest
 
-    def remember(self, path: str, entry: dict[str, Any]) -> None:
+    def remember(self, path: str, entry: Entry) -> None:
         """Add one entry to what other processes may have written meanwhile; losing a race costs a rehash."""
         self.known = {name: old for name, old in read_memo(self.memo).items() if os.path.exists(name)}
         self.known[path] = entry
@@ -47,6 +64,7 @@ class FileHashes:
         try:
             self.memo.parent.mkdir(parents=True, exist_ok=True)
             partial.write_text(json.dumps(self.known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            make_way(self.memo)
             os.replace(partial, self.memo)
         except OSError:
             with contextlib.suppress(OSError):
@@ -55,7 +73,7 @@ class FileHashes:
 
 def sha256_of(file: Path) -> str:
     """The file's sha256 in hexadecimal, always read from the disk."""
-    with file.open("rb") as stream:
+    with open_regular(Path(os.path.realpath(file))) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -68,9 +86,5 @@ def settled(stamp: list[int]) -> bool:
     return time.time_ns() - max(stamp[1], stamp[2]) > SETTLED_NS
 
 
-def read_memo(memo: Path) -> dict[str, dict[str, Any]]:
-    try:
-        entries = json.loads(memo.read_text(encoding="utf-8"))
-        return {str(path): entry for path, entry in entries.items() if {"stamp", "sha256"} <= set(entry)}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+def read_memo(memo: Path) -> dict[str, Entry]:
+    return typed_json.note(memo, MEMO) or {}

@@ -14,18 +14,32 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
-from rerankbench import disk
+from rerankbench import disk, typed_json
+from rerankbench.aside import make_way, set_aside
 from rerankbench.embedding import Vectors
 from rerankbench.errors import UserError
 from rerankbench.lock import SUFFIX, hold
-from rerankbench.store import identity, set_aside, write_atomic
+from rerankbench.regular_file import NotRegular, TooLarge, open_regular
+from rerankbench.store import identity, write_atomic
 from rerankbench.vector_ties import release
 
 ROWS = 8192  # vectors compared with a batch of queries at once: 12 MB of them at 384 dimensions
 MOST_LISTS = 10_000_000  # FAISS would take memory for them before it has seen a vector
 SAMPLED = 200  # queries on which an approximate index is compared with exact search
 LOW_RECALL = 0.95  # below which a warning says that the index, not the reranker, decides the result
+
+
+class Vouched(TypedDict):
+    """What the note beside a kept index says of it."""
+
+    factory: str
+    sha256: str
+
+
+NOTE = TypeAdapter(Vouched)
 
 
 @dataclass(frozen=True)
@@ -276,6 +290,7 @@ def write_index(index: Any, path: Path, parts: Mapping[str, Any]) -> None:
         with temporary.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
+        make_way(path)
         os.replace(temporary, path)
     except RuntimeError as error:
         raise disk.told(error, path) from error
@@ -288,16 +303,16 @@ def write_index(index: Any, path: Path, parts: Mapping[str, Any]) -> None:
 def read_index(path: Path) -> Any | None:
     """A kept index; None if there is none, or after setting a damaged one aside."""
     try:
-        note = json.loads(path.with_suffix(".json").read_bytes())
-        with path.open("rb") as file:
+        note = typed_json.read(path.with_suffix(".json"), NOTE, typed_json.MOST_NOTE)
+        with open_regular(path) as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != note["sha256"]:
                 raise ValueError("its bytes do not match the note beside it")
         return mapped(path, note["factory"])
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, RuntimeError) as error:
+    except (ValueError, RuntimeError, NotRegular, TooLarge) as error:
         set_aside(path, error)
-        return None
+    return None
 
 
 def mapped(path: Path, factory: str) -> Any:

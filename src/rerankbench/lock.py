@@ -21,12 +21,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from rerankbench.aside import make_way
+from rerankbench.regular_file import read_regular
+
 if TYPE_CHECKING:
     from filelock import LeaseCompromise, SoftFileLease
 
 log = logging.getLogger(__name__)
 
 SUFFIX = ".owner"
+NAME_BYTES = 10_000  # far more than any owner writes
 LEASE = 120.0  # seconds; the same for all versions, since an owner with another lease cannot be taken over
 TOUCHES = 6  # of the file in that time
 NAMELESS_SECONDS = 10.0  # after which an owner that has not written its name yet died before it could
@@ -39,8 +43,10 @@ ABANDONED_SECONDS = 24 * 3600.0  # after which even a clock that is wrong proves
 def hold(file: Path, doing: str) -> Iterator[None]:
     """Own `file` while the block runs. `doing` completes "pid 12 on host a has been ..." for who waits.
 
-    The file is gone afterwards. Not to be held twice by one thread.
+    The file is gone afterwards. Not to be held twice by one thread. Something else than a file that
+    has its name is set aside.
     """
+    make_way(file)
     claim = lease(file)
     take(claim, file)
     try:
@@ -145,7 +151,8 @@ def sign(file: Path, doing: str) -> None:
 def owner(file: Path) -> str:
     """Who owns `file`, for people: "pid 12 on host a, which has been embedding for 40 s"."""
     try:
-        lines = [line.partition("=") for line in file.read_text(encoding="utf-8").splitlines()]
+        text = read_regular(file, NAME_BYTES).decode("utf-8")
+        lines = [line.partition("=") for line in text.splitlines() if line.isprintable()]
     except (OSError, ValueError):
         lines = []
     found = {name: value for name, _, value in lines}

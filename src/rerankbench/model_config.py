@@ -117,7 +117,8 @@ def quantized(config: Mapping[str, Any]) -> list[str]:
         return []
     method = settings.get("quant_method") if isinstance(settings, dict) else None
     return [
-        f"the weights are quantized ({method or 'quantization_config'}), which is not read here; give a folder with plain weights"
+        f"the weights are quantized ({method or 'quantization_config'}), which is not read here; "
+        "give a folder with plain weights"
     ]
 
 

@@ -80,10 +80,10 @@ def arm(experiment: Experiment) -> str:
     told += () if e.first_stage.embeds() else ("embedder", "index")
     rest = [changed(line) for line in e.overrides if not line.startswith(told)]
     if e.reranker.family == "none":
-        return " ".join([kind, *rest, "without reranking"])
+        return masked(" ".join([kind, *rest, "without reranking"]))
     stage = "" if kind == "dense" else f"{kind} + "
     name = f"{e.labels.get('reranker', e.reranker.family)}@{e.depth}"
-    return " ".join([stage + name, *rest])
+    return masked(" ".join([stage + name, *rest]))
 
 
 def changed(override: str) -> str:
@@ -249,7 +249,7 @@ def final_order(outcome: Outcome) -> ranking.Order:
 
 def parquet(table: pa.Table, path: Path) -> None:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     write_atomic(path, sink.getvalue().to_pybytes())
 
 

@@ -24,12 +24,11 @@ from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from rerankbench import complaints, config, targets
+from rerankbench import complaints, config, config_files, config_trust, sweep_size, targets
 from rerankbench.errors import UserError
 from rerankbench.tracking import place_problem
 
@@ -106,9 +105,6 @@ def parse(arguments: Sequence[str]) -> Namespace:
             raise UserError(
                 f"--config-dir {folder}: its {name} would take the package's place; keep options only"
             )
-    if folder is not None:
-        for file in sorted(Path(folder).rglob("*.yaml")):
-            refuse_unreadable(file)
     parsed.overrides = [*parsed.overrides, *upwards(parsed.overrides)]
     return parsed
 
@@ -117,14 +113,6 @@ def upwards(lines: Sequence[str]) -> list[str]:
     """What Optuna's own option needs besides: by itself it looks for the smallest value, the worst arm."""
     told = any(line.startswith("hydra.sweeper.direction=") for line in lines)
     return ["hydra.sweeper.direction=maximize"] if "hydra/sweeper=optuna" in lines and not told else []
-
-
-def refuse_unreadable(file: Path) -> None:
-    """Raise UserError for a config that is no text; Hydra would not say which file it is."""
-    try:
-        file.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read ({error}); save it as UTF-8") from None
 
 
 def refuse_arguments(message: str) -> NoReturn:
@@ -149,6 +137,7 @@ class OwnOptions(SearchPathPlugin):
     def use(cls, config_dir: str | None) -> None:
         cls.folder = None if config_dir is None else Path(config_dir).absolute()
         Plugins.instance().register(cls)
+        config_files.check_all()
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         if self.folder is not None:
@@ -164,6 +153,7 @@ def composing(parsed: Namespace) -> Iterator[ConfigLoaderImpl]:
     try:
         loader = Hydra.create_main_hydra2(task_name="rerankbench", config_search_path=path).config_loader
         assert isinstance(loader, ConfigLoaderImpl)
+        config_files.count_files(loader)
         yield loader
     finally:
         GlobalHydra.instance().clear()
@@ -217,6 +207,9 @@ class Plan:
             return None
         if not found.key_or_group:
             self.problems.append(complaints.unreadable(line))
+            return None
+        if too_many := sweep_size.problem([found]):
+            self.problems.append(too_many)
             return None
         if found.is_sweep_override() and not found.is_discrete_sweep() and self.expands:
             self.problems.append(
@@ -277,8 +270,10 @@ class Plan:
         """
         key = tuple(str(override.input_line) for override in groups)
         if key not in self.bases:
-            made = self.loader.load_configuration(self.name, list(key), RunMode.RUN, from_shell=False)
+            made = config_trust.load(self.loader, conf_folder(), self.name, list(key))
             if found := [*targets.problems(made.hydra), *targets.command_problems(made.hydra)]:
+                raise UserError(found)
+            if found := config_trust.problems(made, self.loader, conf_folder(), groups, self.overrides):
                 raise UserError(found)
             self.bases[key] = made
         return self.bases[key]
@@ -352,6 +347,8 @@ class Plan:
         lines = [f"{key}={value}" for key, value in self.preset.items()] if self.expands else []
         try:
             parsed = [*self.parser.parse_overrides(lines), *self.overrides]
+            if too_many := sweep_size.problem(parsed if self.expands else ()) or self.trials_problem():
+                raise UserError([*self.problems, too_many])
             if not self.expands:
                 self.look_at_options(parsed)
                 return [[o for o in parsed if not o.is_sweep_override()]]
@@ -359,6 +356,14 @@ class Plan:
             return [self.parser.parse_overrides(list(job)) for job in jobs]
         except CANNOT as error:
             raise UserError([*self.problems, f"hydra.sweeper.params: {complaints.plain(error)}"]) from None
+
+    def trials_problem(self) -> str:
+        """Why a sweeper that chooses values as it goes would never be done; empty if it would."""
+        assert self.master is not None
+        trials = OmegaConf.select(self.master, "hydra.sweeper.n_trials")
+        if trials is None or (isinstance(trials, int) and trials <= sweep_size.MOST_JOBS):
+            return ""
+        return f"hydra.sweeper.n_trials={trials}: at most {sweep_size.MOST_JOBS:,} are possible"
 
     def look_at_options(self, parsed: Sequence[Override]) -> None:
         """Compose every option that a sweeper may choose, for what it may not name."""

@@ -6,10 +6,11 @@ import logging
 import time
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
+
+from rerankbench.visible import Console
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,11 +26,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import rerankbench
-from rerankbench import complaints, config, disk, preflight, usage, value_names
+from rerankbench import complaints, config, disk, masking, preflight, printing, usage, value_names
 from rerankbench.errors import UserError
 from rerankbench.masking import mask_file, masked
 from rerankbench.result import Result
 from rerankbench.tracking import Tracking, why
+from rerankbench.visible import say, visible_lines
 
 log = logging.getLogger(__name__)
 
@@ -41,18 +43,20 @@ class Stopped(KeyboardInterrupt):
     """SIGTERM: as Ctrl-C, but the exit code says which it was."""
 
 
+@printing.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0 done, 1 something failed, 2 the user's mistake."""
     quiet_libraries()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    masking.remember_all(arguments)
     if "--version" in arguments:  # Hydra would tell its own
-        print(f"rerankbench {rerankbench.__version__}")
+        say(f"rerankbench {rerankbench.__version__}")
         return 0
     config.register_schemas()
     try:
         with stopping_cleanly():
             command = preflight.check(arguments)
-            return show(arguments) if command is None else launch(arguments, command)
+            return (show(arguments) or printing.lost()) if command is None else launch(arguments, command)
     except UserError as error:
         return complain(error)
     except (HydraException, OmegaConfBaseException) as error:
@@ -66,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return complain(found)
         raise
     except KeyboardInterrupt as stop:
-        print("stopped; what was computed is kept: the same command continues", file=sys.stderr)
+        say("stopped; what was computed is kept: the same command continues", error=True)
         return 143 if isinstance(stop, Stopped) else 130
 
 
@@ -95,7 +99,7 @@ def stop(number: int, frame: FrameType | None) -> None:
 
 def leave(code: int) -> None:
     """The end of a stop that something holds up; what was written so far is kept."""
-    print("stopped; what was written is kept: the same command continues", file=sys.stderr, flush=True)
+    say("stopped; what was written is kept: the same command continues", error=True)
     os._exit(code)
 
 
@@ -104,15 +108,28 @@ def show(arguments: list[str]) -> int:
     parsed = preflight.parse(arguments)
     if not parsed.help:
         try:
-            run_hydra(arguments)
+            with printed_as(masking.masked_yaml if parsed.cfg else masked):
+                run_hydra(["--hydra-help"] if parsed.hydra_help else arguments)
         except SystemExit as end:  # Hydra's way of ending its own help, and of its errors
             return 2 if end.code else 0
         except preflight.CANNOT as error:
             raise UserError(complaints.plain(error)) from None
         return 0
     own = [Path(parsed.config_dir)] if parsed.config_dir else []
-    print(usage.text([*own, preflight.conf_folder()]))
+    say(*usage.text([*own, preflight.conf_folder()]).splitlines())
     return 0
+
+
+@contextmanager
+def printed_as(hide: Callable[[str], str]) -> Iterator[None]:
+    """Print what Hydra prints, a config above all, as `hide` leaves it."""
+    printed = StringIO()
+    try:
+        with redirect_stdout(printed):
+            yield
+    finally:
+        sys.stdout.write(visible_lines(hide(printed.getvalue())))
+        sys.stdout.flush()
 
 
 def launch(arguments: list[str], command: preflight.Command) -> int:
@@ -123,7 +140,7 @@ def launch(arguments: list[str], command: preflight.Command) -> int:
         return finish(command)
     with tempfile.TemporaryDirectory(prefix="rerankbench-") as folder:  # a forecast leaves nothing behind
         run_hydra([*arguments, f"hydra.run.dir='{folder}'", f"hydra.sweep.dir='{folder}'"])
-        return total(Path(folder)) or finish(command)
+        return total(Path(folder)) or finish(command) or printing.lost()
 
 
 def run_hydra(arguments: list[str]) -> None:
@@ -186,10 +203,19 @@ def job(cfg: DictConfig) -> float:
     folder = Path(hydra_config.runtime.output_dir)
     labels = {group: str(choice) for group, choice in hydra_config.runtime.choices.items()}
     overrides = telling(hydra_config)
-    for file in (folder / str(hydra_config.output_subdir)).glob("*.yaml"):
-        mask_file(file)
+    hide(hydra_config, cfg, folder)
     result = attempt(cfg, labels, overrides, folder, sweep_name(hydra_config))
     return objective(result, cfg)
+
+
+def hide(hydra_config: Any, cfg: DictConfig, folder: Path) -> None:
+    """Mask secrets in what this job, perhaps in a process of its own, logs and in what Hydra has written."""
+    masking.install()
+    masking.remember_all([str(line) for line in hydra_config.overrides.task])
+    masking.remember_all(OmegaConf.to_container(cfg, resolve=False))
+    sweep = [Path(hydra_config.sweep.dir) / "multirun.yaml"] if is_sweep(hydra_config) else []
+    for file in [*(folder / str(hydra_config.output_subdir)).glob("*.yaml"), *sweep]:
+        mask_file(file)
 
 
 def objective(result: Result, cfg: DictConfig) -> float:
@@ -222,7 +248,7 @@ def varied(hydra_config: Any) -> dict[str, list[str]]:
     """The keys that the jobs of a sweep do not share, with the values that it lists."""
     command = OmegaConf.load(Path(hydra_config.sweep.dir) / "multirun.yaml")  # written before the jobs start
     lines = [f"{key}={value}" for key, value in (hydra_config.sweeper.get("params") or {}).items()]
-    lines += [str(line) for line in command.hydra.overrides.task]
+    lines += [str(line) for line in command.hydra.overrides.task if masking.MASK not in str(line)]
     parsed = OverridesParser.create().parse_overrides(lines)
     return {
         override.get_key_element(): list(override.sweep_string_iterator())
@@ -270,7 +296,7 @@ def only_forecast(experiment: config.Experiment, folder: Path) -> Result:
 
     found = forecast(experiment)
     (folder / FORECAST_FILE).write_text(repr(found.seconds))
-    print("\n".join(found.lines()), flush=True)
+    say(*found.lines())
     return Result(arm=arm(experiment), status="forecast")
 
 
@@ -342,7 +368,7 @@ def end_of_sweep(results: Sequence[Result], failed: Sequence[Result]) -> None:
     """How many runs are done, and each failure once, with the runs that share it."""
     if not results:
         return
-    print(
+    say(
         f"sweep      {len(results) - len(failed)} of {len(results)} runs done, "
         f"in {Folders.current.absolute()}"
     )
@@ -350,7 +376,7 @@ def end_of_sweep(results: Sequence[Result], failed: Sequence[Result]) -> None:
     for result in failed:
         by_reason.setdefault(reason_of(result), []).append(result.arm)
     for reason, arms in by_reason.items():
-        print(f"failed: {', '.join(arms)}: {reason}", file=sys.stderr)
+        say(f"failed: {', '.join(arms)}: {reason}", error=True)
 
 
 def reason_of(result: Result) -> str:
@@ -365,13 +391,13 @@ def total(folder: Path) -> int:
 
     seconds = [float(file.read_text()) for file in folder.rglob(FORECAST_FILE)]
     if len(seconds) > 1:
-        print(f"all {len(seconds)} runs: {duration(sum(seconds))}")
+        say(f"all {len(seconds)} runs: {duration(sum(seconds))}")
     return 0
 
 
 def complain(error: UserError) -> int:
     for problem in error.problems:
-        print(f"error: {masked(problem)}", file=sys.stderr)
+        say(f"error: {masked(problem)}", error=True)
     return 2
 
 
@@ -383,6 +409,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    masking.install()
     logging.raiseExceptions = False  # a closed pipe is no reason for traces
     for kind in (FutureWarning, DeprecationWarning, UserWarning):
         warnings.filterwarnings("ignore", category=kind)

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
-from rerankbench import hardware
+from rerankbench import hardware, typed_json
 from rerankbench.bench import Bench
 from rerankbench.collection import Collection
 from rerankbench.errors import UserError
@@ -37,11 +38,14 @@ from rerankbench.store import (
     write_atomic,
 )
 from rerankbench.tokens import Tokens, sizes
+from rerankbench.typed_json import Amount, Name
 
 if TYPE_CHECKING:
     from rerankbench.executors import Executor
 
 log = logging.getLogger(__name__)
+
+COST = TypeAdapter(dict[Name, Amount])
 
 WINDOW = 32_768  # pairs at most that are tokenized and sorted together
 SMALL_WINDOW = 2048  # and at least, where there are as many: smaller ones would be padded more
@@ -368,10 +372,7 @@ def write_cost(work: Work, cost: dict[str, float], executor: Executor) -> None:
 
 def read_cost(work: Work, executor: Executor | None = None) -> dict[str, float]:
     """The last measured cost on this machine, empty if there is none."""
-    try:
-        return dict(json.loads(cost_file(work, executor).read_bytes()))
-    except (FileNotFoundError, ValueError):
-        return {}
+    return typed_json.note(cost_file(work, executor), COST) or {}
 
 
 def rests_on_enough(cost: Mapping[str, float]) -> bool:

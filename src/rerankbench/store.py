@@ -6,9 +6,9 @@ identity: the hash of everything that determines the numbers besides the texts. 
     <folder>/<number>-<sha256 of the bytes>.shard
 
 each written to a temporary name, synced and renamed, so a killed process leaves whole shards and at most
-one `.tmp` file. A shard whose bytes do not hash to its name is set aside as `.damaged`. Shards are only
-ever added: any number of processes may write at the same time. Where two wrote the same key the lower
-number wins, so what was once read stays what is read.
+one `.tmp` file. A shard whose bytes do not hash to its name, or that is no file, is set aside as
+`.damaged`. Shards are only ever added: any number of processes may write at the same time. Where two wrote
+the same key the lower number wins, so what was once read stays what is read.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import hashlib
 import io
 import json
 import logging
+import math
 import os
+import re
+import tokenize
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +32,25 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from rerankbench import disk
+from rerankbench.aside import make_way, set_aside
 from rerankbench.errors import UserError
+from rerankbench.regular_file import NotRegular, open_regular, read_regular
 
 log = logging.getLogger(__name__)
 
 Keys = NDArray[np.bytes_]
 KEY = np.dtype("S32")
+NAME = re.compile(r"\d{8}-[0-9a-f]{64}\.shard")
+ROOM = 10**6  # numbers that are freed when there are none left
+LAST = 10**8  # number of a shard, for whose name eight digits are too few
+MAGIC = b"\x93NUMPY\x01\x00"
+HEADER = re.compile(
+    rb"\{'descr': '([<|][a-zA-Z]\d{1,3})', 'fortran_order': False, "
+    rb"'shape': (\(\d{1,15},(?: \d{1,15})?\)), \}\s*"
+)
+# What numpy says of a header that it cannot make sense of.
+HEADER_FAULTS = (ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError,
+                 tokenize.TokenError)  # fmt: skip
 
 # Part of every identity of computed numbers. Raised whenever a change of this program gives other numbers for
 # the same inputs, be it in their last bits: what an older version stored is then left alone.
@@ -87,14 +102,33 @@ class Shard:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Shard:
-        buffer = io.BytesIO(data)
-        columns, keys, values = (np.load(buffer, allow_pickle=False) for _ in range(3))
-        whole = columns.ndim == keys.ndim == 1 and keys.dtype == KEY and columns.dtype.kind == "i"
-        if not whole or values.dtype != np.float32 or values.shape != (len(keys), len(columns)):
+        """The shard that `to_bytes` gave these bytes. Raises ValueError for any others."""
+        columns, start = array_of(data, 0, np.dtype(np.int32), 1)
+        keys, start = array_of(data, start, KEY, 1)
+        values, _ = array_of(data, start, np.dtype(np.float32), 2)
+        if values.shape != (len(keys), len(columns)):
             raise ValueError("its arrays do not belong together")
         if not np.isfinite(values).all():
             raise ValueError("it holds values that are not finite")
         return cls(columns, keys, values)
+
+
+def array_of(data: bytes, start: int, dtype: np.dtype[Any], dimensions: int) -> tuple[NDArray[Any], int]:
+    """The array that numpy saved at a place in `data`, and where it ends.
+
+    A header is a stranger's word: nothing is allocated that the bytes do not hold, and nothing evaluated.
+    Raises ValueError for anything but a whole array of this type.
+    """
+    size = int.from_bytes(data[start + 8 : start + 10], "little")
+    header = HEADER.fullmatch(data[start + 10 : start + 10 + size])
+    if data[start : start + 8] != MAGIC or not header or header[1].decode() != dtype.str:
+        raise ValueError("its arrays do not belong together")
+    shape = tuple(int(number) for number in re.findall(rb"\d+", header[2]))
+    first, count = start + 10 + size, math.prod(shape)
+    if len(shape) != dimensions or first + count * dtype.itemsize > len(data):
+        raise ValueError("its arrays do not belong together")
+    array = np.frombuffer(data, dtype, count, first).reshape(shape)
+    return array, first + count * dtype.itemsize
 
 
 class RowStore:
@@ -115,6 +149,8 @@ class RowStore:
 
     def describe(self) -> None:
         """Write identity.json, for people; what is there stays."""
+        if self.folder.is_symlink():  # it would lead out of the store
+            make_way(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         description = self.folder / "identity.json"
         if not description.exists():
@@ -156,43 +192,61 @@ class RowStore:
 
     def _write(self, data: bytes) -> None:
         self.describe()
-        with FileLock(self.folder / "append.lock"):  # two writers with one number would have no precedence
-            number = 1 + max((int(name.split("-")[0]) for name in self._names()), default=0)
-            write_atomic(self.folder / f"{number:08d}-{hashlib.sha256(data).hexdigest()}.shard", data)
+        with append_lock(self.folder):  # two writers with one number would have no precedence
+            write_atomic(self.folder / f"{self._next():08d}-{hashlib.sha256(data).hexdigest()}.shard", data)
 
-    def _names(self) -> list[str]:
-        """Shard names in order of precedence."""
-        return sorted(path.name for path in self.folder.glob("*-*.shard"))
+    def _next(self) -> int:
+        """The number after all others; shards whose numbers leave no room for more are set aside."""
+        names = shard_names(self.folder)
+        if names and int(names[-1][:8]) + 1 == LAST:
+            for name in [name for name in names if int(name[:8]) >= LAST - ROOM]:
+                set_aside(self.folder / name, ValueError("its number leaves no room for others"))
+                names.remove(name)
+        return 1 + max((int(name[:8]) for name in names), default=0)
 
     def _shards(self) -> Iterable[Shard]:
         """All shards in order; then those that a compaction put in place of ones that were just listed."""
         seen: set[str] = set()
-        while names := [name for name in self._names() if name not in seen]:
+        while names := [name for name in shard_names(self.folder) if name not in seen]:
             seen.update(names)
             for name in names:
                 if shard := read_shard(self.folder / name):
                     yield shard
 
 
+def shard_names(folder: Path) -> list[str]:
+    """The names of the shards in a folder, in order of precedence; what else is called so is set aside."""
+    try:
+        found = [] if folder.is_symlink() else os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    names = [name for name in found if name.endswith(".shard") and not name.startswith(".")]
+    for name in names:
+        if not NAME.fullmatch(name):
+            set_aside(folder / name, ValueError("its name is none that a shard has"))
+    return sorted(name for name in names if NAME.fullmatch(name))
+
+
+def append_lock(folder: Path) -> FileLock:
+    """The lock of those who add shards to a folder."""
+    make_way(folder / "append.lock")
+    return FileLock(folder / "append.lock")
+
+
 def read_shard(path: Path) -> Shard | None:
     """A whole shard, or None after setting a damaged one aside."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
         if hashlib.sha256(data).hexdigest() != path.stem.split("-")[-1]:
             raise ValueError("its bytes do not match the hash in its name")
         return Shard.from_bytes(data)
     except FileNotFoundError:  # pruned by another process since it was listed
         return None
-    except (ValueError, EOFError) as error:
+    except NotRegular as error:
+        set_aside(path, ValueError(error.strerror))
+    except ValueError as error:
         set_aside(path, error)
-        return None
-
-
-def set_aside(path: Path, error: Exception) -> None:
-    """Keep a damaged file out of every later reading, but on the disk for people to look at."""
-    with suppress(FileNotFoundError):  # another process was quicker
-        path.replace(path.with_suffix(".damaged"))
-    log.warning("set aside a damaged store file, its part is computed again: %s (%s)", path, error)
+    return None
 
 
 def write_array(folder: Path, name: str, array: NDArray[Any]) -> Path:
@@ -207,6 +261,7 @@ def write_array(folder: Path, name: str, array: NDArray[Any]) -> Path:
     path = folder / f"{name}-{hashlib.sha256(data).hexdigest()}.npy"
     write_atomic(path, data)
     for other in set(folder.glob(f"{name}-*.npy")) - {path}:  # those who mapped it keep what they mapped
+        make_way(other)
         other.unlink(missing_ok=True)
     return path
 
@@ -215,13 +270,18 @@ def read_array(folder: Path, name: str) -> NDArray[Any] | None:
     """The memory-mapped array that `write_array` wrote, or None; a damaged one is set aside."""
     for path in sorted(folder.glob(f"{name}-*.npy")):
         try:
-            with open(path, "rb") as file:
+            with open_regular(path) as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != path.stem.split("-")[-1]:
                     raise ValueError("its bytes do not match the hash in its name")
-            return np.load(path, mmap_mode="r", allow_pickle=False)
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            if array.dtype.kind not in "fiu":
+                raise ValueError("it holds no numbers")
+            return array
         except FileNotFoundError:  # replaced or pruned by another process since it was listed
             continue
-        except (ValueError, EOFError) as error:
+        except NotRegular as error:
+            set_aside(path, ValueError(error.strerror))
+        except HEADER_FAULTS as error:
             set_aside(path, error)
     return None
 
@@ -234,6 +294,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        make_way(path)
         os.replace(temporary, path)
     except OSError as error:
         raise disk.named(error, path) from error

@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from rerankbench.errors import UserError
@@ -15,6 +14,7 @@ from rerankbench.masking import masked
 from rerankbench.measures import display_name
 from rerankbench.result import Result
 from rerankbench.tracking import Tracking
+from rerankbench.visible import Console, Lines, visible
 
 STAGES = ("first_stage", "reranked", "oracle")
 SHOWN = ("ndcg", "recall", "mrr")  # success and judged are in the files
@@ -25,12 +25,12 @@ log = logging.getLogger(__name__)
 
 def show(result: Result, folder: Path, tracking: Tracking) -> None:
     """The closing table, what it cost, and where everything is."""
-    console = Console(highlight=False)
+    console = Console()
     console.print()
-    console.print(heading(result), markup=False, soft_wrap=True, style="bold")
+    console.print(heading(result), soft_wrap=True, style="bold")
     console.print(measure_table(result))
     for line in [*cost_lines(result), *place_lines(result, folder, tracking)]:
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def heading(result: Result) -> str:
@@ -56,7 +56,9 @@ def measure_table(result: Result) -> Table:
 def add_rows(table: Table, result: Result, names: Sequence[str]) -> None:
     for name in names:
         before, after, best = (result.measures[stage].get(name) for stage in STAGES)
-        table.add_row(display_name(name), number(before), number(after), change(before, after), number(best))
+        table.add_row(
+            visible(display_name(name)), number(before), number(after), change(before, after), number(best)
+        )
 
 
 def number(value: float | None) -> str:
@@ -97,7 +99,7 @@ def place_lines(result: Result, folder: Path, tracking: Tracking) -> list[str]:
 def show_failure(result: Result, error: Exception) -> None:
     """Lines for a user's mistake, the trace for ours. A sweep's end names a mistake once for all runs."""
     if not isinstance(error, UserError):
-        log.error("%s failed: %s", result.arm, masked("".join(traceback.format_exception(error))))
+        log.error("%s failed: %s", result.arm, Lines(masked("".join(traceback.format_exception(error)))))
     elif result.sweep_id:
         log.error("%s failed; what follows goes on, the reason comes at the end", result.arm)
     else:

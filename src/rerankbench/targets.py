@@ -13,6 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from rerankbench import logging_section
 from rerankbench.complaints import shown
 
 # The parts of `hydra` that it builds things of; the rest is plain values.
@@ -52,7 +53,7 @@ def problems(hydra: DictConfig) -> list[str]:
             for key in (swept if isinstance(swept, dict) else ())
             if not re.fullmatch(r"[+~]*(?!hydra\b)[\w./]+", str(key))
         ]
-    return found
+    return found or [line for part in LOGGING for _, line in logging_section.wrong(part, parts.get(part))]
 
 
 def command_problems(hydra: DictConfig) -> list[str]:
@@ -90,8 +91,8 @@ def part_problems(part: str, node: Any) -> list[str]:
 
 
 def leaves(path: str, node: Any) -> Iterator[tuple[str, str, Any]]:
-    """(path, key, value) of every value that is neither a group nor a list."""
-    items = node.items() if isinstance(node, dict) else enumerate(node)
+    """(path, key, value) of every value below `node` that is neither a group nor a list."""
+    items = node.items() if isinstance(node, dict) else enumerate(node if isinstance(node, list) else ())
     for key, value in items:
         if isinstance(value, dict | list):
             yield from leaves(f"{path}.{key}", value)

@@ -25,8 +25,8 @@ def token_ids(tokenizer: Any, texts: Sequence[str], limit: int | None, special: 
     highest = max((int(ids.max(initial=0)) for ids in found), default=0) if below is not None else 0
     if below is not None and highest >= below:
         raise UserError(
-            f"a text holds {tokenizer.convert_ids_to_tokens(highest)!r}, a token that the tokenizer of "
-            f"{tokenizer.name_or_path} has and its model has not; take it out of the text, or of the tokenizer"
+            f"a text holds {tokenizer.convert_ids_to_tokens(highest)!r}, which the tokenizer of "
+            f"{tokenizer.name_or_path} knows and its model does not; take it out of the text or the tokenizer"
         )
     return found
 

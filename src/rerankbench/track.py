@@ -6,16 +6,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+import yaml
 
 import rerankbench
-from rerankbench import complaints
+from rerankbench import complaints, printing, run_folders, typed_json
 from rerankbench.errors import UserError
+from rerankbench.regular_file import open_regular, read_regular
 from rerankbench.result import Result
+from rerankbench.run_folders import SETTINGS
 from rerankbench.runner import complain, quiet_libraries
 from rerankbench.tracking import MLflow, why
+from rerankbench.visible import say
 
 USAGE = """usage: rerankbench-track FOLDER... [tracking.uri=URI] [tracking.experiment=NAME]
 
@@ -23,24 +24,42 @@ Log the runs in these folders, or in folders below them, to MLflow; those that a
 Without tracking.uri= each run goes where its own config says.
 """
 KEYS = ("uri", "experiment")
+MOST_CONFIG = 1 << 18  # bytes
+# AttributeError, TypeError: keys that are no keys; RecursionError: brackets without end.
+CANNOT_READ = (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError, OSError)
 
 
+@printing.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 all logged, 1 a store did not take a run, 2 the user's mistake."""
     quiet_libraries()
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or {"-h", "--help"} & set(words):
-        print(USAGE, end="")
+        say(*USAGE.splitlines())
         return 0 if words else 2
     if "--version" in words:
-        print(f"rerankbench {rerankbench.__version__}")
+        say(f"rerankbench {rerankbench.__version__}")
         return 0
     try:
         settings, names = read_words(words)
-        runs = [(folder, Result.read(folder), destination(folder, settings)) for folder in run_folders(names)]
+        runs = all_runs(run_folders.find(Path(name) for name in names), settings)
     except UserError as error:
         return complain(error)
     return max([log_one(*run) for run in runs])
+
+
+def all_runs(folders: Sequence[Path], settings: dict[str, str]) -> list[tuple[Path, Result, MLflow]]:
+    """Each run and where it goes, before anything is logged. Raises UserError with what is wrong in any."""
+    runs, problems = [], []
+    for folder in folders:
+        try:
+            run_folders.own_files(folder)
+            runs.append((folder, Result.read(folder), destination(folder, settings)))
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(list(dict.fromkeys(problems)))
+    return runs
 
 
 def read_words(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -66,20 +85,6 @@ def read_words(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     return settings, names
 
 
-def run_folders(names: Sequence[str]) -> list[Path]:
-    """The folders of runs at or below the named ones, each once, in order."""
-    folders, problems = [], []
-    for name in names:
-        files = sorted(Path(name).expanduser().rglob("result.json"))
-        if not files:
-            what = "holds no result.json" if Path(name).is_dir() else "there is no such folder"
-            problems.append(f"{name}: {what}; give the output folder of a run or of a sweep")
-        folders += [file.parent for file in files]
-    if problems:
-        raise UserError(problems)
-    return list(dict.fromkeys(folders))
-
-
 def destination(folder: Path, settings: dict[str, str]) -> MLflow:
     """Where a run goes: its own config's store, changed by `settings`. Raises UserError."""
     wanted = own_settings(folder) | settings
@@ -87,21 +92,52 @@ def destination(folder: Path, settings: dict[str, str]) -> MLflow:
         raise UserError(f"{folder}: its config keeps no password; give tracking.uri= again")
     tracking = MLflow(**wanted)
     if problems := tracking.problems():
-        raise UserError(problems)
+        raise UserError([f"{folder}: {problem}" for problem in problems])
+    if "uri" not in settings and elsewhere(tracking):
+        raise UserError(
+            f"{folder}: its config names {tracking.database}, where no store is; give "
+            f"tracking.uri=sqlite:///{tracking.database} to have it made"
+        )
     return tracking
+
+
+def elsewhere(tracking: MLflow) -> bool:
+    """Whether a database would be made outside the current folder; a config may be somebody else's."""
+    if not tracking.uri.startswith("sqlite") or tracking.database.is_relative_to(Path.cwd()):
+        return False
+    try:
+        with open_regular(tracking.database) as stream:
+            return stream.read(16) != b"SQLite format 3\0"
+    except OSError:
+        return True
 
 
 def own_settings(folder: Path) -> dict[str, str]:
     """What a run's saved config says about MLflow; empty where it logged nowhere."""
-    file = folder / ".hydra" / "config.yaml"
-    if not file.is_file():
-        return {}
+    file = folder / SETTINGS / "config.yaml"
+    cure = "give tracking.uri= and tracking.experiment=, or take the file away"
     try:
-        node = OmegaConf.select(OmegaConf.create(file.read_text(encoding="utf-8")), "tracking") or {}
-        return {key: str(node[key]) for key in KEYS if key in node}
-    except (YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
-        cure = "give tracking.uri= and tracking.experiment=, or take the file away"
-        raise UserError(f"{file}: cannot be read ({complaints.plain(error)}); {cure}") from None
+        config = PlainLoader(read_regular(file, MOST_CONFIG).decode()).get_single_data()
+    except FileNotFoundError:
+        return {}
+    except CANNOT_READ as error:
+        told = error.strerror if isinstance(error, OSError) else complaints.plain(error)
+        raise UserError(f"{file}: cannot be read ({told}); {cure}") from None
+    found = config.get("tracking") if isinstance(config, dict) else None
+    wanted = {key: found[key] for key in KEYS if key in found} if isinstance(found, dict) else {}
+    for key, value in wanted.items():
+        if not isinstance(value, str) or "${" in value:
+            raise UserError(f"{file}: tracking.{key} is {typed_json.shown(value)}, not a plain text; {cure}")
+    return wanted
+
+
+class PlainLoader(yaml.SafeLoader):
+    """YAML as saved configs have it: no aliases, of which a few lines can stand for millions of values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has aliases, which no saved config has")
+        return super().compose_node(parent, index)
 
 
 def log_one(folder: Path, result: Result, tracking: MLflow) -> int:
@@ -112,12 +148,10 @@ def log_one(folder: Path, result: Result, tracking: MLflow) -> int:
     except UserError as error:
         return complain(error)
     except Exception as error:  # whatever the store or its server did
-        print(
-            f"error: {folder}: {result.arm} not logged to {tracking.place()}: {why(error)}", file=sys.stderr
-        )
+        say(f"error: {folder}: {result.arm} not logged to {tracking.place()}: {why(error)}", error=True)
         return 1
     what = "was logged already" if run_id == before else "logged"
-    print(f"{folder}: {result.arm} {what}, run {run_id} in {tracking.place()}")
+    say(f"{folder}: {result.arm} {what}, run {run_id} in {tracking.place()}")
     return 0
 
 

@@ -18,10 +18,12 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
-from rerankbench import disk
+from rerankbench import disk, run_folders
 from rerankbench.errors import UserError
-from rerankbench.masking import masked
+from rerankbench.masking import masked, remember
+from rerankbench.regular_file import NotRegular, open_regular
 from rerankbench.sources.column_guess import setting
+from rerankbench.visible import visible, visible_lines
 
 if TYPE_CHECKING:
     from rerankbench.result import Result
@@ -72,6 +74,9 @@ class MLflow(Tracking):
 
     kind: ClassVar[str] = "mlflow"
 
+    def __post_init__(self) -> None:
+        remember(f"tracking.uri={self.uri}")
+
     def problems(self) -> list[str]:
         found = self.address_problems()
         if not found and self.uri.startswith("sqlite") and (deleted := self.deleted_problem()):
@@ -92,7 +97,11 @@ class MLflow(Tracking):
                 *found,
                 f"tracking.uri={shown}: write three slashes and a file, sqlite:///path/to/mlflow.db",
             ]
-        if self.uri.startswith("sqlite") and (problem := place_problem(self.database)):
+        if self.uri.startswith("sqlite") and "?" in self.uri:
+            return [*found, f"tracking.uri={shown}: a file takes no settings; leave out ? and what follows"]
+        if self.uri.startswith("sqlite") and (
+            problem := place_problem(self.database) or other_file(self.database)
+        ):
             found.append(f"tracking.uri={shown}: {problem}")
         return found
 
@@ -179,11 +188,14 @@ class MLflow(Tracking):
         """
         with patience():
             client, experiment_id = self.open()
+            run_folders.own_files(folder)  # refuses links before anything is written
             if self.holds(client, result):
                 return str(result.mlflow_run_id)
-            started = int(1000 * (time.time() - sum(result.seconds.values())))
-            run = client.create_run(experiment_id, started, result.tags(), result.arm)
+            started = max(0, int(1000 * (time.time() - sum(result.seconds.values()))))
+            run = client.create_run(experiment_id, started, result.tags(), visible(result.arm))
             try:
+                if not self.uri.startswith("sqlite"):
+                    refuse_folder(self.uri, str(run.info.artifact_uri))
                 fill(client, run.info.run_id, result, folder)
                 end(client, run.info.run_id, result, started)
             except BaseException:
@@ -201,13 +213,23 @@ class MLflow(Tracking):
         if not result.mlflow_run_id:
             return False
         try:
-            info = client.get_run(result.mlflow_run_id).info
+            run = client.get_run(result.mlflow_run_id)
         except MlflowException:  # another store's run
             return False
-        if info.status in ENDED and info.lifecycle_stage == "active":
+        if not is_of(run, result):
+            return False
+        if run.info.status in ENDED and run.info.lifecycle_stage == "active":
             return True
         client.delete_run(result.mlflow_run_id)
         return False
+
+
+def is_of(run: Any, result: Result) -> bool:
+    """Whether a run is a result's, or nothing was logged to it yet: a file may name anybody's run."""
+    tags, told = run.data.tags, result.tags()
+    if not any(name in tags for name in TOLD):
+        return not run.data.params and not run.data.metrics
+    return all(tags.get(name) == told[name] for name in TOLD)
 
 
 def place_problem(database: Path) -> str:
@@ -224,7 +246,34 @@ def place_problem(database: Path) -> str:
     return ""
 
 
+def other_file(database: Path) -> str:
+    """Why a file that is there is no database; empty if it is one, or empty, or not there."""
+    try:
+        with open_regular(database) as file:
+            start = file.read(len(SQLITE))
+    except NotRegular as error:
+        return f"{error.strerror}; choose another place"
+    except OSError:
+        return ""
+    return "" if start in (b"", SQLITE) else "is another file, and no database; choose another place"
+
+
+def refuse_folder(server: str, artifacts: str) -> None:
+    """Raise UserError where a server would have files copied into a folder of this machine.
+
+    A server on this machine may keep its files in a folder of its own; another one has no business here.
+    """
+    local = urlsplit(artifacts).scheme in ("", "file")
+    if local and urlsplit(server).hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise UserError(
+            f"the server keeps files in {artifacts}, a folder of its own machine; start it with "
+            "--serve-artifacts, or log on that machine with rerankbench-track"
+        )
+
+
+SQLITE = b"SQLite format 3\0"
 ENDED = ("FINISHED", "FAILED")
+TOLD = ("arm", "sweep_id", "dataset")  # tags that tell whose run it is
 AT_ONCE = 500  # metrics in one request; MLflow takes up to 1000
 PARAMS_AT_ONCE = 100  # all that MLflow takes
 
@@ -252,7 +301,8 @@ def fill(client: Any, run_id: str, result: Result, folder: Path) -> None:
     for start in range(0, len(found), AT_ONCE):
         client.log_batch(run_id, metrics=found[start : start + AT_ONCE])
     log_dataset(client, run_id, result)
-    client.log_artifacts(run_id, str(folder))
+    for name in run_folders.own_files(folder):
+        client.log_artifact(run_id, str(folder / name), name.rpartition("/")[0] or None)
 
 
 def end(client: Any, run_id: str, result: Result, started: int) -> None:
@@ -263,7 +313,7 @@ def end(client: Any, run_id: str, result: Result, started: int) -> None:
 
 def why(error: Exception) -> str:
     """Why a store did not take a run, in one line."""
-    text = masked(" ".join(str(error).split())) or type(error).__name__
+    text = " ".join(masked(str(error)).split()) or type(error).__name__
     if isinstance(error, UserError):
         return text
     if found := re.search(r"API request to (\w+://[^/ ]+).*(Max retries|Connection|timed out)", text):
@@ -275,7 +325,7 @@ def params(values: Mapping[str, Any]) -> list[Any]:
     """MLflow's params; secrets in addresses are masked, long values cut at what MLflow takes."""
     from mlflow.entities import Param
 
-    return [Param(name, masked(str(value))[:6000]) for name, value in values.items()]
+    return [Param(name, visible_lines(masked(str(value)))[:6000]) for name, value in values.items()]
 
 
 def metrics(result: Result) -> list[Any]:
@@ -295,12 +345,13 @@ def log_dataset(client: Any, run_id: str, result: Result) -> None:
 
     if not result.dataset:
         return
-    profile = {name: result.dataset[name] for name in ("docs", "queries", "judgements")}
+    profile = {name: result.dataset.get(name) for name in ("docs", "queries", "judgements")}
+    name = visible(result.dataset.get("name", "unnamed"))[:500]  # as long as MLflow takes
     dataset = Dataset(
-        name=str(result.dataset["name"]),
-        digest=str(result.dataset["fingerprint"])[:32],
+        name=name,
+        digest=visible(result.dataset.get("fingerprint", "unknown"))[:32],
         source_type="local",
-        source=json.dumps({"name": result.dataset["name"]}),
+        source=json.dumps({"name": name}),
         profile=json.dumps(profile),
     )
     client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "evaluation")])])

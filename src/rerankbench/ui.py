@@ -15,14 +15,17 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import rerankbench
+from rerankbench import printing
 from rerankbench.errors import UserError
 from rerankbench.tracking import MLflow
+from rerankbench.visible import say
 
 HOST = "127.0.0.1"  # the store has no password, so nobody else may reach it
 START_SECONDS = 60
 LAST_PORT = 65_535
 
 
+@printing.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until interrupted; returns the exit code: 0 done, 1 the server failed, 2 the user's mistake."""
     try:
@@ -30,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return show(settings(words), port, browser)
     except UserError as error:
         for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+            say(f"error: {problem}", error=True)
         return 2
     except KeyboardInterrupt:
         return 0
@@ -125,8 +128,7 @@ def wait(server: subprocess.Popen[bytes], health: str) -> None:
 
 
 def announce(url: str, browser: bool) -> None:
-    sys.stdout.write(f"compare runs: {url}\n")
-    sys.stdout.flush()
+    say(f"compare runs: {url}")
     if browser:
         webbrowser.open(url)
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from rerankbench import config_files
 from rerankbench.config import GROUPS
 
 HEAD = """rerankbench: which reranker should I deploy, at which depth, at what cost, and is the gain real?
@@ -60,7 +61,7 @@ def options(folders: list[Path], group: str) -> Iterator[tuple[str, str]]:
 
 def comment(file: Path) -> str:
     """What a config file says about itself in its first lines."""
-    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = config_files.text_of(file).splitlines()
     said = [line.lstrip("# ") for line in lines if line.startswith("#")]
     said = [line for line in said if not line.startswith(("@package", "rerankbench "))]
     return said[0] if said else ""

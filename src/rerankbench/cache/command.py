@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import rerankbench
+from rerankbench import disk, printing
 from rerankbench.cache.compact import compact
 from rerankbench.cache.entries import KINDS, Entry, entries
 from rerankbench.cache.leftovers import leftovers
@@ -18,13 +19,16 @@ from rerankbench.cache.prune import chosen, remove, seconds
 from rerankbench.cache.verify import verify
 from rerankbench.complaints import unknown_key
 from rerankbench.errors import UserError
+from rerankbench.visible import Console, say, visible
 
 PLACE = "cache_dir="
 
 
+@printing.told
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 damaged files or nothing removed on request, 2 the user's mistake."""
     words = list(sys.argv[1:] if argv is None else argv)
+    cache_dir = Path()
     try:
         place = [word.removeprefix(PLACE) for word in words if word.startswith(PLACE)]
         refuse_keys([word for word in words if "=" in word and not word.startswith(("-", PLACE))])
@@ -33,11 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.run(cache_dir, arguments))
     except UserError as error:
         for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+            say(f"error: {problem}", error=True)
         return 2
-    except BrokenPipeError:  # whoever read what we print has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # whoever read what we print has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return 0
+        found = disk.explained(error, {"cache_dir": cache_dir})
+        say(f"error: {found}", error=True)
+        return 2
 
 
 def refuse_keys(words: Sequence[str]) -> None:
@@ -99,9 +107,7 @@ def list_entries(cache_dir: Path, arguments: argparse.Namespace) -> int:
 def show(found: Sequence[Entry], cache_dir: Path) -> None:
     """A table of entries and their sum."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for name in ("kind", "identity", "files", "size", "last written", "what"):
@@ -118,10 +124,10 @@ def show(found: Sequence[Entry], cache_dir: Path) -> None:
             date(entry.modified),
             entry.label,
         )
-        table.add_row(*map(Text, cells))
+        table.add_row(*map(visible, cells))
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
-    console.print(total(found, cache_dir), markup=False, highlight=False, soft_wrap=True)
+    console.print(total(found, cache_dir), soft_wrap=True)
 
 
 def total(found: Sequence[Entry], cache_dir: Path) -> str:
@@ -137,7 +143,10 @@ def human(size: int) -> str:
 
 
 def date(seconds_: float) -> str:
-    return datetime.fromtimestamp(seconds_).strftime("%Y-%m-%d %H:%M") if seconds_ else ""
+    try:
+        return datetime.fromtimestamp(seconds_).strftime("%Y-%m-%d %H:%M") if seconds_ else ""
+    except (ValueError, OverflowError, OSError):  # years that no calendar has
+        return ""
 
 
 def sizes(cache_dir: Path, arguments: argparse.Namespace) -> int:
@@ -145,8 +154,8 @@ def sizes(cache_dir: Path, arguments: argparse.Namespace) -> int:
     for kind in (*KINDS, "leftovers"):
         of_kind = [entry for entry in found if entry.kind == kind]
         if of_kind:
-            print(f"{kind:<11} {human(sum(entry.bytes for entry in of_kind)):>9}  {len(of_kind)} entries")
-    print(total(found, cache_dir))
+            say(f"{kind:<11} {human(sum(entry.bytes for entry in of_kind)):>9}  {len(of_kind)} entries")
+    say(total(found, cache_dir))
     return 0
 
 
@@ -154,19 +163,19 @@ def prune(cache_dir: Path, arguments: argparse.Namespace) -> int:
     age = None if arguments.older_than is None else seconds(arguments.older_than)
     found = chosen(cache_dir, arguments.kinds, age, arguments.identity)
     if not found:
-        print(f"nothing to prune in {cache_dir}")
+        say(f"nothing to prune in {cache_dir}")
         return 0
     show(found, cache_dir)
     if arguments.dry_run:
-        print("nothing was removed (--dry-run)")
+        say("nothing was removed (--dry-run)")
         return 0
     if not arguments.yes and not agreed():
-        print("nothing was removed")
+        say("nothing was removed")
         return 1
     busy = [entry for entry in found if not remove(entry)]
     for entry in busy:
-        print(f"kept, a process is working on it: {entry.kind} {entry.identity[:12]} {entry.label}")
-    print(f"removed {len(found) - len(busy)} entries")
+        say(f"kept, a process is working on it: {entry.kind} {entry.identity[:12]} {entry.label}")
+    say(f"removed {len(found) - len(busy)} entries")
     return 0
 
 
@@ -175,7 +184,7 @@ def agreed() -> bool:
     try:
         return input("remove these? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
-        print()
+        say()
         return False
 
 
@@ -183,18 +192,21 @@ def check(cache_dir: Path, arguments: argparse.Namespace) -> int:
     entries(cache_dir)  # says so where there is no such folder
     found = verify(cache_dir)
     for path in found.damaged:
-        print(f"damaged, set aside: {path.relative_to(cache_dir)}")
-    print(f"{found.files:,} checked, {human(found.bytes)}, {len(found.damaged)} damaged")
+        say(f"damaged, set aside: {path.relative_to(cache_dir)}")
+    say(f"{found.files:,} checked, {human(found.bytes)}, {len(found.damaged)} damaged")
     return 1 if found.damaged else 0
 
 
 def merge(cache_dir: Path, arguments: argparse.Namespace) -> int:
     entries(cache_dir)
-    found = compact(cache_dir)
+    try:
+        found = compact(cache_dir)
+    except OSError as error:
+        raise UserError(f"{error.filename or cache_dir}: {error.strerror or error}") from None
     for folder, before, after in found:
-        print(f"{folder.name[:12]}  {before} files of scores are {after} now")
+        say(f"{folder.name[:12]}  {before} files of scores are {after} now")
     if not found:
-        print("nothing to compact")
+        say("nothing to compact")
     return 0
 
 

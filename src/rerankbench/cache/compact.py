@@ -6,10 +6,17 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
 from rerankbench.cache.entries import entries_of
-from rerankbench.store import Keys, RowStore, Shard, read_shard, write_atomic
+from rerankbench.store import (
+    Keys,
+    RowStore,
+    Shard,
+    append_lock,
+    read_shard,
+    shard_names,
+    write_atomic,
+)
 
 Columns = tuple[int, ...]
 
@@ -31,8 +38,8 @@ def compact_folder(folder: Path) -> tuple[int, int]:
     old ones go. Safe beside readers, which list again when a listed shard is gone, and beside writers, which
     wait for the same lock. Shards of other layers stay apart.
     """
-    with FileLock(folder / "append.lock"):
-        old = sorted(folder.glob("*-*.shard"))
+    with append_lock(folder):
+        old = [folder / name for name in shard_names(folder)]
         groups = keys_by_columns(old)
         if len(groups) == len(old):
             return len(old), len(old)

@@ -6,7 +6,6 @@ people's files is safe to prune; links are neither followed nor counted.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from rerankbench import lock, wheels
+from rerankbench import lock, typed_json, wheels
 from rerankbench.errors import UserError
+from rerankbench.typed_json import OBJECT, shown
 
 LOCKS = (lock.SUFFIX, ".lock")  # ours, and the system's
 KINDS = ("models", "wheels", "corpora", "datasets", "vectors", "candidates", "scores", "indexes")
@@ -83,7 +83,8 @@ def entries_of(kind: str, folder: Path) -> Iterator[Entry]:
 def identity_of(kind: str, path: Path) -> str | None:
     """The identity in a name that rerankbench gave; None for anything else."""
     if kind == "datasets":  # `datasets` names its own folders
-        return path.name if path.is_dir() and any(path.rglob("dataset_info.json")) else None
+        known = path.is_dir() and any(file.name == "dataset_info.json" for file in files_below(path))
+        return path.name if known else None
     match = _NAMES[kind].fullmatch(path.name)
     folder = kind in ("models", "vectors", "scores")
     return match[1] if match and path.is_dir() == folder else None
@@ -91,34 +92,42 @@ def identity_of(kind: str, path: Path) -> str | None:
 
 def children(folder: Path) -> list[Path]:
     """What lies in a folder, links left out; nothing if the folder is itself a link or is not there."""
-    if folder.is_symlink() or not folder.is_dir():
+    try:
+        if folder.is_symlink() or not folder.is_dir():
+            return []
+        return sorted(path for path in folder.iterdir() if not path.is_symlink())
+    except OSError:  # its name is too long, or it is not ours to read
         return []
-    return sorted(path for path in folder.iterdir() if not path.is_symlink())
 
 
 def files_below(path: Path) -> list[Path]:
     """All files at or below a path, links neither followed nor listed."""
-    if path.is_symlink():
-        return []
-    if path.is_dir():
-        return [file for child in children(path) for file in files_below(child)]
-    return [path]
+    found, waiting = [], [path]
+    while waiting:  # no recursion: folders may be nested deeper than Python's own stack
+        here = waiting.pop()
+        if here.is_symlink():
+            continue
+        if here.is_dir():
+            waiting += reversed(children(here))
+        else:
+            found.append(here)
+    return found
 
 
 def label(kind: str, name: str, paths: list[Path]) -> str:
     """What people should see."""
     described = [path / "identity.json" if path.is_dir() else path.with_suffix(".json") for path in paths]
-    parts = next((found for path in described if (found := read_json(path))), {})
+    parts = next((found for path in described if (found := typed_json.note(path, OBJECT))), {})
     if kind == "models":
-        return str(read_json(paths[0] / "manifest.json").get("model", name))
+        return shown((typed_json.note(paths[0] / "manifest.json", OBJECT) or {}).get("model", name))
     if kind in ("wheels", "datasets"):
         return name
     if kind == "corpora":
         return "a large corpus, as Arrow"
-    title = str(parts.get("label") or packaged_name(parts) or parts.get("family") or "not described")
+    title = shown(parts.get("label") or packaged_name(parts) or parts.get("family") or "not described")
     told = ("precision", "max_length", "long_documents", "pooling")
     return " ".join(
-        [title, *(f"{key}={parts[key]}" for key in told if key in parts and parts[key] != "truncate")]
+        [title, *(f"{key}={shown(parts[key])}" for key in told if key in parts and parts[key] != "truncate")]
     )
 
 
@@ -126,15 +135,6 @@ def packaged_name(parts: dict[str, object]) -> str:
     """The label of a packaged model whose weights an identity names."""
     labels = {model.identity: model.label for model in wheels.MODELS.values()}
     return labels.get(str(parts.get("weights")), "")
-
-
-def read_json(path: Path) -> dict[str, object]:
-    """A small JSON object; empty where there is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    except (OSError, ValueError):
-        return {}
 
 
 def held(file: Path) -> bool:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rerankbench import wheels
-from rerankbench.cache.entries import children, entries_of, files_below, read_json
+from rerankbench import typed_json, wheels
+from rerankbench.aside import set_aside
+from rerankbench.cache.entries import children, entries_of, files_below
 from rerankbench.file_hashes import sha256_of
 from rerankbench.model_files import relevant_files
-from rerankbench.store import Shard, read_shard, set_aside
+from rerankbench.regular_file import NotRegular
+from rerankbench.store import NAME, read_shard
+from rerankbench.typed_json import OBJECT
 
 _NAMED = re.compile(r".+-([0-9a-f]{64})\.(npy|shard)")
 
@@ -30,16 +34,27 @@ def verify(cache_dir: Path) -> Verification:
     found = Verification()
     for path, size, whole in checks(cache_dir):
         found.files, found.bytes = found.files + 1, found.bytes + size
-        if not whole():
+        if not is_whole(path, whole):
             found.damaged += (path,)
     return found
+
+
+def is_whole(path: Path, whole: Callable[[], bool]) -> bool:
+    """Whether a file is whole; something else in a file's place is set aside, too."""
+    try:
+        return whole()
+    except NotRegular as error:
+        set_aside(path, ValueError(error.strerror))
+        return False
 
 
 def checks(cache_dir: Path) -> Iterator[tuple[Path, int, Callable[[], bool]]]:
     """Each file or folder with its size and a function that says whether it is whole."""
     for kind in ("vectors", "candidates", "scores"):
         for file in files_below(cache_dir / kind):
-            if match := _NAMED.fullmatch(file.name):
+            if file.suffix == ".shard" and not NAME.fullmatch(file.name):
+                yield file, size_of(file), lambda file=file: misnamed(file)  # type: ignore[misc]
+            elif match := _NAMED.fullmatch(file.name):
                 yield file, size_of(file), lambda file=file, sha256=match[1]: hashed_file(file, sha256)  # type: ignore[misc]
     for file in [*children(cache_dir / "corpora"), *children(cache_dir / "indexes")]:
         if file.suffix in (".arrow", ".faiss"):
@@ -59,14 +74,26 @@ def size_of(file: Path) -> int:
 def hashed_file(file: Path, sha256: str) -> bool:
     """A shard or an array whose name ends in its hash."""
     if file.suffix == ".shard":
-        return isinstance(read_shard(file), Shard) or not damaged_name(file).exists()
-    try:
-        if sha256_of(file) == sha256:
-            return True
-    except FileNotFoundError:  # pruned meanwhile
+        return read_shard(file) is not None or not os.path.lexists(damaged_name(file))
+    if matches(file, sha256):
         return True
     set_aside(file, ValueError("its bytes do not match the hash in its name"))
     return False
+
+
+def misnamed(file: Path) -> bool:
+    set_aside(file, ValueError("its name is none that a shard has"))
+    return False
+
+
+def matches(file: Path, sha256: object) -> bool:
+    """Whether a file has these bytes, or was pruned meanwhile; what is no file has none."""
+    try:
+        return sha256_of(file) == sha256
+    except FileNotFoundError:
+        return True
+    except NotRegular:
+        return False
 
 
 def damaged_name(file: Path) -> Path:
@@ -75,15 +102,15 @@ def damaged_name(file: Path) -> Path:
 
 def noted(file: Path) -> bool:
     """A corpus or an index whose note vouches for its bytes; without a note it is never read."""
-    sha256 = read_json(file.with_suffix(".json")).get("sha256")
-    if sha256 is None or sha256_of(file) == sha256:
+    sha256 = (typed_json.note(file.with_suffix(".json"), OBJECT) or {}).get("sha256")
+    if sha256 is None or matches(file, sha256):
         return True
     set_aside(file, ValueError("its bytes do not match the hash in its note"))
     return False
 
 
 def wheel_file(file: Path, sha256: str) -> bool:
-    if sha256_of(file) == sha256:
+    if matches(file, sha256):
         return True
     wheels.set_aside(file, "not the pinned sha256")
     return False

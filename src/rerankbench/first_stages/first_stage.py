@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
+from rerankbench import typed_json
 from rerankbench.bench import Bench
 from rerankbench.candidates import Candidates
 from rerankbench.collection import Collection
@@ -116,16 +118,19 @@ class FirstStage(ABC):
         return without(found, same, depth)
 
 
+FINDINGS = TypeAdapter(list[Finding])
+
+
 def read_description(note: Path) -> tuple[dict[str, float], list[Finding]]:
     """What was measured of the index, and what there was to say, when stored candidates were found."""
+    found = typed_json.note(note, typed_json.OBJECT) or {}
+    measured = found.get("index")
+    if not isinstance(measured, dict) or any(type(value) not in (int, float) for value in measured.values()):
+        measured = {}
     try:
-        parts = json.loads(note.read_bytes())
-        findings = [
-            Finding(**one | {"examples": tuple(one["examples"])}) for one in parts.get("findings", [])
-        ]
-        return dict(parts.get("index", {})), findings
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return {}, []
+        return measured, FINDINGS.validate_python(found.get("findings", []))
+    except ValidationError:
+        return measured, []
 
 
 def without(found: Candidates, rows: NDArray[np.int64], depth: int) -> Candidates:

@@ -122,7 +122,7 @@ def contest(runs: Sequence[Run], measure: str) -> Contest:
     if not done:
         raise UserError([f"{run.place}: {run.arm} failed: {run.result.get('error')}" for run in failed])
     refuse_mixtures(done)
-    names = same_measures(done, [per_query.measures(run) for run in done], measure)
+    names = same_measures(done, [per_query.measured(run) for run in done], measure)
     ids = per_query.query_ids(per_query.read(done[0]))
     held: Held = {}
     oracle: dict[tuple[str, int], Mapping[str, Values]] = {}

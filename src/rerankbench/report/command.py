@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import rerankbench
+from rerankbench import masking, printing
 from rerankbench.errors import UserError
 from rerankbench.report.runs import Run
 from rerankbench.report_settings import USUAL, Report, closest
 from rerankbench.tracking import MLflow
+from rerankbench.visible import say
 
 if TYPE_CHECKING:
     from rerankbench.race.record import Record
@@ -31,14 +34,16 @@ settings: report.measure, report.delta, report.level, report.price_per_hour, rep
   tracking.experiment"""
 
 
+@printing.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Build a report; returns the exit code: 0 done, 2 the user's mistake."""
+    masking.install()
     try:
         words = parser().parse_intermixed_args(argv)
         build(words.places, words.out, words.race)
     except UserError as error:
         for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+            say(f"error: {problem}", error=True)
         return 2
     return 0
 
@@ -134,7 +139,8 @@ def usual(runs: Sequence[Run]) -> str:
 
 def ndcg_cutoffs(run: Run) -> set[int]:
     measured = run.result.get("measures", {}).get("first_stage", {})
-    return {int(name.removeprefix("ndcg_at_")) for name in measured if name.startswith("ndcg_at_")}
+    found = (re.fullmatch(r"ndcg_at_([1-9][0-9]{0,8})", name) for name in measured)
+    return {int(match[1]) for match in found if match}
 
 
 def written(target: Path, findings: Findings) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rerankbench.race.record import Record
 from rerankbench.report.findings import Findings
+from rerankbench.visible import visible_json
 
 SCHEMA = 1
 
@@ -57,6 +58,8 @@ def race(record: Record | None) -> dict[str, Any] | None:
     people = [{k: v for k, v in asdict(c).items() if k != "environment"} for c in record.contestants]
     counts = {"rounds": len(record.rounds), "disturbed": record.drifted, "queries": len(record.ids)}
     return {**{name: getattr(record, name) for name in own}, **counts, "contestants": people}
+
+
 def decision(f: Findings) -> dict[str, Any] | None:
     """What to choose now; null where nothing may be deployed."""
     if f.decision is None:
@@ -98,7 +101,7 @@ def arm(f: Findings, i: int) -> dict[str, Any]:
 
 
 def to_json(findings: Findings) -> str:
-    return json.dumps(plain(document(findings)), indent=1, ensure_ascii=False)
+    return visible_json(json.dumps(plain(document(findings)), indent=1, ensure_ascii=False))
 
 
 def plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rerankbench.report import plots, table
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import subtitle
+from rerankbench.visible import visible_lines
 
 CAPTIONS = {
     "depth": "Lines are means over queries, bands their intervals; lines without markers are first stages.",
@@ -17,6 +18,11 @@ CAPTIONS = {
 }
 
 
+def seen(value: object) -> object:
+    """Whatever the template shows, before it is escaped; the plots are markup of ours."""
+    return visible_lines(value) if type(value) is str else value
+
+
 def page(findings: Findings) -> str:
     """The page. Every text is escaped by the template; only the plots are inserted as markup."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -25,6 +31,7 @@ def page(findings: Findings) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=seen,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

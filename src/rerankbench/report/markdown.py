@@ -9,6 +9,7 @@ from rerankbench.report import table
 from rerankbench.report.examples import Example
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import subtitle
+from rerankbench.visible import visible
 
 
 def markdown(findings: Findings) -> str:
@@ -29,11 +30,18 @@ def markdown(findings: Findings) -> str:
 
 
 def safe(text: str) -> str:
-    """Text in which nothing is markup: neither HTML nor Markdown, and no mention of a person."""
-    text = " ".join(str(text).split())
+    """Text in which nothing is markup: neither HTML nor Markdown, no address, and no mention of a person."""
+    text = visible(" ".join(str(text).split()))
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    text = re.sub(r"(?<!\w)@", "@\u2060", text)  # GitHub would tell the person of that name
-    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text)
+    text = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", text)
+    text = re.sub(r":(?=//)|(?<=www)\.", r"\\\g<0>", text, flags=re.IGNORECASE)  # GitHub makes them links
+    text = re.sub(r"(?<!\w)@", "@&#8288;", text)  # and would tell the person of that name
+    return re.sub(r"^(?:[-+=](?!\d)|\d+(?=[.)](?:\s|$)))", begin, text)
+
+
+def begin(match: re.Match[str]) -> str:
+    """What would begin a list or underline a heading, as text."""
+    return f"\\{match[0]}" if match[0] in "-+=" else f"{match[0]}\\"
 
 
 def bullets(lines: Sequence[str]) -> list[str]:

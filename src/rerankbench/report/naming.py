@@ -7,6 +7,7 @@ from typing import Any
 
 from rerankbench import value_names
 from rerankbench.report.runs import Run
+from rerankbench.visible import visible
 
 NO_RERANKING = "no reranking"
 STAGE_GROUPS = ("embedder", "index")
@@ -57,10 +58,10 @@ def distinct(
             for key in told
             if run.params.get(key) is not None
         ]
-        names[identity] = " ".join([base(run.params), *parts])
+        names[identity] = visible(" ".join([base(run.params), *parts]))
     taken = list(names.values())
     return {
-        identity: name if taken.count(name) == 1 else f"{name} {identity[:6]}"
+        identity: name if taken.count(name) == 1 else f"{name} {visible(identity[:6])}"
         for identity, name in names.items()
     }
 

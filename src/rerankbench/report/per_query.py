@@ -8,13 +8,20 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from rerankbench import typed_parquet
 from rerankbench.errors import UserError
-from rerankbench.report.runs import PER_QUERY, Run
+from rerankbench.measures import display_name
+from rerankbench.report.runs import PER_QUERY, RESULT, Run, telling
+from rerankbench.typed_parquet import NUMBER, TEXT, WHOLE
+from rerankbench.visible import visible
 
-KEYS = ("query_id", "stage", "layer", "depth")
+KEYS = {"query_id": TEXT, "stage": TEXT, "layer": WHOLE, "depth": WHOLE}
+STAGES = ("first_stage", "reranked", "oracle")
+DEEPEST = 10**9  # of depths and layers
+MOST_ORDERS = 10_000  # depths times layers; some 400 are many
+LARGEST = 1e6  # of a measure's value, beyond which sums of squares are no longer exact
 Values = NDArray[np.float64]
 
 
@@ -27,19 +34,90 @@ class Order(NamedTuple):
 
 
 def read(run: Run) -> pa.Table:
-    try:
-        return pq.read_table(run.folder / PER_QUERY)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{run.place}/{PER_QUERY}: cannot be read ({error}); run it again") from None
+    """The table of a run: query_id, stage, layer, depth and the measures, null where an order lacks one.
+
+    Raises UserError where it is damaged, or holds what no run writes.
+    """
+    with telling(run, PER_QUERY):
+        table = typed_parquet.read(run.folder / PER_QUERY, columns)
+        check(table, run)
+    return table
 
 
-def measures(run: Run) -> list[str]:
-    """The measures that every order has, such as ndcg_at_10, without reading their values."""
+def columns(names: Sequence[str]) -> dict[str, str]:
+    """The keys and every measure; other columns are not read."""
+    return KEYS | {name: NUMBER for name in names if is_measure(name)}
+
+
+def is_measure(name: str) -> bool:
     try:
-        names = pq.read_schema(run.folder / PER_QUERY).names
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{run.place}/{PER_QUERY}: cannot be read ({error}); run it again") from None
-    return [name for name in names if name not in KEYS]
+        return bool(display_name(name))
+    except (ValueError, KeyError):
+        return False
+
+
+def check(table: pa.Table, run: Run) -> None:
+    """Raises ValueError in one line for values that no run writes."""
+    if not measures(table):
+        raise ValueError("it has no column with a measure, such as ndcg_at_10")
+    for name in ("query_id", "stage", "depth"):
+        if table[name].null_count:
+            raise ValueError(f"its column {name} has rows without a value")
+    stages = table["stage"].unique().to_pylist()
+    if strange := [stage for stage in stages if stage not in STAGES]:
+        raise ValueError(f"its column stage should be one of {', '.join(STAGES)}, not {strange[0][:60]!r}")
+    for name in ("layer", "depth"):
+        low, high = pc.min_max(table[name]).values()
+        if low.is_valid and not 0 <= low.as_py() <= high.as_py() <= DEEPEST:
+            raise ValueError(f"its column {name} holds {low} to {high}; it should be 0 to {DEEPEST:,}")
+    for name in measures(table):
+        values = table[name].drop_null().to_numpy()
+        if (beyond := values[np.isfinite(values) & (np.abs(values) > LARGEST)]).size:
+            raise ValueError(f"its column {name} holds {beyond[0]:g}, no measure")
+    check_orders(table, run)
+
+
+def check_orders(table: pa.Table, run: Run) -> None:
+    """Every order has a row for each query, one of them is the first stage's, and no measure has gaps."""
+    ids, found = len(query_ids(table)), grouped(table)
+    promised = run.dataset.get("queries", ids)
+    if promised != ids:
+        raise ValueError(f"it has {ids:,} queries, but {promised:,} were measured")
+    if Order("first_stage", -1, 0) not in found or sum(key.stage == "first_stage" for key in found) > 1:
+        raise ValueError("it should hold the first stage once, at depth 0 and without a layer")
+    if not run.result["identity"]["reranker"] and any(key.stage == "reranked" for key in found):
+        raise ValueError(f"it holds reranked orders, but {RESULT} says identity.reranker is empty")
+    missing = {name: table[name].is_null().to_numpy() for name in measures(table)}
+    for key, rows in found.items():
+        if len(rows) != ids or len(table["query_id"].take(rows).unique()) != ids:
+            raise ValueError(f"its {key.stage} at depth {key.depth} should have every query once")
+        for name, lacks in missing.items():
+            if lacks[rows].any() and not lacks[rows].all():
+                raise ValueError(f"its {name} of {key.stage} at depth {key.depth} lacks some queries")
+
+
+def grouped(table: pa.Table) -> dict[Order, NDArray[np.int64]]:
+    """The rows of each order, orders as they come first. Raises ValueError for more than any run has."""
+    stage = pc.index_in(table["stage"], value_set=pa.array(STAGES)).to_numpy().astype(np.int64)
+    layer = pc.fill_null(table["layer"], -1).to_numpy()
+    depth = table["depth"].to_numpy()
+    codes = pa.array((stage << 60) | ((layer + 1) << 30) | depth).dictionary_encode()
+    if len(codes.dictionary) > MOST_ORDERS:
+        raise ValueError(f"it holds {len(codes.dictionary):,} orders, at most {MOST_ORDERS:,} are possible")
+    place = codes.indices.to_numpy()
+    ends = np.cumsum(np.bincount(place))
+    parts = np.split(np.argsort(place, kind="stable"), ends[:-1])
+    return {Order(STAGES[stage[p[0]]], int(layer[p[0]]), int(depth[p[0]])): p for p in parts}
+
+
+def measured(run: Run) -> list[str]:
+    """The measures that every order of a run has, such as ndcg_at_10, without reading their values."""
+    with telling(run, PER_QUERY):
+        return [name for name in typed_parquet.names(run.folder / PER_QUERY) if is_measure(name)]
+
+
+def measures(table: pa.Table) -> list[str]:
+    return [name for name in table.column_names if name not in KEYS]
 
 
 def query_ids(table: pa.Table) -> list[str]:
@@ -56,15 +134,11 @@ def orders(
     """
     position = pc.index_in(table["query_id"], value_set=pa.array(list(ids), pa.string()))
     rows = position.to_numpy(zero_copy_only=False)
-    stage = np.asarray(table["stage"].cast(pa.string()).to_pylist(), dtype=str)
-    layer = pc.fill_null(table["layer"], -1).to_numpy()
-    depth = table["depth"].to_numpy()
-    columns = {name: table[name].to_numpy().astype(np.float64) for name in names}
-    found = {}
-    for key in dict.fromkeys(zip(stage.tolist(), layer.tolist(), depth.tolist(), strict=True)):
-        mask = (stage == key[0]) & (layer == key[1]) & (depth == key[2])
-        found[Order(*key)] = aligned({n: c[mask] for n, c in columns.items()}, rows[mask], len(ids), place)
-    return found
+    columns = {name: table[name].to_numpy() for name in names}
+    return {
+        key: aligned({n: c[at] for n, c in columns.items()}, rows[at], len(ids), place)
+        for key, at in grouped(table).items()
+    }
 
 
 def aligned(
@@ -72,8 +146,7 @@ def aligned(
 ) -> dict[str, Values]:
     """Columns in the order of the queries that `rows` point at."""
     if len(rows) != count or not np.array_equal(np.sort(rows), np.arange(count)):
-        raise UserError(
-            f"{place}: measured on other queries ({len(rows):,}, not {count:,}); compare it on its own"
-        )
+        told = f"{len(rows):,}, not {count:,}"
+        raise UserError(f"{visible(place)}: measured on other queries ({told}); compare it on its own")
     back = np.argsort(rows)
     return {name: values[back] for name, values in columns.items()}

@@ -10,8 +10,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from rerankbench.errors import UserError
 from rerankbench.report.findings import Findings
 from rerankbench.report.palette import LIGHT, MARKERS, PLACES, Palette, variables
+from rerankbench.store import write_atomic
+from rerankbench.visible import visible
 
 SIZE = (5.6, 3.7)  # inches; 400 points wide, so that text stays readable on a phone
 # Of first stages: dots first, each clearly another pattern, also in the short line of a legend.
@@ -54,6 +57,8 @@ def plots(findings: Findings) -> dict[str, tuple[str, Draw]]:
 
 def write(folder: Path, findings: Findings) -> None:
     """Every plot as PNG and SVG; an earlier report's that this one has not go."""
+    if folder.is_symlink():
+        raise UserError(f"{visible(folder)}: this is a link, and links are not followed; remove it")
     folder.mkdir(parents=True, exist_ok=True)
     found = plots(findings)
     for name, kind in product(NAMES, KINDS):
@@ -61,7 +66,12 @@ def write(folder: Path, findings: Findings) -> None:
             (folder / f"{name}.{kind}").unlink(missing_ok=True)
     for name, (title, draw) in found.items():
         for kind in KINDS:
-            (folder / f"{name}.{kind}").write_bytes(rendered(draw, findings, LIGHT, kind, name, title))
+            write_atomic(folder / f"{name}.{kind}", rendered(draw, findings, LIGHT, kind, name, title))
+
+
+def file_names() -> list[str]:
+    """All that `write` may leave in its folder."""
+    return [f"{name}.{kind}" for name, kind in product(NAMES, KINDS)]
 
 
 def inline(findings: Findings) -> dict[str, tuple[str, str]]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rerankbench import run_folders
 from rerankbench.errors import UserError
-from rerankbench.result import SCHEMA
+from rerankbench.result import Result
+from rerankbench.run_folders import CURE, FILES, PER_QUERY, RESULT, SCORES, TEXTS
+from rerankbench.visible import visible
 
-RESULT, PER_QUERY = "result.json", "per_query.parquet"
-SCORES, TEXTS = "scores.parquet", "texts.parquet"
-FILES = (RESULT, PER_QUERY, SCORES, TEXTS)  # all that a report reads
+__all__ = ["FILES", "PER_QUERY", "RESULT", "SCORES", "TEXTS", "Run", "find", "read"]
 
 
 @dataclass(frozen=True)
@@ -47,35 +49,31 @@ class Run:
 def find(places: Iterable[Path]) -> list[Run]:
     """The runs in and below some folders, each once, in the order of their paths.
 
-    Raises UserError where a place is no folder, holds no run, or a run's result cannot be read.
+    Raises UserError where a place is no folder, holds no run, or a run cannot be read.
     """
-    folders: dict[Path, None] = {}
-    problems = []
-    for place in places:
-        below = sorted({path.parent.resolve() for path in place.rglob(RESULT)}, key=natural)
-        if not below:
-            problems.append(f"{place}: no {RESULT} in or below it; give the folder of a run or of a sweep")
-        folders |= dict.fromkeys(below)
-    if problems:
-        raise UserError(problems)
-    return [read(folder, str(folder)) for folder in folders]
-
-
-def natural(folder: Path) -> tuple[str, int, str]:
-    """Jobs of a sweep in their order: 2 before 10."""
-    number = int(folder.name) if folder.name.isdecimal() else -1
-    return (str(folder.parent), number, folder.name)
+    return [read(folder, str(folder)) for folder in run_folders.find(places)]
 
 
 def read(folder: Path, place: str) -> Run:
-    """One run. Raises UserError where its result.json is broken or of another schema, or a table is lost."""
-    try:
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{place}/{RESULT}: cannot be read ({error}); run it again or leave it out") from None
-    if not isinstance(result, dict) or result.get("schema") != SCHEMA:
-        raise UserError(f"{place}/{RESULT}: not a result of schema {SCHEMA}; run it again with this version")
-    run = Run(folder, place, result)
-    if not run.failed and not (folder / PER_QUERY).is_file():
-        raise UserError(f"{place}: {PER_QUERY} is missing beside {RESULT}; run it again or leave it out")
+    """One run. Raises UserError where its result.json is damaged or of another schema, or a table is lost."""
+    result = Result.read(folder, place)
+    run = Run(folder, place, vars(result))
+    if run.failed:
+        return run
+    for key in ("candidates", "reranker"):
+        if key not in result.identity:
+            raise UserError(f"{visible(place)}/{RESULT}: identity.{key} is missing; {CURE}")
+    if not os.path.lexists(folder / PER_QUERY):
+        raise UserError(f"{visible(place)}: {PER_QUERY} is missing beside {RESULT}; {CURE}")
     return run
+
+
+@contextmanager
+def telling(run: Run, name: str) -> Iterator[None]:
+    """Make what is wrong with a file of a run (OSError, ValueError) the user's error."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{visible(run.place)}/{name}: cannot be read ({error.strerror}); {CURE}") from None
+    except ValueError as error:
+        raise UserError(f"{visible(run.place)}/{name}: {error}; {CURE}") from None

@@ -4,32 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from rerankbench.report import table
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import counted, subtitle
+from rerankbench.visible import Console, visible
 
 ROWS = 8
 
 
 def show(findings: Findings, page: Path, tracked: str = "") -> None:
-    console = Console(highlight=False)
+    console = Console()
     console.print()
-    console.print(Text(findings.verdict.sentence, style="bold"), soft_wrap=True)
+    console.print(findings.verdict.sentence, soft_wrap=True, style="bold")
     if findings.decision:
-        console.print(findings.decision.sentence, markup=False, soft_wrap=True)
+        console.print(findings.decision.sentence, soft_wrap=True)
     for reason in findings.verdict.reasons:
-        console.print(f"  {reason}", markup=False, soft_wrap=True)
-    console.print(subtitle(findings), markup=False, soft_wrap=True, style="dim")
+        console.print(f"  {reason}", soft_wrap=True)
+    console.print(subtitle(findings), soft_wrap=True, style="dim")
     console.print(arm_table(findings))
     for run in findings.contest.failed:
-        console.print(f"failed     {run.arm}: {run.result.get('error')}", markup=False, soft_wrap=True)
-    console.print(f"report     {page}", markup=False, soft_wrap=True)
+        console.print(f"failed     {run.arm}: {run.result.get('error')}", soft_wrap=True)
+    console.print(f"report     {page}", soft_wrap=True)
     if tracked:
-        console.print(f"mlflow     {tracked}", markup=False, soft_wrap=True)
+        console.print(f"mlflow     {tracked}", soft_wrap=True)
 
 
 def arm_table(findings: Findings) -> Table:
@@ -50,7 +49,7 @@ def arm_table(findings: Findings) -> Table:
             findings.contest.arms[i].name,
             *(column.text(findings, i).partition(" [")[0] for column in columns),
         ]
-        shown.add_row(*(Text(cell) for cell in cells), style=style)
+        shown.add_row(*map(visible, cells), style=style)
     if len(ranked) > len(keep):
         shown.caption = f"and {counted(len(ranked) - len(keep), 'more arm')} in the report"
     return shown

@@ -9,9 +9,10 @@ from typing import Any
 from rerankbench.errors import UserError
 from rerankbench.masking import masked
 from rerankbench.race.record import FILE as RACE
-from rerankbench.report import files
+from rerankbench.report import files, plots
 from rerankbench.report.findings import Findings
 from rerankbench.report.runs import FILES, RESULT, Run, read
+from rerankbench.run_folders import plain_files
 from rerankbench.tracking import MLflow, patience, why
 
 KIND, REPORT = "kind", "report"  # the tag of summary runs
@@ -118,9 +119,10 @@ def log(tracking: MLflow, findings: Findings, folder: Path, sweep_id: str) -> st
         ).info.run_id
         for name in (files.PAGE, files.MARKDOWN, files.JSON):
             client.log_artifact(run_id, str(folder / name))
-        if (folder / RACE).is_file():
-            client.log_artifact(run_id, str(folder / RACE))
-        client.log_artifacts(run_id, str(folder / files.PLOTS), files.PLOTS)
+        for name in plain_files(folder, (RACE,)):
+            client.log_artifact(run_id, str(folder / name))
+        for name in plain_files(folder / files.PLOTS, plots.file_names()):
+            client.log_artifact(run_id, str(folder / files.PLOTS / name), files.PLOTS)
         client.set_terminated(run_id)
     return str(run_id)
 

@@ -160,7 +160,7 @@ TYPED = ("BertTokenizer", "DebertaTokenizer", "DebertaV2Tokenizer", "FNetTokeniz
 
 
 def as_version_5(written: dict[str, Any]) -> dict[str, Any]:
-    """What to tell version 4 of a tokenizer whose tokenizer_config.json is `written`, if version 5 wrote it."""
+    """What to tell version 4 of a tokenizer whose tokenizer_config.json is `written`, if 5 wrote it."""
     told: dict[str, Any] = {}
     extra = written.get("extra_special_tokens")
     if isinstance(extra, list):  # a list of texts in version 5, a dictionary by name in version 4

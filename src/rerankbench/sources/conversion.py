@@ -15,13 +15,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rerankbench import typed_json
+from rerankbench.aside import make_way
 from rerankbench.errors import UserError
 from rerankbench.finding import shown
+from rerankbench.regular_file import open_regular
 from rerankbench.sources.file_log import FileLog
 from rerankbench.sources.layout import Layout
 from rerankbench.sources.mapped import Stored, open_mapped
 from rerankbench.sources.records import SCHEMA, read_records
-from rerankbench.sources.rows import parts, read_rows
+from rerankbench.sources.rows import read_rows
+from rerankbench.sources.split_parts import parts
+from rerankbench.store import write_atomic
 
 IN_MEMORY_BYTES = 50_000_000
 _VERSION = 2  # raise it when the same source would be read differently
@@ -129,16 +134,15 @@ def _remove_abandoned(folder: Path) -> None:
 def _keep(spilled: Path, kept: Path, log: FileLog) -> None:
     """Move a finished file to its name; the note beside it, written last, vouches for its bytes."""
     note = {"sha256": _file_sha256(spilled), "numeric_ids": log.numeric_ids}
+    make_way(kept)
     os.replace(spilled, kept)
-    temporary = kept.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(note))
-    os.replace(temporary, kept.with_suffix(".json"))
+    write_atomic(kept.with_suffix(".json"), json.dumps(note).encode())
 
 
 def _open_kept(kept: Path, log: FileLog) -> Stored | None:
     """The kept table, None if there is none or its bytes changed since it was written."""
     try:
-        note = json.loads(kept.with_suffix(".json").read_text())
+        note = typed_json.read(kept.with_suffix(".json"), typed_json.OBJECT, typed_json.MOST_NOTE)
         if _file_sha256(kept) != note["sha256"]:
             return None
         log.numeric_ids = int(note["numeric_ids"])
@@ -148,5 +152,5 @@ def _open_kept(kept: Path, log: FileLog) -> Stored | None:
 
 
 def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

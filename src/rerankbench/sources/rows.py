@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -18,9 +17,9 @@ from rerankbench.sources.delimited import Shape, log_faults, read_cells, shape_o
 from rerankbench.sources.file_log import FileLog
 from rerankbench.sources.layout import Layout
 from rerankbench.sources.lines import COMPRESSED, read_lines
+from rerankbench.sources.split_parts import parts
 
 Row = tuple[object, ...]
-_PART = re.compile(r"(.*-)00000-of-([0-9]{5})(\.parquet)")
 _PEEKED = 20
 _ABSENT = object()
 
@@ -33,14 +32,6 @@ def new_log(path: Path) -> FileLog:
 def suffix(path: Path) -> str:
     """The extension that tells the format, that of compression left aside, in lower case."""
     return Path(path.stem if path.suffix in COMPRESSED else path.name).suffix.lower()
-
-
-def parts(path: Path) -> list[Path]:
-    """The files that a path stands for: `x-00000-of-00003.parquet`, as the hub names it, brings the rest."""
-    cut = _PART.fullmatch(path.name)
-    if cut is None:
-        return [path]
-    return [path.with_name(f"{cut[1]}{number:05d}-of-{cut[2]}{cut[3]}") for number in range(int(cut[2]))]
 
 
 def column_problems(path: Path, layout: Layout) -> list[str]:
@@ -244,7 +235,12 @@ def _table(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]
 
 def _batches(path: Path, layout: Layout, log: FileLog) -> Iterator[pa.RecordBatch]:
     file = pq.ParquetFile(path, memory_map=True)
-    problems = layout.missing(file.schema_arrow.names)
+    names = file.schema_arrow.names
+    problems = layout.missing(names) or [
+        f"two columns are named {name!r}: rename one"
+        for name in layout.find(names).values()
+        if names.count(name) > 1
+    ]
     for problem in problems:
         log.add(None, problem)
     if not problems:
