@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench import models
-from rerankbench.errors import UserError
+from rerankbench.errors import Problem, UserError
 from rerankbench.executors import Executor
 from rerankbench.executors.local import Local
 from rerankbench.hardware import Hardware
@@ -57,7 +57,8 @@ class Embedder:
 
     def problems(self) -> list[str]:
         """Impossible settings, one line each; reads no weights."""
-        found = [f"embedder.{line}" for line in models.reference_problems(self.model, self.revision)]
+        wrong = models.reference_problems(self.model, self.revision)
+        found: list[str] = [Problem(f"embedder.{line}", "embedder.model", "place") for line in wrong]
         if not found:
             found += self.length_problems(models.positions(self.model))
         if not found and models.is_local(self.model):

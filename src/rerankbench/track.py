@@ -10,11 +10,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-import rerankbench
-from rerankbench import complaints
+from rerankbench import cli, complaints
 from rerankbench.errors import UserError
 from rerankbench.result import Result
-from rerankbench.runner import complain, quiet_libraries
+from rerankbench.runner import quiet_libraries
 from rerankbench.tracking import MLflow, why
 
 USAGE = """usage: rerankbench-track FOLDER... [tracking.uri=URI] [tracking.experiment=NAME]
@@ -27,25 +26,23 @@ KEYS = ("uri", "experiment")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 all logged, 1 a store did not take a run, 2 the user's mistake."""
+    return cli.run(command, argv)
+
+
+def command(words: list[str]) -> int:
     quiet_libraries()
-    words = list(sys.argv[1:] if argv is None else argv)
     if not words or {"-h", "--help"} & set(words):
         print(USAGE, end="")
         return 0 if words else 2
-    if "--version" in words:
-        print(f"rerankbench {rerankbench.__version__}")
-        return 0
-    try:
-        settings, names = read_words(words)
-        runs = [(folder, Result.read(folder), destination(folder, settings)) for folder in run_folders(names)]
-    except UserError as error:
-        return complain(error)
+    settings, names = read_words(words)
+    runs = [(folder, Result.read(folder), destination(folder, settings)) for folder in run_folders(names)]
     return max([log_one(*run) for run in runs])
 
 
 def read_words(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Settings (`uri`, `experiment`) and folders."""
-    settings, names, problems = {}, [], []
+    settings, names = {}, []
+    problems: list[str] = []
     for word in words:
         key, equals, value = word.partition("=")
         if key.startswith("tracking.") and equals:
@@ -101,7 +98,7 @@ def own_settings(folder: Path) -> dict[str, str]:
         return {key: str(node[key]) for key in KEYS if key in node}
     except (YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
         cure = "give tracking.uri= and tracking.experiment=, or take the file away"
-        raise UserError(f"{file}: cannot be read ({complaints.plain(error)}); {cure}") from None
+        raise UserError(f"{file}: cannot be read ({complaints.one_line(error)}); {cure}") from None
 
 
 def log_one(folder: Path, result: Result, tracking: MLflow) -> int:

@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-import rerankbench
+from rerankbench import cli
 from rerankbench.errors import UserError
 from rerankbench.report.runs import Run
 from rerankbench.report_settings import USUAL, Report, closest
@@ -29,18 +29,17 @@ settings: report.measure, report.delta, report.level, report.price_per_hour, rep
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Build a report; returns the exit code: 0 done, 2 the user's mistake."""
-    try:
-        words = parser().parse_intermixed_args(argv)
-        build(words.places, words.out)
-    except UserError as error:
-        for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
-        return 2
+    return cli.run(command, argv)
+
+
+def command(argv: list[str]) -> int:
+    words = parser().parse_intermixed_args(argv)
+    build(words.places, words.out)
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = cli.Parser(
         prog="rerankbench-report",
         description="Compare finished runs and end in a verdict: report.html, report.md, report.json, plots.",
         epilog=EPILOG,
@@ -55,13 +54,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--out", type=Path, help="where to write (default: the folder, if one is given, else report/)"
     )
-    made.add_argument("--version", action="version", version=f"rerankbench {rerankbench.__version__}")
-    made.error = refuse  # type: ignore[method-assign]
     return made
-
-
-def refuse(message: str) -> NoReturn:
-    raise UserError(f"{message}; rerankbench-report --help shows what there is")
 
 
 def build(words: Sequence[str], out: Path | None) -> Path:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench import models
+from rerankbench.errors import Problem
 from rerankbench.hardware import Hardware
 from rerankbench.store import ARITHMETIC
 from rerankbench.tokens import Tokens, token_ids
@@ -54,7 +55,8 @@ class Reranker(ABC):
 
     def problems(self) -> list[str]:
         """Impossible settings, one line each; reads no weights."""
-        found = [f"reranker.{line}" for line in models.reference_problems(self.model, self.revision)]
+        wrong = models.reference_problems(self.model, self.revision)
+        found: list[str] = [Problem(f"reranker.{line}", "reranker.model", "place") for line in wrong]
         if not found:
             found += self.length_problems(models.positions(self.model))
         if not found and models.is_local(self.model):
