@@ -39,9 +39,7 @@ def word(typed: str, multirun: bool) -> str:
     called = FUNCTION.fullmatch(value)
     if called and not (multirun and called[1] == "choice"):
         return typed
-    if called:
-        return f"{name}=choice({','.join(map(element, pieces(called[2])))})"
-    values = list(pieces(value)) if multirun else [value]
+    values = list(pieces(called[2] if called else value)) if multirun else [value]
     return f"{name}={','.join(map(element, values)) if len(values) > 1 else element(values[0])}"
 
 
@@ -72,9 +70,14 @@ def element(value: str) -> str:
     return quoted(value)
 
 
-def quoted(text: str) -> str:
+def text(value: str) -> Any:
+    """What a text key gets where Hydra does not read the command: the text without its quotes, or None."""
+    return read(element(value))
+
+
+def quoted(value: str) -> str:
     """A text in the quotes of Hydra's grammar."""
-    return QuotedString(text, Quote.single).with_quotes()
+    return QuotedString(value, Quote.single).with_quotes()
 
 
 def read(value: str) -> Any:

@@ -72,13 +72,16 @@ def one_line(error: BaseException) -> Problem:
     return Problem(text if len(text) <= 400 else text[:397] + "...")
 
 
-def wrong_value(key: str, value: object, error: BaseException) -> Problem:
-    """A value that does not fit its key's type."""
-    cure = next((cure for sign, cure in KINDS.items() if sign in str(error)), "")
-    if not cure and "Interpolation" in type(error).__name__:
-        cure = f"{one_line(error)}; write a value, or refer to a key that exists"
-    setting = f"{key}={shown(value)}"
-    return Problem(f"{setting}: {cure or one_line(error)}", key, "type", setting)
+def wrong_value(key: str, value: object, error: BaseException, text: bool = False) -> Problem:
+    """A value that does not fit its key's type; `text`: the key holds texts."""
+    said = next((cure for sign, cure in KINDS.items() if sign in str(error)), "")
+    if not said and "Interpolation" in type(error).__name__:
+        said = f"{one_line(error)}; write a value, or refer to a key that exists"
+    setting, cure = f"{key}={shown(value)}", ""
+    if value is None and text:
+        cure = f"{key}='null'"
+        said = f'{said}; for the word itself write "{cure}"'
+    return Problem(f"{setting}: {said or one_line(error)}", key, "type", setting, cure)
 
 
 def unknown_key(prefix: str, name: str, value: object, known: Sequence[str]) -> Problem:

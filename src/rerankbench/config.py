@@ -341,7 +341,7 @@ def value_problems(cls: type, name: str, value: Any, prefix: str) -> list[str]:
     try:
         OmegaConf.merge(schema(cls), {name: value})
     except OmegaConfBaseException as error:
-        return [complaints.wrong_value(f"{prefix}{name}", value, error)]
+        return [complaints.wrong_value(f"{prefix}{name}", value, error, text=inner is str)]
     return []
 
 

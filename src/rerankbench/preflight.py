@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ import hydra
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -24,13 +24,12 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from rerankbench import as_typed, complaints, config, hydra_private, targets
+from rerankbench.as_typed import for_shell
 from rerankbench.errors import Problem, UserError
+from rerankbench.job_problems import JobProblems
 from rerankbench.tracking import place_problem
 
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError, OSError)
-# In a sweep, a model or data that cannot be read stops its own jobs and no others; and a setting may do
-# nothing in some of the jobs.
-SPARED = ("place", "idle")
 # What can be shown may be incomplete or impossible yet.
 SHOWN = ("syntax", "option", "key", "type", "sweep")
 
@@ -357,9 +356,26 @@ class Checker:
                 found.append([])
             except UserError as error:
                 found.append(error.typed)
-        if lines := [*self.problems, *Verdict(self.jobs, found, self.swept).problems()]:
-            raise UserError(list(dict.fromkeys(lines)))
+        if stopping := JobProblems(self.jobs, found, self.swept).stopping():
+            self.problems += self.torn_texts() or stopping
+        if self.problems:
+            raise UserError(list(dict.fromkeys(self.problems)))
         return Command(len(self.jobs), dry_run, self.multirun, tuple(self.words()), self.swept)
+
+    def torn_texts(self) -> list[Problem]:
+        """Texts that a sweep took for several values because of their commas, and that work in quotes."""
+        found = []
+        for typed, override in self.given.items():
+            name, _, value = typed.partition("=")
+            if not (override.value_type is ValueType.SIMPLE_CHOICE_SWEEP and as_typed.is_text(name)):
+                continue
+            cure = f"{name}={as_typed.quoted(value)}"
+            (whole,) = self.parser.parse_overrides([cure])
+            with suppress(UserError):
+                self.read([whole if o.key_or_group == whole.key_or_group else o for o in self.jobs[0]])
+                line = f"{typed}: -m takes commas for a sweep; to have one value, write {for_shell(cure)}"
+                found.append(Problem(line, name, "sweep", typed, cure))
+        return found
 
     def shown(self) -> list[str]:
         """The words for a config that is only shown. Raises UserError where they cannot be applied."""
@@ -428,62 +444,6 @@ class Checker:
         if Path(subdir).is_absolute() or ".." in Path(subdir).parts:
             line = f"hydra.sweep.subdir={subdir}: leads out of hydra.sweep.dir; give a name"
             yield Problem(line, "hydra.sweep.subdir")
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What of the problems of all jobs stops a command, each once and with the jobs that have it."""
-
-    jobs: Sequence[Sequence[Override]]
-    found: Sequence[Sequence[Problem]]
-    swept: frozenset[str]
-
-    def problems(self) -> list[Problem]:
-        own = dict.fromkeys(problem for problems in self.found for problem in problems)
-        stopping = [p for p in own if all(self.found) or p.kind not in SPARED or self.shared(p)]
-        return [self.named(problem) for problem in stopping]
-
-    def shared(self, problem: Problem) -> bool:
-        return all(problem in problems for problems in self.found)
-
-    def named(self, problem: Problem) -> Problem:
-        """The problem with what its jobs share, or how to give a value that is no sweep."""
-        if problem.kind == "key" and (misfit := self.misfit(problem)):
-            return misfit
-        if problem.key in self.swept and (whole := self.split_text(problem.key)):
-            cure = as_typed.for_shell(whole)
-            return problem.saying(f"{problem}; -m takes a comma for the end of a value, unless it is in quotes: {cure}")  # fmt: skip  # noqa: E501
-        if self.shared(problem):
-            return problem
-        jobs = [job for job, problems in zip(self.jobs, self.found, strict=True) if problem in problems]
-        told = [
-            [str(o.input_line) for o in job if o.key_or_group in self.swept - {problem.key}] for job in jobs
-        ]
-        shared = [word for word in told[0] if all(word in words for words in told)]
-        jobs_with = f"job{'s with' if len(jobs) > 1 else ''}"
-        return problem.saying(f"{problem} (in the {jobs_with} {' '.join(shared)})") if shared else problem
-
-    def misfit(self, problem: Problem) -> Problem | None:
-        """A key that only some of the swept options of its group have."""
-        group = problem.key.partition(".")[0]
-        lacks = [any(p.kind == "key" and p.key == problem.key for p in problems) for problems in self.found]
-        if all(lacks) or group not in self.swept:
-            return None
-        sides: dict[bool, dict[str, None]] = {True: {}, False: {}}
-        for job, lack in zip(self.jobs, lacks, strict=True):
-            sides[lack] |= {str(o.value()): None for o in job if o.key_or_group == group}
-        having, without = (", ".join(sides[side]) for side in (False, True))
-        return problem.saying(
-            f"{problem.setting}: fits {group}={having} and not {without}; "
-            "run a sweep for each, then compare them with rerankbench-report SWEEP_A SWEEP_B"
-        )
-
-    def split_text(self, key: str) -> str:
-        """The setting as one text, where a text key got several values because of its commas."""
-        if not as_typed.is_text(key) or key in config.GROUPS:
-            return ""
-        values = dict.fromkeys(str(o.value()) for job in self.jobs for o in job if o.key_or_group == key)
-        return f"{key}={as_typed.quoted(','.join(values))}" if len(values) > 1 else ""
 
 
 def chosen_options(override: Override) -> list[str]:

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from rerankbench import cli, complaints
+from rerankbench import as_typed, cli, complaints
 from rerankbench.errors import UserError
 from rerankbench.result import Result
 from rerankbench.runner import quiet_libraries
@@ -47,7 +47,9 @@ def read_words(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         key, equals, value = word.partition("=")
         if key.startswith("tracking.") and equals:
             name = key.removeprefix("tracking.")
-            settings[name] = value
+            settings[name] = as_typed.text(value)
+            if settings[name] is None:
+                problems.append(f"{word}: null is not possible here; leave it out for the run's own")
             if name not in KEYS:
                 problems.append(complaints.unknown_key("tracking.", name, value, KEYS))
         elif word.startswith("-"):

@@ -50,10 +50,12 @@ def read(argv: Sequence[str]) -> tuple[int, bool, list[str]]:
 
 def settings(words: Sequence[str]) -> MLflow:
     """The store. Raises UserError for settings that are none, and for a store that is not there."""
+    from rerankbench import as_typed
     from rerankbench.config import convert
 
     good = [word for word in words if word.startswith("tracking.") and "=" in word]
-    values = dict(word.removeprefix("tracking.").split("=", 1) for word in good)
+    parted = [word.removeprefix("tracking.").partition("=") for word in good]
+    values = {name: as_typed.text(value) for name, _, value in parted}
     cure = "give tracking.uri=ADDRESS or tracking.experiment=NAME"
     problems = [f"{word}: {cure}" for word in words if word not in good]
     tracking = convert(MLflow, values, "tracking.", problems)

@@ -137,7 +137,7 @@ def read(words: Sequence[str]) -> tuple[Report, MLflow, list[str]]:
         if "=" not in word or Path(word).exists():
             places.append(word)
         elif group in values and "." in word.partition("=")[0]:
-            put(values[group], word.partition(".")[2], problems)
+            put(values, word, problems)
         else:
             problems.append(f"{word}: settings here start with report. or tracking.; --help lists them")
     report = convert(Report, values["report"], "report.", problems)
@@ -151,15 +151,17 @@ def read(words: Sequence[str]) -> tuple[Report, MLflow, list[str]]:
 
 
 def put(values: dict[str, Any], word: str, problems: list[str]) -> None:
-    """Set budget.memory_mb=100 as values["budget"]["memory_mb"] = 100."""
+    """Set report.budget.memory_mb=100 as values["report"]["budget"]["memory_mb"] = 100."""
     import yaml
+
+    from rerankbench import as_typed
 
     path, _, text = word.partition("=")
     *above, name = path.split(".")
     for part in above:
         values = values.setdefault(part, {})
     try:
-        values[name] = yaml.safe_load(text)
+        values[name] = as_typed.text(text) if as_typed.is_text(path) else yaml.safe_load(text)
     except yaml.YAMLError:
         problems.append(f"{word}: the value cannot be read")
 
