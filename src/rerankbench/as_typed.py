@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -96,13 +96,25 @@ def _parser() -> OverridesParser:
 @cache
 def is_text(key: str) -> bool:
     """Whether a key holds a text, in every option that has the key."""
+    types = field_types(key)
+    return bool(types) and all(found in TEXTS for found in types)
+
+
+def is_list(key: str) -> bool:
+    """Whether a key may hold a list."""
+    return any(found is Any or get_origin(found) is list for found in field_types(key))
+
+
+def field_types(key: str) -> list[Any]:
+    """The types of a key in the options that have it."""
     group, _, rest = key.partition(".")
     if group == "hydra":
-        return field_type(HydraConf, rest) in TEXTS
-    if group not in config.GROUPS:
-        return field_type(config.Root, key) in TEXTS
-    types = [field_type(kind, rest) for kind in config.options(group).values()]
-    return any(types) and all(found in TEXTS for found in types if found)
+        types = [field_type(HydraConf, rest)]
+    elif group in config.GROUPS:
+        types = [field_type(kind, rest) for kind in config.options(group).values()]
+    else:
+        types = [field_type(config.Root, key)]
+    return [found for found in types if found is not None]
 
 
 def field_type(cls: Any, path: str) -> Any:

@@ -104,10 +104,10 @@ def unknown_option(group: str, option: str, known: Sequence[str]) -> Problem:
     return Problem(line, group, "option", setting, cure)
 
 
-def sweep_alone(line: str, key: str) -> Problem:
-    """Several values of a key in a command that runs one job."""
+def sweep_alone(line: str, key: str, lists: bool = False) -> Problem:
+    """Several values of a key in a command that runs one job; `lists`: the key holds a list."""
     value = line.partition("=")[2]
-    brackets = "" if "(" in value else f", or brackets for a list: {key}=[{value}]"
+    brackets = f", or brackets for a list: {key}=[{value}]" if lists and "(" not in value else ""
     return Problem(f"{line}: several values need -m for a sweep{brackets}", key, "sweep", line, f"-m {line}")
 
 
@@ -123,7 +123,8 @@ def unreadable(line: str, meant: Sequence[str] = ()) -> Problem:
     key, equals, value = line.partition("=")
     name = key.lstrip("+")
     if line == "help":
-        return Problem("help: rerankbench --help shows what there is", kind="syntax", cure="--help")
+        said = "help: rerankbench --help shows what there is"
+        return Problem(said, "", "syntax", line, "--help")
     if meant:
         said, cure = f"this is no setting; did you mean {' or '.join(meant)}?", meant[-1]
     elif not re.fullmatch(r"[+~]*[\w./@:-]+", key):

@@ -138,7 +138,7 @@ def refuse_arguments(message: str) -> NoReturn:
 def dashed(word: str) -> Problem:
     plain = word.lstrip("-")
     if "=" in word:
-        return Problem(f"{word}: settings are written without dashes: {plain}", kind="syntax", cure=plain)
+        return Problem(f"{word}: settings are written without dashes: {plain}", "", "syntax", word, plain)
     return Problem(f"{word}: there is no such argument; rerankbench --help shows what there is")
 
 
@@ -238,7 +238,7 @@ class Checker:
         if not found.is_sweep_override():
             return found
         if not self.multirun:
-            raise UserError(complaints.sweep_alone(word, key))
+            raise UserError(complaints.sweep_alone(word, key, as_typed.is_list(key)))
         if not found.is_discrete_sweep() and self.expands:
             line = f"{word}: intervals need a sweeper that chooses from them; give values: KEY=1,2,3"
             raise UserError(Problem(line, key, "sweep", word))
