@@ -179,6 +179,13 @@ def test_the_default_cutoffs_go_as_far_as_there_are_candidates(candidates: int) 
     assert read.report.measure == f"ndcg_at_{min(10, candidates)}"
 
 
+def test_a_default_overlap_of_windows_fits_a_shorter_length() -> None:
+    words = ["reranker=base", "reranker.long_documents=max_passage", "reranker.max_length=100"]
+    assert preflight.experiment(words).reranker.window_overlap == 25
+    with pytest.raises(UserError, match="window_overlap=64: choose between 0 and a quarter"):
+        preflight.check([*words, "reranker.window_overlap=64"])
+
+
 def test_cutoffs_that_were_typed_are_refused_where_there_are_fewer_candidates() -> None:
     for words in (["candidates=20", "cutoffs=[1,10,100]"], ["-m", "candidates=20,100", "cutoffs=[1,10,100]"]):
         with pytest.raises(UserError, match="100 is more than the candidates=20 kept"):

@@ -89,7 +89,7 @@ SAID = [
     ("depth=101", "depth=101: more than the candidates=100 kept; raise it with candidates=101"),
     ("depth==5", "depth==5: the value cannot be read; write depth=5"),
     ("depth=${candidats}", "depth=${candidats}: Interpolation key 'candidats' not found"),
-    ("depth=1,2", "depth=1,2: several values need -m for a sweep, or brackets for a list: depth=[1,2]"),
+    ("depth=1,2", "depth=1,2: several values need -m for a sweep"),
     ("depht=5", "depht=5: there is no such key; did you mean depth?"),
     ("top_k=5", "top_k=5: there is no such key; known keys: dataset, embedder"),
     ("candidates=null", "candidates=null: null is not possible here"),

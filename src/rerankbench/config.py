@@ -204,7 +204,7 @@ def read(
     """
     problems: list[Problem] = []
     root = read_root(config, problems)
-    groups = {name: read_group(name, config, problems, labels or {}) for name in GROUPS}
+    groups = {name: read_group(name, config, problems, labels or {}, typed) for name in GROUPS}
     problems += idle(groups, typed)
     if root is not None:
         root = fitted(root, typed)
@@ -245,7 +245,11 @@ def read_root(config: DictConfig, problems: list[Problem]) -> Root | None:
 
 
 def read_group(
-    name: str, config: DictConfig, problems: list[Problem], labels: Mapping[str, str] | None = None
+    name: str,
+    config: DictConfig,
+    problems: list[Problem],
+    labels: Mapping[str, str] | None = None,
+    typed: Collection[str] = (),
 ) -> Any:
     """One group's settings, or None after noting what is wrong."""
     group, classes = GROUPS[name], options(name)
@@ -262,13 +266,29 @@ def read_group(
         problems.append(Problem(line, f"{name}.{group.key}"))
         return None
     settings: Any = convert(classes[kind], values, f"{name}.", found)
-    chosen = f" (this is {name}={labels[name]})" if labels and name in labels else ""
-    typed = [Problem.of(line) for line in found]
-    problems += [one.saying(f"{one}{chosen}") if one.kind == "key" else one for one in typed]
+    chosen = f"this is {name}={labels[name]}" if labels and name in labels else ""
+    problems += [whose(Problem.of(line), chosen, group, classes) for line in found]
     if settings is not None:
+        settings = fitted_reranker(settings, typed) if isinstance(settings, Reranker) else settings
         where: Kind = "place" if name == "dataset" or kind == "run" else "value"
         problems += [Problem.of(line, name, where) for line in own_problems(settings)]
     return settings
+
+
+def whose(problem: Problem, chosen: str, group: Group, kinds: Mapping[str, type]) -> Problem:
+    """An unknown key with the option that lacks it, and the kinds that have it."""
+    name = problem.key.rpartition(".")[2]
+    having = [kind for kind, cls in kinds.items() if kind and name in [f.name for f in fields(cls)]]
+    have = f"{group.key} {', '.join(having)} would have it" if having else ""
+    notes = "; ".join(note for note in (chosen, have) if note)
+    return problem.saying(f"{problem} ({notes})") if problem.kind == "key" and notes else problem
+
+
+def fitted_reranker(settings: Reranker, typed: Collection[str]) -> Reranker:
+    """The reranker with a default overlap of windows that fits its length."""
+    if settings.long_documents != "max_passage" or "reranker.window_overlap" in typed:
+        return settings
+    return replace(settings, window_overlap=min(settings.window_overlap, settings.max_length // 4))
 
 
 def own_problems(settings: Any) -> list[str]:

@@ -40,7 +40,18 @@ Texts = Callable[[NDArray[np.int64]], Sequence[str]]  # row numbers to texts
 
 @dataclass(frozen=True)
 class Embedder:
-    """Settings of a bi-encoder whose vectors are compared by inner product; every field is a config key."""
+    """Settings of a bi-encoder whose vectors are compared by inner product; every field is a config key.
+
+    model: a folder, a hub id such as BAAI/bge-base-en-v1.5, or wheel:NAME of a packaged model.
+    revision: a commit, tag or branch on the hub; null: the newest.
+    pooling: cls (BGE) or mean (MiniLM, E5).
+    normalize: whether vectors have length 1, so that inner products are cosines.
+    max_length: most tokens of a document.
+    query_max_length: most tokens of a query; null: as max_length.
+    query_instruction, passage_instruction: text put in front of each query, of each document.
+    attention: sdpa, eager or flash_attention_2.
+    trust_remote_code: run Python files that come with the model, with all your rights.
+    """
 
     model: str = "???"
     revision: str | None = None

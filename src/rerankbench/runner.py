@@ -26,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rerankbench import as_typed, cli, complaints, config, disk, hydra_private, preflight, usage
+from rerankbench import as_typed, cli, complaints, config, disk, hydra_private, key_help, preflight, usage
 from rerankbench.errors import UserError
 from rerankbench.masking import mask_file
 from rerankbench.result import Result
@@ -95,7 +95,8 @@ def show(parsed: Namespace) -> int:
     """Help, or a config that is only printed."""
     if parsed.help:
         own = [Path(parsed.config_dir)] if parsed.config_dir else []
-        print(usage.text([*own, preflight.conf_folder()]))
+        folders = [*own, preflight.conf_folder()]
+        print(key_help.text(parsed.overrides, folders) if parsed.overrides else usage.text(folders))
         return 0
     with preflight.composing(parsed) as hydra:
         try:

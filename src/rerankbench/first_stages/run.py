@@ -22,7 +22,8 @@ _KEYS = {"query": "query_column", "document": "doc_column", "score": "score_colu
 class Run(FirstStage):
     """A TREC run, or query id, document id and score as JSON, CSV, TSV or parquet; nothing is embedded.
 
-    The column keys name what a file calls its columns; null takes the usual names (see `sources.layout`).
+    path: the file. query_column, doc_column, score_column: what it calls these columns; null: the usual
+    names (see `sources.layout`).
     """
 
     path: str = "???"

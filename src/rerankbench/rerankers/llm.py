@@ -26,7 +26,10 @@ PROMPT = (
 
 @dataclass(frozen=True)
 class LLM(Reranker):
-    """Score = the raw logit of "Yes" after `[bos] A: query \\n B: document \\n prompt`."""
+    """Score = the raw logit of "Yes" after `[bos] A: query \\n B: document \\n prompt`.
+
+    prompt: what the model is asked to predict.
+    """
 
     query_instruction: str = "A: "
     passage_instruction: str = "B: "
