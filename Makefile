@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # The tests are many and small: two at a time, each with one thread.
 WORKERS ?= 2
 
-.PHONY: demo install develop test lint types tests tests-faults tests-ray audit fault-table mutants format ui clean
+.PHONY: demo install develop test lint types tests tests-faults tests-ray audit fault-table fuzz mutants format ui clean
 
 demo: install
 	$(BIN)/rerankbench
@@ -51,6 +51,12 @@ audit: develop
 # docs/faults.md, written by the tests that it tells of.
 fault-table: develop
 	$(BIN)/python tests/fault_table.py
+
+# Property tests with new examples, for FUZZ_SECONDS; `make test`, and so CI, draws the same ones every time.
+# What it finds becomes an @example of its test.
+FUZZ_SECONDS ?= 600
+fuzz: develop
+	$(BIN)/python tests/fuzz.py $(FUZZ_SECONDS)
 
 # Mutation testing of the figures and the store, docs/mutants.md: half an hour; stopped, it goes on where it was.
 mutants: develop

@@ -2,7 +2,7 @@
 """The table of bad input: what people get wrong, how it is made, and the words that must be said about it.
 
 A fault is a line of the table: area, name, what the message must hold, and a function that makes it in a
-folder of its own and returns the command. `test_bad_input.py` runs them all; `fault_table.py` writes
+folder of its own and returns the command; where words alone are wrong, also the command with better ones. `test_bad_input.py` runs them all; `fault_table.py` writes
 docs/faults.md from what they said.
 """
 
@@ -71,6 +71,8 @@ class Fault:
     name: str
     said: str
     make: Make = field(repr=False)
+    cure: Make | None = field(default=None, repr=False)
+    cured: str = ""
 
     @property
     def title(self) -> str:
@@ -518,70 +520,78 @@ STRANGERS = [
 # --- the command line beyond test_config.py's table ---
 
 
-def command(name: str, said: str, *given: str) -> Fault:
-    return Fault("command line", name, said, also(*given))
+def command(name: str, said: str, *given: str, cured: str) -> Fault:
+    """`cured`: the words that take the place of the given ones."""
+    return Fault("command line", name, said, also(*given), also(*cured.split()), f"... {cured}".strip())
 
 
 COMMANDS = [
-    command("a file for the output folder", "hydra.run.dir={here}/data/corpus.jsonl: cannot be written", "hydra.run.dir={data}/corpus.jsonl"),
-    command("an output folder below a file", "corpus.jsonl is no folder that you may write to", "hydra.run.dir={data}/corpus.jsonl/x"),
-    command("no output folder", "hydra.run.dir=: give a folder", "hydra.run.dir=''"),
-    command("an output folder left open", "hydra.run.dir: Missing mandatory value", "hydra.run.dir=???"),
-    command("a file for the sweep's folder", "hydra.sweep.dir={here}/data/corpus.jsonl: cannot be written", "-m", "hydra.sweep.dir={data}/corpus.jsonl"),
-    command("jobs that leave the sweep's folder", "hydra.sweep.subdir=../x: leads out of hydra.sweep.dir", "-m", "hydra.sweep.subdir=../x"),
-    command("jobs in an absolute folder", "hydra.sweep.subdir=/x: leads out of hydra.sweep.dir", "-m", "hydra.sweep.subdir=/x"),
-    command("a file for the cache", "is a file, not a folder; choose another place", "cache_dir={data}/corpus.jsonl"),
-    command("a cache below a file", "is a file, not a folder; choose another place", "cache_dir={data}/corpus.jsonl/x"),
-    command("no cache", "cache_dir=: it is empty; give a folder", "cache_dir=''"),
-    command("20 digits of candidates", "candidates=99999999999999999999: give at most 1,000,000", "candidates=99999999999999999999"),
-    command("more threads than any machine has", "threads=100000: give at most 1,024", "threads=100000"),
-    command("a batch of 20 digits", "batch_size=99999999999999999999: give at most", "batch_size=99999999999999999999"),
-    command("tokens of 20 digits", "batch_tokens=99999999999999999999: give at most", "batch_tokens=99999999999999999999"),
-    command("a negative seed", "seed=-1: give at least 0", "seed=-1"),
-    command("a seed of 20 digits", "seed=99999999999999999999: give at most", "seed=99999999999999999999"),
-    command("a sequence of 20 digits", "reranker.max_length=99999999999999999999: the model reads at most", "reranker=base", "reranker.model={models}/base", "reranker.max_length=99999999999999999999"),
-    command("a negative window", "reranker.query_max_length=-1: choose between", "reranker=base", "reranker.model={models}/base", "reranker.query_max_length=-1"),
-    command("NaN for a number", "report.delta=nan: give 0 or more", "report.delta=nan"),
-    command("an infinite level", "report.level=inf: give a confidence", "report.level=inf"),
-    command("a price of nothing", "report.price_per_hour=0", "report.price_per_hour=0"),
-    command("a negative budget", "report.budget.memory_mb=-5", "report.budget.memory_mb=-5"),
-    command("a budget without a price", "report.budget.price_per_1k needs report.price_per_hour", "report.budget.price_per_1k=1"),
-    command("a measure that is none", "report.measure=accuracy", "report.measure=accuracy"),
-    command("a negative number of documents", "dataset.sample_docs=-1: must be at least 1", "dataset.sample_docs=-1"),
-    command("a negative threshold", "dataset.relevance_threshold=-1: must be at least 1", "dataset.relevance_threshold=-1"),
-    command("a threshold above every grade", "no judgement is positive: the highest grade is 2", "dataset.relevance_threshold=3"),
-    command("null for a text", "dataset.title_separator=null: null is not possible here", "dataset.title_separator=null"),
-    command("BM25 with a negative k1", "first_stage.k1=-1", "first_stage.k1=-1"),
-    command("BM25 with NaN", "first_stage.b=nan", "first_stage.b=nan"),
-    command("hybrid of a negative pool", "first_stage.pool=-1", "first_stage=hybrid", "first_stage.pool=-1"),
-    command("an index that cannot be searched so", "index.search=nprobe=4: FAISS cannot set this on HNSW32", "first_stage=dense", "index=hnsw", "index.search='nprobe=4'"),
-    command("a word for a number of FAISS's", "index.search=efSearch=many: FAISS cannot set this on HNSW32", "first_stage=dense", "index=hnsw", "index.search='efSearch=many'"),
-    command("an index of a billion links", "index.factory=HNSW999999999: give at most 10,000,000", "first_stage=dense", "index.factory=HNSW999999999"),
-    command("training on nothing", "index.train_rows=0: give at least", "first_stage=dense", "index.train_rows=0"),
-    command("no launcher", "hydra.launcher=null: it must be a group of keys", "hydra.launcher=null"),
-    command("a swept launcher", "cannot be swept", "-m", "+hydra.launcher.x=1,2"),
-    command("a job from a pickle", "reads a pickle, which can run code", "--experimental-rerun", "job.pickle"),
-    command("--cfg with a wrong value", "depth=abc: give a whole number", "--cfg", "job", "depth=abc"),
-    command("--cfg with an unknown key", "dpeth=5: there is no such key; did you mean depth?", "--cfg", "job", "dpeth=5"),
-    command("--cfg with an unknown option", "reranker=nine: there is no such option", "--cfg", "job", "reranker=nine"),
-    command("--cfg with a sweep", "several values need -m", "--cfg", "job", "depth=1,2"),
-    command("--info with a wrong value", "depth=abc: give a whole number", "--info", "config", "depth=abc"),
-    command("--cfg and -m", "Only one of --run, --multirun, --cfg", "--cfg", "job", "-m"),
-    command("--resolve alone", "--resolve: goes together with --cfg", "--resolve"),
-    command("an unknown config", "--config-name nope: there is no such config", "--config-name", "nope"),
-    command("a config folder that is not there", "'/not/there'", "--config-path", "/not/there"),
-    command("a dataset of the hub by a strange name", "dataset.path=a b: there is no such folder", "dataset=hub", "dataset.path='a b'"),
-    command("a password in a wrong address", "tracking.uri=ftp://***@host: give sqlite", "tracking=mlflow", "tracking.uri=ftp://joe:s3cret@host"),
+    command("a file for the output folder", "hydra.run.dir={here}/data/corpus.jsonl: cannot be written", "hydra.run.dir={data}/corpus.jsonl", cured="hydra.run.dir={here}/out2"),
+    command("an output folder below a file", "corpus.jsonl is no folder that you may write to", "hydra.run.dir={data}/corpus.jsonl/x", cured="hydra.run.dir={here}/out2"),
+    command("no output folder", "hydra.run.dir=: give a folder", "hydra.run.dir=''", cured="hydra.run.dir=out2"),
+    command("an output folder left open", "hydra.run.dir: Missing mandatory value", "hydra.run.dir=???", cured="hydra.run.dir=out2"),
+    command("a file for the sweep's folder", "hydra.sweep.dir={here}/data/corpus.jsonl: cannot be written", "-m", "hydra.sweep.dir={data}/corpus.jsonl", cured="-m hydra.sweep.dir={here}/sweep2"),
+    command("jobs that leave the sweep's folder", "hydra.sweep.subdir=../x: leads out of hydra.sweep.dir", "-m", "hydra.sweep.subdir=../x", cured="-m hydra.sweep.subdir=x"),
+    command("jobs in an absolute folder", "hydra.sweep.subdir=/x: leads out of hydra.sweep.dir", "-m", "hydra.sweep.subdir=/x", cured="-m hydra.sweep.subdir=x"),
+    command("a file for the cache", "is a file, not a folder; choose another place", "cache_dir={data}/corpus.jsonl", cured="cache_dir={here}/cache2"),
+    command("a cache below a file", "is a file, not a folder; choose another place", "cache_dir={data}/corpus.jsonl/x", cured="cache_dir={here}/cache2"),
+    command("no cache", "cache_dir=: it is empty; give a folder", "cache_dir=''", cured=""),
+    command("20 digits of candidates", "candidates=99999999999999999999: give at most 1,000,000", "candidates=99999999999999999999", cured="candidates=1000000"),
+    command("more threads than any machine has", "threads=100000: give at most 1,024", "threads=100000", cured="threads=2"),
+    command("a batch of 20 digits", "batch_size=99999999999999999999: give at most", "batch_size=99999999999999999999", cured="batch_size=1000000"),
+    command("tokens of 20 digits", "batch_tokens=99999999999999999999: give at most", "batch_tokens=99999999999999999999", cured="batch_tokens=1000000000"),
+    command("a negative seed", "seed=-1: give at least 0", "seed=-1", cured="seed=0"),
+    command("a seed of 20 digits", "seed=99999999999999999999: give at most", "seed=99999999999999999999", cured="seed=4294967295"),
+    command("a sequence of 20 digits", "reranker.max_length=99999999999999999999: the model reads at most", "reranker=base", "reranker.model={models}/base", "reranker.max_length=99999999999999999999", cured="reranker=base reranker.model={models}/base reranker.max_length=64"),
+    command("a negative window", "reranker.query_max_length=-1: choose between", "reranker=base", "reranker.model={models}/base", "reranker.query_max_length=-1", cured="reranker=base reranker.model={models}/base reranker.query_max_length=1"),
+    command("NaN for a number", "report.delta=nan: give 0 or more", "report.delta=nan", cured="report.delta=0.01"),
+    command("an infinite level", "report.level=inf: give a confidence", "report.level=inf", cured="report.level=0.95"),
+    command("a price of nothing", "report.price_per_hour=0", "report.price_per_hour=0", cured="report.price_per_hour=0.5"),
+    command("a negative budget", "report.budget.memory_mb=-5", "report.budget.memory_mb=-5", cured="report.budget.memory_mb=null"),
+    command("a budget without a price", "report.budget.price_per_1k needs report.price_per_hour", "report.budget.price_per_1k=1", cured="report.budget.price_per_1k=1 report.price_per_hour=2"),
+    command("a measure that is none", "report.measure=accuracy", "report.measure=accuracy", cured="report.measure=recall_at_2"),
+    command("a negative number of documents", "dataset.sample_docs=-1: must be at least 1", "dataset.sample_docs=-1", cured="dataset.sample_docs=1"),
+    command("a negative threshold", "dataset.relevance_threshold=-1: must be at least 1", "dataset.relevance_threshold=-1", cured="dataset.relevance_threshold=1"),
+    command("a threshold above every grade", "no judgement is positive: the highest grade is 2", "dataset.relevance_threshold=3", cured="dataset.relevance_threshold=2"),
+    command("null for a text", "dataset.title_separator=null: null is not possible here", "dataset.title_separator=null", cured="dataset.title_separator='null'"),
+    command("BM25 with a negative k1", "first_stage.k1=-1", "first_stage.k1=-1", cured="first_stage.k1=0"),
+    command("BM25 with NaN", "first_stage.b=nan", "first_stage.b=nan", cured="first_stage.b=1"),
+    command("hybrid of a negative pool", "first_stage.pool=-1", "first_stage=hybrid", "first_stage.pool=-1", cured="first_stage=hybrid first_stage.pool=1"),
+    command("an index that cannot be searched so", "index.search=nprobe=4: FAISS cannot set this on HNSW32", "first_stage=dense", "index=hnsw", "index.search='nprobe=4'", cured="first_stage=dense index=hnsw index.search=efSearch=256"),
+    command("a word for a number of FAISS's", "index.search=efSearch=many: FAISS cannot set this on HNSW32", "first_stage=dense", "index=hnsw", "index.search='efSearch=many'", cured="first_stage=dense index=hnsw index.search=efSearch=256"),
+    command("an index of a billion links", "index.factory=HNSW999999999: give at most 10,000,000", "first_stage=dense", "index.factory=HNSW999999999", cured="first_stage=dense index.factory=HNSW32"),
+    command("training on nothing", "index.train_rows=0: give at least", "first_stage=dense", "index.train_rows=0", cured="first_stage=dense index.train_rows=1"),
+    command("no launcher", "hydra.launcher=null: it must be a group of keys", "hydra.launcher=null", cured="hydra/launcher=basic"),
+    command("a swept launcher", "cannot be swept", "-m", "+hydra.launcher.x=1,2", cured="-m"),
+    command("a job from a pickle", "reads a pickle, which can run code", "--experimental-rerun", "job.pickle", cured=""),
+    command("--cfg with a wrong value", "depth=abc: give a whole number", "--cfg", "job", "depth=abc", cured="--cfg job depth=2"),
+    command("--cfg with an unknown key", "dpeth=5: there is no such key; did you mean depth?", "--cfg", "job", "dpeth=5", cured="--cfg job depth=5"),
+    command("--cfg with an unknown option", "reranker=nine: there is no such option", "--cfg", "job", "reranker=nine", cured="--cfg job reranker=none"),
+    command("--cfg with a sweep", "several values need -m", "--cfg", "job", "depth=1,2", cured="-m depth=1,2"),
+    command("--info with a wrong value", "depth=abc: give a whole number", "--info", "config", "depth=abc", cured="--info config depth=2"),
+    command("--cfg and -m", "Only one of --run, --multirun, --cfg", "--cfg", "job", "-m", cured="--cfg job"),
+    command("--resolve alone", "--resolve: goes together with --cfg", "--resolve", cured="--cfg job --resolve"),
+    command("an unknown config", "--config-name nope: there is no such config", "--config-name", "nope", cured=""),
+    command("a config folder that is not there", "'/not/there'", "--config-path", "/not/there", cured=""),
+    command("a dataset of the hub by a strange name", "dataset.path=a b: there is no such folder", "dataset=hub", "dataset.path='a b'", cured="dataset=hub dataset.path=a/b"),
+    command("a password in a wrong address", "tracking.uri=ftp://***@host: give sqlite", "tracking=mlflow", "tracking.uri=ftp://joe:s3cret@host", cured="tracking=mlflow tracking.uri=http://joe:s3cret@host"),
 ]  # fmt: skip
 
 RESULT: dict[str, Any] = {"schema": 1, "arm": "a", "status": "ok", "measures": {}}
 
 
 def other(
-    program: str, name: str, said: str, *given: str, files: dict[str, bytes | str] | None = None
+    program: str,
+    name: str,
+    said: str,
+    *given: str,
+    files: dict[str, bytes | str] | None = None,
+    cured: str = "",
 ) -> Fault:
     """A fault of one of the other commands, made of words and of files in its folder."""
-    return Fault(program, name, said, with_files(files or {}, program, *given))
+    cure = with_files(files or {}, program, *cured.split()) if cured else None
+    shown = f"{program} {cured}" if cured else ""
+    return Fault(program, name, said, with_files(files or {}, program, *given), cure, shown)
 
 
 def bad_result(name: str, text: str, said: str) -> Fault:
@@ -589,12 +599,12 @@ def bad_result(name: str, text: str, said: str) -> Fault:
 
 
 OTHERS = [
-    other("rerankbench-check", "no such folder", "dataset.path=/nope: there is no such folder", "dataset=beir", "dataset.path=/nope"),
-    other("rerankbench-check", "a run that is not there", "first_stage.path=/nope: there is no such file", "first_stage=run", "first_stage.path=/nope"),
-    other("rerankbench-check", "a sweep", "-m: rerankbench-check looks at one collection", "-m", "reranker=base,large"),
-    other("rerankbench-check", "an unknown argument", "--jsn: there is no such argument", "--jsn"),
-    other("rerankbench-check", "an unknown option", "dataset=beer: there is no such option; did you mean beir?", "dataset=beer"),
-    other("rerankbench-check", "a wrong value", "reranker.max_length=4: give at least 8 tokens", "reranker.max_length=4"),
+    other("rerankbench-check", "no such folder", "dataset.path=/nope: there is no such folder", "dataset=beir", "dataset.path=/nope", cured="dataset=beir dataset.path={data} reranker=none"),
+    other("rerankbench-check", "a run that is not there", "first_stage.path=/nope: there is no such file", "first_stage=run", "first_stage.path=/nope", cured="dataset=beir dataset.path={data} reranker=none"),
+    other("rerankbench-check", "a sweep", "-m: rerankbench-check looks at one collection", "-m", "reranker=base,large", cured="dataset=beir dataset.path={data} reranker=none"),
+    other("rerankbench-check", "an unknown argument", "--jsn: there is no such argument", "--jsn", cured="dataset=beir dataset.path={data} reranker=none --json"),
+    other("rerankbench-check", "an unknown option", "dataset=beer: there is no such option; did you mean beir?", "dataset=beer", cured="dataset=beir dataset.path={data} reranker=none"),
+    other("rerankbench-check", "a wrong value", "reranker.max_length=4: give at least 8 tokens", "reranker.max_length=4", cured="dataset=beir dataset.path={data} reranker=none"),
     other("rerankbench-check", "an experiment that names code", f"hydra.callbacks.x._target_=os.mkdir: {CODE}", "--config-dir", "{here}/own", "experiment=theirs", files={"own/experiment/theirs.yaml": "# @package _global_\nhydra:\n  callbacks:\n    x: {_target_: os.mkdir, path: SPRUNG}\n"}),
     other("rerankbench-report", "nothing given", "arguments are required", ),
     other("rerankbench-report", "a folder without runs", "holds no result.json", "{here}/own", files={"own/x": ""}),
@@ -608,14 +618,14 @@ OTHERS = [
     bad_result("a result without its table", json.dumps(RESULT), "per_query.parquet is missing beside result.json"),
     bad_result("an empty result", "", "result.json: cannot be read"),
     other("rerankbench-report", "a table that is no parquet", "per_query.parquet", "{here}/run", files={"run/result.json": json.dumps(RESULT), "run/per_query.parquet": "x"}),
-    other("rerankbench-cache", "nothing to do", "required: COMMAND"),
-    other("rerankbench-cache", "an unknown command", "invalid choice: 'prine'", "prine", "cache_dir={here}"),
-    other("rerankbench-cache", "a misspelt key", "cachedir=x: there is no such key; did you mean cache_dir?", "size", "cachedir=x"),
-    other("rerankbench-cache", "an unknown kind", "sores: choose from models", "prune", "sores", "cache_dir={here}"),
-    other("rerankbench-cache", "no kind", "say what to prune", "prune", "cache_dir={here}"),
-    other("rerankbench-cache", "no age", "--older-than soon: give hours, days or weeks", "prune", "scores", "--older-than", "soon", "cache_dir={here}"),
-    other("rerankbench-cache", "a folder that is not there", "cache_dir=/nope: there is no such folder", "list", "cache_dir=/nope"),
-    other("rerankbench-cache", "a file for the folder", "is a file; nothing was kept there yet", "verify", "cache_dir={here}/x", files={"x": ""}),
+    other("rerankbench-cache", "nothing to do", "required: COMMAND", cured="list cache_dir={here}"),
+    other("rerankbench-cache", "an unknown command", "invalid choice: 'prine'", "prine", "cache_dir={here}", cured="prune scores --yes cache_dir={here}"),
+    other("rerankbench-cache", "a misspelt key", "cachedir=x: there is no such key; did you mean cache_dir?", "size", "cachedir=x", cured="size cache_dir={here}"),
+    other("rerankbench-cache", "an unknown kind", "sores: choose from models", "prune", "sores", "cache_dir={here}", cured="prune scores cache_dir={here}"),
+    other("rerankbench-cache", "no kind", "say what to prune", "prune", "cache_dir={here}", cured="prune scores cache_dir={here}"),
+    other("rerankbench-cache", "no age", "--older-than soon: give hours, days or weeks", "prune", "scores", "--older-than", "soon", "cache_dir={here}", cured="prune scores --older-than 30d cache_dir={here}"),
+    other("rerankbench-cache", "a folder that is not there", "cache_dir=/nope: there is no such folder", "list", "cache_dir=/nope", cured="list cache_dir={here}"),
+    other("rerankbench-cache", "a file for the folder", "is a file; nothing was kept there yet", "verify", "cache_dir={here}/x", files={"x": ""}, cured="verify cache_dir={here}"),
     other("rerankbench-track", "a folder that is not there", "/not/there: there is no such folder", "/not/there"),
     other("rerankbench-track", "no folder", "give the output folder of a run", "tracking.uri=x"),
     other("rerankbench-track", "a folder without runs", "holds no result.json", "{here}/own", files={"own/x": ""}),

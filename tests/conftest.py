@@ -18,7 +18,15 @@ from tiny_models import build_all
 # Models this small only get slower by a second thread, on a busy machine by a factor of ten.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# For mutation testing: the same examples every time, the first that fails is enough, and slow is not failed.
+# Property tests draw the same examples every time, on any machine: in `make test`, and so in CI. New ones are
+# drawn by `make fuzz`; what it finds becomes an @example of its test. A slow machine is no fault of the code.
+settings.register_profile(
+    "fixed", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "fuzz", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)  # with the database of what failed before, .hypothesis/
+# For mutation testing: the first example that fails is enough, and slow is not failed.
 settings.register_profile(
     "mutants",
     phases=[Phase.explicit, Phase.generate],
@@ -27,6 +35,7 @@ settings.register_profile(
     database=None,
     suppress_health_check=list(HealthCheck),
 )
+settings.load_profile("fixed")  # --hypothesis-profile, which pytest reads later, takes its place
 
 
 @pytest.fixture(scope="session")

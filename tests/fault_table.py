@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from bad_input import FAULTS, Fault, Place
+from config_faults import CONFIG_FAULTS, make_folders
 from rerankbench import check_command, config, preflight, runner, track, ui
 from rerankbench.cache import command as cache
 from rerankbench.errors import UserError
@@ -36,7 +37,8 @@ HEAD = """# Bad input: what was tried, and what was said
 
 Made by the tests: `tests/test_bad_input.py` runs every line through the command itself, `make fault-table`
 writes this page. Each ends with exit code 2, without a trace, and without files that look like results.
-Below, `<folder>` is the folder of the fault, `<models>` that of the tests' models.
+Below, `<folder>` is the folder of the fault, `<models>` that of the tests' models. Where words alone are
+wrong, the last column has what works instead (`...`: the rest of the command), and the tests try it, too.
 
 | area | faults |
 |---|---:|
@@ -58,18 +60,23 @@ def run(fault: Fault, folder: Path, models: Path) -> Outcome:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     program, *words = fault.make(Place(folder, models))
+    found = in_folder(folder, lambda: PROGRAMS[program](words))
+    return replace(found, lines=[tidy(line, folder, models) for line in found.lines])
+
+
+def in_folder(folder: Path, command: Callable[[], int]) -> Outcome:
+    """Run a command in a folder."""
     out, errors, before = StringIO(), StringIO(), os.getcwd()
     os.chdir(folder)
     try:
         with redirect_stdout(out), redirect_stderr(errors), composing_once():
-            code: int | str = PROGRAMS[program](words)
+            code: int | str = command()
     except BaseException as error:  # what a person would see as a trace
         code = f"{type(error).__name__}: {error}"
     finally:
         os.chdir(before)
     lines = [line.removeprefix("error: ") for line in errors.getvalue().splitlines() if line[:7] == "error: "]
-    return Outcome(code, [tidy(line, folder, models) for line in lines], out.getvalue() + errors.getvalue(),
-                   sorted(left(folder)))  # fmt: skip
+    return Outcome(code, lines, out.getvalue() + errors.getvalue(), sorted(left(folder)))
 
 
 @contextmanager
@@ -121,25 +128,21 @@ def tidy(line: str, folder: Path, models: Path) -> str:
     return line
 
 
-def config_faults(folder: Path) -> list[tuple[str, str]]:
-    """The commands of test_config.py's table, each with what was said of it."""
-    from test_config import FAULTS as COMMANDS
-    from test_config import make_folders
-
+def config_faults(folder: Path) -> list[tuple[str, str, str]]:
+    """The commands of config_faults.py, each with what was said of it and the command that cures it."""
     config.register_schemas()
     make_folders(folder)
     found = []
-    for command, _ in COMMANDS:
-        words = command.replace("{root}", str(folder)).split()
+    for fault in CONFIG_FAULTS:
         try:
             with composing_once():
-                preflight.check(words)
+                preflight.check(fault.command.replace("{root}", str(folder)).split())
             said = ["nothing"]
         except UserError as error:
             said = error.problems
-        found.append(
-            (command.replace("{root}", "<folder>"), one_line([tidy(s, folder, folder) for s in said]))
-        )
+        line = one_line([tidy(s, folder, folder) for s in said])
+        here, cured = (command.replace("{root}", "<folder>") for command in (fault.command, fault.cured))
+        found.append((here, line, cured or "leave it out"))
     return found
 
 
@@ -148,20 +151,27 @@ def one_line(lines: list[str]) -> str:
     return lines[0] + more if lines else "nothing"
 
 
-def page(outcomes: dict[str, Outcome], commands: list[tuple[str, str]]) -> str:
+def page(outcomes: dict[str, Outcome], commands: list[tuple[str, str, str]]) -> str:
     """docs/faults.md."""
-    rows = [(fault.area, fault.name, one_line(outcomes[fault.title].lines)) for fault in FAULTS]
-    rows += [("configs", f"`` {command} ``".replace("|", r"\|"), said) for command, said in commands]
-    counts = Counter(area for area, _, _ in rows)
+    rows = [(fault.area, fault.name, one_line(outcomes[fault.title].lines), fault.cured) for fault in FAULTS]
+    rows += [("configs", code(command, True), said, cured) for command, said, cured in commands]
+    counts = Counter(area for area, *_ in rows)
     total = [f"| {area} | {count} |" for area, count in counts.items()] + [f"| **all** | **{len(rows)}** |"]
-    body = ["| area | fault | what it said |", "|---|---|---|"]
-    body += [f"| {area} | {name} | {code(said)} |" for area, name, said in rows]
+    body = ["| area | fault | what it said | what works instead |", "|---|---|---|---|"]
+    body += [f"| {area} | {name} | {code(said)} | {tried(cured)} |" for area, name, said, cured in rows]
     return HEAD + "\n".join([*total, "", *body]) + "\n"
 
 
-def code(text: str) -> str:
+def tried(cured: str) -> str:
+    """The cured command with the folders by their names; empty where a file has to be mended."""
+    for name, shown in {"{here}": "<folder>", "{data}": "<folder>/data", "{models}": "<models>"}.items():
+        cured = cured.replace(name, shown)
+    return code(cured) if cured else ""
+
+
+def code(text: str, double: bool = False) -> str:
     """A text that Markdown shows as it is."""
-    fence = "``" if "`" in text else "`"
+    fence = "``" if "`" in text or double else "`"
     inside = text.replace("|", r"\|")
     return f"{fence} {inside} {fence}" if fence == "``" else f"`{inside}`"
 
@@ -175,7 +185,7 @@ def main() -> None:
             pass
         outcomes = {fault.title: run(fault, here, models) for fault in FAULTS}
         PAGE.write_text(page(outcomes, config_faults(Path(scratch, "bad"))), encoding="utf-8")
-    sys.stdout.write(f"{PAGE}: {len(FAULTS)} faults and the commands of test_config.py\n")
+    sys.stdout.write(f"{PAGE}: {len(FAULTS)} faults and {len(CONFIG_FAULTS)} commands\n")
 
 
 if __name__ == "__main__":

@@ -144,16 +144,14 @@ def test_jobs_in_other_processes_are_reported_too(
 def test_results_of_earlier_commands_do_not_count(tmp_path: Path) -> None:
     from rerankbench.result import Result
 
-    old = tmp_path / "7"
-    old.mkdir()
-    (old / "result.json").write_text('{"schema": 1, "arm": "old", "status": "failed"}')
-    runner.Folders.current, runner.Folders.sweep, runner.Folders.before = tmp_path, True, frozenset()
-    assert [result.arm for result in runner.written()] == ["old"]
-    runner.Folders.before = frozenset(map(runner.stamp, runner.result_files()))
-    assert runner.written() == []
-    Result("old").write(old)  # whatever the clock says
-    os.utime(old / "result.json", (0, 0))
-    assert [result.status for result in runner.written()] == ["ok"]
+    old = tmp_path / "7" / "result.json"
+    Result("old", status="failed").write(old.parent)
+    assert runner.fresh(tmp_path, before=()) == [old]
+    before = {runner.stamp(old)}
+    assert runner.fresh(tmp_path, before) == []
+    Result("old").write(old.parent)  # whatever the clock says
+    os.utime(old, (0, 0))
+    assert runner.fresh(tmp_path, before) == [old]
 
 
 def test_runs_that_fail_for_one_reason_are_named_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,8 +159,10 @@ def test_runs_that_fail_for_one_reason_are_named_in_one_line(capsys: pytest.Capt
 
     failed = [Result("a", status="failed", error="model org/a: no hub"),
               Result("b", status="failed", error="model org/b: no hub")]  # fmt: skip
-    runner.end_of_sweep([Result("ok"), *failed], failed)
-    assert capsys.readouterr().err == "failed: a, b: model: no hub\n"
+    runner.end_of_sweep([Result("ok"), *failed], Path("sweep"))
+    printed = capsys.readouterr()
+    assert printed.err == "failed: a, b: model: no hub\n"
+    assert printed.out.startswith("sweep      1 of 3 runs done")
 
 
 def test_the_tutorial_without_a_hub_says_so_in_one_line(tmp_path: Path) -> None:

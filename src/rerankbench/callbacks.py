@@ -34,13 +34,14 @@ def complain(why: str) -> None:
 
 def report(folder: Path, config: DictConfig) -> None:
     """Find out, write, log, show. Raises UserError where the runs cannot be compared."""
+    from rerankbench.config import read_alone
     from rerankbench.report import files, runs, terminal
     from rerankbench.report.findings import find_out
 
     found = runs.find([folder])
     if all(run.failed for run in found):
         return  # each failure is named at the end of the sweep
-    asked = settings(config)
+    asked = read_alone("report", config)
     findings = find_out(found, asked, raced(found, asked, folder))
     page = files.write(folder, findings)
     terminal.show(findings, page, track(config, findings, folder))
@@ -64,24 +65,13 @@ def raced(found: Any, asked: Any, folder: Path) -> Any:
     return None
 
 
-def settings(config: DictConfig) -> Any:
-    """The sweep's report settings. Raises UserError."""
-    from rerankbench.config import read_group
-
-    problems: list[str] = []
-    found = read_group("report", config, problems)
-    if problems:
-        raise UserError(problems)
-    return found
-
-
 def track(config: DictConfig, findings: Any, folder: Path) -> str:
     """Log the report where the runs were logged; where it is, empty where nothing is tracked."""
-    from rerankbench import config as door
+    from rerankbench.config import read_tracking
     from rerankbench.report import tracked
     from rerankbench.tracking import MLflow, why
 
-    tracking = door.read_tracking(config)
+    tracking = read_tracking(config)
     if not isinstance(tracking, MLflow):
         return ""
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import sys
 from collections import Counter
@@ -13,8 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-import rerankbench
-from rerankbench import config, preflight, printing
+from rerankbench import cli, config, preflight, printing
 from rerankbench.check import examine, table
 from rerankbench.checks.lengths import Tokenizer
 from rerankbench.config import Experiment
@@ -22,7 +20,7 @@ from rerankbench.errors import UserError
 from rerankbench.finding import Finding
 from rerankbench.first_stages.run import Run
 from rerankbench.rerankers.reranker import Reranker
-from rerankbench.runner import complain, quiet_libraries
+from rerankbench.runner import quiet_libraries
 from rerankbench.visible import Console, say, visible_json
 
 USAGE = """usage: rerankbench-check [KEY=VALUE or GROUP=OPTION]... [--json]
@@ -43,23 +41,17 @@ WORDS = {"error": "error", "warning": "warning", "info": "note"}
 @printing.told
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 no errors, 1 errors in the data, 2 the user's mistake."""
+    return cli.run(command, argv)
+
+
+def command(words: list[str]) -> int:
     quiet_libraries()
-    words = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(words):
         say(*USAGE.splitlines())
         return 0
-    if "--version" in words:
-        say(f"rerankbench {rerankbench.__version__}")
-        return 0
     config.register_schemas()
-    try:
-        experiment = compose([word for word in words if word != "--json"])
-        found = check(experiment)
-    except UserError as error:
-        return complain(error)
-    except BrokenPipeError:  # whoever read what we print has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
+    experiment = compose([word for word in words if word != "--json"])
+    found = check(experiment)
     if "--json" in words:
         say(*as_json(experiment, found).split("\n"))
     else:
@@ -69,14 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def compose(words: Sequence[str]) -> Experiment:
     """The experiment that the words describe; nothing is run. Raises UserError with every mistake."""
-    parsed = preflight.parse(words)
-    if parsed.multirun:
+    if preflight.parse(words).multirun:
         raise UserError("-m: rerankbench-check looks at one collection; give one value of each setting")
-    with preflight.composing(parsed) as loader:
-        plan = preflight.Plan(loader, "config", list(parsed.overrides), False)
-        plan.check()
-        composed, _ = plan.compose(plan.jobs()[0])
-        return config.read(composed)
+    return preflight.experiment(words)
 
 
 def check(experiment: Experiment) -> list[Finding]:

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Sequence
 
+from rerankbench.errors import Problem
 from rerankbench.masking import masked
 
 KINDS = {
@@ -57,10 +58,10 @@ def no_cluster(error: BaseException) -> str | None:
     return next((line for sign, line in CLUSTERS.items() if sign in str(error)), None)
 
 
-def plain(error: BaseException) -> str:
-    """A complaint as one line, whatever it is about."""
+def one_line(error: BaseException) -> Problem:
+    """What Hydra or OmegaConf says, as one line, whatever it is about."""
     if (absent := re.match(r"Cannot find primary config '(.+?)'", str(error))) and absent[1] != "config":
-        return (
+        return Problem(
             f"--config-name {absent[1]}: there is no such config; leave it out, or name the folder that has "
             "it with --config-dir"
         )
@@ -69,58 +70,95 @@ def plain(error: BaseException) -> str:
     kept = [line for line in dict.fromkeys(lines) if line and not line.startswith(NOISE)]
     text = masked(" ".join(kept)) or type(error).__name__
     text = text.replace("KeyError raised while resolving interpolation: ", "").replace('"', "")
-    return text if len(text) <= 400 else text[:397] + "..."
+    return Problem(text if len(text) <= 400 else text[:397] + "...")
 
 
-def wrong_value(key: str, value: object, error: BaseException) -> str:
-    """A value that does not fit its key's type."""
-    text = str(error)
-    cure = next((cure for sign, cure in KINDS.items() if sign in text), "")
-    if not cure and "Interpolation" in type(error).__name__:
-        cure = f"{plain(error)}; write a value, or refer to a key that exists"
-    return f"{key}={shown(value)}: {cure or plain(error)}"
+def wrong_value(key: str, value: object, error: BaseException, text: bool = False) -> Problem:
+    """A value that does not fit its key's type; `text`: the key holds texts."""
+    said = next((cure for sign, cure in KINDS.items() if sign in str(error)), "")
+    if not said and "Interpolation" in type(error).__name__:
+        said = f"{one_line(error)}; write a value, or refer to a key that exists"
+    setting, cure = f"{key}={shown(value)}", ""
+    if value is None and text:
+        cure = f"{key}='null'"
+        said = f'{said}; for the word itself write "{cure}"'
+    return Problem(f"{setting}: {said or one_line(error)}", key, "type", setting, cure)
 
 
-def unknown_key(prefix: str, name: str, value: object, known: Sequence[str]) -> str:
+def unknown_key(prefix: str, name: str, value: object, known: Sequence[str]) -> Problem:
     """A key that is not there, with the one that was meant or all there are."""
     close = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {prefix}{close[0]}?" if close else f"known keys: {', '.join(known)}"
-    return f"{prefix}{name}={shown(value)}: there is no such key; {hint}"
+    setting = f"{prefix}{name}={shown(value)}"
+    cure = f"{prefix}{close[0]}={shown(value)}" if close else ""
+    return Problem(f"{setting}: there is no such key; {hint}", f"{prefix}{name}", "key", setting, cure)
 
 
-def unknown_option(group: str, option: str, known: Sequence[str]) -> str:
+def unknown_option(group: str, option: str, known: Sequence[str]) -> Problem:
     """An option that a group does not have."""
     close = difflib.get_close_matches(option, known, 1)
     hint = f"did you mean {close[0]}? " if close else ""
     if option in PLUGINS:
         hint = f"install it with: pip install {PLUGINS[option]}; "
-    return f"{group}={option}: there is no such option; {hint}choose one of {', '.join(known)}"
+    setting, cure = f"{group}={option}", f"{group}={close[0]}" if close else ""
+    line = f"{setting}: there is no such option; {hint}choose one of {', '.join(known)}"
+    return Problem(line, group, "option", setting, cure)
 
 
-def unreadable(line: str, meant: Sequence[str] = ()) -> str:
+def sweep_alone(line: str, key: str, lists: bool = False) -> Problem:
+    """Several values of a key in a command that runs one job; `lists`: the key holds a list."""
+    value = line.partition("=")[2]
+    brackets = f", or brackets for a list: {key}=[{value}]" if lists and "(" not in value else ""
+    return Problem(f"{line}: several values need -m for a sweep{brackets}", key, "sweep", line, f"-m {line}")
+
+
+def not_taken_away(word: str) -> Problem:
+    """A key without which there is no experiment."""
+    key = word.lstrip("~").partition("=")[0]
+    line = f"{word}: {key} cannot be taken away; give it a value, {key}=VALUE"
+    return Problem(line, key, "syntax", word)
+
+
+def unreadable(line: str, meant: Sequence[str] = ()) -> Problem:
     """A word of the command line that is no setting; `meant`: the settings that choose an option so named."""
     key, equals, value = line.partition("=")
+    name = key.lstrip("+")
     if line == "help":
-        return "help: rerankbench --help shows what there is"
+        said = "help: rerankbench --help shows what there is"
+        return Problem(said, "", "syntax", line, "--help")
     if meant:
-        return f"{line}: this is no setting; did you mean {' or '.join(meant)}?"
-    if not equals and not re.fullmatch(r"[+~]*[\w./@:-]+", key):
-        return f"{line}: this is no setting; write KEY=VALUE"
-    if not equals:
-        return f"{line}: a setting needs a value, {line.lstrip('+')}=VALUE"
-    if not re.fullmatch(r"[+~]*[\w./@:-]+", key):
-        return f"{line}: {key or 'nothing'} cannot be the name of a setting; write KEY=VALUE without spaces"
+        said, cure = f"this is no setting; did you mean {' or '.join(meant)}?", meant[-1]
+    elif not re.fullmatch(r"[+~]*[\w./@:-]+", key):
+        said, cure = f"{key or 'nothing'} cannot be the name of a setting; write KEY=VALUE without spaces", ""
+        said = said if equals else "this is no setting; write KEY=VALUE"
+    elif not equals:
+        said, cure = f"a setting needs a value, {name}=VALUE", ""
+    else:
+        said, cure = unreadable_value(key, value)
+    return Problem(f"{line}: {said}", name, "syntax", line, cure)
+
+
+def unreadable_value(key: str, value: str) -> tuple[str, str]:
+    """Why Hydra cannot read a value that is no text, and the setting that was probably meant."""
     for opening, closing in ("[]", "{}", "()"):
-        if value.count(opening) != value.count(closing):
-            return f"{line}: the brackets {opening}{closing} do not match"
-    return (
-        f"{line}: the value cannot be read; put quotes around it that the shell leaves alone: "
-        f"\"{key}='{value}'\""
-    )
+        if lacking := value.count(opening) - value.count(closing):
+            cure = f"{key}={value}{closing * lacking}" if lacking > 0 else ""
+            return f"the brackets {opening}{closing} do not match" + f"; write {cure}" * bool(cure), cure
+    if value.startswith("("):
+        cure = f"{key}=[{value.strip('()')}]"
+    else:
+        cure = f"{key}={value.lstrip('=')}" if value.startswith("=") else ""
+    return "the value cannot be read" + (
+        f"; write {cure}" if cure else "; see --cfg job for how others look"
+    ), cure
+
+
+def as_text(value: object) -> str:
+    """A value as one writes it in a config."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def shown(value: object) -> str:
     """A value as one writes it in a config, cut where it is long."""
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    text = " ".join(masked(text).split())
+    text = " ".join(masked(as_text(value)).split())
     return text if len(text) <= 100 else text[:97] + "..."

@@ -1,4 +1,4 @@
-"""The door: Hydra's configs in, plain typed objects out, and every mistake at once on the way.
+"""Parse and validate Hydra's configs into typed settings, with every mistake at once.
 
 Each config group has a base class; its options' settings are that class's dataclasses, told apart by one
 key (`kind`, for rerankers `family`). Their fields are the schema: unknown keys, wrong types, missing and
@@ -8,14 +8,13 @@ impossible values are collected from all groups and reported together, before an
 from __future__ import annotations
 
 import importlib
-import json
 import pkgutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import Container, DictConfig, OmegaConf
@@ -27,11 +26,11 @@ import rerankbench.rerankers
 import rerankbench.sources
 from rerankbench import complaints, disk, hardware
 from rerankbench.embedding import Embedder
-from rerankbench.errors import UserError
+from rerankbench.errors import Kind, Problem, UserError
 from rerankbench.executors import Executor
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.index import Index
-from rerankbench.report_settings import Report, missing_measure
+from rerankbench.report_settings import Report, missing_measure, within
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.sources.source import Source
 from rerankbench.tracking import Tracking
@@ -65,7 +64,7 @@ class Root:
     experiment: Any = None
     candidates: int = 100
     depth: int | None = None
-    cutoffs: list[int] = field(default_factory=lambda: [1, 10])
+    cutoffs: list[int] = field(default_factory=lambda: [1, 10, 100])
     measures: str = "standard"
     batch_size: int = 512
     batch_tokens: int | None = None
@@ -77,6 +76,14 @@ class Root:
     reuse: bool = True
     latency: bool = False
     dry_run: bool = False
+
+
+ROOT_KEYS = tuple(f.name for f in fields(Root))
+# Settings that matter with one value of another only, and what that is by default.
+REQUIRES = {
+    "first_stage.dense_weight": ("first_stage", "fusion", "weighted", "rrf"),
+    "reranker.window_overlap": ("reranker", "long_documents", "max_passage", "truncate"),
+}
 
 
 @dataclass(frozen=True)
@@ -186,46 +193,113 @@ def read(
     config: DictConfig,
     labels: Mapping[str, str] | None = None,
     overrides: Sequence[str] = (),
-    seen: dict[str, Any] | None = None,
+    typed: Collection[str] = (),
 ) -> Experiment:
     """The experiment that a composed config describes.
 
-    `labels`: the option chosen in each group; `overrides`: this job's values that its name tells;
-    `seen` keeps what groups read as, for a caller that reads many configs which share most of them.
+    `labels`: the option chosen in each group; `overrides`: settings that the arm's name shows; `typed`: the
+    keys that were given on the command line, where a default has to fit them and not the other way round.
 
     Raises UserError with every problem found in it, one line each.
     """
-    problems: list[str] = []
-    names = [str(name) for name in config if name not in GROUPS and name not in ("experiment", "hydra")]
-    root = convert(Root, resolved(config, names, "", problems), "", problems)
-    groups = {name: read_once(name, config, problems, {} if seen is None else seen) for name in GROUPS}
+    problems: list[Problem] = []
+    root = read_root(config, problems)
+    groups = {name: read_group(name, config, problems, labels or {}, typed) for name in GROUPS}
+    problems += idle(groups, typed)
     if root is not None:
-        problems += root_problems(root)
+        root = fitted(root, typed)
         problems += check_together(root, groups)
     if problems := needed(problems, groups):
         raise UserError(list(dict.fromkeys(problems)))
     assert root is not None
-    plain = {
-        f.name: getattr(root, f.name) for f in fields(root) if f.name not in GROUPS and f.name != "experiment"
-    }
-    plain |= {
+    values = {name: getattr(root, name) for name in ROOT_KEYS if name not in (*GROUPS, "experiment")}
+    values |= {
         "cutoffs": tuple(sorted(set(root.cutoffs))),
         "depth": root.candidates if root.depth is None else root.depth,
         "cache_dir": Path(root.cache_dir).expanduser().absolute(),
     }
-    return Experiment(**groups, **plain, labels=dict(labels or {}), overrides=tuple(overrides))
+    return Experiment(**groups, **values, labels=dict(labels or {}), overrides=tuple(overrides))
 
 
 def read_tracking(config: DictConfig) -> Tracking:
     """Where to log, of a config whose other parts may be wrong. Raises UserError."""
-    problems: list[str] = []
-    tracking = read_group("tracking", config, problems)
+    return cast(Tracking, read_alone("tracking", config))
+
+
+def read_alone(name: str, config: DictConfig) -> Any:
+    """One group's settings, of a config whose other parts may be wrong. Raises UserError."""
+    problems: list[Problem] = []
+    settings = read_group(name, config, problems)
     if problems:
         raise UserError(problems)
-    return cast(Tracking, tracking)
+    return settings
 
 
-def resolved(node: DictConfig, names: Iterable[str], prefix: str, problems: list[str]) -> dict[str, Any]:
+def read_root(config: DictConfig, problems: list[Problem]) -> Root | None:
+    names = [str(name) for name in config if name not in (*GROUPS, "experiment", "hydra")]
+    found: list[str] = []
+    root = convert(Root, resolved(config, names, "", found), "", found)
+    problems += [Problem.of(line) for line in found]
+    problems += root_problems(root) if root is not None else []
+    return root
+
+
+def read_group(
+    name: str,
+    config: DictConfig,
+    problems: list[Problem],
+    labels: Mapping[str, str] | None = None,
+    typed: Collection[str] = (),
+) -> Any:
+    """One group's settings, or None after noting what is wrong."""
+    group, classes = GROUPS[name], options(name)
+    node = config._get_node(name) if name in config else None
+    if not isinstance(node, DictConfig) or node._is_none():
+        line = f"{name} has no option: choose one with {name}=OPTION; rerankbench --help lists them"
+        problems.append(Problem(line, name, "option"))
+        return None
+    found: list[str] = []
+    values = resolved(node, [str(key) for key in node], f"{name}.", found)
+    kind = values.pop(group.key, None) if group.key else ""
+    if kind not in classes:
+        line = f"{name}.{group.key}={complaints.shown(kind)}: choose one of {', '.join(sorted(classes))}"
+        problems.append(Problem(line, f"{name}.{group.key}"))
+        return None
+    settings: Any = convert(classes[kind], values, f"{name}.", found)
+    chosen = f"this is {name}={labels[name]}" if labels and name in labels else ""
+    problems += [whose(Problem.of(line), chosen, group, classes) for line in found]
+    if settings is not None:
+        settings = fitted_reranker(settings, typed) if isinstance(settings, Reranker) else settings
+        where: Kind = "place" if name == "dataset" or kind == "run" else "value"
+        problems += [Problem.of(line, name, where) for line in own_problems(settings)]
+    return settings
+
+
+def whose(problem: Problem, chosen: str, group: Group, kinds: Mapping[str, type]) -> Problem:
+    """An unknown key with the option that lacks it, and the kinds that have it."""
+    name = problem.key.rpartition(".")[2]
+    having = [kind for kind, cls in kinds.items() if kind and name in [f.name for f in fields(cls)]]
+    have = f"{group.key} {', '.join(having)} would have it" if having else ""
+    notes = "; ".join(note for note in (chosen, have) if note)
+    return problem.saying(f"{problem} ({notes})") if problem.kind == "key" and notes else problem
+
+
+def fitted_reranker(settings: Reranker, typed: Collection[str]) -> Reranker:
+    """The reranker with a default overlap of windows that fits its length."""
+    if settings.long_documents != "max_passage" or "reranker.window_overlap" in typed:
+        return settings
+    return replace(settings, window_overlap=min(settings.window_overlap, settings.max_length // 4))
+
+
+def own_problems(settings: Any) -> list[str]:
+    """What settings find wrong with themselves, or what the system says of the paths in them."""
+    try:
+        return settings.problems()
+    except OSError as error:
+        return [complaints.one_line(error)]
+
+
+def resolved(node: DictConfig, names: Sequence[str], prefix: str, problems: list[str]) -> dict[str, Any]:
     """Plain values of some keys; an interpolation that leads nowhere is noted."""
     values: dict[str, Any] = {}
     for name in names:
@@ -244,79 +318,96 @@ def resolved(node: DictConfig, names: Iterable[str], prefix: str, problems: list
     return values
 
 
-def read_once(name: str, config: DictConfig, problems: list[str], seen: dict[str, Any]) -> Any:
-    """One group's settings, read before or read now."""
-    found: list[str] = []
-    try:
-        key = name + json.dumps(OmegaConf.to_container(config[name], resolve=True), default=str)
-    except (OmegaConfBaseException, ValueError, TypeError, KeyError):
-        return read_group(name, config, problems)
-    if key not in seen:
-        seen[key] = (read_group(name, config, found), found)
-    settings, lines = seen[key]
-    problems += lines
-    return settings
-
-
-def read_group(name: str, config: DictConfig, problems: list[str]) -> Any:
-    """One group's settings, or None after noting what is wrong."""
-    group, classes = GROUPS[name], options(name)
-    node = config._get_node(name) if name in config else None
-    if not isinstance(node, DictConfig) or node._is_none():
-        problems.append(f"{name} has no option: choose one with {name}=OPTION; rerankbench --help lists them")
-        return None
-    values = resolved(node, [str(key) for key in node], f"{name}.", problems)
-    kind = values.pop(group.key, None) if group.key else ""
-    if kind not in classes:
-        problems.append(
-            f"{name}.{group.key}={complaints.shown(kind)}: choose one of {', '.join(sorted(classes))}"
-        )
-        return None
-    settings: Any = convert(classes[kind], values, f"{name}.", problems)
-    if settings is not None:
-        problems += settings.problems()
-    return settings
-
-
 def convert(cls: type[T], values: Mapping[str, Any], prefix: str, problems: list[str]) -> T | None:
     """`values` as an instance of a dataclass; what does not fit is noted, key by key."""
     known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
-    node, before = schema(cls), len(problems)
-    missing: set[str] = set()
-    for name, value in values.items():
-        if name not in known:
-            problems.append(complaints.unknown_key(prefix, str(name), value, known))
-            continue
-        if value == "???":  # would leave the default as it is
-            missing.add(name)
-            continue
-        try:
-            node = writable(cast(DictConfig, OmegaConf.merge(node, {name: value})))
-        except OmegaConfBaseException as error:
-            problems.append(complaints.wrong_value(f"{prefix}{name}", value, error))
-    missing |= set(OmegaConf.missing_keys(node)) if node else set()
-    problems += [f"{prefix}{name} is needed: add {prefix}{name}=VALUE" for name in sorted(missing)]
+    before = len(problems)
+    problems += [
+        complaints.unknown_key(prefix, name, value, known)
+        for name, value in values.items()
+        if name not in known
+    ]
+    given = {name: value for name, value in values.items() if name in known and value != "???"}
+    node = merged(cls, given)
+    if node is None:  # one by one, to name every value that does not fit
+        node = schema(cls)
+        for name, value in given.items():
+            problems += value_problems(cls, name, value, prefix)
+    missing = {str(name) for name in OmegaConf.missing_keys(node)}
+    missing |= {name for name in known if values.get(name) == "???"}
+    missing -= {name for name in given if len(problems) > before}
+    problems += [
+        Problem(f"{prefix}{name} is needed: add {prefix}{name}=VALUE", f"{prefix}{name}", "missing")
+        for name in sorted(missing)
+    ]
     return None if len(problems) > before else cast(T, OmegaConf.to_object(node))
 
 
-def root_problems(root: Root) -> list[str]:
-    """Impossible values of the root keys."""
-    found = hardware.problems(root.device, root.precision)
-    for name, (least, most) in BOUNDS.items():
-        value = getattr(root, name)
-        if value is not None and value < least:
-            found.append(f"{name}={value}: give at least {least}")
-        if value is not None and value > most:
-            found.append(f"{name}={value}: give at most {most:,}")
-    if problem := folder_problem(root.cache_dir):
-        found.append(f"cache_dir={root.cache_dir}: {problem}")
-    if not root.cutoffs or min(root.cutoffs) < 1:
-        found.append(f"cutoffs={list(root.cutoffs)}: give a list of numbers from 1, for instance [1,10]")
-    if root.measures not in ("standard", "tutorial"):
-        found.append(
-            f"measures={root.measures}: choose standard, or tutorial to have the tutorial's own beside it"
-        )
+def merged(cls: type, values: Mapping[str, Any]) -> DictConfig | None:
+    """The schema of a dataclass with values; None where one does not fit."""
+    try:
+        return cast(DictConfig, OmegaConf.merge(schema(cls), dict(values)))
+    except OmegaConfBaseException:
+        return None
+
+
+def value_problems(cls: type, name: str, value: Any, prefix: str) -> list[str]:
+    """Why a value does not fit its field, which may be a dataclass itself."""
+    inner = get_type_hints(cls)[name]
+    if is_dataclass(inner) and isinstance(value, Mapping):
+        found: list[str] = []
+        convert(cast(type, inner), cast(Mapping[str, Any], value), f"{prefix}{name}.", found)
+        return found
+    try:
+        OmegaConf.merge(schema(cls), {name: value})
+    except OmegaConfBaseException as error:
+        return [complaints.wrong_value(f"{prefix}{name}", value, error, text=inner is str)]
+    return []
+
+
+def fitted(root: Root, typed: Collection[str]) -> Root:
+    """The root with defaults that fit what was typed: no cutoff beyond the candidates."""
+    if "cutoffs" in typed or root.candidates < 1:
+        return root
+    return replace(root, cutoffs=within(root.cutoffs, root.candidates))
+
+
+def idle(groups: Mapping[str, Any], typed: Collection[str]) -> list[Problem]:
+    """Settings that were typed and do nothing, since another one has its default."""
+    found = []
+    for key, (group, other, needed_value, default) in REQUIRES.items():
+        if key in typed and getattr(groups[group], other, None) == default:
+            setting = f"{key}={complaints.shown(getattr(groups[group], key.partition('.')[2]))}"
+            cure = f"{group}.{other}={needed_value}"
+            line = f"{setting}: counts only with {cure}; add that, or leave this out"
+            found.append(Problem(line, key, "idle", setting, f"{setting} {cure}"))
     return found
+
+
+def root_problems(root: Root) -> list[Problem]:
+    """Impossible values of the root keys."""
+    lines = [Problem.of(line, "device") for line in hardware.problems(root.device, root.precision)]
+    for name, (least, most) in BOUNDS.items():
+        value, setting = getattr(root, name), f"{name}={getattr(root, name)}"
+        if value is not None and value < least:
+            lines.append(
+                Problem(f"{setting}: give at least {least}", name, "value", setting, f"{name}={least}")
+            )
+        if value is not None and value > most:
+            lines.append(
+                Problem(f"{setting}: give at most {most:,}", name, "value", setting, f"{name}={most}")
+            )
+    if problem := folder_problem(root.cache_dir):
+        lines.append(Problem(f"cache_dir={root.cache_dir}: {problem}", "cache_dir"))
+    if not root.cutoffs or min(root.cutoffs) < 1:
+        setting = f"cutoffs={list(root.cutoffs)}"
+        line = f"{setting}: give a list of numbers from 1, for instance [1,10]"
+        lines.append(Problem(line, "cutoffs", "value", setting, "cutoffs=[1,10]"))
+    if root.measures not in ("standard", "tutorial"):
+        setting = f"measures={root.measures}"
+        line = f"{setting}: choose standard, or tutorial to have the tutorial's own beside it"
+        lines.append(Problem(line, "measures", "value", setting, "measures=standard"))
+    return lines
 
 
 def folder_problem(place: str) -> str:
@@ -332,29 +423,33 @@ def folder_problem(place: str) -> str:
     return ""
 
 
-def check_together(root: Root, groups: Mapping[str, Any]) -> list[str]:
+def check_together(root: Root, groups: Mapping[str, Any]) -> list[Problem]:
     """Combinations of keys that cannot be."""
     found = []
-    too_large = [k for k in root.cutoffs if k > root.candidates]
-    if too_large and root.candidates > 0:
-        found.append(
-            f"cutoffs={list(root.cutoffs)}: {max(too_large)} is more than the "
-            f"candidates={root.candidates} kept; raise candidates or lower the cutoff"
-        )
+    most = f"the candidates={root.candidates} kept"
+    largest = max(root.cutoffs, default=0)
+    if largest > root.candidates > 0:
+        setting, cure = f"cutoffs={list(root.cutoffs)}", f"candidates={largest}"
+        line = f"{setting}: {largest} is more than {most}; raise it with {cure}, or lower the cutoff"
+        found.append(Problem(line, "cutoffs", "value", setting, f"{cure} {setting.replace(' ', '')}"))
     if root.depth is not None and root.depth > root.candidates > 0:
-        found.append(
-            f"depth={root.depth}: more than the candidates={root.candidates} kept; "
-            "raise candidates or lower depth"
-        )
+        setting, cure = f"depth={root.depth}", f"candidates={root.depth}"
+        line = f"{setting}: more than {most}; raise it with {cure}, or lower depth"
+        found.append(Problem(line, "depth", "value", setting, f"{setting} {cure}"))
     report = groups.get("report")
-    if report is not None and not report.problems() and root.cutoffs and min(root.cutoffs) > 0:
-        found += missing_measure(report.measure, sorted(set(root.cutoffs)), root.measures)
+    if (
+        report is not None
+        and not report.problems()
+        and 0 < min(root.cutoffs, default=0) <= largest <= root.candidates
+    ):
+        lines = missing_measure(report.measure, sorted(set(root.cutoffs)), root.measures)
+        found += [Problem.of(line, "report.measure") for line in lines]
     return found
 
 
-def needed(problems: list[str], groups: Mapping[str, Any]) -> list[str]:
+def needed(problems: list[Problem], groups: Mapping[str, Any]) -> list[Problem]:
     """Problems without those of parts that this experiment does not use."""
     stage = groups.get("first_stage")
     if stage is None or stage.embeds():
         return problems
-    return [line for line in problems if not line.startswith(("embedder.", "index."))]
+    return [one for one in problems if one.key.partition(".")[0] not in ("embedder", "index")]

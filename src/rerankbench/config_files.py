@@ -11,14 +11,16 @@ from itertools import count
 from pathlib import Path
 
 import yaml
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository
-from hydra._internal.core_plugins.file_config_source import FileConfigSource as HydraFileConfigSource
-from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult
 
 from rerankbench.errors import UserError
+from rerankbench.hydra_private import (
+    CachingConfigRepository,
+    ConfigLoaderImpl,
+    SourcesRegistry,
+)
+from rerankbench.hydra_private import FileConfigSource as HydraFileConfigSource
 from rerankbench.regular_file import NotRegular, TooLarge, read_regular
 
 MOST_BYTES = 1_000_000

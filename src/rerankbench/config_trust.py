@@ -15,8 +15,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.core.config_search_path import SearchPathElement
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -29,6 +27,7 @@ from rerankbench import hydra_section, interpolations
 from rerankbench.cache import entries
 from rerankbench.complaints import shown
 from rerankbench.errors import UserError
+from rerankbench.hydra_private import ConfigLoaderImpl, ConfigSearchPathImpl
 from rerankbench.hydra_section import is_typed
 from rerankbench.masking import masked
 from rerankbench.regular_file import open_regular

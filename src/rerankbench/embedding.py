@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rerankbench import fit, models
 from rerankbench.attention import usable
-from rerankbench.errors import UserError
+from rerankbench.errors import Problem, UserError
 from rerankbench.executors import Executor
 from rerankbench.executors.local import Local
 from rerankbench.finding import shown
@@ -57,7 +57,18 @@ Texts = Callable[[NDArray[np.int64]], Sequence[str]]  # row numbers to texts
 
 @dataclass(frozen=True)
 class Embedder:
-    """Settings of a bi-encoder whose vectors are compared by inner product; every field is a config key."""
+    """Settings of a bi-encoder whose vectors are compared by inner product; every field is a config key.
+
+    model: a folder, a hub id such as BAAI/bge-base-en-v1.5, or wheel:NAME of a packaged model.
+    revision: a commit, tag or branch on the hub; null: the newest.
+    pooling: cls (BGE) or mean (MiniLM, E5).
+    normalize: whether vectors have length 1, so that inner products are cosines.
+    max_length: most tokens of a document.
+    query_max_length: most tokens of a query; null: as max_length.
+    query_instruction, passage_instruction: text put in front of each query, of each document.
+    attention: sdpa, eager or flash_attention_2.
+    trust_remote_code: run Python files that come with the model, with all your rights.
+    """
 
     model: str = "???"
     revision: str | None = None
@@ -74,8 +85,8 @@ class Embedder:
 
     def problems(self) -> list[str]:
         """Impossible settings, one line each; reads no weights."""
-        reference = models.reference_problems(self.model, self.revision, self.trust_remote_code)
-        found = [f"embedder.{line}" for line in reference]
+        wrong = models.reference_problems(self.model, self.revision, self.trust_remote_code)
+        found: list[str] = [Problem(f"embedder.{line}", "embedder.model", "place") for line in wrong]
         if not found:
             found += self.length_problems(models.positions(self.model))
         if not found and models.is_local(self.model):

@@ -63,7 +63,6 @@ SECTION = {
     r"runtime\.output_dir": BY_HYDRA,
     r"runtime\.choices\.[\w/@.]+": Rule(r"null|\w[\w+-]*(\.[\w+-]+)*(/\w[\w.+-]*)*", "the name of an option"),
     r"verbose(\.\d+)?": Rule(r"true|false|[\w.]{1,100}", "true, false or the names of loggers"),
-    r"callbacks\.folders\._target_": Rule(r"rerankbench\.runner\.Folders", "rerankbench's own"),
     r"callbacks\.report\._target_": Rule(r"rerankbench\.callbacks\.Report", "rerankbench's own"),
 }
 PLUGINS = "hydra_plugins."

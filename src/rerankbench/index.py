@@ -46,7 +46,9 @@ NOTE = TypeAdapter(Vouched)
 class Index:
     """Settings of an index: FAISS's factory string, and how hard an approximate one searches.
 
-    `search`: run-time parameters in FAISS's own spelling, for instance `nprobe=32` or `efSearch=128`.
+    factory: FAISS's factory string, such as Flat, HNSW32 or IVF1024,PQ64.
+    search: run-time parameters in FAISS's own spelling, such as nprobe=32 or efSearch=128.
+    train_rows: most vectors that an index is trained on.
     """
 
     factory: str = "Flat"

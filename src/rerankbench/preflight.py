@@ -2,46 +2,45 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.util
-import re
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path, get_args_parser
+import hydra
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from rerankbench import complaints, config, config_files, config_trust, sweep_size, targets
-from rerankbench.errors import UserError
+from rerankbench import (
+    as_typed,
+    complaints,
+    config,
+    config_files,
+    config_trust,
+    hydra_private,
+    sweep_size,
+    targets,
+)
+from rerankbench.as_typed import for_shell
+from rerankbench.errors import Problem, UserError
+from rerankbench.job_problems import JobProblems
 from rerankbench.tracking import place_problem
 
-CANNOT = (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError, OSError)
-# Where models and data lie: in a sweep, one that cannot be read stops its own jobs and no others.
-PLACES = ("reranker.model", "embedder.model", "dataset.", "first_stage.path")
-# Settings that matter with one value of another only, and what that is by default.
-COUNTS_WITH = {
-    "first_stage.dense_weight": ("first_stage.fusion", "weighted"),
-    "reranker.window_overlap": ("reranker.long_documents", "max_passage"),
-}
-OTHERWISE = {"first_stage.fusion": "rrf", "reranker.long_documents": "truncate"}
-NO_KEY = re.compile(r"((\w+)\.[\w.]+)=.*: there is no such key")
+CONFIG_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError, OSError)
+# What can be shown may be incomplete or impossible yet.
+SHOWN = ("syntax", "option", "key", "type", "sweep")
 
 
 def conf_folder() -> Path:
@@ -55,34 +54,49 @@ def conf_folder() -> Path:
 class Command:
     """A command that can be run: how many jobs it stands for, and whether it only asks for a forecast.
 
-    `added`: settings that fit every swept option, but not the default one, which Hydra would refuse.
+    `words`: its settings in Hydra's grammar; `swept`: the keys in which its jobs differ, and
+    the values that are listed for them.
     """
 
     jobs: int = 1
     dry_run: bool = False
-    added: tuple[str, ...] = ()
+    multirun: bool = False
+    words: tuple[str, ...] = ()
+    swept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def check(arguments: Sequence[str]) -> Command | None:
-    """What a command stands for; None where it only asks for help or a config.
+    """What a command stands for; None where it only asks for help or shows a config.
 
     Raises UserError with every problem of its configs. Jobs of a sweep whose model or data cannot be read
     are left to fail on their own, unless no job could run.
     """
     parsed = parse(arguments)
-    if parsed.help or parsed.hydra_help or parsed.shell_completion:
+    if shows(parsed):
         return None
-    with composing(parsed) as loader:
-        plan = Plan(loader, parsed.config_name or "config", list(parsed.overrides), bool(parsed.multirun))
-        if not parsed.cfg and parsed.info is None:
-            return plan.check()
-        plan.check_shown()
-        return None
+    with composing(parsed):
+        return Checker(parsed).command()
+
+
+def experiment(arguments: Sequence[str]) -> config.Experiment:
+    """The settings of a command that is one job. Raises UserError with every problem."""
+    parsed = parse(arguments)
+    with composing(parsed):
+        checker = Checker(parsed)
+        checker.command()
+        return checker.read(checker.jobs[0])
+
+
+def shows(parsed: Namespace) -> bool:
+    """Whether a command prints something instead of running."""
+    return bool(
+        parsed.help or parsed.hydra_help or parsed.shell_completion or parsed.cfg or parsed.info is not None
+    )
 
 
 def parse(arguments: Sequence[str]) -> Namespace:
-    """Hydra's own arguments and the overrides."""
-    parser = get_args_parser()
+    """Hydra's own arguments and the settings, as they were typed."""
+    parser = hydra_private.arguments_parser()
     parser.error = refuse_arguments  # type: ignore[method-assign]
     parsed, unknown = parser.parse_known_intermixed_args(list(arguments))
     if unknown:
@@ -94,35 +108,43 @@ def parse(arguments: Sequence[str]) -> Namespace:
         )
     if parsed.resolve and not parsed.cfg:
         raise UserError("--resolve: goes together with --cfg job; add it, or leave --resolve out")
-    folder = parsed.config_dir
-    if folder is not None and not Path(folder).is_dir():
+    if parsed.cfg and (parsed.multirun or parsed.run):
+        raise UserError(
+            "Only one of --run, --multirun, --cfg, --info and --shell-completion can be given; "
+            "leave the others out"
+        )
+    if parsed.config_dir is not None:
+        refuse_folder(parsed.config_dir)
+    if "hydra/sweeper=optuna" in parsed.overrides and not any(
+        word.startswith("hydra.sweeper.direction=") for word in parsed.overrides
+    ):  # by itself it looks for the smallest value, the worst arm
+        parsed.overrides = [*parsed.overrides, "hydra.sweeper.direction=maximize"]
+    return parsed
+
+
+def refuse_folder(folder: str) -> None:
+    """Raise UserError for a --config-dir that is none, or holds what cannot be read or used."""
+    if not Path(folder).is_dir():
         what = "is a file" if Path(folder).exists() else "does not exist"
         raise UserError(
             f"--config-dir {folder}: {what}; give a folder with groups such as reranker/mine.yaml"
         )
     for name in ("config.yaml", "hydra/config.yaml"):
-        if folder is not None and (Path(folder) / name).exists():
+        if (Path(folder) / name).exists():
             raise UserError(
                 f"--config-dir {folder}: its {name} would take the package's place; keep options only"
             )
-    parsed.overrides = [*parsed.overrides, *upwards(parsed.overrides)]
-    return parsed
-
-
-def upwards(lines: Sequence[str]) -> list[str]:
-    """What Optuna's own option needs besides: by itself it looks for the smallest value, the worst arm."""
-    told = any(line.startswith("hydra.sweeper.direction=") for line in lines)
-    return ["hydra.sweeper.direction=maximize"] if "hydra/sweeper=optuna" in lines and not told else []
 
 
 def refuse_arguments(message: str) -> NoReturn:
     raise UserError(f"{message}; rerankbench --help shows what there is")
 
 
-def dashed(word: str) -> str:
+def dashed(word: str) -> Problem:
+    plain = word.lstrip("-")
     if "=" in word:
-        return f"{word}: settings are written without dashes: {word.lstrip('-')}"
-    return f"{word}: there is no such argument; rerankbench --help shows what there is"
+        return Problem(f"{word}: settings are written without dashes: {plain}", "", "syntax", word, plain)
+    return Problem(f"{word}: there is no such argument; rerankbench --help shows what there is")
 
 
 class OwnOptions(SearchPathPlugin):
@@ -145,354 +167,357 @@ class OwnOptions(SearchPathPlugin):
 
 
 @contextmanager
-def composing(parsed: Namespace) -> Iterator[ConfigLoaderImpl]:
-    """A loader with the search path that the command itself is going to have."""
+def composing(parsed: Namespace) -> Iterator[Any]:
+    """Hydra, with the search path of the command; it both checks and runs inside."""
     GlobalHydra.instance().clear()
     OwnOptions.use(parsed.config_dir)
-    path = create_config_search_path(str(Path(parsed.config_path or conf_folder()).absolute()))
-    try:
-        loader = Hydra.create_main_hydra2(task_name="rerankbench", config_search_path=path).config_loader
-        assert isinstance(loader, ConfigLoaderImpl)
-        config_files.count_files(loader)
-        yield loader
-    finally:
-        GlobalHydra.instance().clear()
+    folder = Path(parsed.config_path or conf_folder()).absolute()
+    with hydra.initialize_config_dir(str(folder), job_name="rerankbench", version_base="1.3"):
+        config_files.count_files(hydra_private.config_loader())
+        yield GlobalHydra.instance().hydra
 
 
-class Plan:
-    """A command's settings, and the jobs that come of them."""
+class Checker:
+    """A command's settings and the jobs that come of them; made inside `composing`."""
 
-    def __init__(self, loader: ConfigLoaderImpl, name: str, lines: list[str], multirun: bool) -> None:
-        self.loader, self.name, self.lines, self.asked_multirun = loader, name, lines, multirun
-        self.parser = OverridesParser.create(config_loader=loader)
-        self.problems: list[str] = []
-        self.bases: dict[tuple[str, ...], DictConfig] = {}
-        self.bare: dict[tuple[str, ...], DictConfig] = {}
-        self.seen: dict[str, Any] = {}
+    def __init__(self, parsed: Namespace) -> None:
+        self.typed: list[str] = list(parsed.overrides)
+        self.name = parsed.config_name or "config"
+        self.loader = hydra_private.config_loader()
+        self.options_of = cache(self.loader.get_group_options)
+        self.parser = OverridesParser.create(config_loader=self.loader)
+        self.problems: list[Problem] = []
+        self.composed: dict[tuple[str, ...], DictConfig] = {}
+        self.given: dict[str, Override] = {}
+        self.take(self.option, [word for word in self.typed if self.is_group(word)])
+        self.options = list(self.given.values())
+        self.master = self.compose([o for o in self.options if not o.is_sweep_override()])
+        self.multirun = bool(parsed.multirun) or self.mode.endswith("MULTIRUN")
+        self.take(self.value, [word for word in self.typed if not self.is_group(word)])
 
-    def check(self) -> Command:
-        self.overrides = [override for line in self.lines if (override := self.override(line))]
-        self.overrides = [override for override in self.overrides if self.possible(override)]
-        if self.master is None:
-            raise UserError(self.problems)
-        self.check_hydra()
-        if not self.multirun:
-            self.problems += [
-                sweep_alone(override) for override in self.overrides if override.is_sweep_override()
-            ]
-        jobs = self.jobs()
-        found = [self.job_problems(job) for job in jobs]
-        self.problems += self.idle(jobs)
-        self.judge(jobs, found)
-        return Command(len(jobs), bool(self.dry_run(jobs[0])), self.added())
+    # --- words ---
 
-    def check_shown(self) -> None:
-        """Check what is only shown: its settings can be applied; values may be wrong or missing yet."""
-        self.overrides = [override for line in self.lines if (override := self.override(line))]
-        self.overrides = [override for override in self.overrides if self.possible(override)]
-        if self.master is not None:
-            self.check_hydra()
-            self.compose([o for o in self.overrides if not o.is_sweep_override()])
-            self.problems += [sweep_alone(o) for o in self.overrides if o.is_sweep_override()]
-        if self.problems:
-            raise UserError(list(dict.fromkeys(self.problems)))
+    def take(self, read: Callable[[str], Override], words: Sequence[str]) -> None:
+        """Read words as settings; why some are none is noted."""
+        for word in words:
+            try:
+                self.given[word] = read(word)
+            except UserError as error:
+                self.problems += error.typed
 
-    def override(self, line: str) -> Override | None:
-        """One word of the command line as a setting; None after noting why it is none."""
-        try:
-            (found,) = self.parser.parse_overrides([line])
-        except (HydraException, ValueError):
-            groups = [g for g in (*config.GROUPS, "experiment") if line in self.loader.get_group_options(g)]
-            self.problems.append(complaints.unreadable(line, [f"{group}={line}" for group in groups]))
-            return None
-        if not found.key_or_group:
-            self.problems.append(complaints.unreadable(line))
-            return None
+    @property
+    def values(self) -> list[Override]:
+        """The settings of keys, as opposed to choices of options."""
+        return [override for override in self.given.values() if override not in self.options]
+
+    def is_group(self, word: str) -> bool:
+        key = word.partition("=")[0].lstrip("+~").partition("@")[0]
+        return "." not in key and bool(key) and bool(self.options_of(key))
+
+    def option(self, word: str) -> Override:
+        """A choice of options. Raises UserError where it cannot be."""
+        key, _, value = word.lstrip("+~").partition("=")
+        group = key.partition("@")[0]
+        if word.startswith("~"):
+            raise UserError(complaints.not_taken_away(word))
+        if "@" in key:
+            cure = f"{group}={value}"
+            line = f"{word}: options have no package here; write {cure}"
+            raise UserError(Problem(line, group, "syntax", word, cure))
+        chosen = self.parsed(as_typed.option(word.lstrip("+") if group in config.GROUPS else word), word)
+        if any(w.lstrip("+").startswith("hydra.searchpath=") for w in self.typed):
+            return chosen  # options may come from there
+        known = self.options_of(group)
+        none = ["null"] if group == "experiment" else []
+        wrong = [value for value in chosen_options(chosen) if value not in [*known, *none]]
+        if wrong:
+            raise UserError([complaints.unknown_option(group, value, known) for value in wrong])
+        return chosen
+
+    def value(self, word: str) -> Override:
+        """A setting of a key. Raises UserError where it cannot be."""
+        if word.startswith("~"):
+            raise UserError(complaints.not_taken_away(word))
+        found = self.parsed(as_typed.word(word, self.multirun), word)
+        key = found.key_or_group
+        if not key or found.package is not None:
+            raise UserError(complaints.unreadable(word))
+        if not found.is_sweep_override():
+            return found
         if too_many := sweep_size.problem([found]):
-            self.problems.append(too_many)
-            return None
-        if found.is_sweep_override() and not found.is_discrete_sweep() and self.expands:
-            self.problems.append(
-                f"{line}: intervals need a sweeper that chooses from them; give values: KEY=1,2,3"
-            )
-            return None
+            raise UserError(Problem(too_many, key, "sweep", word))
+        if not self.multirun:
+            raise UserError(complaints.sweep_alone(word, key, as_typed.is_list(key)))
+        if not found.is_discrete_sweep() and self.expands:
+            line = f"{word}: intervals need a sweeper that chooses from them; give values: KEY=1,2,3"
+            raise UserError(Problem(line, key, "sweep", word))
+        if key.startswith(tuple(f"hydra.{part}" for part in targets.BUILT)):
+            raise UserError(Problem(f"{word}: cannot be swept; give one value", key, "sweep", word))
         return found
 
-    def possible(self, override: Override) -> bool:
-        """Whether a group has the options asked of it; notes those that it does not have."""
-        group = override.key_or_group
-        if self.is_group(override) and override.is_add() and group in config.GROUPS:
-            self.problems.append(f"{override.input_line}: {group} has an option already; write it without +")
-            return False
-        if override.package is not None:
-            self.problems.append(f"{override.input_line}: options have no package here; write {group}=OPTION")
-            return False
-        if not self.is_group(override) or override.is_delete():
-            return True
-        options = self.loader.get_group_options(group)
-        if any("hydra.searchpath" in line for line in self.lines):
-            return True  # options may come from there
-        wrong = [value for value in self.values(override) if value not in options]
-        if group == "experiment":
-            wrong = [value for value in wrong if value != "null"]
-        self.problems += [complaints.unknown_option(group, value, options) for value in wrong]
-        return not wrong
+    def parsed(self, word: str, typed: str) -> Override:
+        """A word as Hydra reads it. Raises UserError where it cannot."""
+        try:
+            return self.parser.parse_overrides([word])[0]
+        except (HydraException, ValueError):
+            groups = [g for g in (*config.GROUPS, "experiment") if typed in self.options_of(g)]
+            raise UserError(complaints.unreadable(typed, [f"{group}={typed}" for group in groups])) from None
 
-    def values(self, override: Override) -> list[str]:
-        if override.is_sweep_override():
-            return [str(value).strip("'\"") for value in override.sweep_string_iterator()]
-        return [complaints.shown(override.value())]
+    # --- configs ---
 
-    def is_group(self, override: Override) -> bool:
-        return "@" not in override.key_or_group and self.loader.repository.group_exists(override.key_or_group)
+    def compose(self, options: Sequence[Override]) -> DictConfig:
+        """The config that chosen options make, before any value is set; composed once.
+
+        Raises UserError where it cannot be composed, or would make Hydra build what a config may not name.
+        """
+        path = [word for word in self.typed if word.lstrip("+").startswith("hydra.searchpath=")]
+        words = tuple(str(o.input_line) for o in options)
+        if words not in self.composed:
+            try:
+                made = config_trust.load(self.loader, conf_folder(), self.name, [*path, *words])
+            except CONFIG_ERRORS as error:
+                raise UserError([*self.problems, complaints.one_line(error)]) from None
+            if found := [*targets.problems(made.hydra), *targets.command_problems(made.hydra)]:
+                raise UserError(found)
+            if found := config_trust.problems(made, self.loader, conf_folder(), options, self.roughly()):
+                raise UserError(found)
+            self.composed[words] = made
+        return self.composed[words]
+
+    def roughly(self) -> list[Override]:
+        """All that was typed, for what it is about; words that cannot be read are told elsewhere."""
+        found: list[Override] = []
+        for word in self.typed:
+            with suppress(HydraException, ValueError, UserError):
+                line = as_typed.option(word) if self.is_group(word) else as_typed.word(word, True)
+                found += self.parser.parse_overrides([line])
+        return found
+
+    def untyped(self, job: Sequence[Override]) -> DictConfig:
+        """A job's config without Hydra's part and without types: `config.read` finds what does not fit."""
+        options = [o for o in job if self.is_group(o.get_key_element())]
+        made = self.compose(options)
+        untyped = OmegaConf.create({str(key): as_written(made, key) for key in made if key != "hydra"})
+        for override in job:
+            if override not in options and not override.is_hydra_override():
+                OmegaConf.update(untyped, override.key_or_group, override.value(), force_add=True)
+        return untyped
+
+    def read(self, job: Sequence[Override]) -> config.Experiment:
+        """A job's settings. Raises UserError with every problem."""
+        made = self.compose([o for o in job if self.is_group(o.get_key_element())])
+        labels = {group: str(choice) for group, choice in made.hydra.runtime.choices.items()}
+        return config.read(self.untyped(job), labels, typed={o.key_or_group for o in job})
+
+    # --- jobs ---
+
+    @property
+    def mode(self) -> str:
+        given = [word for word in self.typed if word.startswith("hydra.mode=")]
+        return given[-1] if given else str(self.master.hydra.mode)
+
+    @property
+    def in_order(self) -> list[Override]:
+        """All settings as they were typed, which is the order of a sweep's jobs."""
+        return [self.given[word] for word in self.typed if word in self.given]
 
     @cached_property
     def expands(self) -> bool:
         """Whether Hydra's own sweeper is used; others choose values as they go."""
-        return not any(
-            line.startswith("hydra/sweeper=") and line != "hydra/sweeper=basic" for line in self.lines
-        )
+        return str(self.master.hydra.runtime.choices["hydra/sweeper"]) == "basic"
 
     @cached_property
-    def master(self) -> DictConfig | None:
-        """The command's config with Hydra's part, sweeps left out; None after noting why there is none."""
-        fixed = [o for o in self.overrides if not o.is_sweep_override()]
+    def overrides(self) -> list[Override]:
+        """What a preset sweeps over, and what the command line says, which wins."""
+        preset = dict(OmegaConf.select(self.master, "hydra.sweeper.params") or {}) if self.multirun else {}
+        words = [f"{key}={value}" for key, value in preset.items()]
+        words = [as_typed.option(w) if self.is_group(w) else as_typed.word(w, True) for w in words]
         try:
-            return self.base([o for o in fixed if self.is_group(o)])
-        except CANNOT as error:
-            self.problems.append(complaints.plain(error))
-            return None
+            return [*self.parser.parse_overrides(words), *self.in_order]
+        except (HydraException, ValueError) as error:
+            line = f"hydra.sweeper.params: {complaints.one_line(error)}"
+            raise UserError([*self.problems, Problem(line, "hydra.sweeper.params", "syntax")]) from None
 
-    def base(self, groups: Sequence[Override]) -> DictConfig:
-        """The config that the chosen options make, before single values are set.
-
-        Raises UserError where it would make Hydra build what a config may not name.
-        """
-        key = tuple(str(override.input_line) for override in groups)
-        if key not in self.bases:
-            made = config_trust.load(self.loader, conf_folder(), self.name, list(key))
-            if found := [*targets.problems(made.hydra), *targets.command_problems(made.hydra)]:
-                raise UserError(found)
-            if found := config_trust.problems(made, self.loader, conf_folder(), groups, self.overrides):
-                raise UserError(found)
-            self.bases[key] = made
-        return self.bases[key]
-
-    def without_hydra(self, groups: Sequence[Override]) -> DictConfig:
-        """`base`, small enough to be copied for every job."""
-        key = tuple(str(override.input_line) for override in groups)
-        if key not in self.bare:
-            self.bare[key] = copy.deepcopy(self.base(groups))
-            OmegaConf.set_struct(self.bare[key], False)
-            del self.bare[key]["hydra"]
-            OmegaConf.set_struct(self.bare[key], True)
-        return self.bare[key]
-
-    def check_hydra(self) -> None:
-        """Apply the settings that are Hydra's own: where to write, how to launch."""
-        assert self.master is not None
-        for override in self.overrides:
-            if override.key_or_group.startswith("hydra.") and not override.is_sweep_override():
-                self.apply(override, self.master)
-            elif override.key_or_group.startswith(tuple(f"hydra.{part}" for part in targets.BUILT)):
-                self.problems.append(f"{override.input_line}: cannot be swept; give one value")
-        if found := targets.problems(self.master.hydra):
-            raise UserError([*self.problems, *found])
-        self.problems += self.output_problems()
-        aim = OmegaConf.select(self.master, "hydra.sweeper.direction")
-        if aim is not None and not str(aim).endswith("maximize"):
-            self.problems.append(f"hydra.sweeper.direction={aim}: looks for the worst arm; give maximize")
-        for kind in ("launcher", "sweeper"):
-            if not importable(str(self.master.hydra[kind].get("_target_", ""))):
-                chosen = self.master.hydra.runtime.choices[f"hydra/{kind}"]
-                self.problems.append(
-                    f"hydra/{kind}={chosen} needs a plugin of Hydra: pip install 'rerankbench[launchers]'"
-                )
-
-    def output_problems(self) -> list[str]:
-        """Why Hydra could not make the folder in which results are written."""
-        assert self.master is not None
-        hydra, kind = self.master.hydra, "sweep" if self.multirun else "run"
-        found = []
-        try:
-            place = str(hydra[kind].dir or "")
-            subdir = str(OmegaConf.to_container(hydra.sweep)["subdir"]) if self.multirun else "."  # type: ignore[index, call-overload]
-        except OmegaConfBaseException as error:
-            return [f"hydra.{kind}.dir: {complaints.plain(error)}; give a folder"]
-        if "dry_run=true" in self.lines:
-            return []
-        if place.strip() in ("", "None"):
-            found.append(f"hydra.{kind}.dir={place}: give a folder for the results")
-        elif problem := place_problem(Path(place).absolute() / "result.json"):
-            found.append(f"hydra.{kind}.dir={place}: {problem}")
-        if Path(subdir).is_absolute() or ".." in Path(subdir).parts:
-            found.append(f"hydra.sweep.subdir={subdir}: leads out of hydra.sweep.dir; give a name")
-        return found
-
-    @property
-    def multirun(self) -> bool:
-        assert self.master is not None
-        return self.asked_multirun or str(self.master.hydra.mode).endswith("MULTIRUN")
-
-    @property
-    def preset(self) -> dict[str, Any]:
-        """What a preset sweeps over, unless the command line says otherwise."""
-        assert self.master is not None
-        return dict(OmegaConf.select(self.master, "hydra.sweeper.params") or {})
-
+    @cached_property
     def jobs(self) -> list[list[Override]]:
         """The settings of every job; those of one job without a sweep, or where a sweeper chooses them."""
+        fixed = [o for o in self.overrides if not o.is_sweep_override()]
         if not self.multirun:
-            return [[o for o in self.overrides if not o.is_sweep_override()]]
-        lines = [f"{key}={value}" for key, value in self.preset.items()] if self.expands else []
+            return [fixed]
+        if too_many := sweep_size.problem(self.overrides if self.expands else ()) or self.trials_problem():
+            raise UserError([*self.problems, Problem(too_many, "", "sweep")])
+        if not self.expands:
+            self.look_at_options()
+            return [fixed]
         try:
-            parsed = [*self.parser.parse_overrides(lines), *self.overrides]
-            if too_many := sweep_size.problem(parsed if self.expands else ()) or self.trials_problem():
-                raise UserError([*self.problems, too_many])
-            if not self.expands:
-                self.look_at_options(parsed)
-                return [[o for o in parsed if not o.is_sweep_override()]]
-            jobs = BasicSweeper.split_arguments(parsed, None)[0]
-            return [self.parser.parse_overrides(list(job)) for job in jobs]
-        except CANNOT as error:
-            raise UserError([*self.problems, f"hydra.sweeper.params: {complaints.plain(error)}"]) from None
+            return [self.parser.parse_overrides(job) for job in hydra_private.expanded(self.overrides)]
+        except CONFIG_ERRORS as error:
+            raise UserError([*self.problems, complaints.one_line(error)]) from None
 
     def trials_problem(self) -> str:
         """Why a sweeper that chooses values as it goes would never be done; empty if it would."""
-        assert self.master is not None
         trials = OmegaConf.select(self.master, "hydra.sweeper.n_trials")
         if trials is None or (isinstance(trials, int) and trials <= sweep_size.MOST_JOBS):
             return ""
         return f"hydra.sweeper.n_trials={trials}: at most {sweep_size.MOST_JOBS:,} are possible"
 
-    def look_at_options(self, parsed: Sequence[Override]) -> None:
+    def look_at_options(self) -> None:
         """Compose every option that a sweeper may choose, for what it may not name."""
-        groups = [o for o in parsed if self.is_group(o)]
-        fixed = [o for o in groups if not o.is_sweep_override()]
-        for override in (o for o in groups if o.is_sweep_override()):
-            for value in self.values(override):
-                (chosen,) = self.parser.parse_overrides([f"{override.key_or_group}={value}"])
-                self.base([*fixed, chosen])
+        options = [o for o in self.overrides if self.is_group(o.get_key_element())]
+        fixed = [o for o in options if not o.is_sweep_override()]
+        for swept in (o for o in options if o.is_sweep_override()):
+            for value in chosen_options(swept):
+                self.compose([*fixed, *self.parser.parse_overrides([f"{swept.key_or_group}={value}"])])
 
-    def job_problems(self, job: Sequence[Override]) -> list[str]:
-        """What is wrong with one job's config."""
-        before, self.problems = self.problems, []
-        try:
-            composed, broken = self.compose(job)
+    # --- checks ---
+
+    def command(self) -> Command:
+        """The checked command. Raises UserError with all of its problems."""
+        self.check_hydra()
+        if not self.multirun:
+            swept = [o for o in self.options if o.is_sweep_override()]
+            self.problems += [complaints.sweep_alone(str(o.input_line), o.key_or_group) for o in swept]
+        found: list[list[Problem]] = []
+        dry_run = False
+        for job in self.jobs:
             try:
-                config.read(composed, seen=self.seen)
+                dry_run = self.read(job).dry_run or dry_run
+                found.append([])
             except UserError as error:
-                self.problems += [line for line in error.problems if not line.startswith(tuple(broken))]
-        except CANNOT as error:
-            self.problems.append(complaints.plain(error))
-        found, self.problems = self.problems, before
+                found.append(error.typed)
+        if stopping := JobProblems(self.jobs, found, frozenset(self.swept)).stopping():
+            self.problems += self.torn_texts() or stopping
+        if self.problems:
+            raise UserError(list(dict.fromkeys(self.problems)))
+        return Command(len(self.jobs), dry_run, self.multirun, tuple(self.words()), self.swept)
+
+    def torn_texts(self) -> list[Problem]:
+        """Texts that a sweep took for several values because of their commas, and that work in quotes."""
+        found = []
+        for typed, override in self.given.items():
+            name, _, value = typed.partition("=")
+            if not (override.value_type is ValueType.SIMPLE_CHOICE_SWEEP and as_typed.is_text(name)):
+                continue
+            cure = f"{name}={as_typed.quoted(value)}"
+            (whole,) = self.parser.parse_overrides([cure])
+            with suppress(UserError):
+                self.read([whole if o.key_or_group == whole.key_or_group else o for o in self.jobs[0]])
+                line = f"{typed}: -m takes commas for a sweep; to have one value, write {for_shell(cure)}"
+                found.append(Problem(line, name, "sweep", typed, cure))
         return found
 
-    def compose(self, job: Sequence[Override]) -> tuple[DictConfig, list[str]]:
-        """A job's config, and the keys whose setting was refused."""
-        groups = [o for o in job if self.is_group(o)]
-        composed = copy.deepcopy(self.without_hydra(groups))
-        values = [o for o in job if not self.is_group(o) and not o.key_or_group.startswith("hydra.")]
-        return composed, [o.key_or_group for o in values if not self.apply(o, composed, job)]
-
-    def option(self, override: Override, job: Sequence[Override]) -> str:
-        """Which option of the setting's group is chosen, since other options have other keys."""
-        group = override.key_or_group.partition(".")[0]
-        choices = self.base([o for o in job if self.is_group(o)]).hydra.runtime.choices
-        return f" (this is {group}={choices[group]})" if choices.get(group) else ""
-
-    def apply(self, override: Override, composed: DictConfig, job: Sequence[Override] = ()) -> bool:
-        """Set one value; False after noting why it cannot be."""
-        key = override.key_or_group
+    def shown(self) -> list[str]:
+        """The words for a config that is only shown. Raises UserError where they cannot be applied."""
+        self.check_hydra()
         try:
-            ConfigLoaderImpl._apply_overrides_to_config([override], composed)
-        except CANNOT as error:
-            line = refused(override, composed, error)
-            self.problems.append(line + (self.option(override, job) if "no such key" in line else ""))
-            return False
-        except TypeError:  # a key below something that is no group
-            self.problems.append(f"{key}={complaints.shown(override.value())}: there is no such key")
-            return False
-        return True
+            self.read([o for o in self.overrides if not o.is_sweep_override()])
+        except UserError as error:
+            self.problems += [problem for problem in error.typed if problem.kind in SHOWN]
+        if self.problems:
+            raise UserError(list(dict.fromkeys(self.problems)))
+        return self.words()
 
-    def judge(self, jobs: list[list[Override]], found: list[list[str]]) -> None:
-        """Raise what stops the command."""
-        misfits = self.misfits(jobs, found)
-        told = tuple(f"{key}=" for key in misfits)
-        found = [[line for line in lines if not told or not line.startswith(told)] for lines in found]
-        shared = [line for line in found[0] if all(line in lines for lines in found)]
-        every = all(found)
-        own = dict.fromkeys(line for lines in found for line in lines if line not in shared)
-        named = [
-            line + self.which([job for job, lines in zip(jobs, found, strict=True) if line in lines], line)
-            for line in own
-            if every or not line.startswith(PLACES)
-        ]
-        if lines := list(dict.fromkeys([*self.problems, *misfits.values(), *shared, *named])):
-            raise UserError(lines)
-
-    def misfits(self, jobs: list[list[Override]], found: list[list[str]]) -> dict[str, str]:
-        """Keys that only some of the swept options of their group have, and what to do about each."""
-        said: dict[str, str] = {}
-        for match in (match for lines in found for line in lines if (match := NO_KEY.match(line))):
-            key, group = match[1], match[2]
-            lacks = [any(one[1] == key for one in map(NO_KEY.match, lines) if one) for lines in found]
-            if all(lacks) or group not in self.swept:
-                continue
-            having, without = (options_of(group, jobs, lacks, side) for side in (False, True))
-            line = match[0].removesuffix(": there is no such key")
-            said[key] = (
-                f"{line}: fits {group}={having} and not {without}; "
-                "run a sweep for each, then compare them with rerankbench-report SWEEP_A SWEEP_B"
-            )
-        return said
-
-    def idle(self, jobs: Sequence[Sequence[Override]]) -> list[str]:
-        """Settings that were given though no job has the option to which alone they matter."""
-        given = {o.key_or_group: o for o in self.overrides if o.key_or_group in COUNTS_WITH}
-        if not given:
-            return []
-        before, self.problems = self.problems, []
-        composed = [self.compose(job)[0] for job in jobs]
-        self.problems = before
-        return [
-            f"{override.input_line}: counts only with {option}={value}; add that, or leave this out"
-            for key, override in given.items()
-            for option, value in [COUNTS_WITH[key]]
-            if all(OmegaConf.select(one, option) == OTHERWISE[option] for one in composed)
-        ]
-
-    def added(self) -> tuple[str, ...]:
-        """Settings of a sweep that the default option of their group does not have."""
-        assert self.master is not None
-        master = copy.deepcopy(self.master)
-        values = [o for o in self.overrides if not self.is_group(o) and not o.is_sweep_override()]
-        before, self.problems = self.problems, []
-        lines = [str(o.input_line) for o in values if self.multirun and not self.apply(o, master)]
-        self.problems = before
-        return tuple(lines)
+    def words(self) -> list[str]:
+        """The command's settings as Hydra takes them, keys that not every option lists with `++`."""
+        configs = [self.master, *self.composed.values()]
+        known: Callable[[str], bool] = lambda key: all(has(made, key) for made in configs)  # noqa: E731
+        words = []
+        for o in self.overrides:
+            line = str(o.input_line)
+            own = o.key_or_group.partition(".")[0] in (*config.GROUPS, *config.ROOT_KEYS)
+            if own and not self.is_group(line):
+                line = line.lstrip("+") if known(o.key_or_group) else f"++{line.lstrip('+')}"
+            words.append(line)
+        return words
 
     @property
-    def swept(self) -> set[str]:
-        """Keys and groups that the jobs do not share."""
-        return {o.key_or_group for o in self.overrides if o.is_sweep_override()} | set(map(str, self.preset))
+    def swept(self) -> dict[str, tuple[str, ...]]:
+        """Keys and groups that the jobs do not share, with the values that a sweep lists."""
+        swept = [o for o in self.overrides if o.is_sweep_override()]
+        return {o.key_or_group: self.listed(o) if o.is_discrete_sweep() else () for o in swept}
 
-    def which(self, jobs: Sequence[Sequence[Override]], line: str) -> str:
-        """What the jobs that have a problem share, where the problem itself does not say it."""
-        told = [[str(o.input_line) for o in job if o.key_or_group in self.swept] for job in jobs]
-        shared = [setting for setting in told[0] if all(setting in settings for settings in told)]
-        shared = [setting for setting in shared if not line.startswith(setting)]
-        return f" (in the job{'s with' if len(jobs) > 1 else ''} {' '.join(shared)})" if shared else ""
+    def listed(self, swept: Override) -> tuple[str, ...]:
+        lines = [f"{swept.get_key_element()}={value}" for value in swept.sweep_string_iterator()]
+        return tuple(complaints.as_text(o.value()) for o in self.parser.parse_overrides(lines))
 
-    def dry_run(self, job: Sequence[Override]) -> bool:
-        return self.compose(job)[0].dry_run is True
+    def check_hydra(self) -> None:
+        """Apply the settings that are Hydra's own: where to write, how to launch."""
+        for override in self.values:
+            if override.key_or_group.startswith("hydra.") and not override.is_sweep_override():
+                self.problems += hydra_problem(override, self.master)
+        if found := targets.problems(self.master.hydra):
+            raise UserError([*self.problems, *found])
+        self.problems += self.output_problems()
+        aim = OmegaConf.select(self.master, "hydra.sweeper.direction")
+        if aim is not None and not str(aim).endswith("maximize"):
+            line = f"hydra.sweeper.direction={aim}: looks for the worst arm; give maximize"
+            cure = "hydra.sweeper.direction=maximize"
+            self.problems.append(Problem(line, "hydra.sweeper.direction", cure=cure))
+        for kind in ("launcher", "sweeper"):
+            if not importable(str(self.master.hydra[kind].get("_target_", ""))):
+                chosen = f"hydra/{kind}={self.master.hydra.runtime.choices[f'hydra/{kind}']}"
+                line = f"{chosen} needs a plugin of Hydra: pip install 'rerankbench[launchers]'"
+                self.problems.append(Problem(line, f"hydra/{kind}", "option", chosen))
+
+    def output_problems(self) -> Iterable[Problem]:
+        """Why Hydra could not make the folder in which results are written."""
+        own, kind = self.master.hydra, "sweep" if self.multirun else "run"
+        key = f"hydra.{kind}.dir"
+        try:
+            place = str(own[kind].dir or "")
+            subdir = str(OmegaConf.to_container(own.sweep)["subdir"]) if self.multirun else "."  # type: ignore[index, call-overload]
+        except OmegaConfBaseException as error:
+            yield Problem(f"{key}: {complaints.one_line(error)}; give a folder", key)
+            return
+        if "dry_run=true" in self.typed:
+            return
+        if place.strip() in ("", "None"):
+            yield Problem(f"{key}={place}: give a folder for the results", key)
+        elif problem := place_problem(Path(place).absolute() / "result.json"):
+            yield Problem(f"{key}={place}: {problem}", key)
+        if Path(subdir).is_absolute() or ".." in Path(subdir).parts:
+            line = f"hydra.sweep.subdir={subdir}: leads out of hydra.sweep.dir; give a name"
+            yield Problem(line, "hydra.sweep.subdir")
 
 
-def options_of(group: str, jobs: list[list[Override]], lacks: list[bool], side: bool) -> str:
-    """The options of a group in the jobs that lack a key, or in those that have it."""
-    chosen = [str(o.input_line).partition("=")[2] for job, lack in zip(jobs, lacks, strict=True)
-              if lack is side for o in job if o.key_or_group == group]  # fmt: skip
-    return ", ".join(dict.fromkeys(chosen))
+def chosen_options(override: Override) -> list[str]:
+    """The options that a group's setting chooses."""
+    if override.is_sweep_override():
+        return [str(value).strip("'\"") for value in override.sweep_string_iterator()]
+    return [complaints.shown(override.value())]
+
+
+def hydra_problem(override: Override, master: DictConfig) -> list[Problem]:
+    """Set one of Hydra's own values; what is wrong with it."""
+    key, value = override.key_or_group, override.value()
+    adds = override.is_add() or override.is_force_add()
+    try:
+        OmegaConf.update(master, key, value, force_add=adds)
+    except (AttributeError, KeyError) as error:
+        parent, _, name = key.rpartition(".")
+        node = OmegaConf.select(master, parent, throw_on_missing=False)
+        if isinstance(node, DictConfig) and name not in node:
+            return [complaints.unknown_key(f"{parent}.", name, value, [str(known) for known in node])]
+        return [complaints.wrong_value(key, value, error)]
+    except (OmegaConfBaseException, TypeError) as error:
+        return [complaints.wrong_value(key, value, error)]
+    return []
+
+
+def as_written(made: DictConfig, key: Any) -> Any:
+    """A value of a config, nothing of it resolved."""
+    node = made._get_node(key)
+    return OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node._value()  # type: ignore[union-attr]
+
+
+def has(made: DictConfig, key: str) -> bool:
+    """Whether a config lists a key."""
+    parent, _, name = key.rpartition(".")
+    try:
+        node = OmegaConf.select(made, parent) if parent else made
+    except OmegaConfBaseException:
+        return False
+    return isinstance(node, DictConfig) and name in node._content  # type: ignore[operator]
 
 
 def importable(target: str) -> bool:
@@ -501,61 +526,3 @@ def importable(target: str) -> bool:
         return importlib.util.find_spec(target.rpartition(".")[0]) is not None
     except (ImportError, ValueError):
         return False
-
-
-def sweep_alone(override: Override) -> str:
-    line = str(override.input_line)
-    key, _, value = line.partition("=")
-    brackets = "" if "(" in value else f", or brackets for a list: {key}=[{value}]"
-    return f"{line}: several values need -m for a sweep{brackets}"
-
-
-def refused(override: Override, composed: DictConfig, error: BaseException) -> str:
-    """Why one setting cannot be applied."""
-    key, line = override.key_or_group, str(override.input_line)
-    value = line.partition("=")[2]
-    cause = error.__cause__ or error
-    parent = key.rpartition(".")[0]
-    if parent and not OmegaConf.is_config(OmegaConf.select(composed, parent)) and parent in composed:
-        return f"{line}: {parent} holds a value, not keys; write {parent}=VALUE"
-    if override.is_add() and "already at" in str(error):
-        return f"{line}: {key} is there already; write {line.lstrip('+')}"
-    if override.is_delete():
-        return f"{line}: {key} cannot be taken away; give it a value, {key}=VALUE"
-    if "@" in key or override.package is not None:
-        return f"{line}: options have no package here; write {key.partition('@')[0]}={value}"
-    if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
-        return missing_key(key, value, composed, cause)
-    return complaints.wrong_value(key, value, cause)
-
-
-def possible(group: str, node: DictConfig) -> list[str]:
-    """The keys that a group's settings may have, listed in its option or not."""
-    if group not in config.GROUPS:
-        return []
-    kinds = config.options(group)
-    key = config.GROUPS[group].key
-    kind = str(node.get(key)) if key else ""
-    return [f.name for f in fields(kinds[kind])] if kind in kinds else []
-
-
-def missing_key(key: str, value: str, composed: DictConfig, cause: BaseException) -> str:
-    """A key that is not in the config, with those that are."""
-    full = str(getattr(cause, "full_key", "") or key)
-    parent, _, name = (full if key.startswith(full) else key).rpartition(".")
-    try:
-        node = OmegaConf.select(composed, parent) if parent else composed
-    except OmegaConfBaseException:
-        node = None
-    if isinstance(node, DictConfig):
-        known = [str(k) for k in node if k != "hydra"]
-        if name in known:  # the value holds the wrong key
-            inside = ", ".join(map(str, node[name] or ()))
-            return f"{key}={value}: {complaints.plain(cause)}; known keys: {inside}"
-        if name in possible(parent, node):
-            return (
-                f"{key}={value}: this option's file does not list {name}; write +{key}={value}, or put the "
-                f"line `defaults: [/schema/{parent}/KIND@_here_, _self_]` into it, as the package's have"
-            )
-        return complaints.unknown_key(f"{parent}." if parent else "", name, value, known)
-    return f"{key}={value}: there is no such key; {parent} holds a value, not keys"

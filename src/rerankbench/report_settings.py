@@ -104,10 +104,15 @@ def usual_measure(*, _root_: DictConfig) -> str:
     wrong, they are named elsewhere.
     """
     try:
-        cutoffs = [int(k) for k in _root_.cutoffs]
+        cutoffs = within([int(k) for k in _root_.cutoffs], int(_root_.candidates))
     except Exception:
         return USUAL
     return f"ndcg_at_{closest(cutoffs)}" if cutoffs and min(cutoffs) > 0 else USUAL
+
+
+def within(cutoffs: Sequence[int], candidates: int) -> list[int]:
+    """Cutoffs that go as far as there are candidates."""
+    return sorted({min(k, candidates) for k in cutoffs}) if candidates > 0 else list(cutoffs)
 
 
 def closest(cutoffs: Sequence[int]) -> int:

@@ -6,27 +6,40 @@ import logging
 import os
 import re
 import signal
-import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-import rerankbench
-from rerankbench import complaints, config, disk, masking, preflight, printing, usage, value_names
+from rerankbench import (
+    as_typed,
+    cli,
+    complaints,
+    config,
+    disk,
+    hydra_private,
+    key_help,
+    masking,
+    preflight,
+    printing,
+    usage,
+    value_names,
+)
 from rerankbench.errors import UserError
 from rerankbench.masking import mask_file, masked
 from rerankbench.result import Result
@@ -46,29 +59,20 @@ class Stopped(KeyboardInterrupt):
 @printing.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0 done, 1 something failed, 2 the user's mistake."""
+    return cli.run(command, argv)
+
+
+def command(words: list[str]) -> int:
     quiet_libraries()
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    masking.remember_all(arguments)
-    if "--version" in arguments:  # Hydra would tell its own
-        say(f"rerankbench {rerankbench.__version__}")
-        return 0
+    masking.remember_all(words)
     config.register_schemas()
     try:
         with stopping_cleanly():
-            command = preflight.check(arguments)
-            return (show(arguments) or printing.lost()) if command is None else launch(arguments, command)
-    except UserError as error:
-        return complain(error)
+            checked = preflight.check(words)
+            parsed = preflight.parse(words)
+            return (show(parsed) or printing.lost()) if checked is None else launch(parsed, checked)
     except (HydraException, OmegaConfBaseException) as error:
-        return complain(UserError(complaints.plain(error)))
-    except BrokenPipeError:  # whoever read what we print has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
-    except OSError as error:  # Hydra writes, too
-        found = disk.explained(error, Folders.places())
-        if isinstance(found, UserError):
-            return complain(found)
-        raise
+        raise UserError(complaints.one_line(error)) from error
     except KeyboardInterrupt as stop:
         say("stopped; what was computed is kept: the same command continues", error=True)
         return 143 if isinstance(stop, Stopped) else 130
@@ -103,20 +107,20 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
-def show(arguments: list[str]) -> int:
+def show(parsed: Namespace) -> int:
     """Help, or a config that is only printed."""
-    parsed = preflight.parse(arguments)
-    if not parsed.help:
+    if parsed.help:
+        own = [Path(parsed.config_dir)] if parsed.config_dir else []
+        folders = [*own, preflight.conf_folder()]
+        text = key_help.text(parsed.overrides, folders) if parsed.overrides else usage.text(folders)
+        say(*text.splitlines())
+        return 0
+    with preflight.composing(parsed) as hydra:
         try:
             with printed_as(masking.masked_yaml if parsed.cfg else masked):
-                run_hydra(["--hydra-help"] if parsed.hydra_help else arguments)
-        except SystemExit as end:  # Hydra's way of ending its own help, and of its errors
-            return 2 if end.code else 0
-        except preflight.CANNOT as error:
-            raise UserError(complaints.plain(error)) from None
-        return 0
-    own = [Path(parsed.config_dir)] if parsed.config_dir else []
-    say(*usage.text([*own, preflight.conf_folder()]).splitlines())
+                show_by_hydra(hydra, parsed, parsed.config_name or "config")
+        except preflight.CONFIG_ERRORS as error:
+            raise UserError(complaints.one_line(error)) from error
     return 0
 
 
@@ -128,84 +132,132 @@ def printed_as(hide: Callable[[str], str]) -> Iterator[None]:
         with redirect_stdout(printed):
             yield
     finally:
-        sys.stdout.write(visible_lines(hide(printed.getvalue())))
-        sys.stdout.flush()
+        say(*visible_lines(hide(printed.getvalue())).splitlines())
 
 
-def launch(arguments: list[str], command: preflight.Command) -> int:
-    """Let Hydra compose the jobs and run `job` for each; then say what failed."""
-    arguments = [f"++{word}" if word in command.added else word for word in arguments]
-    if not command.dry_run:
-        run_hydra(arguments)
-        return finish(command)
-    with tempfile.TemporaryDirectory(prefix="rerankbench-") as folder:  # a forecast leaves nothing behind
-        run_hydra([*arguments, f"hydra.run.dir='{folder}'", f"hydra.sweep.dir='{folder}'"])
-        return total(Path(folder)) or finish(command) or printing.lost()
+def show_by_hydra(hydra: Any, parsed: Namespace, name: str) -> None:
+    """What Hydra itself prints: its help, completions for a shell, configs and how they came about."""
+    if parsed.hydra_help:
+        hydra.hydra_help(name, hydra_private.arguments_parser(), parsed)
+    elif parsed.shell_completion:
+        hydra.shell_completion(name, parsed.overrides)
+    elif parsed.cfg:
+        hydra.show_cfg(name, preflight.Checker(parsed).shown(), parsed.cfg, parsed.package, parsed.resolve)
+    else:
+        hydra.show_info(parsed.info, name, preflight.Checker(parsed).shown())
 
 
-def run_hydra(arguments: list[str]) -> None:
-    """Hydra reads sys.argv and prints its own errors; what could go wrong was checked before."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints a trace and ends the process itself
-    before, parsed = sys.argv, preflight.parse(arguments)
-    preflight.OwnOptions.use(parsed.config_dir)
-    words = [word for word in without(arguments, str(parsed.config_dir)) if word not in parsed.overrides]
-    sys.argv = [before[0], *words, *parsed.overrides]  # Hydra takes no settings on both sides of its -m
-    try:
-        hydra.main(config_path=str(preflight.conf_folder()), config_name="config", version_base="1.3")(job)()
-    except (RuntimeError, ConnectionError, ValueError) as error:
-        if line := complaints.no_cluster(error):
-            raise UserError(line) from error
-        raise
-    finally:
-        sys.argv = before
+def launch(parsed: Namespace, command: preflight.Command) -> int:
+    """Let Hydra run `Job` for each job of a command; then say what failed."""
+    name, sweep = parsed.config_name or "config", command.multirun
+    words = [*command.words, f"hydra.mode={'MULTIRUN' if sweep else 'RUN'}"]
+    with preflight.composing(parsed) as hydra, folder_of(hydra, name, words, command) as folder:
+        before = frozenset(map(stamp, result_files(folder)))
+        task = Job(command.swept)
+        words += [f"hydra.{'sweep' if sweep else 'run'}.dir={as_typed.quoted(str(folder))}"]
+        try:
+            (hydra.multirun if sweep else hydra.run)(name, task, words)
+        except OSError as error:  # Hydra writes, too
+            place = "hydra.sweep.dir" if sweep else "hydra.run.dir"
+            raise disk.explained(error, {place: folder.absolute()}) from error
+        except (RuntimeError, ConnectionError, ValueError) as error:
+            if line := complaints.no_cluster(error):
+                raise UserError(line) from error
+            raise
+        results = [Result.read(file.parent) for file in fresh(folder, before)]
+        if sweep:
+            for file in folder.glob("*.yaml"):
+                mask_file(file)
+            end_of_sweep(results, folder)
+        elif task.mistake:
+            return 2
+        if command.dry_run:
+            print_total(folder)
+            return printing.lost()
+        failed = any(result.status == "failed" for result in results)
+        return 1 if failed or len(results) < command.jobs else 0
 
 
-def without(arguments: Sequence[str], config_dir: str) -> list[str]:
-    """Arguments without `--config-dir FOLDER`, however it is written."""
-    joined = {f"{flag}={config_dir}" for flag in ("--config-dir", "-cd")}
-    kept = [word for word in arguments if word not in joined]
-    for flag in ("--config-dir", "-cd"):
-        if flag in kept:
-            del kept[kept.index(flag) : kept.index(flag) + 2]
-    return kept
+@contextmanager
+def folder_of(hydra: Any, name: str, words: list[str], command: preflight.Command) -> Iterator[Path]:
+    """Where the jobs of a command write; a forecast leaves nothing behind."""
+    if command.dry_run:
+        with tempfile.TemporaryDirectory(prefix="rerankbench-") as folder:
+            yield Path(folder)
+        return
+    mode = RunMode.MULTIRUN if command.multirun else RunMode.RUN
+    composed = hydra.compose_config(name, words, mode)
+    HydraConfig.instance().set_config(composed)
+    yield Path(composed.hydra.sweep.dir if command.multirun else composed.hydra.run.dir)
 
 
-class Folders(Callback):
-    """Notes where the command's jobs write; Hydra makes one in the process that starts them."""
+@dataclass
+class Job:
+    """What Hydra calls for every job of one command, here or in other processes.
 
-    current: Path = Path()
-    sweep: bool = False
-    mistake: bool = False  # whether a single run failed by a mistake in its data, the user's to mend
-    before: frozenset[tuple[str, int, int]] = frozenset()  # results of earlier commands
-
-    def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        Folders.current, Folders.sweep = Path(config.hydra.run.dir), False
-        Folders.mistake, Folders.before = False, frozenset(map(stamp, result_files()))
-
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        Folders.current, Folders.sweep = Path(config.hydra.sweep.dir), True
-        Folders.before = frozenset(map(stamp, result_files()))
-        Folders.current.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(config, Folders.current / "multirun.yaml")  # other sweepers than Hydra's write none
-
-    @classmethod
-    def places(cls) -> dict[str, Path]:
-        """The folder that the command writes to, by the setting that moves it elsewhere."""
-        return {"hydra.sweep.dir" if cls.sweep else "hydra.run.dir": cls.current.absolute()}
-
-
-def job(cfg: DictConfig) -> float:
-    """One experiment of the command; a failure becomes its result and never stops the other jobs.
-
-    Returns the reranked value of the report's measure, for sweepers that optimise.
+    `swept`: keys that the jobs do not share, with the values listed for them. `mistake`: whether a run in
+    this process failed by a mistake in its data, the user's to fix.
     """
-    hydra_config = HydraConfig.get()
-    folder = Path(hydra_config.runtime.output_dir)
-    labels = {group: str(choice) for group, choice in hydra_config.runtime.choices.items()}
-    overrides = telling(hydra_config)
-    hide(hydra_config, cfg, folder)
-    result = attempt(cfg, labels, overrides, folder, sweep_name(hydra_config))
-    return objective(result, cfg)
+
+    swept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    mistake: bool = False
+
+    def __call__(self, cfg: DictConfig) -> float:
+        """Run one experiment; a failure becomes its result and never stops the other jobs.
+
+        Returns the reranked value of the report's measure, for sweepers that optimise.
+        """
+        hydra_config = HydraConfig.get()
+        folder = Path(hydra_config.runtime.output_dir)
+        labels = {group: str(choice) for group, choice in hydra_config.runtime.choices.items()}
+        hide(hydra_config, cfg, folder)
+        task = OverridesParser.create().parse_overrides(list(map(str, hydra_config.overrides.task)))
+        result = self.attempt(cfg, labels, task, folder, sweep_name(hydra_config))
+        return objective(result, cfg)
+
+    def told(self, task: Sequence[Override]) -> list[str]:
+        """What an arm's name tells: the values that vary, and a model or a run of one's own.
+
+        Values that the sweep lists are as short as tells them apart.
+        """
+        listed = {"reranker.model": (), "first_stage.path": ()} | dict(self.swept)
+        told = [(o.key_or_group, complaints.as_text(o.value())) for o in task if o.key_or_group in listed]
+        return [f"{key}={short_value(key, value, listed[key])}" for key, value in told]
+
+    def attempt(
+        self,
+        cfg: DictConfig,
+        labels: dict[str, str],
+        task: Sequence[Override],
+        folder: Path,
+        sweep_id: str,
+    ) -> Result:
+        """Run one experiment; log and write its result, or the failure in its place."""
+        from rerankbench import outputs, summary
+
+        experiment = None
+        try:
+            experiment = config.read(cfg, labels, self.told(task), {o.key_or_group for o in task})
+            if experiment.dry_run:
+                return only_forecast(experiment, folder)
+            result = perform(experiment, folder, sweep_id)
+        except Exception as fault:
+            cache = {"cache_dir": experiment.cache_dir} if experiment else {}
+            place = "hydra.sweep.dir" if sweep_id else "hydra.run.dir"
+            error = disk.explained(fault, {**cache, place: folder.absolute()})
+            self.mistake = isinstance(error, UserError)
+            result = outputs.failure(experiment, labels, error, sweep_id)
+            if outputs.keep_failure(result, folder) and cfg.dry_run is not True:
+                track(cfg, result, folder)
+            summary.show_failure(result, error)
+            return result
+        summary.show(result, folder, experiment.tracking)
+        return result
+
+
+def short_value(key: str, value: str, listed: Sequence[str]) -> str:
+    """A value's label among those that the sweep lists, or else by itself."""
+    return value_names.labels(key, listed)[value] if value in listed else value_names.label(key, value)
 
 
 def hide(hydra_config: Any, cfg: DictConfig, folder: Path) -> None:
@@ -213,7 +265,8 @@ def hide(hydra_config: Any, cfg: DictConfig, folder: Path) -> None:
     masking.install()
     masking.remember_all([str(line) for line in hydra_config.overrides.task])
     masking.remember_all(OmegaConf.to_container(cfg, resolve=False))
-    sweep = [Path(hydra_config.sweep.dir) / "multirun.yaml"] if is_sweep(hydra_config) else []
+    swept = str(hydra_config.mode).endswith("MULTIRUN")
+    sweep = [Path(hydra_config.sweep.dir) / "multirun.yaml"] if swept else []
     for file in [*(folder / str(hydra_config.output_subdir)).glob("*.yaml"), *sweep]:
         mask_file(file)
 
@@ -225,68 +278,6 @@ def objective(result: Result, cfg: DictConfig) -> float:
     if allowed and taken and taken > allowed:
         return 1 - taken / allowed
     return result.measures.get("reranked", {}).get(cfg.report.measure, float("nan"))
-
-
-def telling(hydra_config: Any) -> list[str]:
-    """This job's values that its name tells: keys that the sweep varies, a model and a run of one's own.
-
-    Values that the sweep lists are as short as tells them apart.
-    """
-    sweeps = varied(hydra_config) if is_sweep(hydra_config) else {}
-    told: dict[str, list[str]] = {"reranker.model": [], "first_stage.path": []} | sweeps
-    pairs = (str(line).partition("=")[::2] for line in hydra_config.overrides.task)
-    return [f"{key}={short_value(key, value, told[key])}" for key, value in pairs if key in told]
-
-
-def short_value(key: str, value: str, others: list[str]) -> str:
-    """A value's label among those of the sweep, or else by itself; Hydra's quotes are no part of it."""
-    plain, *rest = (text.strip("'\"") for text in (value, *others))
-    return value_names.labels(key, rest)[plain] if plain in rest else value_names.label(key, plain)
-
-
-def varied(hydra_config: Any) -> dict[str, list[str]]:
-    """The keys that the jobs of a sweep do not share, with the values that it lists."""
-    command = OmegaConf.load(Path(hydra_config.sweep.dir) / "multirun.yaml")  # written before the jobs start
-    lines = [f"{key}={value}" for key, value in (hydra_config.sweeper.get("params") or {}).items()]
-    lines += [str(line) for line in command.hydra.overrides.task if masking.MASK not in str(line)]
-    parsed = OverridesParser.create().parse_overrides(lines)
-    return {
-        override.get_key_element(): list(override.sweep_string_iterator())
-        if override.is_discrete_sweep()
-        else []
-        for override in parsed
-        if override.is_sweep_override()
-    }
-
-
-def is_sweep(hydra_config: Any) -> bool:
-    return str(hydra_config.mode).endswith("MULTIRUN")
-
-
-def attempt(
-    cfg: DictConfig, labels: dict[str, str], overrides: list[str], folder: Path, sweep_id: str
-) -> Result:
-    """Run one experiment; log and write its result, or the failure in its place."""
-    from rerankbench import outputs, summary
-
-    experiment = None
-    try:
-        experiment = config.read(cfg, labels, overrides)
-        if experiment.dry_run:
-            return only_forecast(experiment, folder)
-        result = perform(experiment, folder, sweep_id)
-    except Exception as fault:
-        cache = {"cache_dir": experiment.cache_dir} if experiment else {}
-        place = "hydra.sweep.dir" if sweep_id else "hydra.run.dir"
-        error = disk.explained(fault, {**cache, place: folder.absolute()})
-        Folders.mistake = isinstance(error, UserError)
-        result = outputs.failure(experiment, labels, error, sweep_id)
-        if outputs.keep_failure(result, folder) and cfg.dry_run is not True:
-            track(cfg, result, folder)
-        summary.show_failure(result, error)
-        return result
-    summary.show(result, folder, experiment.tracking)
-    return result
 
 
 def only_forecast(experiment: config.Experiment, folder: Path) -> Result:
@@ -325,37 +316,23 @@ def track(tracking: DictConfig | Tracking, result: Result, folder: Path) -> None
 
 def sweep_name(hydra_config: Any) -> str:
     """What the runs of one sweep share, empty for a single run: the sweep folder's last two parts."""
-    if is_sweep(hydra_config):
+    if str(hydra_config.mode).endswith("MULTIRUN"):
         return "/".join(Path(hydra_config.sweep.dir).parts[-2:])
     return ""
 
 
-def finish(command: preflight.Command) -> int:
-    """Say which jobs failed. Read from their files, since jobs may have run in other processes."""
-    results = written()
-    failed = [result for result in results if result.status == "failed"]
-    if Folders.sweep:
-        for file in Folders.current.glob("*.yaml"):
-            mask_file(file)
-        end_of_sweep(results, failed)
-    elif Folders.mistake:
-        return 2
-    unwritten = 0 if command.dry_run else command.jobs - len(results)
-    return 1 if failed or unwritten > 0 else 0
+def result_files(folder: Path) -> list[Path]:
+    """The results in a command's folder and in those of its jobs."""
+    return [*folder.glob("result.json"), *folder.glob("*/**/result.json")]
 
 
-def written() -> list[Result]:
-    """The results that jobs of this command wrote, in the order in which they finished.
+def fresh(folder: Path, before: Collection[tuple[str, int, int]]) -> list[Path]:
+    """The results that jobs of a command wrote, in the order in which they finished.
 
     They are told from earlier ones by what lay there before, not by time: clocks are set back at times.
     """
-    fresh = [file for file in result_files() if stamp(file) not in Folders.before]
-    return [Result.read(file.parent) for file in sorted(fresh, key=lambda file: file.stat().st_mtime)]
-
-
-def result_files() -> list[Path]:
-    folder = Folders.current
-    return list(folder.rglob("result.json") if Folders.sweep else folder.glob("result.json"))
+    files = [file for file in result_files(folder) if stamp(file) not in before]
+    return sorted(files, key=lambda file: file.stat().st_mtime)
 
 
 def stamp(file: Path) -> tuple[str, int, int]:
@@ -364,14 +341,12 @@ def stamp(file: Path) -> tuple[str, int, int]:
     return str(file), found.st_ino, found.st_mtime_ns
 
 
-def end_of_sweep(results: Sequence[Result], failed: Sequence[Result]) -> None:
+def end_of_sweep(results: Sequence[Result], folder: Path) -> None:
     """How many runs are done, and each failure once, with the runs that share it."""
     if not results:
         return
-    say(
-        f"sweep      {len(results) - len(failed)} of {len(results)} runs done, "
-        f"in {Folders.current.absolute()}"
-    )
+    failed = [result for result in results if result.status == "failed"]
+    say(f"sweep      {len(results) - len(failed)} of {len(results)} runs done, in {folder.absolute()}")
     by_reason: dict[str, list[str]] = {}
     for result in failed:
         by_reason.setdefault(reason_of(result), []).append(result.arm)
@@ -385,20 +360,13 @@ def reason_of(result: Result) -> str:
     return " | ".join(dict.fromkeys(lines))
 
 
-def total(folder: Path) -> int:
-    """The sum of a sweep's forecasts; 0, as an exit code."""
+def print_total(folder: Path) -> None:
+    """The sum of a sweep's forecasts."""
     from rerankbench.forecast import duration
 
     seconds = [float(file.read_text()) for file in folder.rglob(FORECAST_FILE)]
     if len(seconds) > 1:
         say(f"all {len(seconds)} runs: {duration(sum(seconds))}")
-    return 0
-
-
-def complain(error: UserError) -> int:
-    for problem in error.problems:
-        say(f"error: {masked(problem)}", error=True)
-    return 2
 
 
 def quiet_libraries() -> None:

@@ -20,7 +20,7 @@ from rerankbench.complaints import shown
 BUILT = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
 LOGGING = ("job_logging", "hydra_logging")
 PLUGINS = re.compile(r"(hydra_plugins|hydra\._internal\.core_plugins)(\.\w+)+")  # Hydra asks for these too
-CALLBACKS = re.compile(r"rerankbench\.(callbacks\.Report|runner\.Folders)")
+CALLBACKS = re.compile(r"rerankbench\.callbacks\.Report")
 SAMPLERS = re.compile(r"optuna\.samplers\.[A-Za-z]+")
 # Not those that send what is logged over the network.
 LOG_CLASSES = (

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import yaml
 
-import rerankbench
-from rerankbench import complaints, printing, run_folders, typed_json
+from rerankbench import as_typed, cli, complaints, printing, run_folders, typed_json
 from rerankbench.errors import UserError
 from rerankbench.regular_file import open_regular, read_regular
 from rerankbench.result import Result
 from rerankbench.run_folders import SETTINGS
-from rerankbench.runner import complain, quiet_libraries
+from rerankbench.runner import quiet_libraries
 from rerankbench.tracking import MLflow, why
 from rerankbench.visible import say
 
@@ -32,19 +31,16 @@ CANNOT_READ = (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionE
 @printing.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 all logged, 1 a store did not take a run, 2 the user's mistake."""
+    return cli.run(command, argv)
+
+
+def command(words: list[str]) -> int:
     quiet_libraries()
-    words = list(sys.argv[1:] if argv is None else argv)
     if not words or {"-h", "--help"} & set(words):
         say(*USAGE.splitlines())
         return 0 if words else 2
-    if "--version" in words:
-        say(f"rerankbench {rerankbench.__version__}")
-        return 0
-    try:
-        settings, names = read_words(words)
-        runs = all_runs(run_folders.find(Path(name) for name in names), settings)
-    except UserError as error:
-        return complain(error)
+    settings, names = read_words(words)
+    runs = all_runs(run_folders.find(Path(name) for name in names), settings)
     return max([log_one(*run) for run in runs])
 
 
@@ -64,12 +60,15 @@ def all_runs(folders: Sequence[Path], settings: dict[str, str]) -> list[tuple[Pa
 
 def read_words(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Settings (`uri`, `experiment`) and folders."""
-    settings, names, problems = {}, [], []
+    settings, names = {}, []
+    problems: list[str] = []
     for word in words:
         key, equals, value = word.partition("=")
         if key.startswith("tracking.") and equals:
             name = key.removeprefix("tracking.")
-            settings[name] = value
+            settings[name] = as_typed.text(value)
+            if settings[name] is None:
+                problems.append(f"{word}: null is not possible here; leave it out for the run's own")
             if name not in KEYS:
                 problems.append(complaints.unknown_key("tracking.", name, value, KEYS))
         elif word.startswith("-"):
@@ -121,7 +120,7 @@ def own_settings(folder: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except CANNOT_READ as error:
-        told = error.strerror if isinstance(error, OSError) else complaints.plain(error)
+        told = error.strerror if isinstance(error, OSError) else complaints.one_line(error)
         raise UserError(f"{file}: cannot be read ({told}); {cure}") from None
     found = config.get("tracking") if isinstance(config, dict) else None
     wanted = {key: found[key] for key in KEYS if key in found} if isinstance(found, dict) else {}
@@ -146,7 +145,7 @@ def log_one(folder: Path, result: Result, tracking: MLflow) -> int:
     try:
         run_id = tracking.log(result, folder)
     except UserError as error:
-        return complain(error)
+        return cli.complain(error)
     except Exception as error:  # whatever the store or its server did
         say(f"error: {folder}: {result.arm} not logged to {tracking.place()}: {why(error)}", error=True)
         return 1

@@ -67,6 +67,7 @@ class MLflow(Tracking):
     """An MLflow store or server.
 
     `uri`: sqlite:///relative or absolute path (made absolute), or http(s)://host:port of a server.
+    `experiment`: the name of the experiment that the runs belong to.
     """
 
     uri: str = "sqlite:///mlflow.db"

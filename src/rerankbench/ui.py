@@ -9,13 +9,11 @@ import sys
 import time
 import webbrowser
 from collections.abc import Sequence
-from typing import NoReturn
 from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-import rerankbench
-from rerankbench import printing
+from rerankbench import cli, printing
 from rerankbench.errors import UserError
 from rerankbench.tracking import MLflow
 from rerankbench.visible import say
@@ -28,44 +26,38 @@ LAST_PORT = 65_535
 @printing.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until interrupted; returns the exit code: 0 done, 1 the server failed, 2 the user's mistake."""
+    return cli.run(command, argv)
+
+
+def command(argv: list[str]) -> int:
     try:
-        port, browser, words = read(sys.argv[1:] if argv is None else argv)
+        port, browser, words = read(argv)
         return show(settings(words), port, browser)
-    except UserError as error:
-        for problem in error.problems:
-            say(f"error: {problem}", error=True)
-        return 2
     except KeyboardInterrupt:
         return 0
 
 
 def read(argv: Sequence[str]) -> tuple[int, bool, list[str]]:
-    import argparse
-
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         prog="rerankbench-ui", description=f"Compare runs in MLflow's pages, served on {HOST} only."
     )
     parser.add_argument("settings", nargs="*", help="tracking.uri=ADDRESS, tracking.experiment=NAME")
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
-    parser.add_argument("--version", action="version", version=f"rerankbench {rerankbench.__version__}")
-    parser.error = refuse  # type: ignore[method-assign]
     words = parser.parse_intermixed_args(argv)
     if not 1 <= words.port <= LAST_PORT:
         raise UserError(f"--port {words.port}: choose 1 to {LAST_PORT}")
     return words.port, not words.no_browser, words.settings
 
 
-def refuse(message: str) -> NoReturn:
-    raise UserError(f"{message}; rerankbench-ui --help shows what there is")
-
-
 def settings(words: Sequence[str]) -> MLflow:
     """The store. Raises UserError for settings that are none, and for a store that is not there."""
+    from rerankbench import as_typed
     from rerankbench.config import convert
 
     good = [word for word in words if word.startswith("tracking.") and "=" in word]
-    values = dict(word.removeprefix("tracking.").split("=", 1) for word in good)
+    parted = [word.removeprefix("tracking.").partition("=") for word in good]
+    values = {name: as_typed.text(value) for name, _, value in parted}
     cure = "give tracking.uri=ADDRESS or tracking.experiment=NAME"
     problems = [f"{word}: {cure}" for word in words if word not in good]
     tracking = convert(MLflow, values, "tracking.", problems)

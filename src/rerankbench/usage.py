@@ -24,8 +24,9 @@ finished run to MLflow afterwards).
 """
 TAIL = """
   --config-dir FOLDER   more options, in files such as FOLDER/reranker/mine.yaml: copy one of the package's
+  --help GROUP          its options and all of their keys; --help dataset=files: the keys of that option
   --cfg job             print the config instead of running it; every key of the chosen options can be set:
-                        rerankbench --cfg job dataset=files shows which keys that option has
+                        rerankbench --cfg job dataset=files
   --version             which rerankbench this is
   --multirun, -m        run every combination of the values that are separated by commas
   --hydra-help          how to set the output folder, run jobs in parallel, and the rest of Hydra

@@ -8,10 +8,8 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
 
-import rerankbench
-from rerankbench import disk, printing
+from rerankbench import cli, disk, printing
 from rerankbench.cache.compact import compact
 from rerankbench.cache.entries import KINDS, Entry, entries
 from rerankbench.cache.leftovers import leftovers
@@ -27,25 +25,20 @@ PLACE = "cache_dir="
 @printing.told
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 damaged files or nothing removed on request, 2 the user's mistake."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    cache_dir = Path()
+    return cli.run(command, argv)
+
+
+def command(words: list[str]) -> int:
+    place = [word.removeprefix(PLACE) for word in words if word.startswith(PLACE)]
+    refuse_keys([word for word in words if "=" in word and not word.startswith(("-", PLACE))])
+    arguments = parser().parse_args([word for word in words if not word.startswith(PLACE)])
+    cache_dir = Path(place[-1] if place else default_place()).expanduser().resolve()
     try:
-        place = [word.removeprefix(PLACE) for word in words if word.startswith(PLACE)]
-        refuse_keys([word for word in words if "=" in word and not word.startswith(("-", PLACE))])
-        arguments = parser().parse_args([word for word in words if not word.startswith(PLACE)])
-        cache_dir = Path(place[-1] if place else default_place()).expanduser().resolve()
         return int(arguments.run(cache_dir, arguments))
-    except UserError as error:
-        for problem in error.problems:
-            say(f"error: {problem}", error=True)
-        return 2
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        if isinstance(error, BrokenPipeError):  # whoever read what we print has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            return 0
-        found = disk.explained(error, {"cache_dir": cache_dir})
-        say(f"error: {found}", error=True)
-        return 2
+        raise UserError(str(disk.explained(error, {"cache_dir": cache_dir}))) from error
 
 
 def refuse_keys(words: Sequence[str]) -> None:
@@ -60,18 +53,12 @@ def default_place() -> str:
     return os.environ.get("RERANKBENCH_CACHE") or "~/.cache/rerankbench"
 
 
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; rerankbench-cache --help shows what there is")
-
-
 def parser() -> argparse.ArgumentParser:
-    top = Parser(
+    top = cli.Parser(
         prog="rerankbench-cache",
         description="What rerankbench keeps for reuse, and care for it.",
         epilog="All take cache_dir=FOLDER, as rerankbench does. A run computes again whatever is missing.",
     )
-    top.add_argument("--version", action="version", version=f"rerankbench {rerankbench.__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, text: str, run: object) -> argparse.ArgumentParser:

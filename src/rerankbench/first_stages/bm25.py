@@ -43,7 +43,8 @@ class BM25(FirstStage):
 
     `language`: a Snowball stemmer's name (english, porter, german, arabic, hindi, ...), or one that stems
     nothing (none, chinese, japanese, korean, thai, lao, khmer, burmese); these scripts are split into pairs
-    of characters under any language. Anserini's k1 and b.
+    of characters under any language. `k1`: how fast further occurrences of a word count less. `b`: how much
+    long documents count less. The defaults are Anserini's.
     """
 
     k1: float = 0.9

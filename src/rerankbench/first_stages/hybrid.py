@@ -23,7 +23,8 @@ class Hybrid(FirstStage):
     `fusion`: rrf (1 / (rrf_k + rank), summed) or weighted (each list's scores scaled to 0..1 per query,
     `dense_weight` for the dense list and the rest for BM25; a document that a list lacks gets 0 from it, and
     1 where all scores of a list are equal). `pool`: candidates taken from each list, at least as many as are
-    kept.
+    kept. `rrf_k`: the larger, the more the lower ranks count in rrf. `dense_weight`: of the dense list, with
+    weighted. `k1`, `b`, `language`: as of first_stage=bm25.
     """
 
     fusion: str = "rrf"

@@ -30,8 +30,8 @@ _KEYS = {
 class Run(FirstStage):
     """A TREC run, or query id, document id and score as JSON, CSV, TSV or parquet; nothing is embedded.
 
-    The column keys name what a file calls its columns, or give their numbers from 1 where it has no header;
-    null takes the usual names (see `sources.layout`).
+    `path`: the file. The column keys name what it calls its columns, or give their numbers from 1 where it
+    has no header; null takes the usual names (see `sources.layout`).
     `order_by`: score (highest first), distance (lowest score first) or rank; null takes scores, or ranks
     where there are none, and refuses a run in which they contradict each other.
     """

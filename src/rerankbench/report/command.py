@@ -10,15 +10,13 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-import rerankbench
-from rerankbench import masking, printing
+from rerankbench import cli, masking, printing
 from rerankbench.errors import UserError
 from rerankbench.report.runs import Run
 from rerankbench.report_settings import USUAL, Report, closest
 from rerankbench.tracking import MLflow
-from rerankbench.visible import say
 
 if TYPE_CHECKING:
     from rerankbench.race.record import Record
@@ -37,19 +35,18 @@ settings: report.measure, report.delta, report.level, report.price_per_hour, rep
 @printing.command
 def main(argv: Sequence[str] | None = None) -> int:
     """Build a report; returns the exit code: 0 done, 2 the user's mistake."""
+    return cli.run(command, argv)
+
+
+def command(argv: list[str]) -> int:
     masking.install()
-    try:
-        words = parser().parse_intermixed_args(argv)
-        build(words.places, words.out, words.race)
-    except UserError as error:
-        for problem in error.problems:
-            say(f"error: {problem}", error=True)
-        return 2
+    words = parser().parse_intermixed_args(argv)
+    build(words.places, words.out, words.race)
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = cli.Parser(
         prog="rerankbench-report",
         description="Compare finished runs and end in a verdict: report.html, report.md, report.json, plots.",
         epilog=EPILOG,
@@ -69,13 +66,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="measure costs anew: each model and first stage in a process of its own, timed in turns",
     )
-    made.add_argument("--version", action="version", version=f"rerankbench {rerankbench.__version__}")
-    made.error = refuse  # type: ignore[method-assign]
     return made
-
-
-def refuse(message: str) -> NoReturn:
-    raise UserError(f"{message}; rerankbench-report --help shows what there is")
 
 
 def build(words: Sequence[str], out: Path | None, race: bool = False) -> Path:
@@ -184,7 +175,7 @@ def read(words: Sequence[str]) -> tuple[Report, MLflow, list[str]]:
         if "=" not in word or Path(word).exists():
             places.append(word)
         elif group in values and "." in word.partition("=")[0]:
-            put(values[group], word.partition(".")[2], problems)
+            put(values, word, problems)
         else:
             problems.append(f"{word}: settings here start with report. or tracking.; --help lists them")
     report = convert(Report, values["report"], "report.", problems)
@@ -199,15 +190,17 @@ def read(words: Sequence[str]) -> tuple[Report, MLflow, list[str]]:
 
 
 def put(values: dict[str, Any], word: str, problems: list[str]) -> None:
-    """Set budget.memory_mb=100 as values["budget"]["memory_mb"] = 100."""
+    """Set report.budget.memory_mb=100 as values["report"]["budget"]["memory_mb"] = 100."""
     import yaml
+
+    from rerankbench import as_typed
 
     path, _, text = word.partition("=")
     *above, name = path.split(".")
     for part in above:
         values = values.setdefault(part, {})
     try:
-        values[name] = yaml.safe_load(text)
+        values[name] = as_typed.text(text) if as_typed.is_text(path) else yaml.safe_load(text)
     except yaml.YAMLError:
         problems.append(f"{word}: the value cannot be read")
 

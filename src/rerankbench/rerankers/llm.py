@@ -44,7 +44,10 @@ KNOWN = (
 
 @dataclass(frozen=True)
 class Prompted(Reranker):
-    """What the decoder-only families have in common: `[bos] A: query \\n B: document \\n prompt`."""
+    """What the decoder-only families have in common: `[bos] A: query \\n B: document \\n prompt`.
+
+    prompt: what the model is asked to predict.
+    """
 
     query_instruction: str = "A: "
     passage_instruction: str = "B: "

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench import models
+from rerankbench.errors import Problem
 from rerankbench.hardware import Hardware
 from rerankbench.store import ARITHMETIC
 from rerankbench.tokens import Tokens, token_ids
@@ -26,7 +27,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reranker(ABC):
-    """Settings of a reranker; every field is a config key and, unless `FREE` names it, changes scores."""
+    """Settings of a reranker; every field is a config key and, unless `FREE` names it, changes scores.
+
+    model: a folder, a hub id such as BAAI/bge-reranker-base, or wheel:NAME of a packaged model.
+    revision: a commit, tag or branch on the hub; null: the newest.
+    max_length: most tokens of a query and a document together.
+    query_max_length: most tokens of the query; null: three quarters of max_length.
+    query_instruction, passage_instruction: text put in front of each query, of each document.
+    attention: sdpa, eager or flash_attention_2.
+    long_documents: truncate (score the beginning) or max_passage (score overlapping windows, keep the best).
+    window_overlap: tokens that neighbouring windows share, with max_passage.
+    trust_remote_code: run Python files that come with the model, with all your rights.
+    parameters_m: millions of parameters, for the axis of charts; 0: as counted.
+    """
 
     model: str = "???"
     revision: str | None = None
@@ -55,8 +68,8 @@ class Reranker(ABC):
 
     def problems(self) -> list[str]:
         """Impossible settings, one line each; reads no weights."""
-        reference = models.reference_problems(self.model, self.revision, self.trust_remote_code)
-        found = [f"reranker.{line}" for line in reference]
+        wrong = models.reference_problems(self.model, self.revision, self.trust_remote_code)
+        found: list[str] = [Problem(f"reranker.{line}", "reranker.model", "place") for line in wrong]
         if not found:
             found += self.length_problems(models.positions(self.model))
         if not found and models.is_local(self.model):

@@ -23,11 +23,16 @@ _JUDGEMENT_KEYS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Files(Source):
-    """corpus, queries, qrels: the three files; the extension tells the format.
+    """Three files of one's own; their endings tell the formats.
 
-    Corpus and queries: .jsonl, .csv, .tsv (tabs, nothing quoted; `id<tab>text` needs no header), .parquet.
-    qrels: the same, or .json ({query_id: {doc_id: grade}}); any other extension is TREC's four columns.
-    The column keys name what a file calls its columns; null takes the usual names (see `sources.layout`).
+    corpus: documents, as .jsonl, .csv, .tsv (tabs, nothing quoted; `id<tab>text` needs no header), .parquet.
+    queries: a file in one of the same formats.
+    qrels: judgements in one of the same formats, .json ({query_id: {doc_id: grade}}), or, with any other
+    ending, in TREC's four columns.
+
+    doc_id_column, title_column, text_column, query_id_column, query_text_column, qrels_query_column,
+    qrels_doc_column, qrels_grade_column: what the file calls this column; null: the usual names (see
+    `sources.layout`).
     """
 
     kind: ClassVar[str] = "files"

@@ -45,6 +45,8 @@ class Msmarco(Source):
     other and duplicates included, make the corpus; document ids are their numbers from 0, query ids the row
     numbers. A passage is relevant to a query if its text equals one of the query's positives, wherever it
     stands; this is how the tutorial matches.
+
+    split: the split that is read. revision: a commit, tag or branch of the dataset; null: the newest.
     """
 
     kind: ClassVar[str] = "msmarco"
