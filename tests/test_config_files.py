@@ -89,7 +89,7 @@ LISTS: dict[str, Any] = {f"k{n}": [f"${{k{n + 1}}}"] * 9 for n in range(6)} | {"
         ({"a": "${oc.decode:'${a}'}"}, "it refers to itself"),
         ({"a": ["${a[0]}"]}, "it refers to itself"),
         ({"a": {"b": "${a.c}", "c": "x${a.d}", "d": 1}}, ""),
-        ({"a": "${oc.env:a}"}, "it refers to itself"),  # only a name, but nobody needs it
+        ({"a": "${oc.env:a}"}, ""),
         ({"a": "${oc.env:HOME}/x", "b": "${a}", "c": "${a}"}, ""),
     ],
 )

@@ -13,8 +13,9 @@ from typing import Any
 from rerankbench.complaints import shown
 
 MOST = 1_000_000  # characters and values of one config, once resolved
-# Every word in ${...} could be a key: also an argument of a resolver, such as ${oc.select:a.b}.
-REFERENCE = re.compile(r"\$\{[^$]*")
+REFERENCE = re.compile(r"\$\{([^$]*)")
+# Resolvers whose arguments are keys; those of others are values.
+OF_KEYS = ("oc.select", "oc.dict.keys", "oc.dict.values", "oc.deprecated")
 WORD = re.compile(r"\.*[\w/@-]+(?:\.[\w/@-]+|\[[\w/@-]+\])*")
 
 Path = tuple[str, ...]
@@ -64,6 +65,9 @@ class Sizes:
     def targets(self, path: Path, text: str) -> Iterator[tuple[Path, Any]]:
         """Everything in the tree that a text may refer to, relative to the value at `path`."""
         for reference in REFERENCE.findall(text):
+            resolver, colon, _ = reference.partition(":")
+            if colon and resolver.strip() not in OF_KEYS and "}" not in resolver:
+                continue
             for word in WORD.findall(reference):
                 dots = len(word) - len(word.lstrip("."))
                 base = path[: len(path) - dots] if dots else ()

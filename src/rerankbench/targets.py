@@ -7,6 +7,7 @@ rerankbench's own callbacks, and formatters and handlers that write to a stream 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -53,6 +54,14 @@ def problems(hydra: DictConfig) -> list[str]:
             for key in (swept if isinstance(swept, dict) else ())
             if not re.fullmatch(r"[+~]*(?!hydra\b)[\w./]+", str(key))
         ]
+    found += [
+        f"hydra.job.env_copy: there is no {name} in the environment; leave it out"
+        for name in parts["job"]["env_copy"]
+        if name not in os.environ
+    ]
+    verbose = parts["verbose"] if isinstance(parts["verbose"], list) else [parts["verbose"]]
+    if not all(isinstance(name, bool | str) for name in verbose):
+        found.append(f"hydra.verbose={shown(parts['verbose'])}: give true, false or the names of loggers")
     return found or [line for part in LOGGING for _, line in logging_section.wrong(part, parts.get(part))]
 
 
