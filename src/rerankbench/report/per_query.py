@@ -72,10 +72,9 @@ def check(table: pa.Table, run: Run) -> None:
             raise ValueError(f"its column {name} holds {low} to {high}; it should be 0 to {DEEPEST:,}")
     for name in measures(table):
         values = table[name].drop_null().to_numpy()
-        if not (np.abs(values) <= LARGEST).all():
-            raise ValueError(
-                f"its column {name} holds {values[~(np.abs(values) <= LARGEST)][0]:g}, no measure"
-            )
+        wrong = values[~(np.abs(values) <= LARGEST)]
+        if len(wrong):
+            raise ValueError(f"its column {name} holds {wrong[0]:g}, which is no measure")
     check_orders(table, run)
 
 
