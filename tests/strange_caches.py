@@ -74,6 +74,7 @@ def nested(depth: int) -> Damage:
             os.mkdir("d")
             os.chdir("d")
         os.chdir(before)
+        (folder / "datasets" / "d" / "dataset_info.json").write_text("{}")
 
     return damage
 

@@ -87,4 +87,5 @@ def test_folders_nested_beyond_the_stack_are_removed_or_named(tmp_path: Path) ->
     cache = whole_cache(tmp_path / "cache")
     nested(1200)(cache, tmp_path)
     said(main, ["list", f"cache_dir={cache}"], (0,))
-    said(main, ["prune", "datasets", "--yes", f"cache_dir={cache}"], (0, 2))
+    printed = said(main, ["prune", "datasets", "--yes", f"cache_dir={cache}"], (0, 2))
+    assert (cache / "datasets" / "d").exists() == ("remove it by hand: rm -r " in printed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -11,7 +12,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,7 +31,7 @@ from rerankbench.errors import UserError
 from rerankbench.masking import mask_file, masked
 from rerankbench.result import Result
 from rerankbench.tracking import Tracking, why
-from rerankbench.visible import guard_logs, say
+from rerankbench.visible import Lines, guard_logs, say
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,8 @@ def show(arguments: list[str]) -> int:
     parsed = preflight.parse(arguments)
     if not parsed.help:
         try:
-            run_hydra(arguments)
+            with seen():
+                run_hydra(arguments)
         except SystemExit as end:  # Hydra's way of ending its own help, and of its errors
             return 2 if end.code else 0
         except preflight.CANNOT as error:
@@ -114,6 +116,17 @@ def show(arguments: list[str]) -> int:
     own = [Path(parsed.config_dir)] if parsed.config_dir else []
     say(*usage.text([*own, preflight.conf_folder()]).splitlines())
     return 0
+
+
+@contextmanager
+def seen() -> Iterator[None]:
+    """What Hydra prints inside, such as a stranger's config, as it may be shown."""
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed):
+            yield
+    finally:
+        say(Lines(printed.getvalue()), end="")
 
 
 def launch(arguments: list[str], command: preflight.Command) -> int:
