@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import rerankbench
+from rerankbench import masking
 from rerankbench.errors import Problem, UserError
 from rerankbench.masking import masked
 from rerankbench.visible import say
@@ -20,6 +21,7 @@ SHOWN = 3  # of mistakes of one kind; more of them are counted
 def run(main: Callable[[list[str]], int], argv: Sequence[str] | None) -> int:
     """Run a command on its words; returns its exit code, 2 where it raises UserError."""
     words = list(sys.argv[1:] if argv is None else argv)
+    masking.install()
     try:
         if "--version" in words:
             say(f"rerankbench {rerankbench.__version__}")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rerankbench import cli, masking, printing
+from rerankbench import cli, printing
 from rerankbench.errors import UserError
 from rerankbench.report.runs import Run
 from rerankbench.report_settings import USUAL, Report, closest
@@ -39,7 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def command(argv: list[str]) -> int:
-    masking.install()
     words = parser().parse_intermixed_args(argv)
     build(words.places, words.out, words.race)
     return 0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rerankbench import typed_parquet
 from rerankbench.errors import UserError
 from rerankbench.measures import display_name
-from rerankbench.report.runs import PER_QUERY, RESULT, Run, telling
+from rerankbench.report.runs import PER_QUERY, RESULT, Run, refuse_nameless, telling
 from rerankbench.typed_parquet import NUMBER, TEXT, WHOLE
 from rerankbench.visible import visible
 
@@ -40,6 +40,8 @@ def read(run: Run) -> pa.Table:
     """
     with telling(run, PER_QUERY):
         table = typed_parquet.read(run.folder / PER_QUERY, columns)
+    refuse_nameless(run)
+    with telling(run, PER_QUERY):
         check(table, run)
     return table
 
