@@ -85,9 +85,8 @@ def log_faults(path: Path, layout: Layout, suffix: str, log: FileLog) -> None:
 
 def read_cells(path: Path, shape: Shape, layout: Layout, log: FileLog) -> Iterator[tuple[int, Cells]]:
     """Yield (line number, cells) of every record, the header left out; other widths are faults."""
-    rows = _cells(path, shape.dialect, layout, log)
-    for at, (number, cells) in enumerate(rows):
-        if at == 0 and shape.header:
+    for number, cells in _cells(path, shape.dialect, layout, log):
+        if number < shape.number or (number == shape.number and shape.header):
             continue
         if len(cells) != shape.width:
             log.add(number, f"has {len(cells)} columns instead of {shape.width}: {shown(' '.join(cells))}")
@@ -183,10 +182,8 @@ def _quoted(
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            log.add(
-                first,
-                f"is not valid CSV ({shown(str(error))[1:-1]}): quote fields that hold commas, quotes or line ends",
-            )
+            reason = shown(str(error))[1:-1]
+            log.add(first, f"is not valid CSV ({reason}): quote fields that hold commas, quotes or line ends")
             return
         if cells is None:
             return
