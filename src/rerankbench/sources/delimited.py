@@ -182,7 +182,7 @@ def _quoted(
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            reason = shown(str(error))[1:-1]
+            reason = str(error).replace("\t", "\\t")
             log.add(first, f"is not valid CSV ({reason}): quote fields that hold commas, quotes or line ends")
             return
         if cells is None:
