@@ -25,7 +25,7 @@ from rerankbench.collection import Collection
 from rerankbench.errors import UserError
 from rerankbench.exports import write_qrels, write_trec
 from rerankbench.finding import Finding, examples, shown
-from rerankbench.run_order import Listed, OrderBy, ordered
+from rerankbench.run_order import Listed, OrderBy, Ordered, ordered
 from rerankbench.sources.file_log import FileLog
 from rerankbench.sources.judgements import first_of_pair
 from rerankbench.sources.layout import LACKING, RUN, Layout
@@ -127,15 +127,7 @@ def read_trec(
     problem = file_problem(path, "first_stage.path")
     if problem:
         raise UserError(problem)
-    log = new_log(path)
-    entries = _read_entries(path, layout, log)
-    _log_gaps(entries, log)
-    _log_duplicates(entries, log)
-    if log.count:
-        raise UserError(log.problems())
-    _refuse_swapped(entries, collection, path, layout)
-    order = ordered(entries.listed(is_unnamed(path, layout)), order_by)
-    entries = replace(entries, scores=order.values)
+    entries, order = _ordered_entries(path, collection, layout, order_by)
     query = _match_queries(entries, collection, path)
     if order.problem:
         raise UserError(f"{path}: {order.problem}")
@@ -152,6 +144,22 @@ def read_trec(
     candidates = _ranked(entries.keep(known), query[known], rows[known], len(collection.query_ids), depth)
     notes = tuple(finding.line() for finding in findings)
     return Candidates(candidates.rows, candidates.scores, notes, tuple(findings))
+
+
+def _ordered_entries(
+    path: Path, collection: Collection, layout: Layout, order_by: OrderBy | None
+) -> tuple[_Entries, Ordered]:
+    """The entries with values that order them. Raises UserError with every fault of the file."""
+    log = new_log(path)
+    entries = _read_entries(path, layout, log)
+    _log_gaps(entries, log)
+    _log_duplicates(entries, log)
+    if log.count:
+        raise UserError(log.problems())
+    _refuse_swapped(entries, collection, path, layout)
+    order = ordered(entries.listed(is_unnamed(path, layout)), order_by)
+    entries = replace(entries, scores=order.values)
+    return entries, order
 
 
 def _ranked(

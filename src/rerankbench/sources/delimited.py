@@ -85,9 +85,8 @@ def log_faults(path: Path, layout: Layout, suffix: str, log: FileLog) -> None:
 
 def read_cells(path: Path, shape: Shape, layout: Layout, log: FileLog) -> Iterator[tuple[int, Cells]]:
     """Yield (line number, cells) of every record, the header left out; other widths are faults."""
-    rows = _cells(path, shape.dialect, layout, log)
-    for at, (number, cells) in enumerate(rows):
-        if at == 0 and shape.header:
+    for number, cells in _cells(path, shape.dialect, layout, log):
+        if number < shape.number or (number == shape.number and shape.header):
             continue
         if len(cells) != shape.width:
             log.add(number, f"has {len(cells)} columns instead of {shape.width}: {shown(' '.join(cells))}")
@@ -111,14 +110,15 @@ def _quotes_everything(path: Path) -> bool:
     """Whether every field of the first line is quoted: tabs alone quote nothing."""
     first = next((line for _, line in read_lines(path, FileLog(path)) if line.strip()), "")
     fields = first.strip("\r\n").split("\t")
-    return all(len(field) > 1 and field[0] == field[-1] == '"' for field in fields)
+    return all(re.fullmatch(r'"([^"]|"")*"', field) for field in fields)
 
 
 def _peek(path: Path, dialect: Dialect, layout: Layout) -> list[tuple[int, Cells]]:
     """The first rows; the last one may be cut short and is left out where there are others."""
     log = FileLog(path)
     lines = list(islice(read_lines(path, log), _PEEKED_LINES))
-    rows = list(islice(_split(iter(lines), dialect, layout, log), _PEEKED_ROWS))
+    split = _split(iter(lines), dialect, layout, log)
+    rows = list(islice((row for row in split if any(map(str.strip, row[1]))), _PEEKED_ROWS))
     return rows[:-1] if len(lines) == _PEEKED_LINES and 1 < len(rows) < _PEEKED_ROWS else rows
 
 
@@ -182,7 +182,8 @@ def _quoted(
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            log.add(first, f"is not valid CSV ({error}): quote fields that hold commas, quotes or line ends")
+            reason = str(error).replace("\t", "\\t")
+            log.add(first, f"is not valid CSV ({reason}): quote fields that hold commas, quotes or line ends")
             return
         if cells is None:
             return
