@@ -129,6 +129,9 @@ def refuse_folder(folder: str) -> None:
             file.read_bytes().decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:  # Hydra would not say which file it is
             raise UserError(f"{file}: cannot be read ({error}); save it as UTF-8") from None
+    files = sorted(Path(folder).glob("*/*.yaml"))
+    if problems := [line for file in files for line in as_typed.misread(file, file.parent.name)]:
+        raise UserError(problems)
 
 
 def refuse_arguments(message: str) -> NoReturn:
