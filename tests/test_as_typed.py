@@ -110,6 +110,29 @@ def test_an_option_is_named_as_typed_and_so_are_the_texts_that_it_sweeps_over(ow
     assert "dataset.name='2019_06','1e3'" in command.words
 
 
+@pytest.mark.parametrize("typed", ["2019_06", "1e3", "5617e91", "on", "true", "0x10", "1.50"])
+def test_a_text_in_ones_own_file_is_refused_where_yaml_misreads_it(typed: str, tmp_path: Path) -> None:
+    file = tmp_path / "reranker" / "mine.yaml"
+    file.parent.mkdir()
+    head = "# Ours.\ndefaults: [/schema/reranker/encoder@_here_, _self_]\nmodel: BAAI/x\n"
+    file.write_text(f"{head}revision: {typed}\nmax_length: 256\n")
+    words = ["--config-dir", str(tmp_path), "reranker=mine"]
+    with pytest.raises(UserError) as caught:
+        preflight.check(words)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{file}:4: reranker.revision={typed} is read as ")
+    file.write_text(file.read_text().replace(f"revision: {typed}", problem.rpartition(", ")[2]))
+    assert preflight.experiment(words).reranker.revision == typed
+
+
+def test_numbers_that_are_written_as_they_are_read_may_stand_in_ones_own_file(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    preset = "# @package _global_\ndepth: 1_0\ndataset:\n  name: 2019\n  title_separator: ${dataset.name}\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(preset)
+    read = preflight.experiment(["--config-dir", str(tmp_path), "experiment=mine"])
+    assert (read.depth, read.dataset.name) == (10, "2019")
+
+
 @pytest.mark.parametrize("name", ["a,b", "it's", "a b", "a=b", "[x]", "{x}", "$x", "x#1", "(x", "2019_06"])
 def test_paths_are_taken_as_typed_for_reading_and_writing(name: str, models: Path, tmp_path: Path) -> None:
     words = ["first_stage=bm25", "reranker=none", "tracking=none", *tiny(models, tmp_path / name)]

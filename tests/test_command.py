@@ -62,7 +62,6 @@ def test_every_command_tells_its_version(capsys: pytest.CaptureFixture[str]) -> 
     assert re.match(r"\d+\.\d+", rerankbench.__version__)
     project = Path(__file__).parents[1] / "pyproject.toml"
     scripts = tomllib.loads(project.read_text())["project"]["scripts"]
-    assert len(scripts) == 6
     for place in scripts.values():
         module, _, function = place.partition(":")
         main = runner.main if module == __main__.__name__ else getattr(import_module(module), function)
@@ -83,6 +82,17 @@ def test_what_hydra_prints_works(flag: list[str], capsys: pytest.CaptureFixture[
     assert run(*flag) == 0
     printed = capsys.readouterr()
     assert len(printed.out + printed.err) > 50
+
+
+def test_shells_complete_options_and_keys(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COMP_LINE", "rerankbench dataset=beir dataset.p")
+    for shell in ("bash", "zsh", "fish"):
+        assert run("--shell-completion", f"install={shell}") == 0
+        assert "hydra" in capsys.readouterr().out
+    assert run("--shell-completion", "query=bash") == 0
+    assert capsys.readouterr().out.split() == ["dataset.path="]
 
 
 def test_a_refused_command_leaves_nothing(

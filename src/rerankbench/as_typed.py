@@ -10,14 +10,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
+import yaml
 from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from rerankbench import config
+from rerankbench.errors import Problem
 
 TEXTS: tuple[Any, ...] = (str, str | None)
 FUNCTION = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag)\((.*)\)")  # that Hydra sweeps with
@@ -91,6 +96,31 @@ def read(value: str) -> Any:
 @cache
 def _parser() -> OverridesParser:
     return OverridesParser.create()
+
+
+def misread(file: Path, group: str) -> Iterator[Problem]:
+    """Texts in a config file that YAML reads as numbers or truth values, since they are not in quotes."""
+    try:
+        root, values = yaml.compose(file.read_text(encoding="utf-8")), OmegaConf.load(file)
+        plain = [(path, node) for path, node in scalars(root) if node.style is None and "$" not in node.value]
+        read = [OmegaConf.select(values, path) for path, _ in plain]
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError):
+        return  # Hydra says what is wrong with it
+    for (path, node), value in zip(plain, read, strict=True):
+        key = path if group == "experiment" else f"{group}.{path}"
+        if isinstance(value, int | float) and str(value) != node.value and is_text(key):
+            cure = f"{path.rpartition('.')[2]}: '{node.value}'"
+            where = f"{file}:{node.start_mark.line + 1}"
+            yield Problem(f"{where}: {key}={node.value} is read as {value}; put it in quotes, {cure}", key)
+
+
+def scalars(node: yaml.Node | None, path: str = "") -> Iterator[tuple[str, yaml.ScalarNode]]:
+    """The values of a YAML file with the keys that lead to them."""
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        name = f"{path}.{key.value}" if path else str(key.value)
+        if isinstance(value, yaml.ScalarNode):
+            yield name, value
+        yield from scalars(value, name)
 
 
 @cache

@@ -134,6 +134,9 @@ def refuse_folder(folder: str) -> None:
             raise UserError(
                 f"--config-dir {folder}: its {name} would take the package's place; keep options only"
             )
+    files = sorted(Path(folder).glob("*/*.yaml"))
+    if problems := [line for file in files for line in as_typed.misread(file, file.parent.name)]:
+        raise UserError(problems)
 
 
 def refuse_arguments(message: str) -> NoReturn:
