@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rerankbench import model_config
 from rerankbench.errors import UserError
 from rerankbench.file_hashes import FileHashes
-from rerankbench.json_file import AGAIN, read_json
+from rerankbench.json_file import read_json
 from rerankbench.model_files import names_elsewhere, odd_files, place_of, relevant_files
 
 WEIGHTS = "model.safetensors"

@@ -26,7 +26,7 @@ def token_ids(tokenizer: Any, texts: Sequence[str], limit: int | None, special: 
     if below is not None and highest >= below:
         raise UserError(
             f"a text holds {tokenizer.convert_ids_to_tokens(highest)!r}, a token that the tokenizer of "
-            f"{tokenizer.name_or_path} has and its model has not; take it out of the text, or of the tokenizer"
+            f"{tokenizer.name_or_path} has and its model has not; take it out of one of them"
         )
     return found
 
