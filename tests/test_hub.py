@@ -27,7 +27,7 @@ from rerankbench.errors import UserError
 from rerankbench.models import resolve
 hub.REACH_SECONDS = 0.5
 try:
-    weights = resolve(sys.argv[1], sys.argv[2] or None, Path(sys.argv[3]))
+    weights = resolve(sys.argv[1], sys.argv[2] or None, Path(sys.argv[3]), sys.argv[4] == 'code')
     print(json.dumps({"folder": str(weights.folder), "identity": weights.identity, "label": weights.label}))
 except UserError as error:
     print(json.dumps({"problems": error.problems}))
@@ -93,12 +93,12 @@ class Asker:
         self.folder = folder
 
     def __call__(
-        self, endpoint: str, revision: str = "", model: str = "org/tiny", **more: str
+        self, endpoint: str, revision: str = "", model: str = "org/tiny", code: str = "", **more: str
     ) -> dict[str, object]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
         kept |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(self.folder / "hub"), "HF_HUB_DISABLE_XET": "1"}
         kept |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", **more}
-        command = [sys.executable, "-c", SCRIPT, model, revision, str(self.folder / "cache")]
+        command = [sys.executable, "-c", SCRIPT, model, revision, str(self.folder / "cache"), code]
         done = subprocess.run(command, env=kept, capture_output=True, text=True, check=True, timeout=60)
         return json.loads(done.stdout.splitlines()[-1])
 
@@ -210,3 +210,20 @@ def test_malformed_hub_ids(model: str) -> None:
 def test_malformed_revisions(revision: str) -> None:
     (problem,) = reference_problems("a/b", revision)
     assert repr(revision) in problem
+
+
+def test_what_says_how_a_model_is_used_is_fetched_and_code_only_where_it_is_trusted(
+    hub: type[Hub], ask: Asker
+) -> None:
+    told = {"modules.json", "sentence_bert_config.json", "chat_template.jinja", "1_Pooling/config.json"}
+    hub.files |= dict.fromkeys(told, b"[]") | {"2_Dense/model.safetensors": b"x"}
+    config = json.loads(hub.files["config.json"])
+    config |= {"auto_map": {"AutoModel": "modeling_tiny.Tiny"}}
+    hub.files["config.json"] = json.dumps(config).encode()
+    plain = ask(hub.url)
+    folder = Path(str(plain["folder"]))
+    names = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    assert names == told | {"config.json", "model.safetensors", "vocab.txt"}
+    trusted = ask(hub.url, revision=COMMIT, code="code")  # not taken for whole without its code
+    assert (Path(str(trusted["folder"])) / "modeling_tiny.py").read_bytes() == b"code"
+    assert trusted["identity"] != plain["identity"]

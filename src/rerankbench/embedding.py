@@ -238,8 +238,8 @@ class EmbedderModel:
         first_only = settings.pooling == "cls"
         self.model, self.tokenizer = take(wrapper, hardware.device, first_only)
         self.settings = settings
-        spare = self.tokenizer.pad_token_id
-        self.padding: int = 0 if spare is None else spare  # masked, so any token will do
+        own, rows = self.tokenizer.pad_token_id, self.model.config.get_text_config().vocab_size
+        self.padding: int = own if own is not None and own < rows else 0  # masked, so any token will do
         self.dimensions: int = self.model.config.get_text_config().hidden_size
 
     def tokenize(self, texts: Sequence[str], settings: Embedder) -> list[Tokens]:

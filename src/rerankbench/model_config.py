@@ -84,7 +84,7 @@ def problems(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> list[str]
     found = odd_values(config)
     if found:
         return found
-    found = [*quantized(config), *absurd(config, len(tensors)), *other_depth(config, tensors)]
+    found = [*quantized(config), *(absurd(config, len(tensors)) or other_depth(config, tensors))]
     return found + version_problems(config)
 
 
@@ -116,10 +116,8 @@ def quantized(config: Mapping[str, Any]) -> list[str]:
     if not settings:
         return []
     method = settings.get("quant_method") if isinstance(settings, dict) else None
-    return [
-        f"the weights are quantized ({method or 'quantization_config'}), which is not read here; "
-        "give a folder with plain weights"
-    ]
+    what = method or "quantization_config"
+    return [f"the weights are quantized ({what}), which is not read here; give a folder with plain weights"]
 
 
 def absurd(config: Mapping[str, Any], tensors: int) -> list[str]:

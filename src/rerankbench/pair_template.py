@@ -65,6 +65,11 @@ class PairTemplate:
         )
 
     @property
+    def highest(self) -> int:
+        """The highest id among the special tokens."""
+        return int(np.concatenate([self.before, self.between, self.after]).max(initial=0))
+
+    @property
     def type_count(self) -> int:
         """How many token types there are, as far as pairs use them."""
         specials = np.concatenate([self.types_before, self.types_between, self.types_after])

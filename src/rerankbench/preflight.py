@@ -134,8 +134,11 @@ def refuse_folder(folder: str) -> None:
             raise UserError(
                 f"--config-dir {folder}: its {name} would take the package's place; keep options only"
             )
-    files = sorted(Path(folder).glob("*/*.yaml"))
-    if problems := [line for file in files for line in as_typed.misread(file, file.parent.name)]:
+    problems: list[Problem] = []
+    for file in sorted(Path(folder).glob("*/*.yaml")):
+        config_files.refuse(file)
+        problems += as_typed.misread(file, file.parent.name)
+    if problems:
         raise UserError(problems)
 
 

@@ -137,8 +137,9 @@ class PairInputs:
         """Raises UserError where pairs cannot be given to the model as its tokenizer makes them."""
         try:
             template = PairTemplate.of(tokenizer)
-        except ValueError as error:
-            raise UserError(f"{folder}: {error}, and pairs of texts cannot be made with it") from None
+        except Exception as error:  # whatever a tokenizer with odd settings raises
+            reason = shown(" ".join(str(error).split()))
+            raise UserError(f"{folder}: pairs of texts cannot be made with it ({reason})") from error
         typed = "token_type_ids" in tokenizer.model_input_names and takes_types(model)
         known = getattr(model.config, "type_vocab_size", None)
         if typed and isinstance(known, int) and 0 < known < template.type_count:
@@ -148,7 +149,14 @@ class PairInputs:
             )
         decoder = hasattr(model, "score")
         declared = model.config.get_text_config().pad_token_id
-        spare = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        rows = model.get_input_embeddings().num_embeddings
+        if template.highest >= rows:
+            raise UserError(
+                f"{folder}: its tokenizer joins pairs by token {template.highest}, its model has {rows:,}; "
+                "copy the model's own tokenizer there"
+            )
+        own = tokenizer.pad_token_id
+        spare = own if own is not None and own < rows else 0
         # a decoder looks for the padding that its config names; others are told by the mask
         padding = declared if decoder and declared is not None else spare
         return cls(template, padding, typed, decoder and declared is None)

@@ -170,7 +170,8 @@ class PromptedModel(PairModel):
         # Qwen-like tokenizers have no beginning of their own; FlagEmbedding leaves it out for them.
         starts = bos is not None and (bos != padding or self.settings.family != "llm")
         self.start = np.array([bos] if starts else [], np.int32)
-        self.padding = padding if padding is not None else 0
+        rows = self.model.get_input_embeddings().num_embeddings
+        self.padding = padding if padding is not None and padding < rows else 0
         # max_length bounds query and document together; separator and prompt come on top.
         self.limit = self.settings.max_length + len(self.question)
 

@@ -100,6 +100,8 @@ def shape_problem(cls: Any, config: Any, folder: Path) -> str:
     import torch
 
     config = cls.config_class.from_pretrained(folder) if config is None else copy.deepcopy(config)
+    if odd := odd_types(config):
+        return f"{folder / 'config.json'}: {odd}; fetch the model again"
     with torch.device("meta"):
         model = cls(config)
     held = {name: entry.shape for name, entry in tensors(folder).items()}
@@ -117,6 +119,22 @@ def shape_problem(cls: Any, config: Any, folder: Path) -> str:
             )
     if unmatched > MUCH:
         return f"{folder}: its weight files lack most of what config.json says; fetch the model again"
+    return ""
+
+
+def odd_types(config: Any) -> str:
+    """What to say of a value of another type than the model's kind has by default; empty if there is none.
+
+    Such values pass until the model computes.
+    """
+    usual = type(config)().to_dict()
+    for name, value in config.to_dict().items():
+        kind, among = type(usual.get(name)), {float: (int, float), bool: (bool,), str: (str, type(None))}
+        fits = isinstance(value, among.get(kind, object))
+        if not fits or (kind is float and isinstance(value, bool)):
+            return f"{name} is {value!r}, where this kind of model has {usual[name]!r}"
+        if kind is int and not name.endswith("_id") and not isinstance(value, (int, float, type(None))):
+            return f"{name} is {value!r}, not a number"
     return ""
 
 
@@ -160,7 +178,7 @@ TYPED = ("BertTokenizer", "DebertaTokenizer", "DebertaV2Tokenizer", "FNetTokeniz
 
 
 def as_version_5(written: dict[str, Any]) -> dict[str, Any]:
-    """What to tell version 4 of a tokenizer whose tokenizer_config.json is `written`, if 5 wrote it."""
+    """What to tell version 4 of a tokenizer as its tokenizer_config.json is `written`, if by version 5."""
     told: dict[str, Any] = {}
     extra = written.get("extra_special_tokens")
     if isinstance(extra, list):  # a list of texts in version 5, a dictionary by name in version 4
