@@ -83,10 +83,11 @@ def _lugannani_rice(rows: Array, lowest: Array, copies: float) -> Array:
     third = 2.0 * (copies * (ratio**3).sum(axis=1) + ratio_last**3)
     w = np.sign(at) * np.sqrt(np.maximum(-2.0 * cumulant, 0.0))
     u = at * np.sqrt(second)
+    normal, density = _normal_cdf(w), np.exp(-(w**2) / 2) / math.sqrt(2 * math.pi)
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = _normal_cdf(w) + np.exp(-(w**2) / 2) / math.sqrt(2 * math.pi) * (1.0 / w - 1.0 / u)
-    centre = 0.5 + third / second**1.5 / (6.0 * math.sqrt(2 * math.pi))  # the formula's limit at the mean
-    return np.asarray(np.clip(np.where(np.abs(w) < 1e-4, centre, p), 0.0, 1.0))
+        p = normal + density * (1.0 / w - 1.0 / u)
+    centre = normal + density * third / second**1.5 / 6.0  # where w and u are small, their formula cancels
+    return np.asarray(np.clip(np.where(np.abs(w) < 1e-3, centre, p), 0.0, 1.0))
 
 
 def _saddlepoint(rows: Array, lowest: Array, copies: float) -> Array:
