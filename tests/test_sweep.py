@@ -97,9 +97,7 @@ def test_what_a_sweep_varies_tells_its_arms_apart(models: Path, tmp_path: Path) 
     swept = ["-m", "reranker.max_length=64,128", "first_stage.k1=0.9,1.2"]
     assert run(*swept, *rest, *tiny(models, tmp_path)) == 0
     assert set(results(tmp_path / "sweep")) == {
-        f"bm25 + base@2 max_length={length} first_stage.k1={k1} model=base"
-        for length in (64, 128)
-        for k1 in (0.9, 1.2)
+        f"bm25 + base@2 max_length={length} k1={k1} model=base" for length in (64, 128) for k1 in (0.9, 1.2)
     }
 
 

@@ -87,8 +87,8 @@ def arm(experiment: Experiment) -> str:
 
 
 def changed(override: str) -> str:
-    """An override as a name tells it: a reranker's without its group."""
-    return override.lstrip("+").removeprefix("reranker.")
+    """An override as a name tells it: a reranker's or a first stage's without its group."""
+    return override.lstrip("+").removeprefix("reranker.").removeprefix("first_stage.")
 
 
 def params(experiment: Experiment, outcome: Outcome | None = None) -> dict[str, Any]:
