@@ -91,19 +91,19 @@ def destination(folder: Path, settings: dict[str, str]) -> MLflow:
     if "***" in wanted.get("uri", ""):
         raise UserError(f"{folder}: its config keeps no password; give tracking.uri= again")
     tracking = MLflow(**wanted)
-    if problems := tracking.problems():
-        raise UserError([f"{folder}: {problem}" for problem in problems])
-    if "uri" not in settings and elsewhere(tracking):
+    if "uri" not in settings and elsewhere(tracking):  # before `problems`, which tries to make folders there
         raise UserError(
             f"{folder}: its config names {tracking.database}, where no store is; give "
             f"tracking.uri=sqlite:///{tracking.database} to have it made"
         )
+    if problems := tracking.problems():
+        raise UserError([f"{folder}: {problem}" for problem in problems])
     return tracking
 
 
 def elsewhere(tracking: MLflow) -> bool:
     """Whether a database would be made outside the current folder; a config may be somebody else's."""
-    if not tracking.uri.startswith("sqlite") or tracking.database.is_relative_to(Path.cwd()):
+    if not tracking.uri.startswith("sqlite:///") or tracking.database.is_relative_to(Path.cwd()):
         return False
     try:
         with open_regular(tracking.database) as stream:

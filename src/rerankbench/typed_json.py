@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -87,7 +88,7 @@ def first(error: ValidationError) -> str:
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     if mistake["type"] == "missing":
         return f"{where} is missing{more}"
-    said = said.removeprefix("input ").removeprefix("string ")
+    said = re.sub(r"^(input|string|dictionary|list) (?=should)", "", said)
     if mistake["type"] == "string_pattern_mismatch":
         said = "should be a whole number" if STEP in said else "should be a plain name"
     value = mistake["input"]

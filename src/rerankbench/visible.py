@@ -59,9 +59,10 @@ def _json_escape(character: str) -> str:
 
 
 def say(*lines: object, error: bool = False, end: str = "\n") -> None:
-    """Print each of `lines` as one line, to stderr where it is an `error`."""
+    """Print each of `lines` as one line (`Lines` as they are), to stderr where it is an `error`."""
     stream = sys.stderr if error else sys.stdout
-    text = "\n".join(map(visible, lines)) + end
+    shown = (visible_lines(line) if isinstance(line, Lines) else visible(line) for line in lines)
+    text = "\n".join(shown) + end
     encoding = getattr(stream, "encoding", None) or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()
@@ -94,7 +95,7 @@ class Record(logging.LogRecord):
 
 
 class Lines(str):
-    """A text that is logged with its own line breaks: a trace."""
+    """A text that is shown with its own line breaks: a trace, a config."""
 
     __slots__ = ()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rerankbench.cache.entries import KINDS, LOCKS, Entry, entries
@@ -49,14 +51,25 @@ def chosen(
 
 
 def remove(entry: Entry) -> bool:
-    """Remove an entry; False where a process is working on it. Links in it are removed, never followed."""
+    """Remove an entry; False where a process is working on it. Links in it are removed, never followed.
+
+    Raises UserError for a folder that does not go.
+    """
     if entry.kind != "leftovers" and entry.in_use():
         return False
     for path in entry.paths:
         if path.suffix in LOCKS and entry.kind == "leftovers":
             remove_lock(path)
         elif path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
+            remove_folder(path)
         else:
             path.unlink(missing_ok=True)
     return True
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder. Raises UserError where it stays."""
+    with suppress(RecursionError):  # folders nested deeper than Python's own stack
+        shutil.rmtree(path, ignore_errors=True)
+    if path.exists():
+        raise UserError(f"{path}: cannot be removed; remove it by hand: rm -r {shlex.quote(str(path))}")

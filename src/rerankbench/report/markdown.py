@@ -32,7 +32,9 @@ def safe(text: str) -> str:
     text = visible(" ".join(str(text).split()))
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", text)
-    text = re.sub(r":(?=//)|(?<=www)\.", r"\\\g<0>", text, flags=re.IGNORECASE)  # GitHub makes them links
+    text = re.sub(
+        r"(www)\.", r"\1&#46;", text.replace("://", "&#58;//"), flags=re.IGNORECASE
+    )  # links to GitHub
     text = re.sub(r"(?<!\w)@", "@&#8288;", text)  # and would tell the person of that name
     return re.sub(r"^(?:[-+=](?!\d)|\d+(?=[.)](?:\s|$)))", begin, text)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rerankbench import typed_parquet
 from rerankbench.errors import UserError
 from rerankbench.measures import display_name
-from rerankbench.report.runs import PER_QUERY, RESULT, Run, telling
+from rerankbench.report.runs import PER_QUERY, RESULT, Run, refuse_nameless, telling
 from rerankbench.typed_parquet import NUMBER, TEXT, WHOLE
 from rerankbench.visible import visible
 
@@ -40,6 +40,8 @@ def read(run: Run) -> pa.Table:
     """
     with telling(run, PER_QUERY):
         table = typed_parquet.read(run.folder / PER_QUERY, columns)
+    refuse_nameless(run)
+    with telling(run, PER_QUERY):
         check(table, run)
     return table
 
@@ -72,10 +74,9 @@ def check(table: pa.Table, run: Run) -> None:
             raise ValueError(f"its column {name} holds {low} to {high}; it should be 0 to {DEEPEST:,}")
     for name in measures(table):
         values = table[name].drop_null().to_numpy()
-        if not (np.abs(values) <= LARGEST).all():
-            raise ValueError(
-                f"its column {name} holds {values[~(np.abs(values) <= LARGEST)][0]:g}, no measure"
-            )
+        wrong = values[~(np.abs(values) <= LARGEST)]
+        if len(wrong):
+            raise ValueError(f"its column {name} holds {wrong[0]:g}, which is no measure")
     check_orders(table, run)
 
 

@@ -60,12 +60,16 @@ def read(folder: Path, place: str) -> Run:
     run = Run(folder, place, vars(result))
     if run.failed:
         return run
-    for key in ("candidates", "reranker"):
-        if key not in result.identity:
-            raise UserError(f"{visible(place)}/{RESULT}: identity.{key} is missing; {CURE}")
     if not os.path.lexists(folder / PER_QUERY):
         raise UserError(f"{visible(place)}: {PER_QUERY} is missing beside {RESULT}; {CURE}")
     return run
+
+
+def refuse_nameless(run: Run) -> None:
+    """Raise UserError where a result does not say what its arms are."""
+    for key in ("candidates", "reranker"):
+        if key not in run.result["identity"]:
+            raise UserError(f"{visible(run.place)}/{RESULT}: identity.{key} is missing; {CURE}")
 
 
 @contextmanager
