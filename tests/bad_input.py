@@ -452,7 +452,7 @@ MODELS = [
     Fault("models", "weights that are not the model's", "its weight files lack", in_model("base", content("model.safetensors", safetensors_bytes({"a": [2]})))),
     Fault("models", "weights without the classifier", "classifier", in_model("base", tensors(without("classifier")))),
     Fault("models", "weights without a layer", "layer.1.", in_model("base", tensors(without("layer.1.")))),
-    Fault("models", "weights of another width", "cannot be loaded as a model (RuntimeError", in_model("base", config(hidden_size=16, intermediate_size=32))),
+    Fault("models", "weights of another width", "in its weight files, but", in_model("base", config(hidden_size=16, intermediate_size=32))),
     Fault("models", "weights that are NaN", "not finite", in_model("base", tensors(full_of_nan))),
     Fault("models", "a file of the index is missing", "this weight file is missing", in_model("base", index_without_files)),
     Fault("models", "an index that leaves the folder", "names '../elsewhere.safetensors', which is outside", in_model("base", index_outside)),
