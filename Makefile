@@ -46,17 +46,17 @@ tests-ray: develop
 
 # Known vulnerabilities of what constraints.txt pins, where a service that knows them can be reached.
 audit: develop
-	$(BIN)/python tests/audit.py
+	$(BIN)/python tests/helpers/audit.py
 
 # docs/faults.md, written by the tests that it tells of.
 fault-table: develop
-	$(BIN)/python tests/fault_table.py
+	$(BIN)/python tests/helpers/fault_table.py
 
 # Property tests with new examples, for FUZZ_SECONDS; `make test`, and so CI, draws the same ones every time.
 # What it finds becomes an @example of its test.
 FUZZ_SECONDS ?= 600
 fuzz: develop
-	$(BIN)/python tests/fuzz.py $(FUZZ_SECONDS)
+	$(BIN)/python tests/helpers/fuzz.py $(FUZZ_SECONDS)
 
 # Mutation testing of the figures and the store, docs/mutants.md: half an hour; stopped, it goes on where it was.
 mutants: develop

@@ -2,7 +2,7 @@
 
 import sys
 
-from rerankbench.report.command import main
+from rerankbench.commands.report import main
 
 if __name__ == "__main__":
     sys.exit(main())

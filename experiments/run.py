@@ -2,7 +2,7 @@
 
 import sys
 
-from rerankbench.runner import main
+from rerankbench.commands.run import main
 
 if __name__ == "__main__":
     sys.exit(main())

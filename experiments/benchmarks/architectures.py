@@ -25,19 +25,20 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("src", "tests")]
+sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("src", "tests/helpers")]
 
 from flagembedding_oracle import leave_as_it_is, quiet, repair_layerwise, repair_lightweight
-from rerankbench.hardware import Hardware, peak_memory_mb, reset_peak_memory
-from rerankbench.loop import Budget, Loop, ahead
-from rerankbench.models import Weights
-from rerankbench.packing import PackedLinear
+
+from rerankbench.engine.hardware import Hardware, peak_memory_mb, reset_peak_memory
+from rerankbench.engine.loop import Budget, Loop, ahead
+from rerankbench.engine.models import Weights
+from rerankbench.engine.operators.packing import PackedLinear
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.layerwise import Layerwise
 from rerankbench.rerankers.lightweight import Lightweight
 from rerankbench.rerankers.llm import LLM
 from rerankbench.rerankers.reranker import Reranker
-from rerankbench.scoring import PairWindow, window_size
+from rerankbench.rerankers.scoring import PairWindow, window_size
 
 WORDS = 20_000
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench import hardware, models
-from rerankbench.embedding import Embedder, EmbedderModel, text_window
-from rerankbench.hardware import Hardware
-from rerankbench.loop import Budget, Loop
-from rerankbench.sources.beir import Beir
-from rerankbench.sources.sample import Sample
+from rerankbench.collections.sources.beir import Beir
+from rerankbench.collections.sources.sample import Sample
+from rerankbench.engine import hardware, models
+from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.loop import Budget, Loop
+from rerankbench.first_stages.embedding import Embedder, EmbedderModel, text_window
 
 SETTINGS = Embedder(model="wheel:all-MiniLM-L6-v2", pooling="mean", max_length=256)
 

@@ -47,10 +47,10 @@ def write_corpus(path: Path, rows: int) -> None:
 
 def corpus(folder: Path) -> Any:
     """The corpus as a run loads it: converted once, then memory-mapped."""
-    from rerankbench.collection import Corpus
-    from rerankbench.sources import conversion
-    from rerankbench.sources.layout import DOCUMENTS
-    from rerankbench.sources.rows import new_log
+    from rerankbench.collections.collection import Corpus
+    from rerankbench.collections.sources import conversion
+    from rerankbench.collections.sources.layout import DOCUMENTS
+    from rerankbench.collections.sources.rows import new_log
 
     stored = conversion.read_table(
         folder / "corpus.jsonl", DOCUMENTS, new_log(folder / "corpus.jsonl"), folder
@@ -81,9 +81,9 @@ def stand_in(dimensions: int) -> Any:
 
 def vectors_of(folder: Path, rows: int) -> Any:
     """The vectors of the corpus, computed or read."""
-    from rerankbench.embedding import Embedder, Embedding
-    from rerankbench.hardware import Hardware
-    from rerankbench.loop import Budget
+    from rerankbench.engine.hardware import Hardware
+    from rerankbench.engine.loop import Budget
+    from rerankbench.first_stages.embedding import Embedder, Embedding
 
     (folder / "model").mkdir(exist_ok=True)
     embedding = Embedding.__new__(Embedding)
@@ -97,13 +97,13 @@ def vectors_of(folder: Path, rows: int) -> Any:
 
 
 def local() -> Any:
-    from rerankbench.executors.local import Local
+    from rerankbench.engine.executors.local import Local
 
     return Local()
 
 
 def meter() -> Any:
-    from rerankbench.loop import Meter
+    from rerankbench.engine.loop import Meter
 
     return Meter()
 
@@ -119,7 +119,7 @@ def queries_near(vectors: Any) -> Any:
 
 def prepare(step: str, folder: Path, rows: int) -> Callable[[], Any]:
     """Everything that is read before the step, and the step as a function."""
-    from rerankbench.index import Index, recall, search
+    from rerankbench.first_stages.index import Index, recall, search
 
     index = Index(f"IVF{lists(rows)},Flat", "nprobe=32")
     if step == "conversion":

@@ -15,11 +15,11 @@ from typing import Any
 import architectures as a
 import numpy as np
 
-from rerankbench.hardware import Hardware
-from rerankbench.loop import Budget, Loop
-from rerankbench.models import Weights
+from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.loop import Budget, Loop
+from rerankbench.engine.models import Weights
 from rerankbench.rerankers.layerwise import Layerwise
-from rerankbench.scoring import PairWindow
+from rerankbench.rerankers.scoring import PairWindow
 
 LAYERS, DEPTHS, QUERIES = (4, 8, 12), (16, 32), 3
 

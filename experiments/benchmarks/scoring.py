@@ -26,17 +26,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rerankbench import hardware, measures, models, ranking
-from rerankbench.candidates import Candidates, read_trec
-from rerankbench.collection import Collection
+from rerankbench.collections.candidates import Candidates, read_trec
+from rerankbench.collections.collection import Collection
+from rerankbench.collections.sources.beir import Beir
+from rerankbench.collections.sources.sample import Sample
+from rerankbench.engine import hardware, models
+from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.loop import Budget, Loop, Meter
+from rerankbench.evaluation import measures, ranking
 from rerankbench.first_stages.bm25 import BM25
-from rerankbench.hardware import Hardware
-from rerankbench.loop import Budget, Loop, Meter
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.reranker import PairModel
-from rerankbench.scoring import PairWindow
-from rerankbench.sources.beir import Beir
-from rerankbench.sources.sample import Sample
+from rerankbench.rerankers.scoring import PairWindow
 
 Pair = tuple[str, str]
 Scores = NDArray[np.float32]

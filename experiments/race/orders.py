@@ -41,7 +41,7 @@ def main(folder: Path) -> int:
 
 def command(name: str) -> list[str]:
     """One of the commands, run by this interpreter."""
-    module = {"rerankbench": "rerankbench", "rerankbench-report": "rerankbench.report.command"}[name]
+    module = {"rerankbench": "rerankbench", "rerankbench-report": "rerankbench.commands.report"}[name]
     return [sys.executable, "-m", module]
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from rerankbench import runner
+from rerankbench.commands import run as runner
 
 WARM_UP = 5  # rounds in which libraries are loaded and pools filled
 MEMORY_SHARE = 0.03  # growth of the resident memory that counts as none: allocators are not exact

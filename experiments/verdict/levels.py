@@ -13,7 +13,7 @@ from itertools import product
 
 import numpy as np
 
-from rerankbench import bounded_mean
+from rerankbench.evaluation import bounded_mean
 
 TRIALS = 2_000
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         retrieve,
         score,
     )
-    from rerankbench.errors import UserError
+    from rerankbench.basics.errors import UserError
 
 __all__ = [
     "Candidates",
@@ -53,7 +53,9 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("importlib.metadata").version("rerankbench")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module("rerankbench.errors" if name == "UserError" else "rerankbench.api")
+    module = importlib.import_module(
+        "rerankbench.basics.errors" if name == "UserError" else "rerankbench.api"
+    )
     return getattr(module, name)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from rerankbench.runner import main
+from rerankbench.commands.run import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -18,22 +18,25 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from rerankbench import config, fit, hardware, models, preflight, ranking, significance
-from rerankbench.bench import Bench
-from rerankbench.candidates import Candidates
-from rerankbench.collection import Collection
-from rerankbench.direct import score_texts
-from rerankbench.embedding import Embedder
-from rerankbench.errors import UserError
-from rerankbench.evaluation import Judge, Measured, whole
+from rerankbench.basics.errors import UserError
+from rerankbench.collections.candidates import Candidates
+from rerankbench.collections.collection import Collection
+from rerankbench.collections.sources.in_memory import collection_of
+from rerankbench.collections.sources.source import Source
+from rerankbench.commands import config, preflight
+from rerankbench.engine import hardware, models
+from rerankbench.engine.bench import Bench
+from rerankbench.engine.models import fit
+from rerankbench.evaluation import ranking, significance
+from rerankbench.evaluation.evaluation import Judge, Measured, whole
+from rerankbench.first_stages.embedding import Embedder
 from rerankbench.first_stages.first_stage import FirstStage
-from rerankbench.index import Index
+from rerankbench.first_stages.index import Index
 from rerankbench.rerankers import reranker as families
-from rerankbench.scoring import Work, distinct_pairs, score_store
-from rerankbench.scoring import score as score_work
-from rerankbench.sources.in_memory import collection_of
-from rerankbench.sources.source import Source
-from rerankbench.store import identity
+from rerankbench.rerankers.direct import score_texts
+from rerankbench.rerankers.scoring import Work, distinct_pairs, score_store
+from rerankbench.rerankers.scoring import score as score_work
+from rerankbench.store.rows import identity
 
 __all__ = [
     "Candidates",
@@ -99,7 +102,7 @@ class Reranker:
         last bit. Most models have one layer, so that `score(...)[:, -1]` is what to sort by. Raises UserError
         for what is no text, and when memory does not suffice for a single one.
         """
-        from rerankbench.loop import Budget, Loop
+        from rerankbench.engine.loop import Budget, Loop
 
         texts = _texts(query, texts)
         if not texts:
@@ -137,7 +140,7 @@ class Comparison:
         return self.second - self.first
 
     def __str__(self) -> str:
-        from rerankbench.measures import display_name
+        from rerankbench.evaluation.measures import display_name
 
         low, high = self.interval
         return (
@@ -257,7 +260,7 @@ def score(
     Pairs that were scored before, here or by a run, are read from the store; reuse=False computes them again.
     Raises UserError, or ValueError for candidates of another collection.
     """
-    from rerankbench.executors.local import Local
+    from rerankbench.engine.executors.local import Local
 
     _refuse_below(0, depth=depth)
     _refuse_foreign(collection, candidates)

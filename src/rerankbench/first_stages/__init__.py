@@ -1,1 +1,1 @@
-"""The first stage: one file per way to find candidates."""
+"""Candidates: dense, BM25, hybrid and run files, with embedding and indexes."""

@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.bench import Bench
-from rerankbench.candidates import Candidates
-from rerankbench.collection import Collection, Corpus
-from rerankbench.finding import Finding, examples
+from rerankbench.basics.finding import Finding, examples
+from rerankbench.basics.progress import Progress
+from rerankbench.collections.candidates import Candidates
+from rerankbench.collections.collection import Collection, Corpus
+from rerankbench.engine.bench import Bench
 from rerankbench.first_stages.first_stage import FirstStage, Searcher
-from rerankbench.progress import Progress
 
 # Scripts whose characters say much: their words are taken as overlapping pairs of characters, the usual
 # baseline where no segmenter is at hand (Lucene's CJKBigramFilter does the same, Korean included, whose

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from rerankbench.bench import Bench
-from rerankbench.candidates import Candidates
-from rerankbench.collection import Collection
-from rerankbench.embedding import Embedding
+from rerankbench.collections.candidates import Candidates
+from rerankbench.collections.collection import Collection
+from rerankbench.engine.bench import Bench
+from rerankbench.first_stages.embedding import Embedding
 from rerankbench.first_stages.first_stage import FirstStage, Searcher
-from rerankbench.index import recall, recall_notes, search
+from rerankbench.first_stages.index import recall, recall_notes, search
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from rerankbench import typed_json
-from rerankbench.bench import Bench
-from rerankbench.candidates import Candidates
-from rerankbench.collection import Collection
-from rerankbench.finding import Finding
-from rerankbench.index import recall_notes
-from rerankbench.lock import SUFFIX, hold
-from rerankbench.store import identity, read_array, text_keys, write_array, write_atomic
+from rerankbench.basics import typed_json
+from rerankbench.basics.finding import Finding
+from rerankbench.collections.candidates import Candidates
+from rerankbench.collections.collection import Collection
+from rerankbench.engine.bench import Bench
+from rerankbench.first_stages.index import recall_notes
+from rerankbench.store.lock import SUFFIX, hold
+from rerankbench.store.rows import identity, read_array, text_keys, write_array, write_atomic
 
 STORED = np.dtype([("row", "<i8"), ("score", "<f4")])
 Searcher = Callable[[str], Any]

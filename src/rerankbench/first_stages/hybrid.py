@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.bench import Bench
-from rerankbench.candidates import Candidates
-from rerankbench.collection import Collection
+from rerankbench.collections.candidates import Candidates
+from rerankbench.collections.collection import Collection
+from rerankbench.engine.bench import Bench
 from rerankbench.first_stages.bm25 import BM25
 from rerankbench.first_stages.dense import Dense
 from rerankbench.first_stages.first_stage import FirstStage, Searcher

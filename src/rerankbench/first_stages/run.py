@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rerankbench.bench import Bench
-from rerankbench.candidates import Candidates, read_trec
-from rerankbench.collection import Collection
-from rerankbench.finding import Finding
+from rerankbench.basics.finding import Finding
+from rerankbench.collections.candidates import Candidates, read_trec
+from rerankbench.collections.collection import Collection
+from rerankbench.collections.run_order import ORDERS
+from rerankbench.collections.sources.layout import RUN, Layout
+from rerankbench.collections.sources.rows import column_problems, suffix
+from rerankbench.collections.sources.source import given_problem
+from rerankbench.collections.sources.tables import taken
+from rerankbench.engine.bench import Bench
 from rerankbench.first_stages.first_stage import FirstStage
-from rerankbench.run_order import ORDERS
-from rerankbench.sources.layout import RUN, Layout
-from rerankbench.sources.rows import column_problems, suffix
-from rerankbench.sources.source import given_problem
-from rerankbench.sources.tables import taken
 
 _KEYS = {
     "query": "query_column",

@@ -1,1 +1,1 @@
-"""From the files of finished runs to a verdict: arms, paired statistics, costs, one page of evidence."""
+"""From finished runs to the verdict, the tables, the plots and the page."""

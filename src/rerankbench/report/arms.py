@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.errors import UserError
-from rerankbench.measures import display_name
+from rerankbench.basics.errors import UserError
+from rerankbench.evaluation.measures import display_name
 from rerankbench.report import naming, per_query
 from rerankbench.report.per_query import Order, Values
 from rerankbench.report.runs import Run
-from rerankbench.report_settings import decides
+from rerankbench.report.settings import decides
 
 
 @dataclass(frozen=True)

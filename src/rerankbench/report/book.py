@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.race.record import Cell, Contestant, Record
 from rerankbench.report.arms import Arm
+from rerankbench.report.race.record import Cell, Contestant, Record
 
 Times = NDArray[np.float64]
 

@@ -8,11 +8,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from rerankbench.race.record import Record
 from rerankbench.report.arms import Arm
 from rerankbench.report.book import Book
 from rerankbench.report.cost import ABOVE, NOT_MEASURED, P95_QUERIES, Cost, single_p50
-from rerankbench.report_settings import Budget
+from rerankbench.report.race.record import Record
+from rerankbench.report.settings import Budget
 
 
 def over_budget(cost: Cost, arm: Arm, budget: Budget, book: Book | None = None) -> str:

@@ -8,16 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench import bounded_mean
+from rerankbench.evaluation import bounded_mean
+from rerankbench.evaluation.significance import Interval, Wins, percentile_intervals, resampled_means, wins
+from rerankbench.evaluation.simultaneous import Claims, SignFlips, corrected, sign_flip_p_values, sign_flips
 from rerankbench.report.arms import Contest
-from rerankbench.significance import Interval, Wins, percentile_intervals, resampled_means, wins
-from rerankbench.simultaneous import (
-    Claims,
-    SignFlips,
-    corrected,
-    sign_flip_p_values,
-    sign_flips,
-)
 
 Array = NDArray[np.float64]
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.race.intervals import UNKNOWN, quantile, ratio
-from rerankbench.race.record import Contestant
 from rerankbench.report.arms import Arm
 from rerankbench.report.book import Book, Times
+from rerankbench.report.race.intervals import UNKNOWN, quantile, ratio
+from rerankbench.report.race.record import Contestant
 
 QUERY = "raced whole-query latency"  # median of searching and reranking one query
 RACED = "raced latency"  # median of reranking one query

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.measures import display_name
+from rerankbench.evaluation.measures import display_name
 from rerankbench.report.arms import Contest
 from rerankbench.report.comparison import RANGE, SEED, Comparison
 from rerankbench.report.cost import Ordering

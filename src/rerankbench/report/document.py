@@ -7,9 +7,9 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from rerankbench.race.record import Record
+from rerankbench.basics.visible import visible_json
 from rerankbench.report.findings import Findings
-from rerankbench.visible import visible_json
+from rerankbench.report.race.record import Record
 
 SCHEMA = 1
 

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rerankbench import ranking, typed_json, typed_parquet
+from rerankbench.basics import typed_json, typed_parquet
+from rerankbench.basics.typed_parquet import NUMBER, TEXT, WHOLE
+from rerankbench.evaluation import ranking
 from rerankbench.report.arms import Arm, Contest
 from rerankbench.report.comparison import gains_of
 from rerankbench.report.runs import SCORES, TEXTS, Run, telling
-from rerankbench.typed_parquet import NUMBER, TEXT, WHOLE
 
 SHOWN = 8  # gains, and as many losses
 TOP = 5  # documents shown after reranking, and as many before

@@ -5,10 +5,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from rerankbench.errors import UserError
+from rerankbench.basics.errors import UserError
 from rerankbench.report import document, html, markdown, plots
 from rerankbench.report.findings import Findings
-from rerankbench.store import write_atomic
+from rerankbench.store.rows import write_atomic
 
 PAGE, MARKDOWN, JSON, PLOTS = "report.html", "report.md", "report.json", "plots"
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rerankbench.measures import display_name
-from rerankbench.race.record import Record
+from rerankbench.evaluation.measures import display_name
 from rerankbench.report import budget as budgeting
 from rerankbench.report import comparison as comparing
 from rerankbench.report import cost as costing
@@ -22,9 +21,10 @@ from rerankbench.report.cost import Cost, Ordering
 from rerankbench.report.decision import Decision
 from rerankbench.report.examples import Example, examples
 from rerankbench.report.headroom import Headroom, bottleneck, headrooms
+from rerankbench.report.race.record import Record
 from rerankbench.report.runs import Run
+from rerankbench.report.settings import Report
 from rerankbench.report.verdict import Verdict
-from rerankbench.report_settings import Report
 
 
 @dataclass(frozen=True)

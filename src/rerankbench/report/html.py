@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rerankbench.basics.visible import visible_lines
 from rerankbench.report import plots, table
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import subtitle
-from rerankbench.visible import visible_lines
 
 CAPTIONS = {
     "depth": "Lines are means over queries, bands their intervals; lines without markers are first stages.",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from rerankbench.basics.visible import visible
 from rerankbench.report import table
 from rerankbench.report.examples import Example
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import subtitle
-from rerankbench.visible import visible
 
 
 def markdown(findings: Findings) -> str:

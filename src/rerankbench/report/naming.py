@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from rerankbench import value_names
+from rerankbench.basics import value_names
+from rerankbench.basics.visible import visible
 from rerankbench.report.runs import Run
-from rerankbench.visible import visible
 
 NO_RERANKING = "no reranking"
 STAGE_GROUPS = ("embedder", "index")

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rerankbench import typed_parquet
-from rerankbench.errors import UserError
-from rerankbench.measures import display_name
+from rerankbench.basics import typed_parquet
+from rerankbench.basics.errors import UserError
+from rerankbench.basics.typed_parquet import NUMBER, TEXT, WHOLE
+from rerankbench.basics.visible import visible
+from rerankbench.evaluation.measures import display_name
 from rerankbench.report.runs import PER_QUERY, RESULT, Run, refuse_nameless, telling
-from rerankbench.typed_parquet import NUMBER, TEXT, WHOLE
-from rerankbench.visible import visible
 
 KEYS = {"query_id": TEXT, "stage": TEXT, "layer": WHOLE, "depth": WHOLE}
 STAGES = ("first_stage", "reranked", "oracle")

@@ -10,11 +10,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from rerankbench.errors import UserError
+from rerankbench.basics.errors import UserError
+from rerankbench.basics.visible import visible
 from rerankbench.report.findings import Findings
 from rerankbench.report.palette import LIGHT, MARKERS, PLACES, Palette, variables
-from rerankbench.store import write_atomic
-from rerankbench.visible import visible
+from rerankbench.store.rows import write_atomic
 
 SIZE = (5.6, 3.7)  # inches; 400 points wide, so that text stays readable on a phone
 # Of first stages: dots first, each clearly another pattern, also in the short line of a legend.

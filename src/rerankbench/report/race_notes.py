@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rerankbench.race.intervals import LEVEL
-from rerankbench.race.record import Record
 from rerankbench.report.arms import Arm
 from rerankbench.report.book import Book
 from rerankbench.report.cost import MEASURED, QUERY, RACED, Cost, Ordering
+from rerankbench.report.race.intervals import LEVEL
+from rerankbench.report.race.record import Record
 
 
 def cost_line(order: Ordering) -> str:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rerankbench import run_folders
-from rerankbench.errors import UserError
-from rerankbench.result import Result
-from rerankbench.run_folders import CURE, FILES, PER_QUERY, RESULT, SCORES, TEXTS
-from rerankbench.visible import visible
+from rerankbench.basics.errors import UserError
+from rerankbench.basics.visible import visible
+from rerankbench.tracking import run_folders
+from rerankbench.tracking.result import Result
+from rerankbench.tracking.run_folders import CURE, FILES, PER_QUERY, RESULT, SCORES, TEXTS
 
 __all__ = ["FILES", "PER_QUERY", "RESULT", "SCORES", "TEXTS", "Run", "find", "read"]
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench import bounded_mean
+from rerankbench.evaluation import bounded_mean
 
 Array = NDArray[np.float64]
 

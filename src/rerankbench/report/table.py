@@ -236,7 +236,7 @@ class MeasureRow:
 
 def measure_table(findings: Findings) -> tuple[list[str], list[MeasureRow]]:
     """Every measure for no reranking, the recommended arm and the best: headings and rows."""
-    from rerankbench.measures import display_name
+    from rerankbench.evaluation.measures import display_name
 
     chosen = [findings.verdict.arm, findings.comparison.best, findings.shown]
     arms = list(

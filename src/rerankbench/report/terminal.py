@@ -6,10 +6,10 @@ from pathlib import Path
 
 from rich.table import Table
 
+from rerankbench.basics.visible import Console, visible
 from rerankbench.report import table
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import counted, subtitle
-from rerankbench.visible import Console, visible
 
 ROWS = 8
 

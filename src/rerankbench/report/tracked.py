@@ -6,14 +6,14 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from rerankbench.errors import UserError
-from rerankbench.masking import masked
-from rerankbench.race.record import FILE as RACE
+from rerankbench.basics.errors import UserError
+from rerankbench.basics.masking import masked
 from rerankbench.report import files, plots
 from rerankbench.report.findings import Findings
+from rerankbench.report.race.record import FILE as RACE
 from rerankbench.report.runs import FILES, RESULT, Run, read
-from rerankbench.run_folders import plain_files
-from rerankbench.tracking import MLflow, patience, why
+from rerankbench.tracking.mlflow_store import MLflow, patience, why
+from rerankbench.tracking.run_folders import plain_files
 
 KIND, REPORT = "kind", "report"  # the tag of summary runs
 LONGEST_NOTE = 7_900  # MLflow refuses tags of more than 8,000 characters

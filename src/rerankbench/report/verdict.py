@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rerankbench.measures import display_name
+from rerankbench.evaluation.measures import display_name
 from rerankbench.report import sample_size
 from rerankbench.report.arms import FAILED, NOT_A_NUMBER, OVER_BUDGET, Arm, Contest, LeftOut
 from rerankbench.report.comparison import RANGE, Comparison, gains_of

@@ -1,1 +1,1 @@
-"""The second stage: one file per family of rerankers."""
+"""Rerankers, one file per family, and the scores of pairs."""

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench import sentence_modules
-from rerankbench.attention import usable
-from rerankbench.errors import UserError
-from rerankbench.finding import shown
-from rerankbench.hardware import Hardware
-from rerankbench.json_file import json_object
-from rerankbench.model_config import CHECKED
-from rerankbench.model_files import own_code_problems
-from rerankbench.models import Weights, describe
-from rerankbench.pair_template import PairTemplate
+from rerankbench.basics.errors import UserError
+from rerankbench.basics.finding import shown
+from rerankbench.basics.json_file import json_object
+from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.models import Weights, describe, sentence_modules
+from rerankbench.engine.models.attention import usable
+from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens
+from rerankbench.engine.models.model_config import CHECKED
+from rerankbench.engine.models.model_files import own_code_problems
+from rerankbench.engine.models.pair_template import PairTemplate
+from rerankbench.engine.tokens import Tokens
 from rerankbench.rerankers.reranker import PairModel, Reranker, pad
-from rerankbench.rerankers.weights import parts, reading, take, with_its_tokens
-from rerankbench.tokens import Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -184,7 +183,7 @@ def try_out(model: EncoderModel, folder: Path, precision: str) -> None:
     """
     import torch
 
-    from rerankbench.loop import to_device
+    from rerankbench.engine.loop import to_device
 
     query, short, long = (model.tokenize_documents([text])[0] for text in PROBE)
     longest = np.resize(long, model.room(len(query))).astype(np.int32)

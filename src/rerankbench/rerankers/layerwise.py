@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rerankbench.hardware import Hardware
-from rerankbench.models import Weights, describe
+from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.models import Weights, describe
+from rerankbench.engine.models.loading import reading, take, with_its_tokens
 from rerankbench.rerankers.llm import Prompted, PromptedModel, last
 from rerankbench.rerankers.reranker import PairModel
-from rerankbench.rerankers.weights import reading, take, with_its_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,7 +79,7 @@ class LayerwiseModel(PromptedModel):
     settings: Layerwise
 
     def __init__(self, settings: Layerwise, weights: Weights, hardware: Hardware) -> None:
-        from rerankbench.last_position import narrow
+        from rerankbench.engine.operators.last_position import narrow
 
         self.settings = settings
         wrapper = settings.open(weights, hardware)
@@ -92,7 +92,7 @@ class LayerwiseModel(PromptedModel):
         """One walk up the layers; only the last position of each row is normed and scored."""
         import torch
 
-        from rerankbench.last_position import last_positions
+        from rerankbench.engine.operators.last_position import last_positions
 
         body, ids, lengths = self.model.model, inputs["input_ids"], inputs["lengths"]
         positions = torch.arange(ids.shape[1], device=ids.device)[None]

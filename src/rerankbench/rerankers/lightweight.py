@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rerankbench.hardware import Hardware
-from rerankbench.models import Weights
+from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.models import Weights
+from rerankbench.engine.models.loading import reading, take, with_its_tokens
 from rerankbench.rerankers.layerwise import Layerwise, causal_mask
 from rerankbench.rerankers.llm import PromptedModel, last, softcapped
 from rerankbench.rerankers.reranker import PairModel
-from rerankbench.rerankers.weights import reading, take, with_its_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,7 +83,7 @@ class LightweightModel(PromptedModel):
     def __init__(self, settings: Lightweight, weights: Weights, hardware: Hardware) -> None:
         from transformers.models.gemma2.modeling_gemma2 import Gemma2RotaryEmbedding
 
-        from rerankbench.last_position import narrow
+        from rerankbench.engine.operators.last_position import narrow
 
         self.settings = settings
         wrapper = settings.open(weights, hardware)
@@ -98,7 +98,7 @@ class LightweightModel(PromptedModel):
         """One walk up the layers; merging changes where each row's last token is."""
         import torch
 
-        from rerankbench.last_position import last_positions
+        from rerankbench.engine.operators.last_position import last_positions
 
         body = self.model.model
         hidden = body.embed_tokens(inputs["input_ids"])

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench import sentence_modules
-from rerankbench.attention import usable
-from rerankbench.hardware import Hardware
-from rerankbench.json_file import json_object
-from rerankbench.models import Weights, describe
+from rerankbench.basics.json_file import json_object
+from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.models import Weights, describe, sentence_modules
+from rerankbench.engine.models.attention import usable
+from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens
+from rerankbench.engine.tokens import Tokens
 from rerankbench.rerankers.reranker import PairModel, Reranker, pad
-from rerankbench.rerankers.weights import parts, reading, take, with_its_tokens
-from rerankbench.tokens import Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -198,7 +197,7 @@ class PromptedModel(PairModel):
 
 class LLMModel(PromptedModel):
     def __init__(self, settings: LLM, weights: Weights, hardware: Hardware) -> None:
-        from rerankbench.last_position import narrow
+        from rerankbench.engine.operators.last_position import narrow
 
         self.settings = settings
         wrapper = settings.open(weights, hardware)
@@ -214,7 +213,7 @@ class LLMModel(PromptedModel):
         self.softcap: float | None = getattr(self.model.config, "final_logit_softcapping", None)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        from rerankbench.last_position import last_positions
+        from rerankbench.engine.operators.last_position import last_positions
 
         with last_positions(inputs["lengths"]):
             hidden = self.model.model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rerankbench.hardware import Hardware
-from rerankbench.models import Weights
+from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.models import Weights
 from rerankbench.rerankers.reranker import PairModel, Reranker
 
 

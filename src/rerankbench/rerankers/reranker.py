@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench import models
-from rerankbench.errors import Problem
-from rerankbench.hardware import Hardware
-from rerankbench.store import ARITHMETIC
-from rerankbench.tokens import Tokens, token_ids
+from rerankbench.basics.errors import Problem
+from rerankbench.engine import models
+from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.tokens import Tokens, token_ids
+from rerankbench.store.rows import ARITHMETIC
 
 if TYPE_CHECKING:
     from torch import Tensor

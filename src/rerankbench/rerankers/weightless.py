@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rerankbench.hardware import Hardware
-from rerankbench.models import Weights
+from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.models import Weights
 from rerankbench.rerankers.reranker import PairModel, Reranker
 
 

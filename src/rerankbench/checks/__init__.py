@@ -1,1 +1,0 @@
-"""What `rerankbench-check` looks for: one file for each kind of oddity."""

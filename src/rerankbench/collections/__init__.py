@@ -1,0 +1,1 @@
+"""Corpus, queries, judgements and runs, and the files they come from."""

@@ -1,0 +1,68 @@
+"""A folder in BEIR's layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv (https://github.com/beir-cellar/beir)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from rerankbench.basics.finding import Finding
+from rerankbench.collections.sources.assembly import Parts
+from rerankbench.collections.sources.source import Source, file_problem
+from rerankbench.collections.sources.tables import Tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beir(Source):
+    """path: the folder. split: which file of qrels/ holds the judgements."""
+
+    kind: ClassVar[str] = "beir"
+
+    path: str
+    split: str = "test"
+
+    @property
+    def default_name(self) -> str:
+        return self._folder.resolve().name
+
+    @property
+    def split_name(self) -> str:
+        return self.split
+
+    def place_problems(self) -> list[str]:
+        folder = self._folder
+        if not self.path.strip():
+            return ["dataset.path= is empty: give the folder of the collection, dataset.path=FOLDER"]
+        if not folder.is_dir():
+            what = "is a file, not a folder" if folder.exists() else "there is no such folder"
+            return [f"dataset.path={folder}: {what}; it should hold corpus.jsonl, queries.jsonl and qrels/"]
+        if not any((folder / name).exists() for name in ("corpus.jsonl", "queries.jsonl", "qrels")):
+            wanted = "corpus.jsonl, queries.jsonl and qrels/"
+            return [f"dataset.path={folder}: it holds none of {wanted}; give the folder that does"]
+        files = [file_problem(folder / name, "dataset.path") for name in ("corpus.jsonl", "queries.jsonl")]
+        problems = [problem for problem in [*files, self._split_problem(folder / "qrels")] if problem]
+        return problems or self._tables().problems()
+
+    def read(self, cache_dir: Path) -> Parts:
+        return self._tables().read(cache_dir)
+
+    def columns(self) -> list[Finding]:
+        return self._tables().columns()
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.path).expanduser()
+
+    def _tables(self) -> Tables:
+        return Tables(
+            corpus=self._folder / "corpus.jsonl",
+            queries=self._folder / "queries.jsonl",
+            judgements=self._folder / "qrels" / f"{self.split}.tsv",
+        )
+
+    def _split_problem(self, qrels: Path) -> str | None:
+        have = sorted(path.stem for path in qrels.glob("*.tsv"))
+        if self.split not in have:  # also refuses a split such as ../../elsewhere
+            splits = ", ".join(have) or "none"
+            return f"dataset.split={self.split}: no {qrels / self.split}.tsv; splits here: {splits}"
+        return file_problem(qrels / f"{self.split}.tsv", "dataset.split")

@@ -1,0 +1,329 @@
+"""How a delimited file is to be read: what stands between its columns, and which column holds what.
+
+Both are told from the first rows. A first row that may name columns, none of which we know, is never taken
+for a record: the file is refused with the settings that name its columns.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from rerankbench.basics.finding import shown
+from rerankbench.collections.sources.column_guess import cure, is_number
+from rerankbench.collections.sources.file_log import FileLog
+from rerankbench.collections.sources.layout import Layout
+from rerankbench.collections.sources.lines import read_bytes_lines, read_lines
+
+Cells = list[str]
+
+_PEEKED_LINES = 400
+_PEEKED_ROWS = 50
+_LONGEST_FIELD = 1 << 30  # csv's own limit is 128 KiB, less than a long document
+# One to four words, as columns are called: digits at most at their ends, no punctuation of sentences.
+_WORD = r"[^\W\d]+[0-9]{0,2}"
+_NAME = re.compile(rf"[(#]?{_WORD}([ ./()\[\]'_-]{{1,2}}{_WORD}){{0,3}}[)\]%]?")
+_LONGEST_NAME = 40
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What stands between columns (None: white space; padded: blanks follow); whether fields are quoted."""
+
+    separator: str | None
+    quoted: bool
+    padded: bool = False
+
+
+_SPACED, _TABS = Dialect(None, False), Dialect("\t", False)
+_QUOTED = tuple(Dialect(separator, True) for separator in (",", ";", "\t", "|"))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a file is read.
+
+    places: for each role the number of its column from 0, None where there is none. header: the names in the
+    first row, empty where it is a record. number: the line of the first row. problems: why it cannot be read.
+    """
+
+    dialect: Dialect
+    width: int = 0
+    places: tuple[int | None, ...] = ()
+    header: tuple[str, ...] = ()
+    number: int = 1
+    problems: tuple[str, ...] = ()
+
+
+def shape_of(path: Path, layout: Layout, suffix: str) -> Shape | None:
+    """The shape of a file with this extension, from its first rows; None for a file without any."""
+    dialects = _dialects(path, suffix)
+    peeked = {dialect: _peek(path, dialect, layout) for dialect in dialects}
+    own = dialects[0]
+    if not any(peeked.values()):  # the first row is a long one
+        peeked[own] = list(islice(_cells(path, own, layout, FileLog(path)), 1))
+    peeked = {dialect: rows for dialect, rows in peeked.items() if rows}
+    if not peeked:
+        return None
+    dialect = _choose(peeked, layout)
+    rows = peeked[dialect]
+    if dialect.quoted and all(cell.startswith(" ") for _, cells in rows for cell in cells[1:]):
+        dialect = replace(dialect, padded=True)
+        rows = _peek(path, dialect, layout) or rows
+    return _shape(dialect, rows[0][0], rows[0][1], [cells for _, cells in rows[1:]], layout)
+
+
+def log_faults(path: Path, layout: Layout, suffix: str, log: FileLog) -> None:
+    """Note why a file has no first row, if anything is wrong with it."""
+    for _ in _cells(path, _dialects(path, suffix)[0], layout, log):
+        pass
+
+
+def read_cells(path: Path, shape: Shape, layout: Layout, log: FileLog) -> Iterator[tuple[int, Cells]]:
+    """Yield (line number, cells) of every record, the header left out; other widths are faults."""
+    for number, cells in _cells(path, shape.dialect, layout, log):
+        if number < shape.number or (number == shape.number and shape.header):
+            continue
+        if len(cells) != shape.width:
+            log.add(number, f"has {len(cells)} columns instead of {shape.width}: {shown(' '.join(cells))}")
+            continue
+        yield number, cells
+
+
+# --- what stands between columns ---
+
+
+def _dialects(path: Path, suffix: str) -> list[Dialect]:
+    """The dialects that a file may have, that of its extension first."""
+    if suffix == ".csv":
+        return list(_QUOTED)
+    tabs = _QUOTED[2] if _quotes_everything(path) else _TABS
+    others = [dialect for dialect in _QUOTED if dialect.separator != "\t"]
+    return [tabs, *others] if suffix == ".tsv" else [_SPACED, tabs, *others]
+
+
+def _quotes_everything(path: Path) -> bool:
+    """Whether every field of the first line is quoted: tabs alone quote nothing."""
+    first = next((line for _, line in read_lines(path, FileLog(path)) if line.strip()), "")
+    fields = first.strip("\r\n").split("\t")
+    return all(re.fullmatch(r'"([^"]|"")*"', field) for field in fields)
+
+
+def _peek(path: Path, dialect: Dialect, layout: Layout) -> list[tuple[int, Cells]]:
+    """The first rows; the last one may be cut short and is left out where there are others."""
+    log = FileLog(path)
+    lines = list(islice(read_lines(path, log), _PEEKED_LINES))
+    split = _split(iter(lines), dialect, layout, log)
+    rows = list(islice((row for row in split if any(map(str.strip, row[1]))), _PEEKED_ROWS))
+    return rows[:-1] if len(lines) == _PEEKED_LINES and 1 < len(rows) < _PEEKED_ROWS else rows
+
+
+def _choose(peeked: dict[Dialect, list[tuple[int, Cells]]], layout: Layout) -> Dialect:
+    """The dialect in which the first rows make sense."""
+    own = next(iter(peeked))
+    known = [
+        dialect
+        for dialect, rows in peeked.items()
+        if layout.is_header(rows[0][1]) and not layout.missing(rows[0][1])
+    ]
+    even = [dialect for dialect, rows in peeked.items() if _width(rows) is not None]
+    if known:
+        return next((dialect for dialect in known if dialect in even), known[0])
+    if layout.is_header(peeked[own][0][1]) and own in even:
+        return own
+    widths = {len(positions) for positions in layout.headerless}
+    fitting = [dialect for dialect in even if _width(peeked[dialect]) in widths]
+    if fitting:  # of several, the one whose first column is shortest: ids hardly hold separators
+        return min(fitting, key=lambda dialect: sum(len(cells[0]) for _, cells in peeked[dialect]))
+    wide = [dialect for dialect in even if (_width(peeked[dialect]) or 0) > 1]
+    return next((dialect for dialect in wide if dialect.separator is not None), wide[0] if wide else own)
+
+
+def _width(rows: Sequence[tuple[int, Cells]]) -> int | None:
+    widths = {len(cells) for _, cells in rows}
+    return widths.pop() if len(widths) == 1 else None
+
+
+def _cells(path: Path, dialect: Dialect, layout: Layout, log: FileLog) -> Iterator[tuple[int, Cells]]:
+    if dialect.separator is None:
+        return _spaced(read_bytes_lines(path, log), layout)
+    return _split(read_lines(path, log), dialect, layout, log)
+
+
+def _split(
+    lines: Iterator[tuple[int, str]], dialect: Dialect, layout: Layout, log: FileLog
+) -> Iterator[tuple[int, Cells]]:
+    if dialect.separator is None:
+        return _spaced(((number, line.encode()) for number, line in lines), layout)
+    if not dialect.quoted:
+        return _tabs(lines)
+    return _quoted(lines, dialect.separator, log, skipinitialspace=dialect.padded)
+
+
+def _quoted(
+    lines: Iterator[tuple[int, str]], separator: str, log: FileLog, *, skipinitialspace: bool
+) -> Iterator[tuple[int, Cells]]:
+    csv.field_size_limit(_LONGEST_FIELD)
+    last = 0
+
+    def content() -> Iterator[str]:
+        nonlocal last
+        for number, line in lines:
+            last = number
+            yield line
+
+    reader = csv.reader(content(), strict=True, delimiter=separator, skipinitialspace=skipinitialspace)
+    while True:
+        first = last + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            reason = str(error).replace("\t", "\\t")
+            log.add(first, f"is not valid CSV ({reason}): quote fields that hold commas, quotes or line ends")
+            return
+        if cells is None:
+            return
+        if cells:
+            yield first, cells
+
+
+def _tabs(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Cells]]:
+    for number, line in lines:
+        content = line.rstrip("\r\n")
+        if content:
+            yield number, content.split("\t")
+
+
+def _spaced(lines: Iterable[tuple[int, bytes]], layout: Layout) -> Iterator[tuple[int, Cells]]:
+    # Bytes split on ASCII white space only, as trec_eval does; str.split would also cut ids at U+00A0.
+    most = len(layout.headerless[0]) if layout.open_end else 0
+    for number, line in lines:
+        cells = line.split()
+        if 0 < most < len(cells) and all(is_number(cell.decode()) for cell in cells[most - 3 : most - 1]):
+            cells = line.split(None, most - 1)
+            cells[-1] = cells[-1].rstrip()
+        if cells:
+            yield number, [cell.decode("utf-8") for cell in cells]
+
+
+# --- which column holds what ---
+
+
+def _shape(dialect: Dialect, number: int, first: Cells, rest: list[Cells], layout: Layout) -> Shape:
+    width = len(first)
+    numbered = _numbered(first, layout)
+    if numbered:
+        problems, places = _by_number(first, numbered, layout)
+        return Shape(dialect, width, places, (), number, tuple(problems))
+    names = [cell.strip() for cell in first]
+    if layout.is_header(names):
+        problems = _header_problems(names, rest, layout)
+        found = layout.find(names)
+        places = tuple(names.index(found[role]) if role in found else None for role in layout.roles)
+        return Shape(dialect, width, places, tuple(names), number, tuple(problems))
+    positions = next((shape for shape in layout.headerless if len(shape) == width), None)
+    if positions is None or _names_columns(first, rest, layout):
+        return Shape(dialect, width, number=number, problems=(_unknown(first, rest, layout),))
+    places = tuple(positions.index(role) if role in positions else None for role in layout.roles)
+    return Shape(dialect, width, places, (), number)
+
+
+def _numbered(first: Cells, layout: Layout) -> dict[str, int]:
+    """Role -> column from 1, where the config gives columns by number; pandas and R call columns so, too."""
+    given = {role: layout.names[role][0] for role in layout.given}
+    counted = [[str(at + start) for at in range(len(first))] for start in (0, 1)]
+    if [cell.strip() for cell in first] in counted:
+        return {}
+    return {role: int(name) for role, name in given.items() if name.isascii() and name.isdecimal()}
+
+
+def _by_number(
+    first: Cells, numbered: dict[str, int], layout: Layout
+) -> tuple[list[str], tuple[int | None, ...]]:
+    lacking = [
+        role
+        for role in layout.roles
+        if role not in numbered
+        and role not in layout.optional | layout.assumed
+        and layout.instead.get(role) not in numbered
+    ]
+    problems = [
+        f"{layout.keys.get(role, role)}={place}: the columns have the numbers 1 to {len(first)}"
+        for role, place in numbered.items()
+        if not 1 <= place <= len(first)
+    ]
+    problems += [
+        f"no column for the {role}: give its number too, {layout.keys.get(role)}" for role in lacking
+    ]
+    places = tuple(numbered[role] - 1 if role in numbered else None for role in layout.roles)
+    return problems, places
+
+
+def _header_problems(names: Cells, rest: list[Cells], layout: Layout) -> list[str]:
+    problems = layout.missing(names, cure(names, rest, layout))
+    found = layout.find(names)
+    return problems + [f"two columns are named {name!r}" for name in found.values() if names.count(name) > 1]
+
+
+def _unknown(first: Cells, rest: list[Cells], layout: Layout) -> str:
+    """What to say of a first row that is neither a header we know nor certainly a record."""
+    numbers = cure([str(at) for at in range(1, len(first) + 1)], rest or [first], layout)
+    positions = next((shape for shape in layout.headerless if len(shape) == len(first)), None)
+    if positions is None and not _looks_named(first, rest, layout):
+        widths = sorted({len(positions) for positions in layout.headerless})
+        shapes = f"{', '.join(map(str, widths[:-1]))} or {widths[-1]}" if len(widths) > 1 else str(widths[0])
+        what = f"has {len(first)} columns, not {shapes}, and no header: {shown(' '.join(first))}"
+        return f"{what}; {layout.header_cure(numbers)}"
+    named = cure([cell.strip() for cell in first], rest, layout)
+    record = f"; if it is a record: {numbers}" if numbers else ""
+    return (
+        f"names columns that we do not know: {shown(', '.join(first))}; {layout.header_cure(named)}{record}"
+    )
+
+
+def _names_columns(first: Cells, rest: list[Cells], layout: Layout) -> bool:
+    """Whether a first row of the right width may be a header all the same."""
+    if not layout.numbers:
+        return _looks_named(first, rest, layout)
+    columns = range(len(first))
+    return not any(map(is_number, first)) and any(_mostly_numbers(rest, at, len(first)) for at in columns)
+
+
+def _mostly_numbers(rest: list[Cells], at: int, width: int) -> bool:
+    below = [is_number(cells[at]) for cells in rest if len(cells) == width]
+    return 2 * sum(below) > len(below)
+
+
+def _looks_named(first: Cells, rest: list[Cells], layout: Layout) -> bool:
+    """Whether the cells of a first row look like names of columns rather than like the rows below.
+
+    An id with a number in it that is built as those below is one of them; where neither is certain, a record
+    lost to a refusal is less than a header taken for a record.
+    """
+    below = [cells for cells in rest if len(cells) == len(first)]
+    names = [cell.strip() for cell in first]
+    if names == [str(at) for at in range(len(names))] and below:  # as pandas calls columns without names
+        return not all(is_number(cells[-1]) for cells in below)
+    if len(set(names)) < len(names) or not all(map(_is_name, names)):
+        return False
+    if len(names) > 1 and len({name.rstrip("0123456789") for name in names}) == 1:  # V1, V2, as R calls them
+        return True
+    if layout.numbers:
+        return any(_mostly_numbers(rest, at, len(first)) for at in range(len(first)))
+    if not below:
+        return not any(map(str.isdigit, "".join(names)))
+    alike = sum(_pattern(cells[0]) == _pattern(names[0]) for cells in below)
+    return 10 * alike <= len(below) or not any(map(str.isdigit, names[0]))
+
+
+def _is_name(cell: str) -> bool:
+    return len(cell) <= _LONGEST_NAME and _NAME.fullmatch(cell) is not None
+
+
+def _pattern(cell: str) -> str:
+    """How an id is built: "a9" for "doc12"."""
+    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "9", cell.strip()))

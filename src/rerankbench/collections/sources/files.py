@@ -1,0 +1,83 @@
+"""Three files of one's own: corpus, queries and judgements, as JSONL, CSV, TSV or parquet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from rerankbench.basics.finding import Finding
+from rerankbench.collections.sources.assembly import Parts
+from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
+from rerankbench.collections.sources.source import Source, given_problem
+from rerankbench.collections.sources.tables import Tables
+
+_DOCUMENT_KEYS = {"id": "doc_id_column", "title": "title_column", "text": "text_column"}
+_QUERY_KEYS = {"id": "query_id_column", "text": "query_text_column"}
+_JUDGEMENT_KEYS = {
+    "query": "qrels_query_column",
+    "document": "qrels_doc_column",
+    "grade": "qrels_grade_column",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files(Source):
+    """Three files of one's own; their endings tell the formats.
+
+    corpus: documents, as .jsonl, .csv, .tsv (tabs, nothing quoted; `id<tab>text` needs no header), .parquet.
+    queries: a file in one of the same formats.
+    qrels: judgements in one of the same formats, .json ({query_id: {doc_id: grade}}), or, with any other
+    ending, in TREC's four columns.
+
+    doc_id_column, title_column, text_column, query_id_column, query_text_column, qrels_query_column,
+    qrels_doc_column, qrels_grade_column: what the file calls this column; null: the usual names (see
+    `sources.layout`).
+    """
+
+    kind: ClassVar[str] = "files"
+
+    corpus: str
+    queries: str
+    qrels: str
+    doc_id_column: str | None = None
+    title_column: str | None = None
+    text_column: str | None = None
+    query_id_column: str | None = None
+    query_text_column: str | None = None
+    qrels_query_column: str | None = None
+    qrels_doc_column: str | None = None
+    qrels_grade_column: str | None = None
+
+    @property
+    def default_name(self) -> str:
+        return Path(self.corpus).resolve().parent.name
+
+    def place_problems(self) -> list[str]:
+        places = [
+            ("dataset.corpus", self.corpus),
+            ("dataset.queries", self.queries),
+            ("dataset.qrels", self.qrels),
+        ]
+        problems = [given_problem(path, key) for key, path in places]
+        return [problem for problem in problems if problem] or self._tables().problems()
+
+    def read(self, cache_dir: Path) -> Parts:
+        return self._tables().read(cache_dir)
+
+    def columns(self) -> list[Finding]:
+        return self._tables().columns()
+
+    def _tables(self) -> Tables:
+        return Tables(
+            corpus=Path(self.corpus).expanduser(),
+            queries=Path(self.queries).expanduser(),
+            judgements=Path(self.qrels).expanduser(),
+            documents_layout=self._named(DOCUMENTS, _DOCUMENT_KEYS),
+            queries_layout=self._named(QUERIES, _QUERY_KEYS),
+            judgements_layout=self._named(JUDGEMENTS, _JUDGEMENT_KEYS),
+        )
+
+    def _named(self, layout: Layout, keys: dict[str, str]) -> Layout:
+        columns = {role: getattr(self, key) for role, key in keys.items()}
+        return replace(layout, keys={role: f"dataset.{key}" for role, key in keys.items()}).named(**columns)

@@ -1,0 +1,121 @@
+"""Collections of the Hugging Face hub in MTEB's layout: a corpus, queries and judgements as three configs."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from rerankbench.collections.sources.assembly import Parts
+from rerankbench.collections.sources.conversion import stored_table
+from rerankbench.collections.sources.file_log import FileLog
+from rerankbench.collections.sources.hub_access import (
+    config_names,
+    dataset_rows,
+    is_local,
+    load_split,
+    path_problem,
+    split_names,
+)
+from rerankbench.collections.sources.judgements import Judgements, read_judgements
+from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
+from rerankbench.collections.sources.local_split import local_split
+from rerankbench.collections.sources.mapped import Stored
+from rerankbench.collections.sources.records import read_records
+from rerankbench.collections.sources.source import Source
+from rerankbench.collections.sources.tables import Tables, numeric_ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hub(Source):
+    """path: a hub id such as mteb/scifact, or a folder of the same layout.
+
+    split: the split of the judgements. revision: a commit, tag or branch (null: the newest).
+    corpus_config, queries_config: what the configs are called. qrels_config: null takes `qrels`, or else
+    `default`. qrels_path: another dataset that holds the judgements, such as BeIR/scifact-qrels.
+    """
+
+    kind: ClassVar[str] = "hub"
+
+    path: str
+    split: str = "test"
+    revision: str | None = None
+    corpus_config: str = "corpus"
+    queries_config: str = "queries"
+    qrels_config: str | None = None
+    qrels_path: str | None = None
+
+    @property
+    def default_name(self) -> str:
+        return Path(self.path).name
+
+    @property
+    def split_name(self) -> str:
+        return self.split
+
+    def place_problems(self) -> list[str]:
+        found = [path_problem(path) for path in (self.path, self.qrels_path) if path is not None]
+        return [problem for problem in found if problem]
+
+    def read(self, cache_dir: Path) -> Parts:
+        tables = self._folder_tables() if is_local(self.path) else None
+        return tables.read(cache_dir) if tables else self._load(cache_dir)
+
+    def _folder_tables(self) -> Tables | None:
+        """The three files of a local folder, where they have their usual names."""
+        folder = Path(self.path).expanduser()
+        judged = Path(self.qrels_path).expanduser() if self.qrels_path else folder
+        places = (self.qrels_config or "qrels", "data", "default", "")
+        corpus = local_split(folder, self.corpus_config, ("",))
+        queries = local_split(folder, self.queries_config, ("",))
+        judgements = local_split(judged, self.split, places)
+        if corpus is None or queries is None or judgements is None:
+            return None
+        return Tables(corpus=corpus, queries=queries, judgements=judgements)
+
+    def _load(self, cache_dir: Path) -> Parts:
+        qrels_path = self.qrels_path or self.path
+        qrels_config = self.qrels_config or self._judgements_config(qrels_path)
+        configs = (self.corpus_config, self.queries_config, qrels_config or "qrels")
+        logs = [
+            FileLog(Path(f"{path} {name}"), "row") for path, name in zip(self._paths(), configs, strict=True)
+        ]
+        documents = self._records(self.corpus_config, DOCUMENTS, logs[0], cache_dir)
+        queries = self._records(self.queries_config, QUERIES, logs[1], cache_dir)
+        judgements = self._judgements(qrels_path, qrels_config, logs[2], cache_dir)
+        return Parts(
+            documents=documents,
+            queries=queries.table,
+            judgements=judgements,
+            corpus_place=str(logs[0].path),
+            queries_place=str(logs[1].path),
+            judgements_place=str(logs[2].path),
+            problems=[problem for log in logs for problem in log.problems()],
+            findings=numeric_ids(logs),
+        )
+
+    def _paths(self) -> tuple[str, str, str]:
+        return self.path, self.path, self.qrels_path or self.path
+
+    def _records(self, config: str, layout: Layout, log: FileLog, cache_dir: Path) -> Stored:
+        have = split_names(self.path, config, self.revision)
+        split = next((name for name in (config, self.split) if name in have), have[0] if have else config)
+        table = load_split(self.path, config, split, self.revision, cache_dir)
+        numbers: array[int] = array("q")
+        batches = read_records(dataset_rows(table, layout, log), log, numbers)
+        identity = f"{self.path} {config} {split} {table._fingerprint} {layout.identity}"
+        return stored_table(batches, identity, numbers, log, cache_dir / "corpora")
+
+    def _judgements_config(self, path: str) -> str | None:
+        have = config_names(path, self._qrels_revision)
+        return next((name for name in ("qrels", "default") if name in have), None)
+
+    def _judgements(self, path: str, config: str | None, log: FileLog, cache_dir: Path) -> Judgements:
+        table = load_split(path, config, self.split, self._qrels_revision, cache_dir)
+        return read_judgements(dataset_rows(table, JUDGEMENTS, log), log)
+
+    @property
+    def _qrels_revision(self) -> str | None:
+        """The revision is the corpus dataset's; another dataset is taken at its newest."""
+        return self.revision if self.qrels_path is None else None

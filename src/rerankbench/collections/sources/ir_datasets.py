@@ -1,0 +1,125 @@
+"""Collections of ir_datasets (https://ir-datasets.com): any with documents, queries and judgements."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from rerankbench.basics.errors import UserError
+from rerankbench.collections.sources.assembly import Parts
+from rerankbench.collections.sources.conversion import stored_table, without_duplicates
+from rerankbench.collections.sources.file_log import FileLog
+from rerankbench.collections.sources.judgements import read_judgements
+from rerankbench.collections.sources.records import SCHEMA, read_records
+from rerankbench.collections.sources.rows import Row
+from rerankbench.collections.sources.source import Source
+from rerankbench.collections.sources.tables import numeric_ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class IrDatasets(Source):
+    """id: the dataset's id there, its split included, such as beir/scifact/test.
+
+    Texts are ir_datasets' `default_text()`, which joins a title by a space; with join_titles=false they are
+    the documents' own `text` field. title_separator has no effect.
+    """
+
+    kind: ClassVar[str] = "ir_datasets"
+
+    id: str
+
+    @property
+    def default_name(self) -> str:
+        return self.id
+
+    @property
+    def split_name(self) -> str:
+        return self.id.rpartition("/")[2]
+
+    def place_problems(self) -> list[str]:
+        if importlib.util.find_spec("ir_datasets") is None:
+            cure = "pip install 'rerankbench[ir-datasets]'"
+            return [f"dataset.id={self.id}: the package ir_datasets is not installed; {cure}"]
+        return []
+
+    def read(self, cache_dir: Path) -> Parts:
+        dataset = self._dataset()
+        logs = [FileLog(Path(f"{self.id} {part}"), "row") for part in ("docs", "queries", "qrels")]
+        try:
+            return self._parts(dataset, logs, cache_dir)
+        except UserError:
+            raise
+        except Exception as error:  # ir_datasets raises whatever its many parsers and downloads raise
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            cure = "check the connection, or fetch the files by hand as ir_datasets says"
+            raise UserError(f"dataset.id={self.id}: could not be read ({reason}); {cure}") from error
+
+    def _parts(self, dataset: Any, logs: list[FileLog], cache_dir: Path) -> Parts:
+        numbers = array("q"), array("q")
+        identity = f"ir_datasets {self.id} {_version(dataset)} {self.join_titles}"
+        batches = read_records(self._documents(dataset), logs[0], numbers[0])
+        documents = stored_table(batches, identity, numbers[0], logs[0], cache_dir / "corpora")
+        asked = read_records(_queries(dataset), logs[1], numbers[1])
+        queries = without_duplicates(pa.Table.from_batches(asked, SCHEMA), numbers[1], logs[1])
+        return Parts(
+            documents=documents,
+            queries=queries,
+            judgements=read_judgements(_judgements(dataset), logs[2]),
+            corpus_place=str(logs[0].path),
+            queries_place=str(logs[1].path),
+            judgements_place=str(logs[2].path),
+            problems=[problem for log in logs for problem in log.problems()],
+            findings=numeric_ids(logs),
+        )
+
+    def _dataset(self) -> Any:
+        import ir_datasets
+
+        try:
+            dataset = ir_datasets.load(self.id)
+        except KeyError:
+            line = f"dataset.id={self.id}: ir_datasets has no such dataset; its ids: https://ir-datasets.com"
+            raise UserError(line) from None
+        lacking = [part for part in ("docs", "queries", "qrels") if not getattr(dataset, f"has_{part}")()]
+        if lacking:
+            what = " and no ".join(lacking)
+            raise UserError(f"dataset.id={self.id}: has no {what}; add the split, such as beir/scifact/test")
+        return dataset
+
+    def _documents(self, dataset: Any) -> Iterator[tuple[int, Row]]:
+        for number, document in enumerate(dataset.docs_iter(), start=1):
+            yield number, (document.doc_id, self._text(document))
+
+    def _text(self, document: Any) -> object:
+        return document.default_text() if self.join_titles else getattr(document, "text", None)
+
+
+def _version(dataset: Any) -> str:
+    """What tells one state of a dataset's documents from another, without reading them.
+
+    docs_count() would, but it builds a second copy of many collections first.
+    """
+    import ir_datasets
+
+    try:
+        stat = os.stat(dataset.docs_handler().docs_path(force=False))
+        return f"{ir_datasets.__version__} {stat.st_size} {stat.st_mtime_ns}"
+    except (AttributeError, OSError, TypeError, ValueError):
+        return str(ir_datasets.__version__)
+
+
+def _queries(dataset: Any) -> Iterator[tuple[int, Row]]:
+    for number, query in enumerate(dataset.queries_iter(), start=1):
+        yield number, (query.query_id, query.default_text())
+
+
+def _judgements(dataset: Any) -> Iterator[tuple[int, Row]]:
+    for number, judgement in enumerate(dataset.qrels_iter(), start=1):
+        yield number, (judgement.query_id, judgement.doc_id, judgement.relevance)

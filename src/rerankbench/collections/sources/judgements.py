@@ -1,0 +1,118 @@
+"""Relevance judgements of a file: flat query ids, document ids and grades, each value checked."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rerankbench.basics.finding import Finding, examples, shown
+from rerankbench.collections.sources.file_log import FileLog
+from rerankbench.collections.sources.layout import LACKING
+from rerankbench.collections.sources.records import checked_id
+from rerankbench.collections.sources.rows import Row
+from rerankbench.evaluation.measures import UNJUDGED
+
+# "3" and "3.0", as tables write whole numbers; int() would also take "1_0" and digits of other scripts.
+_ASSUMED = 1
+_WHOLE = re.compile(r"[+-]?[0-9]{1,10}(\.0*)?")
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """query_ids, doc_ids: [judgements] strings; grades: [judgements] int32; no pair twice."""
+
+    query_ids: pa.Array
+    doc_ids: pa.Array
+    grades: NDArray[np.int32]
+    findings: tuple[Finding, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.grades)
+
+
+def read_judgements(rows: Iterable[tuple[int, Row]], log: FileLog) -> Judgements:
+    """Turn numbered rows (query id, document id, grade) into judgements in their order.
+
+    Faulty rows are logged and left out, as are rows that contradict an earlier one. Without any grade each
+    is 1; some with and some without are a fault.
+    """
+    query_ids: list[str] = []
+    doc_ids: list[str] = []
+    grades: array[int] = array("i")
+    numbers: array[int] = array("q")
+    assumed = rows_read = 0
+    for number, (query, document, grade) in rows:
+        rows_read += 1
+        query_id = checked_id(query, "query id", number, log)
+        doc_id = checked_id(document, "document id", number, log)
+        value = _ASSUMED if grade is LACKING else _grade(grade, number, log)
+        assumed += grade is LACKING
+        if query_id is not None and doc_id is not None and value is not None:
+            query_ids.append(query_id)
+            doc_ids.append(doc_id)
+            grades.append(value)
+            numbers.append(number)
+    if 0 < assumed < rows_read:
+        log.add(None, f"{assumed:,} of {rows_read:,} judgements lack the grade that the others have")
+    judgements = distinct(query_ids, doc_ids, np.array(grades, np.int32), numbers, log)
+    return replace(judgements, findings=(*_assumed(assumed), *judgements.findings))
+
+
+def _assumed(count: int) -> tuple[Finding, ...]:
+    effect = f"the file has no column of grades: each counts as grade {_ASSUMED}"
+    return (Finding("info", "judgements without a grade", count, (), effect),) if count else ()
+
+
+def distinct(
+    query_ids: list[str], doc_ids: list[str], grades: NDArray[np.int32], numbers: array[int], log: FileLog
+) -> Judgements:
+    """Keep the first judgement of each pair: repeating it is noted, contradicting it is a fault."""
+    queries, documents = (pa.array(ids, pa.large_string()) for ids in (query_ids, doc_ids))
+    first_of = first_of_pair(queries, documents)
+    repeated = np.flatnonzero(first_of != np.arange(len(grades)))
+    for row in repeated.tolist():
+        first = int(first_of[row])
+        if grades[first] != grades[row]:
+            pair = f"query {shown(query_ids[row])}, document {shown(doc_ids[row])}"
+            before = f"{grades[first]} in {log.unit} {numbers[first]}"
+            log.add(numbers[row], f"{pair} has grade {grades[row]}, but {before}: keep one")
+    kept = first_of == np.arange(len(grades))
+    mask = pa.array(kept)
+    findings = _findings(query_ids, repeated)
+    return Judgements(queries.filter(mask), documents.filter(mask), grades[kept], findings)
+
+
+def first_of_pair(queries: pa.Array, documents: pa.Array) -> NDArray[np.int64]:
+    """For each (query, document) pair the position of the first equal pair."""
+    codes = [array.dictionary_encode().indices.to_numpy().astype(np.int64) for array in (queries, documents)]
+    keys = codes[0] * (len(queries) + 1) + codes[1]
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    return first[inverse]
+
+
+def _findings(query_ids: list[str], repeated: NDArray[np.int64]) -> tuple[Finding, ...]:
+    if not len(repeated):
+        return ()
+    where = examples([query_ids[row] for row in repeated[:5].tolist()])
+    return (Finding("info", "judgements repeated", len(repeated), where, "each is counted once"),)
+
+
+def _grade(value: object, number: int, log: FileLog) -> int | None:
+    """A whole number that an int32 holds; None, and a fault, for everything else."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        log.add(number, f"the grade is {shown(value)}: it must be a whole number")
+        return None
+    if not _WHOLE.fullmatch(str(value).strip()):
+        log.add(number, f"the grade is {shown(value)}: it must be a whole number of at most ten digits")
+        return None
+    grade = int(float(value))
+    if not UNJUDGED < grade <= np.iinfo(np.int32).max:
+        log.add(number, f"the grade {grade} is out of range: at most {np.iinfo(np.int32).max} either way")
+        return None
+    return grade

@@ -1,0 +1,90 @@
+"""JSON files of runs and judgements: nested as by ranx and BEIR, tables, Elasticsearch's hits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from rerankbench.basics.finding import shown
+from rerankbench.collections.sources.file_log import FileLog
+from rerankbench.collections.sources.layout import Layout
+from rerankbench.collections.sources.lines import read_lines
+from rerankbench.collections.sources.rows import Row, read_rows, repeated_keys, suffix
+
+_SHAPE = 'the shape is {"query id": {"document id": number}}, or a list of objects with one column a key'
+_LINES = "one object per line has the ending .jsonl"
+
+
+class _Object(list[tuple[str, object]]):
+    """A JSON object with its keys as written, repeated ones included."""
+
+
+def read_pairs(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
+    """Yield (number, one value per role) of a run or of judgements; see `rows.read_rows` for other formats.
+
+    A .json file holds {query: {document: number}}, a list of objects such as {"qid": .., "docno": ..,
+    "score": ..}, or {query: list of hits}, each hit an object, perhaps inside Elasticsearch's whole answer.
+    Entries are numbered from 1 through the file. A query that stands twice is a fault, since JSON readers
+    would silently drop the first.
+    """
+    return _entries(path, layout, log) if suffix(path) == ".json" else read_rows(path, layout, log)
+
+
+def _entries(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
+    content = "".join(line for _, line in read_lines(path, log))
+    if log.count:
+        return
+    log.unit = "entry"
+    try:
+        top = json.loads(content, object_pairs_hook=_Object)
+    except (ValueError, RecursionError) as error:
+        log.add(None, f"is not valid JSON ({error}): {_SHAPE}; {_LINES}")
+        return
+    if isinstance(top, _Object):
+        yield from _of_queries(top, layout, log)
+    elif isinstance(top, list) and all(isinstance(item, _Object) for item in top):
+        for number, item in enumerate(top, start=1):
+            yield from _record(number, item, layout, log)
+    else:
+        log.add(None, f"holds {shown(top)} at the top: {_SHAPE}")
+
+
+def _of_queries(queries: _Object, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
+    number = 0
+    seen: set[str] = set()
+    for query_id, found in queries:
+        documents = _hits(found)
+        if not isinstance(documents, list) or not all(isinstance(one, tuple | _Object) for one in documents):
+            log.add(number + 1, f"query {shown(query_id)} has {shown(found)}: {_SHAPE}")
+            continue
+        if query_id in seen:
+            log.add(number + 1, f"query {shown(query_id)} stands twice: put its documents into one object")
+        seen.add(query_id)
+        for document in documents:
+            number += 1
+            if isinstance(document, tuple):  # a document id and its number
+                yield number, (query_id, *document, *(None for _ in layout.roles[3:]))
+            else:
+                of_query = _Object([*document, (layout.names["query"][0], query_id)])
+                yield from _record(number, of_query, layout, log)
+
+
+def _hits(found: object) -> object:
+    """The list inside Elasticsearch's answer, {"took": .., "hits": {"hits": [..]}}; else what was found."""
+    while isinstance(found, _Object) and isinstance(inner := dict(found).get("hits"), list):
+        found = inner
+    return found
+
+
+def _record(number: int, pairs: _Object, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
+    record = dict(pairs)
+    columns = layout.find(record)
+    twice = repeated_keys(pairs) & set(columns.values()) - {layout.names["query"][0]}
+    if set(layout.roles) - layout.dispensable(list(record)) - columns.keys():
+        log.add(number, layout.missing(list(record))[0])
+    elif twice:
+        log.add(number, f"has {min(twice)!r} twice: keep one")
+    else:
+        absent = zip(layout.roles, layout.absent, strict=True)
+        yield number, tuple(record[columns[role]] if role in columns else none for role, none in absent)

@@ -1,0 +1,90 @@
+"""The three files of a collection read together, so that all their faults are told at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rerankbench.basics.finding import Finding, shown
+from rerankbench.collections.sources.assembly import Parts
+from rerankbench.collections.sources.conversion import read_table
+from rerankbench.collections.sources.file_log import FileLog
+from rerankbench.collections.sources.judgements import read_judgements
+from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
+from rerankbench.collections.sources.nested import read_pairs
+from rerankbench.collections.sources.rows import column_problems, columns_taken, new_log, suffix, swap_cure
+
+_NAMED = 6  # of the columns that are not read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """Where the corpus, the queries and the judgements are, and which column holds what."""
+
+    corpus: Path
+    queries: Path
+    judgements: Path
+    documents_layout: Layout = DOCUMENTS
+    queries_layout: Layout = QUERIES
+    judgements_layout: Layout = JUDGEMENTS
+
+    def problems(self) -> list[str]:
+        """Columns that the files lack, told from their first records."""
+        # Nested judgements have no columns; a corpus with the extension .json is one object per line.
+        judged = [] if suffix(self.judgements) == ".json" else [(self.judgements, self.judgements_layout)]
+        files = [(self.corpus, self.documents_layout), (self.queries, self.queries_layout), *judged]
+        return [problem for path, layout in files for problem in column_problems(path, layout)]
+
+    def read(self, cache_dir: Path) -> Parts:
+        """Read all three files; large ones are kept as Arrow files in `cache_dir`."""
+        logs = [new_log(path) for path in (self.corpus, self.queries, self.judgements)]
+        documents = read_table(self.corpus, self.documents_layout, logs[0], cache_dir)
+        queries = read_table(self.queries, self.queries_layout, logs[1], cache_dir)
+        judgements = read_judgements(read_pairs(self.judgements, self.judgements_layout, logs[2]), logs[2])
+        return Parts(
+            documents=documents,
+            queries=queries.table,
+            judgements=judgements,
+            corpus_place=str(self.corpus),
+            queries_place=str(self.queries),
+            judgements_place=str(self.judgements),
+            problems=[problem for log in logs for problem in log.problems()],
+            findings=numeric_ids(logs),
+            swap_cure=swap_cure(self.judgements, self.judgements_layout),
+        )
+
+    def columns(self) -> list[Finding]:
+        """What each file's columns were taken for."""
+        files = [
+            (self.corpus, self.documents_layout),
+            (self.queries, self.queries_layout),
+            (self.judgements, self.judgements_layout),
+        ]
+        return [found for path, layout in files for found in taken(path, layout)]
+
+
+def taken(path: Path, layout: Layout) -> list[Finding]:
+    """What the columns of one file were taken for; nothing for nested JSON, which has none."""
+    if suffix(path) == ".json" and "text" not in layout.roles:
+        return []
+    found, rest = columns_taken(path, layout)
+    roles = tuple(f"{role} from {shown(name, 40)}" for role, name in found.items())
+    return (
+        [Finding("info", f"columns read of {path.name}", len(found), roles, _unread(rest))] if found else []
+    )
+
+
+def _unread(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"not read: {', '.join(shown(name, 40) for name in names[:_NAMED])}{more}" if names else "all read"
+
+
+def numeric_ids(logs: list[FileLog]) -> tuple[Finding, ...]:
+    """What to say of files that give their ids as numbers."""
+    return tuple(_numeric_ids(log) for log in logs if log.numeric_ids)
+
+
+def _numeric_ids(log: FileLog) -> Finding:
+    return Finding(
+        "info", f"ids in {log.path.name} are numbers", log.numeric_ids, (), "taken as strings, digit by digit"
+    )

@@ -1,0 +1,1 @@
+"""What a person types, and all that is known about Hydra."""

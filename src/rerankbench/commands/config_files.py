@@ -1,0 +1,121 @@
+"""Config files, looked at before YAML builds anything of them: each may be a stranger's.
+
+Anchors let a few lines stand for millions of values, brackets nest deeper than any program follows, and a
+pipe under a config's name is waited for without end. Hydra reads files through a class of ours, and so do we.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+from pathlib import Path
+
+import yaml
+from hydra.core.override_parser.types import Override
+from hydra.plugins.config_source import ConfigResult
+
+from rerankbench.basics.errors import UserError
+from rerankbench.basics.regular_file import NotRegular, TooLarge, read_regular
+from rerankbench.commands.hydra_private import CachingConfigRepository, ConfigLoaderImpl, SourcesRegistry
+from rerankbench.commands.hydra_private import FileConfigSource as HydraFileConfigSource
+
+MOST_BYTES = 1_000_000
+MOST_FILES = 1_000
+MOST_VALUES = 100_000
+DEEPEST = 50
+Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class FileConfigSource(HydraFileConfigSource):
+    """Hydra's way to files, with every file looked at first. Raises UserError.
+
+    It has the name of Hydra's, which other processes register once more: Hydra lets that pass for one name.
+    """
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        if ".." in Path(config_path).parts or Path(config_path).is_absolute():
+            raise UserError(f"{config_path}: leads out of the folder of configs; name an option in it")
+        file = Path(os.path.realpath(os.path.join(self.path, self._normalize_file_name(config_path))))
+        if file.exists():
+            refuse(file)
+        return super().load_config(config_path)
+
+
+def check_all() -> None:
+    """Have Hydra read files through a class of ours."""
+    SourcesRegistry.instance().types["file"] = FileConfigSource
+
+
+def count_files(loader: ConfigLoaderImpl) -> None:
+    """Have a loader raise UserError once it puts together more files than any command needs.
+
+    Options may include each other, so that a few files stand for any number.
+    """
+    begin = loader._parse_overrides_and_create_caching_repo
+
+    def counted(name: str | None, lines: list[str]) -> tuple[list[Override], CachingConfigRepository]:
+        parsed, repository = begin(name, lines)
+        load, calls = repository.load_config, count(1)
+
+        def limited(config_path: str) -> ConfigResult | None:
+            if next(calls) > MOST_FILES:
+                raise UserError(
+                    f"{config_path}: the options include each other more than {MOST_FILES:,} times; "
+                    "look into their defaults"
+                )
+            return load(config_path)
+
+        repository.load_config = limited  # type: ignore[method-assign]
+        return parsed, repository
+
+    loader._parse_overrides_and_create_caching_repo = counted  # type: ignore[method-assign, assignment]
+
+
+def refuse(file: Path) -> None:
+    """Raise UserError, with the file's name, for a config that cannot be read or is too large in any way."""
+    if problem := bomb(text_of(file)):
+        raise UserError(f"{file}: {problem}")
+
+
+def text_of(file: Path) -> str:
+    """The text of a config, links followed. Raises UserError where there is none."""
+    try:
+        return read_regular(file.resolve(), MOST_BYTES).decode("utf-8")
+    except (NotRegular, TooLarge) as error:
+        raise UserError(f"{file}: {error.strerror}; give a config file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read ({error}); save it as UTF-8") from None
+
+
+def bomb(text: str) -> str:
+    """Why a text of YAML is not read: what it comes to once every alias is put in; empty if it may be read.
+
+    What is no YAML at all is left to Hydra, which says where and why.
+    """
+    sizes: dict[str, int] = {}  # of what each anchor stands for
+    open_: list[tuple[str, int]] = []  # anchors and sizes before, of the groups that are not closed yet
+    total = 0
+    try:
+        for event in yaml.parse(text, Loader=Loader):
+            anchor = getattr(event, "anchor", None) or ""
+            if isinstance(event, yaml.AliasEvent):
+                if anchor not in sizes:
+                    return f"*{anchor} stands in what it names, or before it; write the values themselves"
+                total += sizes[anchor]
+            elif isinstance(event, yaml.CollectionStartEvent):
+                open_.append((anchor, total))
+                sizes.pop(anchor, None)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                name, before = open_.pop()
+                total += 1
+                sizes[name] = total - before
+            elif isinstance(event, yaml.ScalarEvent):
+                total += 1
+                sizes[anchor] = 1
+            if len(open_) > DEEPEST:
+                return f"nested deeper than {DEEPEST} levels; make it flatter"
+            if total > MOST_VALUES:
+                return f"holds more than {MOST_VALUES:,} values, aliases counted in; make it smaller"
+    except yaml.YAMLError:
+        return ""
+    return ""

@@ -1,0 +1,180 @@
+"""`rerankbench --help GROUP`, `GROUP=OPTION` or `KEY`: keys with their types, defaults and meanings.
+
+All of it is read off the schemas and the config files: types and defaults off the settings' dataclasses,
+what an option sets off its YAML file, meanings off the comments there, the fields' `help` metadata or the
+class's docstring.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
+from textwrap import wrap
+from typing import Any, get_args, get_origin, get_type_hints
+
+import yaml
+
+from rerankbench.basics import complaints
+from rerankbench.basics.errors import UserError
+from rerankbench.commands import config, usage
+
+TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "text or list"}
+SCHEMA = re.compile(r"/schema/\w+/(\w+)@")
+KEY_LINE = re.compile(r"( *)(\w+):[^#]*?(?: +# (.*))?")
+WIDTH = 100
+NEEDED = object()  # the default of a key that has none
+
+
+def text(words: Sequence[str], folders: Sequence[Path]) -> str:
+    """The help on each of the words. Raises UserError for words that are none of these."""
+    return "\n\n".join("\n".join(lines(word, folders)) for word in words)
+
+
+def lines(word: str, folders: Sequence[Path]) -> Iterator[str]:
+    group, equals, option = word.partition("=")
+    roots = dict(root_keys(folders))
+    if word in roots:
+        yield roots[word]
+    elif group not in (*config.GROUPS, "experiment"):
+        known = [*config.GROUPS, "experiment", *roots]
+        close = difflib.get_close_matches(group.partition(".")[0], known, 1)
+        hint = f"did you mean {close[0]}?" if close else f"give one of {', '.join(known)}"
+        raise UserError(f"--help {word}: there is no such group or key; {hint}")
+    elif equals and (option or group == "experiment"):
+        yield from option_lines(group, option, folders)
+    else:
+        yield f"{group}=OPTION, one of"
+        yield from usage.aligned(usage.options(list(folders), group))
+        yield from group_lines(group, folders[-1] / group)
+
+
+def root_keys(folders: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    for setting, comment in usage.root_keys(folders[-1] / "config.yaml"):
+        key = setting.partition("=")[0]
+        yield key, "\n".join(entry(setting, type_name(get_type_hints(config.Root)[key]), comment))
+
+
+def option_lines(group: str, option: str, folders: Sequence[Path]) -> Iterator[str]:
+    """What an option is, and its keys with the values that it gives them."""
+    file = next((f for folder in folders if (f := folder / group / f"{option}.yaml").is_file()), None)
+    if file is None:
+        known = [name for name, _ in usage.options(list(folders), group)]
+        close = difflib.get_close_matches(option, known, 1)
+        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(known)}"
+        raise UserError(f"--help {group}={option}: there is no such option; {hint}")
+    yield f"{group}={option}"
+    yield f"  {usage.comment(file)}"
+    if group == "experiment":
+        yield from (f"  {line}" for line in file.read_text(encoding="utf-8").splitlines() if line[:1] != "#")
+        return
+    values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    schema = SCHEMA.search(str(values.pop("defaults", "")))
+    kinds, key = config.options(group), config.GROUPS[group].key or ""
+    kind = schema[1] if schema and key else str(values.get(key, ""))
+    if kind not in kinds:
+        raise UserError(f"--help {group}={option}: {file} names no {key}; give one of {', '.join(kinds)}")
+    yield from key_lines(group, kinds[kind], values, dict(comments(file)))
+
+
+def group_lines(group: str, options: Path) -> Iterator[str]:
+    """The keys of all kinds of a group; those that only some kinds have under the kinds' names."""
+    if group not in config.GROUPS:
+        return
+    kinds, base = config.options(group), config.GROUPS[group].base
+    said = {key: text for file in sorted(options.glob("*.yaml")) for key, text in comments(file)}
+    shared = [f.name for f in fields(base)]
+    if shared:
+        yield from ("", f"Keys of every {group}:" if len(kinds) > 1 else "Keys:")
+        yield from key_lines(group, base, {}, said, documented_first=True)
+    for kind, cls in kinds.items():
+        if own := [f.name for f in fields(cls) if f.name not in shared]:
+            yield from ("", f"Keys that {group}s of {config.GROUPS[group].key} {kind} have:")
+            yield from key_lines(group, cls, {}, said, own, documented_first=True)
+
+
+def key_lines(
+    group: str,
+    cls: type,
+    values: dict[str, Any],
+    said: dict[str, str],
+    names: Sequence[str] = (),
+    documented_first: bool = False,
+) -> Iterator[str]:
+    """A key with its type and default, and below it what it is for."""
+    hints, meanings = get_type_hints(cls), documented(cls)
+    for field in fields(cls):
+        if names and field.name not in names:
+            continue
+        kind, key = hints[field.name], f"{group}.{field.name}"
+        value = values.get(field.name, default(field))
+        if is_dataclass(kind):
+            inner = value if isinstance(value, dict) else {}
+            yield from key_lines(key, kind, inner, below(said, field.name))  # type: ignore[arg-type]
+            continue
+        own = field.metadata.get("help") or meanings.get(field.name, "")
+        meaning = (own or said.get(field.name, "")) if documented_first else (said.get(field.name) or own)
+        given = f"{key}={'VALUE' if value is NEEDED else shown(value)}"
+        yield from entry(given, type_name(kind) + ", needed" * (value is NEEDED), meaning)
+
+
+def below(said: dict[str, str], name: str) -> dict[str, str]:
+    return {key.removeprefix(f"{name}."): text for key, text in said.items() if key.startswith(f"{name}.")}
+
+
+def entry(setting: str, kind: str, meaning: str) -> list[str]:
+    """A setting with its type on one line, what it means on the next ones."""
+    setting = setting if len(setting) <= 70 else f"{setting[:67]}..."
+    return [f"  {setting:<40} {kind}", *(f"      {line}" for line in wrap(meaning, WIDTH - 6))]
+
+
+def default(field: Field[Any]) -> Any:
+    """A field's default; NEEDED where it has none."""
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return NEEDED if field.default in (MISSING, "???") else field.default
+
+
+def shown(value: Any) -> str:
+    """A default as it is typed."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    text = str(value).replace(" ", "") if isinstance(value, list) else complaints.shown(value)
+    return repr(value) if isinstance(value, str) and (not value or value != value.strip()) else text
+
+
+def type_name(kind: Any) -> str:
+    """A type in words."""
+    if kind in TYPES:
+        return TYPES[kind]
+    arguments = [argument for argument in get_args(kind) if argument is not type(None)]
+    if get_origin(kind) is list:
+        return f"list of {type_name(arguments[0])}s"
+    return f"{type_name(arguments[0])} or null" if arguments else "text"
+
+
+def comments(file: Path) -> Iterator[tuple[str, str]]:
+    """The comment beside each key of a config file, keys of groups in it as `budget.memory_mb`."""
+    above = ""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if match := KEY_LINE.fullmatch(line):
+            indent, key, comment = match.groups()
+            name = f"{above}.{key}" if indent else key
+            above = above if indent else key
+            yield name, comment or ""
+
+
+def documented(cls: type) -> dict[str, str]:
+    """What the docstrings of a class and its bases say of its fields, as `name: text` or `a, b: text`."""
+    found: dict[str, str] = {}
+    for part in cls.__mro__:
+        names = "|".join(f.name for f in fields(part)) if is_dataclass(part) else ""
+        listed = rf"`?(?:{names})`?(?:, `?(?:{names})`?)*: "
+        for paragraph in (part.__doc__ or "").split("\n\n") if names else ():
+            flat = " ".join(paragraph.split())
+            for match in re.finditer(rf"(?:^|(?<= ))({listed})(.*?)(?=(?:^|(?<= )){listed}|$)", flat):
+                for name in re.findall(r"\w+", match[1]):
+                    found.setdefault(name, match[2].strip().rstrip(".").replace("`", ""))
+    return found

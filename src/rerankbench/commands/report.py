@@ -1,0 +1,209 @@
+"""The command: `rerankbench-report FOLDER|EXPERIMENT [...] [report.KEY=VALUE] [--out FOLDER]`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rerankbench.basics import printing
+from rerankbench.basics.errors import UserError
+from rerankbench.commands import cli
+from rerankbench.report.runs import Run
+from rerankbench.report.settings import USUAL, Report, closest
+from rerankbench.tracking.mlflow_store import MLflow
+
+if TYPE_CHECKING:
+    from rerankbench.report.findings import Findings
+    from rerankbench.report.race.record import Record
+
+EPILOG = """examples:
+  rerankbench-report multirun/2026-01-31/12-00-00
+  rerankbench-report sweep1 sweep2 --out both report.delta=0.02
+  rerankbench-report --race multirun/2026-01-31/12-00-00 report.race.seconds=300
+  rerankbench-report rerankbench tracking.uri=sqlite:///mlflow.db report.budget.latency_p95_ms=50
+settings: report.measure, report.delta, report.level, report.price_per_hour, report.budget.latency_p95_ms,
+  report.budget.memory_mb, report.budget.price_per_1k, report.race.seconds, report.race.width, tracking.uri,
+  tracking.experiment"""
+
+
+@printing.command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Build a report; returns the exit code: 0 done, 2 the user's mistake."""
+    return cli.run(command, argv)
+
+
+def command(argv: list[str]) -> int:
+    words = parser().parse_intermixed_args(argv)
+    build(words.places, words.out, words.race)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    made = cli.Parser(
+        prog="rerankbench-report",
+        description="Compare finished runs and end in a verdict: report.html, report.md, report.json, plots.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
+        "places",
+        nargs="+",
+        metavar="FOLDER|EXPERIMENT|KEY=VALUE",
+        help="folders of runs or sweeps, names or ids of MLflow experiments, settings",
+    )
+    made.add_argument(
+        "--out", type=Path, help="where to write (default: the folder, if one is given, else report/)"
+    )
+    made.add_argument(
+        "--race",
+        action="store_true",
+        help="measure costs anew: each model and first stage in a process of its own, timed in turns",
+    )
+    return made
+
+
+def build(words: Sequence[str], out: Path | None, race: bool = False) -> Path:
+    """Find the runs, race them if asked, work out the findings, write and show them; returns the page's path.
+
+    Raises UserError for whatever is wrong with the words or the runs.
+    """
+    from rerankbench.report import files, terminal
+    from rerankbench.report.findings import find_out
+
+    report, tracking, places = read(words)
+    folders = [Path(place) for place in places if Path(place).is_dir()]
+    experiments = [place for place in places if not Path(place).is_dir()]
+    target = out or (folders[0] if len(places) == 1 and folders else Path("report"))
+    files.check(target)  # before the work, which may be downloads of hours
+    with tempfile.TemporaryDirectory(prefix="rerankbench-report-") as scratch:
+        found = gather(folders, experiments, tracking, Path(scratch))
+        if not any(word.startswith("report.measure=") for word in words):
+            report = replace(report, measure=usual(found))
+        costs = raced(found, report, target) if race else earlier_race(found, folders, target)
+        findings = find_out(found, report, costs)
+        page = written(target, findings)
+        if experiments or any(word.startswith("tracking.") for word in words):
+            from rerankbench.report import tracked
+
+            tracked.log(tracking, findings, target, sweep_of(findings.contest.runs))
+    terminal.show(findings, page)
+    return page
+
+
+def raced(found: Sequence[Run], report: Report, target: Path) -> Record:
+    """A new race. Raises UserError where none can be held."""
+    from rerankbench.report.race.race import hold
+
+    if not report.race.seconds:
+        raise UserError(
+            "--race with report.race.seconds=0: give the seconds that it may take, or leave one out"
+        )
+    told = logging.getLogger("rerankbench")
+    told.addHandler(logging.StreamHandler())
+    told.setLevel(logging.INFO)
+    target.mkdir(parents=True, exist_ok=True)
+    return hold(found, report, target, trusted=False)
+
+
+def earlier_race(found: Sequence[Run], folders: Sequence[Path], target: Path) -> Record | None:
+    """The race that was held of these runs, if one was."""
+    from rerankbench.report.race.record import FILE, fitting
+
+    keys = {str(key) for run in found for key in run.result.get("identity", {}).values() if key}
+    files = [target / FILE, *(file for folder in folders for file in sorted(folder.rglob(FILE)))]
+    return fitting([*files, *(folder.absolute().parent / FILE for folder in folders)], keys)
+
+
+def usual(runs: Sequence[Run]) -> str:
+    """What runs are compared by unless it is told: nDCG at the common cutoff that comes closest to 10."""
+    cutoffs = [ndcg_cutoffs(run) for run in runs if not run.failed]
+    common = set.intersection(*cutoffs) if cutoffs else set()
+    return f"ndcg_at_{closest(sorted(common))}" if common else USUAL
+
+
+def ndcg_cutoffs(run: Run) -> set[int]:
+    measured = run.result.get("measures", {}).get("first_stage", {})
+    found = (re.fullmatch(r"ndcg_at_([1-9][0-9]{0,8})", name) for name in measured)
+    return {int(match[1]) for match in found if match}
+
+
+def written(target: Path, findings: Findings) -> Path:
+    """All files; returns the page's path. Raises UserError where the disk refuses one of them."""
+    from rerankbench.report import files
+
+    try:
+        return files.write(target, findings)
+    except OSError as error:
+        raise files.refusal(target, error) from None
+
+
+def gather(folders: Sequence[Path], experiments: Sequence[str], tracking: MLflow, scratch: Path) -> list[Run]:
+    """All runs of all places."""
+    from rerankbench.report import runs
+
+    found = runs.find(folders)
+    if experiments:
+        from rerankbench.report import tracked
+
+        for name in experiments:
+            found += tracked.find(tracking, name, scratch)
+    return found
+
+
+def sweep_of(runs: Sequence[Run]) -> str:
+    """The sweep that all runs are of, else how many sweeps they are of."""
+    names = sorted({str(run.result.get("sweep_id", "")) for run in runs})
+    return names[0] if len(names) == 1 else f"{len(names)} sweeps"
+
+
+def read(words: Sequence[str]) -> tuple[Report, MLflow, list[str]]:
+    """Settings and places. Raises UserError with every mistake in the settings."""
+    from rerankbench.commands.config import convert
+
+    problems: list[str] = []
+    values: dict[str, dict[str, Any]] = {"report": {}, "tracking": {}}
+    places = []
+    for word in words:
+        group = word.partition("=")[0].partition(".")[0]
+        if "=" not in word or Path(word).exists():
+            places.append(word)
+        elif group in values and "." in word.partition("=")[0]:
+            put(values, word, problems)
+        else:
+            problems.append(f"{word}: settings here start with report. or tracking.; --help lists them")
+    report = convert(Report, values["report"], "report.", problems)
+    tracking = convert(MLflow, values["tracking"], "tracking.", problems)
+    problems += report.problems() if report is not None else []
+    problems += tracking.address_problems() if tracking is not None else []  # it may only be read
+    if not places and not problems:
+        problems.append("no folder and no experiment given: rerankbench-report FOLDER")
+    if problems or report is None or tracking is None:
+        raise UserError(problems)
+    return report, tracking, places
+
+
+def put(values: dict[str, Any], word: str, problems: list[str]) -> None:
+    """Set report.budget.memory_mb=100 as values["report"]["budget"]["memory_mb"] = 100."""
+    import yaml
+
+    from rerankbench.commands import as_typed
+
+    path, _, text = word.partition("=")
+    *above, name = path.split(".")
+    for part in above:
+        values = values.setdefault(part, {})
+    try:
+        values[name] = as_typed.text(text) if as_typed.is_text(path) else yaml.safe_load(text)
+    except yaml.YAMLError:
+        problems.append(f"{word}: the value cannot be read")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

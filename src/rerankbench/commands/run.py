@@ -1,0 +1,373 @@
+"""From a command line to finished runs: checks everything first, then lets Hydra run the jobs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import tempfile
+import threading
+import warnings
+from argparse import Namespace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rerankbench.basics import complaints, masking, printing, value_names
+from rerankbench.basics.errors import UserError
+from rerankbench.basics.masking import mask_file, masked
+from rerankbench.basics.visible import say, visible_lines
+from rerankbench.commands import as_typed, cli, config, hydra_private, key_help, preflight, usage
+from rerankbench.store import disk
+from rerankbench.tracking.mlflow_store import Tracking, why
+from rerankbench.tracking.result import Result
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 8.0  # after which a stop no longer waits for the batch that is being computed
+FORECAST_FILE = "forecast_seconds"
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGTERM: as Ctrl-C, but the exit code says which it was."""
+
+
+@printing.command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code: 0 done, 1 something failed, 2 the user's mistake."""
+    return cli.run(command, argv)
+
+
+def command(words: list[str]) -> int:
+    quiet_libraries()
+    masking.remember_all(words)
+    config.register_schemas()
+    try:
+        with stopping_cleanly():
+            checked = preflight.check(words)
+            parsed = preflight.parse(words)
+            return (show(parsed) or printing.lost()) if checked is None else launch(parsed, checked)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(complaints.one_line(error)) from error
+    except KeyboardInterrupt as stop:
+        say("stopped; what was computed is kept: the same command continues", error=True)
+        return 143 if isinstance(stop, Stopped) else 130
+
+
+@contextmanager
+def stopping_cleanly() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into exceptions, and see to it that they end the process in time."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stop(number: int, frame: FrameType | None) -> None:
+    """Stop now, flushing what is computed; where something holds that up, stop without it."""
+    code = 128 + number
+    timer = threading.Timer(STOP_SECONDS, leave, [code])
+    timer.daemon = True
+    timer.start()
+    raise Stopped if number == signal.SIGTERM else KeyboardInterrupt
+
+
+def leave(code: int) -> None:
+    """The end of a stop that something holds up; what was written so far is kept."""
+    say("stopped; what was written is kept: the same command continues", error=True)
+    os._exit(code)
+
+
+def show(parsed: Namespace) -> int:
+    """Help, or a config that is only printed."""
+    if parsed.help:
+        own = [Path(parsed.config_dir)] if parsed.config_dir else []
+        folders = [*own, preflight.conf_folder()]
+        text = key_help.text(parsed.overrides, folders) if parsed.overrides else usage.text(folders)
+        say(*text.splitlines())
+        return 0
+    with preflight.composing(parsed) as hydra:
+        try:
+            with printed_as(masking.masked_yaml if parsed.cfg else masked):
+                show_by_hydra(hydra, parsed, parsed.config_name or "config")
+        except preflight.CONFIG_ERRORS as error:
+            raise UserError(complaints.one_line(error)) from error
+    return 0
+
+
+@contextmanager
+def printed_as(hide: Callable[[str], str]) -> Iterator[None]:
+    """Print what Hydra prints, a config above all, as `hide` leaves it."""
+    printed = StringIO()
+    try:
+        with redirect_stdout(printed):
+            yield
+    finally:
+        say(*visible_lines(hide(printed.getvalue())).splitlines())
+
+
+def show_by_hydra(hydra: Any, parsed: Namespace, name: str) -> None:
+    """What Hydra itself prints: its help, completions for a shell, configs and how they came about."""
+    if parsed.hydra_help:
+        hydra.hydra_help(name, hydra_private.arguments_parser(), parsed)
+    elif parsed.shell_completion:
+        hydra.shell_completion(name, parsed.overrides)
+    elif parsed.cfg:
+        hydra.show_cfg(name, preflight.Checker(parsed).shown(), parsed.cfg, parsed.package, parsed.resolve)
+    else:
+        hydra.show_info(parsed.info, name, preflight.Checker(parsed).shown())
+
+
+def launch(parsed: Namespace, command: preflight.Command) -> int:
+    """Let Hydra run `Job` for each job of a command; then say what failed."""
+    name, sweep = parsed.config_name or "config", command.multirun
+    words = [*command.words, f"hydra.mode={'MULTIRUN' if sweep else 'RUN'}"]
+    with preflight.composing(parsed) as hydra, folder_of(hydra, name, words, command) as folder:
+        before = frozenset(map(stamp, result_files(folder)))
+        task = Job(command.swept)
+        words += [f"hydra.{'sweep' if sweep else 'run'}.dir={as_typed.quoted(str(folder))}"]
+        try:
+            (hydra.multirun if sweep else hydra.run)(name, task, words)
+        except OSError as error:  # Hydra writes, too
+            place = "hydra.sweep.dir" if sweep else "hydra.run.dir"
+            raise disk.explained(error, {place: folder.absolute()}) from error
+        except (RuntimeError, ConnectionError, ValueError) as error:
+            if line := complaints.no_cluster(error):
+                raise UserError(line) from error
+            raise
+        results = [Result.read(file.parent) for file in fresh(folder, before)]
+        if sweep:
+            for file in folder.glob("*.yaml"):
+                mask_file(file)
+            end_of_sweep(results, folder)
+        elif task.mistake:
+            return 2
+        if command.dry_run:
+            print_total(folder)
+            return printing.lost()
+        failed = any(result.status == "failed" for result in results)
+        return 1 if failed or len(results) < command.jobs else 0
+
+
+@contextmanager
+def folder_of(hydra: Any, name: str, words: list[str], command: preflight.Command) -> Iterator[Path]:
+    """Where the jobs of a command write; a forecast leaves nothing behind."""
+    if command.dry_run:
+        with tempfile.TemporaryDirectory(prefix="rerankbench-") as folder:
+            yield Path(folder)
+        return
+    mode = RunMode.MULTIRUN if command.multirun else RunMode.RUN
+    composed = hydra.compose_config(name, words, mode)
+    HydraConfig.instance().set_config(composed)
+    yield Path(composed.hydra.sweep.dir if command.multirun else composed.hydra.run.dir)
+
+
+@dataclass
+class Job:
+    """What Hydra calls for every job of one command, here or in other processes.
+
+    `swept`: keys that the jobs do not share, with the values listed for them. `mistake`: whether a run in
+    this process failed by a mistake in its data, the user's to fix.
+    """
+
+    swept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    mistake: bool = False
+
+    def __call__(self, cfg: DictConfig) -> float:
+        """Run one experiment; a failure becomes its result and never stops the other jobs.
+
+        Returns the reranked value of the report's measure, for sweepers that optimise.
+        """
+        hydra_config = HydraConfig.get()
+        folder = Path(hydra_config.runtime.output_dir)
+        labels = {group: str(choice) for group, choice in hydra_config.runtime.choices.items()}
+        hide(hydra_config, cfg, folder)
+        task = OverridesParser.create().parse_overrides(list(map(str, hydra_config.overrides.task)))
+        result = self.attempt(cfg, labels, task, folder, sweep_name(hydra_config))
+        return objective(result, cfg)
+
+    def told(self, task: Sequence[Override]) -> list[str]:
+        """What an arm's name tells: the values that vary, and a model or a run of one's own.
+
+        Values that the sweep lists are as short as tells them apart.
+        """
+        listed = {"reranker.model": (), "first_stage.path": ()} | dict(self.swept)
+        told = [(o.key_or_group, complaints.as_text(o.value())) for o in task if o.key_or_group in listed]
+        return [f"{key}={short_value(key, value, listed[key])}" for key, value in told]
+
+    def attempt(
+        self,
+        cfg: DictConfig,
+        labels: dict[str, str],
+        task: Sequence[Override],
+        folder: Path,
+        sweep_id: str,
+    ) -> Result:
+        """Run one experiment; log and write its result, or the failure in its place."""
+        from rerankbench.commands import summary
+        from rerankbench.tracking import outputs
+
+        experiment = None
+        try:
+            experiment = config.read(cfg, labels, self.told(task), {o.key_or_group for o in task})
+            if experiment.dry_run:
+                return only_forecast(experiment, folder)
+            result = perform(experiment, folder, sweep_id)
+        except Exception as fault:
+            cache = {"cache_dir": experiment.cache_dir} if experiment else {}
+            place = "hydra.sweep.dir" if sweep_id else "hydra.run.dir"
+            error = disk.explained(fault, {**cache, place: folder.absolute()})
+            self.mistake = isinstance(error, UserError)
+            result = outputs.failure(experiment, labels, error, sweep_id)
+            if outputs.keep_failure(result, folder) and cfg.dry_run is not True:
+                track(cfg, result, folder)
+            summary.show_failure(result, error)
+            return result
+        summary.show(result, folder, experiment.tracking)
+        return result
+
+
+def short_value(key: str, value: str, listed: Sequence[str]) -> str:
+    """A value's label among those that the sweep lists, or else by itself."""
+    return value_names.labels(key, listed)[value] if value in listed else value_names.label(key, value)
+
+
+def hide(hydra_config: Any, cfg: DictConfig, folder: Path) -> None:
+    """Mask secrets in what this job, perhaps in a process of its own, logs and in what Hydra has written."""
+    masking.install()
+    masking.remember_all([str(line) for line in hydra_config.overrides.task])
+    masking.remember_all(OmegaConf.to_container(cfg, resolve=False))
+    swept = str(hydra_config.mode).endswith("MULTIRUN")
+    sweep = [Path(hydra_config.sweep.dir) / "multirun.yaml"] if swept else []
+    for file in [*(folder / str(hydra_config.output_subdir)).glob("*.yaml"), *sweep]:
+        mask_file(file)
+
+
+def objective(result: Result, cfg: DictConfig) -> float:
+    """What a sweeper maximises: the report's measure; over the latency budget, the excess as a loss."""
+    allowed = OmegaConf.select(cfg, "report.budget.latency_p95_ms")
+    taken = (result.latency_ms or {}).get(str(result.depth), {}).get("p95")
+    if allowed and taken and taken > allowed:
+        return 1 - taken / allowed
+    return result.measures.get("reranked", {}).get(cfg.report.measure, float("nan"))
+
+
+def only_forecast(experiment: config.Experiment, folder: Path) -> Result:
+    """Print what the experiment would take; nothing is kept."""
+    from rerankbench.experiment.forecast import forecast
+    from rerankbench.tracking.outputs import arm
+
+    found = forecast(experiment)
+    (folder / FORECAST_FILE).write_text(repr(found.seconds))
+    say(*found.lines())
+    return Result(arm=arm(experiment), status="forecast")
+
+
+def perform(experiment: config.Experiment, folder: Path, sweep_id: str) -> Result:
+    """Run and write; then log, which may fail without harm."""
+    from rerankbench.experiment.pipeline import run
+    from rerankbench.tracking import outputs
+
+    outcome = run(experiment)
+    result = outputs.summarize(outcome, sweep_id)
+    outputs.write(folder, result, outcome)
+    track(experiment.tracking, result, folder)
+    return result
+
+
+def track(tracking: DictConfig | Tracking, result: Result, folder: Path) -> None:
+    """Log to the tracking store; results are in the folder already, so its absence is no failure."""
+    try:
+        if isinstance(tracking, DictConfig):  # of a config that may be wrong elsewhere
+            tracking = config.read_tracking(tracking)
+        tracking.log(result, folder)
+    except Exception as error:
+        later = f"rerankbench-track {folder}"
+        log.warning("not in MLflow (%s); the results are kept, log them later with: %s", why(error), later)
+
+
+def sweep_name(hydra_config: Any) -> str:
+    """What the runs of one sweep share, empty for a single run: the sweep folder's last two parts."""
+    if str(hydra_config.mode).endswith("MULTIRUN"):
+        return "/".join(Path(hydra_config.sweep.dir).parts[-2:])
+    return ""
+
+
+def result_files(folder: Path) -> list[Path]:
+    """The results in a command's folder and in those of its jobs."""
+    return [*folder.glob("result.json"), *folder.glob("*/**/result.json")]
+
+
+def fresh(folder: Path, before: Collection[tuple[str, int, int]]) -> list[Path]:
+    """The results that jobs of a command wrote, in the order in which they finished.
+
+    They are told from earlier ones by what lay there before, not by time: clocks are set back at times.
+    """
+    files = [file for file in result_files(folder) if stamp(file) not in before]
+    return sorted(files, key=lambda file: file.stat().st_mtime)
+
+
+def stamp(file: Path) -> tuple[str, int, int]:
+    """What a file that was written again does not share with what it was."""
+    found = file.stat()
+    return str(file), found.st_ino, found.st_mtime_ns
+
+
+def end_of_sweep(results: Sequence[Result], folder: Path) -> None:
+    """How many runs are done, and each failure once, with the runs that share it."""
+    if not results:
+        return
+    failed = [result for result in results if result.status == "failed"]
+    say(f"sweep      {len(results) - len(failed)} of {len(results)} runs done, in {folder.absolute()}")
+    by_reason: dict[str, list[str]] = {}
+    for result in failed:
+        by_reason.setdefault(reason_of(result), []).append(result.arm)
+    for reason, arms in by_reason.items():
+        say(f"failed: {', '.join(arms)}: {reason}", error=True)
+
+
+def reason_of(result: Result) -> str:
+    """Why a run failed, in one line, without what differs between runs that share the cause."""
+    lines = (re.sub(r"^model \S+: ", "model: ", line) for line in str(result.error).splitlines())
+    return " | ".join(dict.fromkeys(lines))
+
+
+def print_total(folder: Path) -> None:
+    """The sum of a sweep's forecasts."""
+    from rerankbench.experiment.forecast import duration
+
+    seconds = [float(file.read_text()) for file in folder.rglob(FORECAST_FILE)]
+    if len(seconds) > 1:
+        say(f"all {len(seconds)} runs: {duration(sum(seconds))}")
+
+
+def quiet_libraries() -> None:
+    """Progress bars and advice of the libraries underneath would drown ours."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    masking.install()
+    logging.raiseExceptions = False  # a closed pipe is no reason for traces
+    for kind in (FutureWarning, DeprecationWarning, UserWarning):
+        warnings.filterwarnings("ignore", category=kind)

@@ -1,0 +1,107 @@
+"""What a person sees at the end of a run."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from rerankbench.basics.errors import UserError
+from rerankbench.basics.masking import masked
+from rerankbench.basics.visible import Console, Lines, visible
+from rerankbench.evaluation.measures import display_name
+from rerankbench.tracking.mlflow_store import Tracking
+from rerankbench.tracking.result import Result
+
+STAGES = ("first_stage", "reranked", "oracle")
+SHOWN = ("ndcg", "recall", "mrr")  # success and judged are in the files
+TUTORIAL = "tutorial_"
+
+log = logging.getLogger(__name__)
+
+
+def show(result: Result, folder: Path, tracking: Tracking) -> None:
+    """The closing table, what it cost, and where everything is."""
+    console = Console()
+    console.print()
+    console.print(heading(result), soft_wrap=True, style="bold")
+    console.print(measure_table(result))
+    for line in [*cost_lines(result), *place_lines(result, folder, tracking)]:
+        console.print(line, soft_wrap=True)
+
+
+def heading(result: Result) -> str:
+    data = result.dataset
+    reduced = " (reduced: a quick look, not a result)" if result.reduced else ""
+    size = f"{data['docs']:,} documents, {data['queries']:,} judged queries"
+    return f"{data['name']}{reduced}: {size}; {result.arm}"
+
+
+def measure_table(result: Result) -> Table:
+    """measure | first stage | reranked | change | best possible; the tutorial's measures below."""
+    table = Table()
+    table.add_column("measure")
+    for name in ("first stage", "reranked", "change", "best possible"):
+        table.add_column(name, justify="right")
+    names = result.measures["first_stage"]
+    add_rows(table, result, [name for name in names if name.startswith(SHOWN)])
+    table.add_section()
+    add_rows(table, result, [name for name in names if name.startswith(TUTORIAL)])
+    return table
+
+
+def add_rows(table: Table, result: Result, names: Sequence[str]) -> None:
+    for name in names:
+        before, after, best = (result.measures[stage].get(name) for stage in STAGES)
+        table.add_row(
+            visible(display_name(name)), number(before), number(after), change(before, after), number(best)
+        )
+
+
+def number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def change(before: float | None, after: float | None) -> str:
+    return "" if before is None or after is None else f"{after - before:+.4f}"
+
+
+def cost_lines(result: Result) -> list[str]:
+    """Pairs, speed, latency, memory, each where there is something to say."""
+    lines = []
+    pairs, speed = result.pairs, result.throughput
+    if pairs["total"]:
+        rate = f", {speed['pairs_per_second']:,.1f} pairs/s" if speed and pairs["scored"] else ""
+        lines.append(f"pairs      {pairs['scored']:,} scored, {pairs['reused']:,} reused{rate}")
+    for depth, row in (result.latency_ms or {}).items():
+        lines.append(
+            f"latency    depth {depth}: p50 {row['p50']:.1f} ms, p95 {row['p95']:.1f} ms of reranking"
+        )
+    if pairs["total"] or result.identity["embedder"]:
+        lines.append(f"precision  {result.environment['precision']} on {result.environment['device_name']}")
+    if result.notes:
+        more = f" (and {len(result.notes) - 1} more in result.json)" if len(result.notes) > 1 else ""
+        lines.append(f"note       {result.notes[0]}{more}")
+    return lines
+
+
+def place_lines(result: Result, folder: Path, tracking: Tracking) -> list[str]:
+    """Where the files and the run in MLflow are."""
+    lines = [f"files      {folder}", f"log        {folder / 'rerankbench.log'}"]
+    if result.mlflow_run_id:
+        lines.append(f"mlflow     {tracking.place()}")
+    return lines
+
+
+def show_failure(result: Result, error: Exception) -> None:
+    """Lines for a user's mistake, the trace for ours. A sweep's end names a mistake once for all runs."""
+    if not isinstance(error, UserError):
+        log.error("%s failed: %s", result.arm, Lines(masked("".join(traceback.format_exception(error)))))
+    elif result.sweep_id:
+        log.error("%s failed; what follows goes on, the reason comes at the end", result.arm)
+    else:
+        for problem in error.problems:
+            log.error("error: %s: %s", result.arm, masked(problem))

@@ -1,0 +1,72 @@
+"""The text of `rerankbench --help`, put together from the configs' own comments, never stale."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from rerankbench.commands import config_files
+from rerankbench.commands.config import GROUPS
+
+HEAD = """rerankbench: which reranker should I deploy, at which depth, at what cost, and is the gain real?
+
+usage: rerankbench [GROUP=OPTION ...] [KEY=VALUE ...]
+       rerankbench -m reranker=none,minilm depth=20,100     a sweep: all combinations, compared at the end
+       rerankbench experiment=reranker-sizes dataset=beir dataset.path=FOLDER
+       rerankbench dataset=files dataset.corpus=FILE dataset.queries=FILE dataset.qrels=FILE
+       rerankbench reranker=base reranker.model=FOLDER      a model of the option's family from a folder
+       rerankbench dry_run=true ...                         what it would compute, and how long that takes
+
+Also: rerankbench-check (faults of a collection), rerankbench-report (compare finished runs or sweeps),
+rerankbench-cache (what is kept), rerankbench-ui (the runs in MLflow), rerankbench-track FOLDER (log a
+finished run to MLflow afterwards).
+"""
+TAIL = """
+  --config-dir FOLDER   more options, in files such as FOLDER/reranker/mine.yaml: copy one of the package's
+  --help GROUP          its options and all of their keys; --help dataset=files: the keys of that option
+  --cfg job             print the config instead of running it; every key of the chosen options can be set:
+                        rerankbench --cfg job dataset=files
+  --version             which rerankbench this is
+  --multirun, -m        run every combination of the values that are separated by commas
+  --hydra-help          how to set the output folder, run jobs in parallel, and the rest of Hydra
+
+Exit codes: 0 done, 1 a run failed, 2 the command or its data is wrong. Ctrl-C keeps what was computed."""
+
+
+def text(folders: list[Path]) -> str:
+    """Root keys and the options of every group in config folders, each with its comment."""
+    lines = [HEAD, "Keys:", *aligned(root_keys(folders[-1] / "config.yaml"))]
+    for group in (*GROUPS, "experiment"):
+        lines += ["", f"{group}=", *aligned(options(folders, group))]
+    return "\n".join([*lines, TAIL])
+
+
+def root_keys(config: Path) -> Iterator[tuple[str, str]]:
+    """Each root key of config.yaml as `key=default`, and its comment."""
+    for line in config.read_text(encoding="utf-8").splitlines():
+        if match := re.fullmatch(r"(\w+): (.*?)(?: # (.*))?", line):
+            key, value, comment = match.groups()
+            yield f"{key}={'~/.cache/rerankbench' if value.startswith('${') else value}", comment or ""
+
+
+def options(folders: list[Path], group: str) -> Iterator[tuple[str, str]]:
+    """The options of a group, the user's own first, each with its first comment that is no command."""
+    seen: set[str] = set()
+    for folder in folders:
+        for file in sorted((folder / group).glob("*.yaml")):
+            if file.stem not in seen:
+                seen.add(file.stem)
+                yield file.stem, comment(file)
+
+
+def comment(file: Path) -> str:
+    """What a config file says about itself in its first lines."""
+    lines = config_files.text_of(file).splitlines()
+    said = [line.lstrip("# ") for line in lines if line.startswith("#")]
+    said = [line for line in said if not line.startswith(("@package", "rerankbench "))]
+    return said[0] if said else ""
+
+
+def aligned(rows: Iterator[tuple[str, str]]) -> list[str]:
+    return [f"  {name:<20} {said}".rstrip() for name, said in rows]

@@ -1,0 +1,1 @@
+"""How models run: batches, hardware, tokens."""

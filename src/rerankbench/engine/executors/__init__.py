@@ -1,0 +1,5 @@
+"""Where the work runs: one file per kind of executor."""
+
+from rerankbench.engine.executors.executor import Executor
+
+__all__ = ["Executor"]

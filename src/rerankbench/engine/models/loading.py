@@ -1,0 +1,251 @@
+"""Reading weights through FlagEmbedding, in the precision and attention that were asked for."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rerankbench.basics.errors import UserError
+from rerankbench.basics.finding import shown
+from rerankbench.basics.json_file import json_object
+from rerankbench.engine.models.checkpoint import tensors
+from rerankbench.engine.models.model_config import older_rope
+from rerankbench.engine.models.own_code import under_its_hash
+from rerankbench.engine.tokens import KNOWN_BELOW
+
+
+@contextmanager
+def reading(
+    folder: Path, dtype: Any, attention: str, headers_only: bool = False, code: bool = False
+) -> Iterator[str]:
+    """Make every `from_pretrained` inside read safetensors as `dtype` with this attention.
+
+    Yields the path to read `folder` from. code: whether its own Python files may be run.
+
+    FlagEmbedding's constructors offer no such choice: they read fp16 weights through fp32 (36 GB for a 9B
+    model), and leave the attention to the library's default, which drops Gemma 2's softcap. Weights that
+    the files lack would be drawn at random, with a warning that nobody sees.
+
+    headers_only: find out whether it could be read, and leave the weights' values where they are.
+
+    Raises UserError where the folder's files do not make a model.
+    """
+    from torch import OutOfMemoryError
+    from transformers import PreTrainedModel
+
+    original = PreTrainedModel.from_pretrained.__func__
+    refused: list[UserError] = []
+
+    def from_pretrained(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        kwargs.pop("torch_dtype", None)
+        kwargs |= {"dtype": dtype, "attn_implementation": attention, "use_safetensors": True}
+        if kwargs.get("config") is not None:
+            in_older_words(kwargs["config"])
+        problem = shape_problem(cls, kwargs.get("config"), folder)
+        if not problem:
+            kwargs |= {"device_map": "meta"} if headers_only else {}
+            model, found = original(cls, *args, **kwargs, output_loading_info=True)
+            problem = missing(folder, found["missing_keys"])
+        if problem:
+            refused.append(UserError(problem))
+            raise refused[0]
+        return model
+
+    PreTrainedModel.from_pretrained = classmethod(from_pretrained)
+    try:
+        with tokenizers_of_version_5(), under_its_hash(folder, code) as place:
+            yield str(place)
+    except (UserError, OutOfMemoryError, MemoryError, ImportError):
+        raise
+    except Exception as error:  # tokenizers raises nothing more special
+        if refused:  # FlagEmbedding catches it, and tries in other ways
+            raise refused[0] from None
+        raise UserError(cannot_be_loaded(folder, error)) from error
+    finally:
+        PreTrainedModel.from_pretrained = classmethod(original)
+
+
+def cannot_be_loaded(folder: Path, error: Exception) -> str:
+    """One line for what transformers raised."""
+    if "trust_remote_code" in str(error):
+        return (
+            f"{folder}: needs the Python files that come with it; read them, then allow them with "
+            "trust_remote_code=true (reranker.trust_remote_code=true or embedder.trust_remote_code=true)"
+        )
+    reason = shown(" ".join(str(error).split()))
+    return (
+        f"{folder}: cannot be loaded as a model ({type(error).__name__}: {reason}); "
+        "check config.json and the tokenizer's files, or fetch the model again"
+    )
+
+
+def in_older_words(config: Any) -> None:
+    """Turn what transformers 5 says of rotary positions into what version 4 reads; it would ignore it."""
+    import transformers
+
+    if int(transformers.__version__.partition(".")[0]) >= 5:
+        return
+    for name, value in older_rope(config.to_dict()).items():
+        setattr(config.get_text_config(), name, value)
+
+
+def shape_problem(cls: Any, config: Any, folder: Path) -> str:
+    """What to say of weights of other shapes than the model's, before memory is asked for.
+
+    The model is built without any, from its config alone.
+    """
+    import torch
+
+    config = cls.config_class.from_pretrained(folder) if config is None else copy.deepcopy(config)
+    if odd := odd_types(config):
+        return f"{folder / 'config.json'}: {odd}; fetch the model again"
+    with torch.device("meta"):
+        model = cls(config)
+    held = {name: entry.shape for name, entry in tensors(folder).items()}
+    unmatched = 0
+    for name, tensor in model.state_dict().items():
+        found = next(
+            (held[other] for other in spellings(name, model.base_model_prefix) if other in held), None
+        )
+        if found is None:
+            unmatched += tensor.numel()
+        elif found != tuple(tensor.shape):
+            return (
+                f"{folder}: {name} is {list(found)} in its weight files, but {list(tensor.shape)} by "
+                "config.json; fetch the model again"
+            )
+    if unmatched > MUCH:
+        return f"{folder}: its weight files lack most of what config.json says; fetch the model again"
+    return ""
+
+
+def odd_types(config: Any) -> str:
+    """What to say of a value of another type than the model's kind has by default; empty if there is none.
+
+    Such values pass until the model computes.
+    """
+    usual = type(config)().to_dict()
+    for name, value in config.to_dict().items():
+        kind, among = type(usual.get(name)), {float: (int, float), bool: (bool,), str: (str, type(None))}
+        fits = isinstance(value, among.get(kind, object))
+        if not fits or (kind is float and isinstance(value, bool)):
+            return f"{name} is {value!r}, where this kind of model has {usual[name]!r}"
+        if kind is int and not name.endswith("_id") and not isinstance(value, (int, float, type(None))):
+            return f"{name} is {value!r}, not a number"
+    return ""
+
+
+MUCH = 1_000_000_000  # numbers; more is not even tried
+
+
+def spellings(name: str, prefix: str) -> list[str]:
+    """The names that a tensor may have in files: with the model's prefix or without, of old or new norms."""
+    bare = name.removeprefix(f"{prefix}.")
+    old = [one.replace("LayerNorm.weight", "LayerNorm.gamma") for one in (name, bare)]
+    old += [one.replace("LayerNorm.bias", "LayerNorm.beta") for one in (name, bare)]
+    return [name, bare, f"{prefix}.{name}", *old]
+
+
+@contextmanager
+def tokenizers_of_version_5() -> Iterator[None]:
+    """Let version 4 of transformers load tokenizers that version 5 wrote under a class name of its own."""
+    import transformers
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+    name, original = "TokenizersBackend", PreTrainedTokenizerBase._from_pretrained.__func__
+    if hasattr(transformers, name):
+        yield
+        return
+
+    def from_pretrained(cls: Any, files: Any, place: Any, init: Any, *args: Any, **kwargs: Any) -> Any:
+        written = json_object(Path(place) / "tokenizer_config.json")
+        return original(cls, files, place, init, *args, **kwargs | as_version_5(written))
+
+    setattr(transformers, name, PreTrainedTokenizerFast)
+    PreTrainedTokenizerBase._from_pretrained = classmethod(from_pretrained)
+    try:
+        yield
+    finally:
+        delattr(transformers, name)
+        PreTrainedTokenizerBase._from_pretrained = classmethod(original)
+
+
+# Tokenizers of version 5 that tell the texts of a pair apart; in version 4 those that say nothing do.
+TYPED = ("BertTokenizer", "DebertaTokenizer", "DebertaV2Tokenizer", "FNetTokenizer", "RoCBertTokenizer")
+
+
+def as_version_5(written: dict[str, Any]) -> dict[str, Any]:
+    """What to tell version 4 of a tokenizer as its tokenizer_config.json is `written`, if by version 5."""
+    told: dict[str, Any] = {}
+    extra = written.get("extra_special_tokens")
+    if isinstance(extra, list):  # a list of texts in version 5, a dictionary by name in version 4
+        told |= {"extra_special_tokens": {}, "additional_special_tokens": extra}
+    fifth = "backend" in written or written.get("tokenizer_class") == "TokenizersBackend"
+    if fifth and "model_input_names" not in written:
+        types = ["token_type_ids"] if written.get("tokenizer_class") in TYPED else []
+        told["model_input_names"] = ["input_ids", *types, "attention_mask"]
+    return told
+
+
+def with_its_tokens(wrapper: Any, folder: Path) -> Any:
+    """`wrapper`, whose model knows every token of its tokenizer.
+
+    Tokens that were added behind the model's own make no difference until a text holds one. Raises UserError
+    where others are too many.
+    """
+    rows, tokenizer = wrapper.model.get_input_embeddings().num_embeddings, wrapper.tokenizer
+    if tokenizer.vocab_size > rows:
+        raise UserError(
+            f"{folder}: its tokenizer has {tokenizer.vocab_size:,} tokens, its model {rows:,}; copy the "
+            "model's own tokenizer there"
+        )
+    if len(tokenizer) > rows:
+        setattr(tokenizer, KNOWN_BELOW, rows)
+    return wrapper
+
+
+def missing(folder: Path, names: list[str]) -> str:
+    """What to say of weights that a model's files do not hold. An embedder's pooler is never used here."""
+    lost = sorted(name for name in names if not name.startswith("pooler."))
+    if not lost:
+        return ""
+    return (
+        f"{folder}: its weight files lack {len(lost)} of the model's tensors, the first is {lost[0]}; "
+        "config.json is of another model, or fetch the model again"
+    )
+
+
+def nothing() -> None:
+    """There are no processes of the wrapper's to stop."""
+
+
+def parts(wrapper: Any) -> tuple[Any, Any]:
+    """The model and tokenizer of a FlagEmbedding wrapper, which is of no use afterwards."""
+    model, tokenizer = wrapper.model, wrapper.tokenizer
+    wrapper.model = None  # the wrapper's destructor would move the model back to the CPU
+    wrapper.stop_self_pool = nothing  # and collect garbage, which takes longer than loading a small model
+    return model, tokenizer
+
+
+def take(wrapper: Any, device: str, first_only: bool = False) -> tuple[Any, Any]:
+    """The model (on `device`, ready for inference) and tokenizer out of a FlagEmbedding wrapper.
+
+    first_only: nothing but the first token is read from an encoder's last hidden states.
+    """
+    import torch
+
+    from rerankbench.engine.operators.flat_encoder import flatten
+    from rerankbench.engine.operators.fused import fuse
+    from rerankbench.engine.operators.packing import pack, packable
+
+    model, tokenizer = parts(wrapper)
+    half = model.dtype in (torch.float16, torch.bfloat16)
+    model = flatten(model.to(device).eval(), first_only)
+    if device == "cpu" and packable():
+        pack(model)
+    if device.startswith("cuda") and half:
+        fuse(model)
+    return model, tokenizer

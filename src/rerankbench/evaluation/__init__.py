@@ -1,0 +1,1 @@
+"""Measures, the orders that scores imply, and what a difference between them proves."""

@@ -1,5 +1,0 @@
-"""Where the work runs: one file per kind of executor."""
-
-from rerankbench.executors.executor import Executor
-
-__all__ = ["Executor"]

@@ -1,0 +1,1 @@
+"""The main path, in `pipeline.py`: collection, candidates, scores, measures."""

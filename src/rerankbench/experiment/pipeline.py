@@ -1,0 +1,229 @@
+"""The main path: collection, candidates, pair scores, orders, measures."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerankbench.basics.errors import UserError
+from rerankbench.collections.candidates import Candidates
+from rerankbench.collections.collection import Collection
+from rerankbench.commands.config import Experiment
+from rerankbench.engine import hardware, models
+from rerankbench.engine.bench import Bench
+from rerankbench.engine.models import fit
+from rerankbench.evaluation import ranking
+from rerankbench.evaluation.evaluation import Evaluation, evaluate
+from rerankbench.experiment import latency
+from rerankbench.first_stages.embedding import Embedder
+from rerankbench.rerankers.reranker import Reranker
+from rerankbench.rerankers.scoring import Scored, Work, distinct_pairs, score, score_store
+from rerankbench.store.rows import identity
+
+log = logging.getLogger(__name__)
+
+CURVE = (1, 3, 5, 10, 20, 50, 100)  # where curves over k are drawn, besides the asked cutoffs
+
+
+@dataclass
+class Clock:
+    """Seconds of each step."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[step] = time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that one experiment found.
+
+    `candidates` [queries, candidates] with their identity; `work`, `scored` and `scores` [queries, depth,
+    layers] are None where nothing reranks; `latency` is None unless it was asked for.
+    """
+
+    experiment: Experiment
+    bench: Bench
+    collection: Collection
+    candidates: Candidates
+    candidates_identity: str
+    work: Work | None
+    scored: Scored | None
+    scores: NDArray[np.float32] | None
+    evaluation: Evaluation
+    latency: latency.Latency | None
+    seconds: dict[str, float]
+
+    @property
+    def layer(self) -> int | None:
+        """The layer that stands for the arm where one number is wanted: the last that was asked for."""
+        return self.work.layers[-1] if self.work else None
+
+
+def run(experiment: Experiment) -> Outcome:
+    """Run one experiment; what is stored is read, the rest is computed and stored."""
+    from rerankbench.experiment.forecast import announce
+
+    clock, bench = Clock(), make_bench(experiment)
+    with clock("collection"):
+        collection = load(experiment)
+    with clock("models"):
+        ready_models(experiment, bench)
+    with clock("first_stage"):
+        candidates, found_by = retrieve(experiment, collection, bench)
+        experiment = within(experiment, candidates)
+    with clock("scoring"):
+        work = plan(experiment, collection, candidates.rows, bench)
+        if work:
+            announce(work)
+        scored = score(work, experiment.executor) if work else None
+        scores = work.pairs.spread(scored.values) if work and scored else None
+    with clock("measures"):
+        evaluation = measure(experiment, collection, candidates, scores, work.layers if work else ())
+    with clock("latency"):
+        timing = time_queries(experiment, collection, candidates, work, bench)
+    return Outcome(
+        experiment,
+        bench,
+        collection,
+        candidates,
+        found_by,
+        work,
+        scored,
+        scores,
+        evaluation,
+        timing,
+        clock.seconds,
+    )
+
+
+def make_bench(experiment: Experiment) -> Bench:
+    """The machine and what all stages share."""
+    e = experiment
+    if e.threads:
+        hardware.use_threads(e.threads)
+    warn_of_code(e)
+    machine = hardware.choose(e.device, e.precision)
+    hardware.reset_peak_memory(machine)
+    limits = (e.batch_size, e.batch_tokens)
+    return Bench(machine, e.cache_dir, e.embedder, e.index, *limits, e.seed, e.reuse, e.executor)
+
+
+def reranks(experiment: Experiment) -> bool:
+    return experiment.reranker.family != "none" and experiment.depth > 0
+
+
+def ready_models(experiment: Experiment, bench: Bench) -> None:
+    """Have the models at hand, and know that they can be used, before hours of embedding.
+
+    Raises UserError naming all that cannot be had or used.
+    """
+    used: list[Embedder | Reranker] = [experiment.embedder] if experiment.first_stage.embeds() else []
+    used += [experiment.reranker] if reranks(experiment) else []
+    problems: list[str] = []
+    for settings in used:
+        try:
+            ready(settings, bench)
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(problems)
+
+
+def ready(settings: Embedder | Reranker, bench: Bench) -> None:
+    """Raise UserError unless the model can be used; one whose values are stored needs no rehearsal."""
+    usable, weights = fit.resolved(settings, bench.cache_dir)
+    parts = usable.identity(weights, bench.hardware.precision)
+    if isinstance(usable, Embedder):
+        for note in usable.notes(weights.folder):
+            log.warning("%s", note)
+    kind = "vectors" if isinstance(usable, Embedder) else "scores"
+    if not fit.stored(bench.cache_dir / kind / identity(parts)):
+        usable.rehearse(weights, bench.hardware)
+
+
+def warn_of_code(experiment: Experiment) -> None:
+    """Say so where a model's own Python files may be run."""
+    for name, settings in (("embedder", experiment.embedder), ("reranker", experiment.reranker)):
+        if settings is not None and settings.trust_remote_code:
+            log.warning(
+                "%s.trust_remote_code=true: Python files that come with %s are run with all your rights; "
+                "only for models whose code you have read",
+                name,
+                settings.model,
+            )
+
+
+def load(experiment: Experiment) -> Collection:
+    collection = experiment.dataset.load(experiment.cache_dir)
+    for note in collection.notes:
+        log.warning("%s: %s", collection.name, note)
+    return collection
+
+
+def retrieve(experiment: Experiment, collection: Collection, bench: Bench) -> tuple[Candidates, str]:
+    """Candidates [queries, candidates] and their identity."""
+    candidates, found_by = experiment.first_stage.retrieve(collection, experiment.candidates, bench)
+    for note in candidates.notes:
+        log.warning("candidates: %s", note)
+    return candidates, found_by
+
+
+def within(experiment: Experiment, candidates: Candidates) -> Experiment:
+    """The experiment no deeper than the longest list of candidates: what lies beyond costs nothing."""
+    longest = int(candidates.lengths().max(initial=0))
+    if not 0 < longest < experiment.depth:
+        return experiment
+    if reranks(experiment):
+        log.warning("depth=%d: no query has more than %d candidates", experiment.depth, longest)
+    return replace(experiment, depth=longest)
+
+
+def plan(
+    experiment: Experiment, collection: Collection, rows: NDArray[np.int64], bench: Bench
+) -> Work | None:
+    """The pairs to score: candidates [queries, candidates] down to `depth`; None where nothing reranks."""
+    reranker = experiment.reranker
+    if not reranks(experiment):
+        return None
+    reranker, weights = fit.resolved(reranker, experiment.cache_dir)
+    layers = reranker.layers(models.describe(weights.folder))
+    pairs = distinct_pairs(collection, rows[:, : experiment.depth])
+    store = score_store(reranker, weights, bench)
+    return Work(reranker, weights, layers, bench, collection, pairs, store)
+
+
+def measure(
+    experiment: Experiment,
+    collection: Collection,
+    candidates: Candidates,
+    scores: NDArray[np.float32] | None,
+    layers: tuple[int, ...],
+) -> Evaluation:
+    """Every order that the scores hold, measured."""
+    curve = {k for k in CURVE if k <= experiment.candidates}
+    cutoffs = sorted(set(experiment.cutoffs) | curve)
+    depths = ranking.depths_up_to(experiment.depth) if experiment.depth else []
+    tutorial = experiment.cutoffs if experiment.measures == "tutorial" else ()
+    return evaluate(collection, candidates, scores, layers, depths, cutoffs, tutorial)
+
+
+def time_queries(
+    experiment: Experiment, collection: Collection, candidates: Candidates, work: Work | None, bench: Bench
+) -> latency.Latency | None:
+    """How long single queries take at several depths, where `latency` asks for it."""
+    if not experiment.latency or work is None:
+        return None
+    searcher = experiment.first_stage.searcher(collection, experiment.candidates, bench)
+    depths = ranking.depths_up_to(experiment.depth)
+    return latency.measure(work.model, collection, candidates, depths, searcher, bench)

@@ -1,0 +1,262 @@
+"""What runs in a contestant's process: one model or first stage, loaded alone and asked query by query.
+
+Messages are lines of JSON on stdin, answers lines of JSON on stdout; whatever libraries print goes to stderr.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from rerankbench.basics.errors import UserError
+
+PRODUCT = 1024  # rows and columns of the fixed product: tens of milliseconds of a CPU's core
+DEVICE_PRODUCT, DEVICE_TIMES = 4096, 20
+TAKES = 3  # of which the median counts
+QUICK = 50.0  # ms: what takes no longer is timed again, with caches as warm as those of a busy service
+
+
+class Contestant(ABC):
+    """What answers messages."""
+
+    @abstractmethod
+    def answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Do what the message asks. Raises UserError where it cannot be done."""
+
+    def memory(self) -> dict[str, float | None]:
+        """Peaks of this process in MB."""
+        return {}
+
+
+class Loaded(Contestant):
+    """A contestant on an experiment's machine."""
+
+    def __init__(self, message: dict[str, Any]) -> None:
+        from rerankbench.experiment.pipeline import make_bench
+
+        self.experiment = settings(Path(message["config"]))
+        self.bench = make_bench(self.experiment)
+        started = time.perf_counter()
+        self.load(message["key"])
+        self.bench.hardware.synchronize()
+        self.load_seconds = time.perf_counter() - started
+
+    @abstractmethod
+    def load(self, key: str) -> None:
+        """Get ready. Raises UserError where this is not what `key` names, or it cannot be loaded."""
+
+    def memory(self) -> dict[str, float | None]:
+        from rerankbench.engine import hardware
+
+        return hardware.peak_memory_mb(self.bench.hardware)
+
+    def greeting(self) -> dict[str, Any]:
+        from rerankbench.engine import hardware
+
+        return {"load_seconds": self.load_seconds, "environment": hardware.environment(self.bench.hardware)}
+
+
+class Searching(Loaded):
+    """A first stage: one query's text in, its candidates found."""
+
+    def load(self, key: str) -> None:
+        from rerankbench.experiment import pipeline as experiment
+
+        collection, stage = experiment.load(self.experiment), self.experiment.first_stage
+        candidates = self.experiment.candidates
+        if stage.key(collection, candidates, self.bench) != key:
+            raise UserError(
+                "the collection or the first stage's models are others than when the run was made"
+            )
+        if problem := stage.lacking(collection, self.bench):
+            raise UserError(problem)
+        self.search = stage.searcher(collection, candidates, self.bench)
+        if self.search is None:
+            raise UserError("what finding its candidates costs is not known here")
+
+    def answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        from rerankbench.experiment.latency import timed
+
+        search, query = self.search, message["query"]
+        assert search is not None
+        first = timed(lambda: search(query), self.bench)
+        if first > QUICK:
+            return {"ms": first}
+        return {"ms": float(np.median([timed(lambda: search(query), self.bench) for _ in range(TAKES)]))}
+
+
+class Reranking(Loaded):
+    """A reranker: texts in, scores computed, at any depth and layer, or many pairs as in a batch job."""
+
+    def load(self, key: str) -> None:
+        from rerankbench.engine.models import fit
+        from rerankbench.rerankers.scoring import score_store
+
+        reranker = self.experiment.reranker
+        reranker, weights = fit.resolved(reranker, self.experiment.cache_dir)
+        if score_store(reranker, weights, self.bench).folder.name != key:
+            raise UserError(
+                f"here it would be computed otherwise than when the run was made, in "
+                f"{self.bench.hardware.precision} on {self.bench.hardware.device}, or its weights are others"
+            )
+        self.model = reranker.load(weights, self.bench.hardware)
+        self.layers = self.model.layers
+
+    def answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        if message["do"] == "bulk":
+            return self.bulk(message["pairs"])
+        query, documents = message["query"], message["documents"]
+        return {"ms": [self.rerank(query, documents[:depth], layer) for layer, depth in message["asked"]]}
+
+    def rerank(self, query: str, documents: Sequence[str], layer: int | None) -> float:
+        """Milliseconds from texts to scores, computing no layer above `layer`."""
+        from rerankbench.experiment.latency import rerank, timed
+
+        self.model.layers = self.layers if layer is None else (layer,)
+        try:
+            return timed(lambda: rerank(self.model, query, documents, self.bench), self.bench)
+        finally:
+            self.model.layers = self.layers
+
+    def bulk(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        """Score pairs as a run does, which never waits for one query's."""
+        from rerankbench.engine.loop import Loop
+        from rerankbench.rerankers.scoring import PairWindow
+
+        model, machine = self.model, self.bench.hardware
+
+        def score() -> None:
+            queries = model.tokenize_queries([query for query, _ in pairs])
+            window = PairWindow.of(model, queries, model.tokenize_documents([text for _, text in pairs]))
+            loop = Loop(model.forward, machine, self.bench.budget(model.enough), streams=machine.streams)
+            for _ in loop.run(window):
+                pass
+
+        from rerankbench.experiment.latency import timed
+
+        return {"pairs": len(pairs), "seconds": timed(score, self.bench) / 1000}
+
+
+class Product(Contestant):
+    """The yardstick: the same product of two matrices each time, on the CPU and on a device that is raced."""
+
+    def __init__(self, message: dict[str, Any]) -> None:
+        import torch
+
+        from rerankbench.engine import hardware
+
+        if message["threads"]:
+            torch.set_num_threads(message["threads"])
+        self.devices = [hardware.Hardware(device, "fp32") for device in message["devices"]]
+        self.matrices = [torch.ones(self.size(h), self.size(h), device=h.device) for h in self.devices]
+
+    @staticmethod
+    def size(machine: Any) -> int:
+        return PRODUCT if machine.device == "cpu" else DEVICE_PRODUCT
+
+    def greeting(self) -> dict[str, Any]:
+        from rerankbench.engine import hardware
+
+        return {"environment": hardware.environment(self.devices[-1])}
+
+    def answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "ms": [float(np.median([self.take(i) for _ in range(TAKES)])) for i in range(len(self.devices))]
+        }
+
+    def take(self, i: int) -> float:
+        import torch
+
+        machine, matrix = self.devices[i], self.matrices[i]
+        machine.synchronize()
+        started = time.perf_counter()
+        for _ in range(1 if machine.device == "cpu" else DEVICE_TIMES):
+            torch.mm(matrix, matrix)
+        machine.synchronize()
+        return (time.perf_counter() - started) * 1000
+
+
+KINDS: dict[str, type[Loaded | Product]] = {
+    "first_stage": Searching,
+    "reranker": Reranking,
+    "product": Product,
+}
+
+
+def settings(file: Path) -> Any:
+    """The experiment of a run's own config. It computes in this process, whatever ran it then."""
+    from omegaconf import OmegaConf
+
+    from rerankbench.commands import config
+    from rerankbench.engine.executors.local import Local
+
+    config.register_schemas()
+    found = config.read(OmegaConf.load(file))  # type: ignore[arg-type]
+    return replace(found, executor=Local(), reuse=True)
+
+
+def serve(messages: queue.SimpleQueue[str], answers: IO[str]) -> None:
+    """Load what the first message asks for, then answer the others."""
+
+    def say(answer: dict[str, Any], memory: dict[str, float | None]) -> None:
+        answers.write(json.dumps(answer | {"memory": memory}) + "\n")
+        answers.flush()
+
+    contestant: Any = None
+    while True:
+        message = json.loads(messages.get())
+        try:
+            if contestant is None:
+                contestant = KINDS[message["kind"]](message)
+                answer = contestant.greeting()
+                gc.collect()
+                gc.freeze()  # what is loaded stays; looking through it again would be timed
+            else:
+                answer = contestant.answer(message)
+        except UserError as error:
+            answer = {"why": "; ".join(error.problems)}
+        except Exception as error:
+            answer = {"why": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+        say(answer, contestant.memory() if contestant else {})
+
+
+def listen(messages: queue.SimpleQueue[str]) -> None:
+    """Hand messages on; where there are no more, the race is over or was killed: end at once."""
+    for line in sys.stdin:
+        messages.put(line)
+    os._exit(0)
+
+
+def first_to_go() -> None:
+    """Where memory runs out, the system is to end this process and not the one that waits for it."""
+    with suppress(OSError):  # not Linux, or not allowed
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def main() -> None:
+    from rerankbench.commands.run import quiet_libraries
+
+    first_to_go()
+    quiet_libraries()
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever is printed from here on is no answer
+    messages: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=listen, args=(messages,), daemon=True).start()
+    serve(messages, answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What contestants are asked about: queries in the order of the race, and the candidates of the runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from rerankbench.basics.errors import UserError
+from rerankbench.collections.collection import Collection
+from rerankbench.report.race.entrants import FIRST_STAGE, Entrant
+from rerankbench.report.runs import SCORES, Run
+
+SEED = 0  # of the order in which queries are taken
+
+
+@dataclass
+class Texts:
+    """The queries' texts and, by first stage, each query's candidates as the runs had them."""
+
+    collection: Collection
+    rows: Mapping[str, Mapping[str, list[str]]]
+    order: tuple[int, ...]
+
+    @property
+    def ids(self) -> list[str]:
+        """Query ids in the order of the race."""
+        return [self.collection.query_ids[number] for number in self.order]
+
+    def query(self, place: int) -> str:
+        return self.collection.query_texts[self.order[place]]
+
+    def documents(self, stage: str, place: int, depth: int) -> list[str]:
+        """The texts of a query's first candidates."""
+        ids = self.rows[stage].get(self.collection.query_ids[self.order[place]], [])[:depth]
+        rows = self.collection.corpus.rows(ids)
+        return self.collection.corpus.texts(rows[rows >= 0])
+
+
+def texts_of(found: Sequence[Entrant]) -> Texts:
+    """Raises UserError where the collection is not there any more, or another one now."""
+    from rerankbench.report.race.contestant import settings
+
+    usable = [entrant for entrant in found if not entrant.why]
+    if not usable:
+        raise UserError(sorted({entrant.why for entrant in found}))
+    first = usable[0]
+    with inside(first.folder):
+        experiment = settings(first.config)
+        collection = experiment.dataset.load(experiment.cache_dir)
+    if collection.fingerprint() != first.run.dataset.get("fingerprint"):
+        raise UserError(f"{first.run.place}: the collection is another one now than when the run was made")
+    rows = {e.key: candidates(e.run) for e in found if e.kind == FIRST_STAGE}
+    order = np.random.default_rng(SEED).permutation(len(collection.query_ids))
+    return Texts(collection, rows, tuple(order.tolist()))
+
+
+def candidates(run: Run) -> dict[str, list[str]]:
+    """Each query's documents in first-stage order. Raises UserError where the table cannot be read."""
+    try:
+        table = pq.read_table(run.folder / SCORES, columns=["query_id", "doc_id", "rank"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{run.place}/{SCORES}: cannot be read ({error}); run it again") from None
+    table = table.take(pc.sort_indices(table, [("query_id", "ascending"), ("rank", "ascending")]))
+    found: dict[str, list[str]] = {}
+    for query, document in zip(table["query_id"].to_pylist(), table["doc_id"].to_pylist(), strict=True):
+        found.setdefault(query, []).append(document)
+    return found
+
+
+@contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """The run's folder as the current one, so that its relative paths lead where they led."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)

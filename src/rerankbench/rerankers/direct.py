@@ -1,0 +1,29 @@
+"""Scores of one query's documents as a service computes them: from texts to numbers, nothing stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerankbench.rerankers.reranker import PairModel
+from rerankbench.rerankers.scoring import PairWindow
+from rerankbench.rerankers.sequences import best
+
+if TYPE_CHECKING:
+    from rerankbench.engine.loop import Loop
+
+
+def score_texts(model: PairModel, query: str, documents: Sequence[str], loop: Loop) -> NDArray[np.float32]:
+    """Scores [documents, layers]; documents that are one sequence to the model have one score."""
+    if not documents:
+        return np.empty((0, len(model.layers)), np.float32)
+    queries = model.tokenize_queries([query]) * len(documents)
+    window = PairWindow.of(model, queries, model.tokenize_documents(documents))
+    distinct, number = window.distinct()
+    values = np.empty((len(distinct.lengths), len(model.layers)), np.float32)
+    for index, some in loop.run(distinct):
+        values[index] = some
+    return best(values[number], window.owner)

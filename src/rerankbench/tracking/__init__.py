@@ -1,0 +1,1 @@
+"""What a run leaves behind: result.json, tables, TREC files, MLflow."""

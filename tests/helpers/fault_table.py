@@ -1,0 +1,193 @@
+"""Runs the table of bad input; `python tests/fault_table.py` writes docs/faults.md from what was said."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from bad_input import FAULTS, Fault, Place
+from config_faults import CONFIG_FAULTS, make_folders
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+from rerankbench.basics.errors import UserError
+from rerankbench.commands import config, preflight, report, track, ui
+from rerankbench.commands import run as runner
+from rerankbench.commands.cache import command as cache
+from rerankbench.commands.check import command as check_command
+
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
+PROGRAMS: dict[str, Callable[[list[str]], int]] = {
+    "rerankbench": runner.main,
+    "rerankbench-check": check_command.main,
+    "rerankbench-report": report.main,
+    "rerankbench-cache": cache.main,
+    "rerankbench-track": track.main,
+    "rerankbench-ui": ui.main,
+}
+HEAD = """# Bad input: what was tried, and what was said
+
+Made by the tests: `tests/test_bad_input.py` runs every line through the command itself, `make fault-table`
+writes this page. Each ends with exit code 2, without a trace, and without files that look like results.
+Below, `<folder>` is the folder of the fault, `<models>` that of the tests' models. Where words alone are
+wrong, the last column has what works instead (`...`: the rest of the command), and the tests try it, too.
+
+| area | faults |
+|---|---:|
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did: exit code, lines that name mistakes, everything printed, and what it left."""
+
+    code: int | str
+    lines: list[str]
+    printed: str
+    left: list[str]
+
+
+def run(fault: Fault, folder: Path, models: Path) -> Outcome:
+    """Make one fault in an empty folder and run its command there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    program, *words = fault.make(Place(folder, models))
+    found = in_folder(folder, lambda: PROGRAMS[program](words))
+    return replace(found, lines=[tidy(line, folder, models) for line in found.lines])
+
+
+def in_folder(folder: Path, command: Callable[[], int]) -> Outcome:
+    """Run a command in a folder."""
+    out, errors, before = StringIO(), StringIO(), os.getcwd()
+    os.chdir(folder)
+    try:
+        with redirect_stdout(out), redirect_stderr(errors), composing_once():
+            code: int | str = command()
+    except BaseException as error:  # what a person would see as a trace
+        code = f"{type(error).__name__}: {error}"
+    finally:
+        os.chdir(before)
+    lines = [line.removeprefix("error: ") for line in errors.getvalue().splitlines() if line[:7] == "error: "]
+    return Outcome(code, lines, out.getvalue() + errors.getvalue(), sorted(left(folder)))
+
+
+@contextmanager
+def composing_once() -> Iterator[None]:
+    """Hydra reads its hundred files three times for each command; the same words make the same config."""
+    whole = ConfigLoaderImpl.load_configuration
+
+    def remembered(self: ConfigLoaderImpl, *given: Any, **named: Any) -> Any:
+        paths = tuple(str(part.path) for part in self.config_search_path.get_path())
+        key = repr((paths, given, sorted(named.items())))
+        if any("own" in path for path in paths) or "searchpath" in key:
+            return whole(self, *given, **named)
+        if key not in _COMPOSED:
+            _COMPOSED[key] = whole(self, *given, **named)
+        return copy.deepcopy(_COMPOSED[key])
+
+    ConfigLoaderImpl.load_configuration = remembered  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        ConfigLoaderImpl.load_configuration = whole  # type: ignore[method-assign]
+
+
+_COMPOSED: dict[str, Any] = {}
+
+
+def left(folder: Path) -> Iterator[str]:
+    """Files that look like results, and what a stranger's code would have written."""
+    for file in folder.rglob("*"):
+        name = str(file.relative_to(folder))
+        made = name.startswith(("out/", "sweep/", "outputs/", "multirun/", "report"))
+        if (
+            (made and file.suffix in (".trec", ".parquet", ".html", ".md"))
+            or (made and file.name == "result.json" and '"status": "ok"' in file.read_text())
+            or file.name == "SPRUNG"
+        ):
+            yield name
+
+
+def tidy(line: str, folder: Path, models: Path) -> str:
+    """A message as any machine would give it."""
+    places = {
+        str(folder): "<folder>",
+        str(models): "<models>",
+        str(preflight.conf_folder()): "<package>/conf",
+    }
+    for place, name in places.items():
+        line = line.replace(place, name)
+    return line
+
+
+def config_faults(folder: Path) -> list[tuple[str, str, str]]:
+    """The commands of config_faults.py, each with what was said of it and the command that cures it."""
+    config.register_schemas()
+    make_folders(folder)
+    found = []
+    for fault in CONFIG_FAULTS:
+        try:
+            with composing_once():
+                preflight.check(fault.command.replace("{root}", str(folder)).split())
+            said = ["nothing"]
+        except UserError as error:
+            said = error.problems
+        line = one_line([tidy(s, folder, folder) for s in said])
+        here, cured = (command.replace("{root}", "<folder>") for command in (fault.command, fault.cured))
+        found.append((here, line, cured or "leave it out"))
+    return found
+
+
+def one_line(lines: list[str]) -> str:
+    more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+    return lines[0] + more if lines else "nothing"
+
+
+def page(outcomes: dict[str, Outcome], commands: list[tuple[str, str, str]]) -> str:
+    """docs/faults.md."""
+    rows = [(fault.area, fault.name, one_line(outcomes[fault.title].lines), fault.cured) for fault in FAULTS]
+    rows += [("configs", code(command, True), said, cured) for command, said, cured in commands]
+    counts = Counter(area for area, *_ in rows)
+    total = [f"| {area} | {count} |" for area, count in counts.items()] + [f"| **all** | **{len(rows)}** |"]
+    body = ["| area | fault | what it said | what works instead |", "|---|---|---|---|"]
+    body += [f"| {area} | {name} | {code(said)} | {tried(cured)} |" for area, name, said, cured in rows]
+    return HEAD + "\n".join([*total, "", *body]) + "\n"
+
+
+def tried(cured: str) -> str:
+    """The cured command with the folders by their names; empty where a file has to be mended."""
+    for name, shown in {"{here}": "<folder>", "{data}": "<folder>/data", "{models}": "<models>"}.items():
+        cured = cured.replace(name, shown)
+    return code(cured) if cured else ""
+
+
+def code(text: str, double: bool = False) -> str:
+    """A text that Markdown shows as it is."""
+    fence = "``" if "`" in text or double else "`"
+    inside = text.replace("|", r"\|")
+    return f"{fence} {inside} {fence}" if fence == "``" else f"`{inside}`"
+
+
+def main() -> None:
+    from tiny_models import build_all
+
+    with tempfile.TemporaryDirectory() as scratch:
+        models, here = Path(scratch, "models"), Path(scratch, "here")
+        for _ in build_all(models):
+            pass
+        outcomes = {fault.title: run(fault, here, models) for fault in FAULTS}
+        PAGE.write_text(page(outcomes, config_faults(Path(scratch, "bad"))), encoding="utf-8")
+    sys.stdout.write(f"{PAGE}: {len(FAULTS)} faults and {len(CONFIG_FAULTS)} commands\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""The report and MLflow's comparison of a real sweep, in a real browser (chromium by Playwright)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+)
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"
+)
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+START_MS = 60_000
+
+
+# What MLflow's own pages always complain about: a server without accounts knows no user, and a browser
+# reports charts that change size while they are laid out.
+MLFLOWS_OWN = ("/mlflow/users/current", "ResizeObserver loop")
+
+
+class Watched:
+    """A browser page that remembers what it complains about and what it asks for elsewhere."""
+
+    def __init__(self, page: playwright.Page, known: tuple[str, ...] = ()) -> None:
+        self.page, self.known = page, known
+        self.complaints: list[str] = []
+        self.outside: list[str] = []
+        page.on("console", lambda m: self.note(m.type == "error", f"{m.text} {m.location.get('url', '')}"))
+        page.on("pageerror", lambda error: self.note(True, str(error)))
+        page.on("request", lambda request: self.asked(request.url))
+
+    def note(self, bad: bool, text: str) -> None:
+        if bad and not any(words in text for words in self.known):
+            self.complaints.append(text)
+
+    def asked(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname != "127.0.0.1":
+            self.outside.append(url)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
+    """Two tiny models over five queries of the sample, tracked; the sweep's folder, the store beside it."""
+    root = tmp_path_factory.mktemp("sweep")
+    chosen = ",".join(str(models / name) for name in ("base", "large"))
+    words = [
+        "-m",
+        "first_stage=bm25",
+        "reranker=base",
+        f"reranker.model={chosen}",
+        "dataset.limit_queries=5",
+        "candidates=20",
+        "cutoffs=[1,10]",
+        "device=cpu",
+        "precision=fp32",
+        "report.race.seconds=0",
+        f"cache_dir={root / 'cache'}",
+        f"tracking.uri=sqlite:///{root / 'mlflow.db'}",
+        f"hydra.sweep.dir={root / 'sweep'}",
+    ]
+    command = [sys.executable, "-m", "rerankbench", *words]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=root, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (root / "sweep" / "report.html").is_file(), done.stderr[-2000:]
+    return root / "sweep"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[playwright.Browser]:
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield opened
+        opened.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (1200, "dark"), (390, "light")])
+def test_the_report_shows_verdict_curves_and_table(
+    sweep: Path, browser: playwright.Browser, width: int, scheme: str
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+    seen = Watched(context.new_page())
+    page = seen.page
+    page.goto((sweep / "report.html").as_uri())
+    assert page.locator("#verdict h1").is_visible()
+    assert page.locator("#verdict").inner_text().count("5 judged queries") == 1
+    for plot in ("depth", "cost", "headroom", "queries"):
+        assert page.locator(f"#plot-{plot} svg").bounding_box()["height"] > 100
+    ink = page.locator("#plot-depth svg text").first.evaluate("node => getComputedStyle(node).fill")
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert contrast(ink, paper) > 4.5
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+    assert (seen.complaints, seen.outside) == ([], [])
+    context.close()
+
+
+def test_the_table_of_arms_is_sorted_by_keyboard(sweep: Path, browser: playwright.Browser) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto((sweep / "report.html").as_uri())
+    values = "[...document.querySelectorAll('#arms td:nth-child(2)')].map(cell => Number(cell.dataset.value))"
+    best_first = page.evaluate(values)
+    assert len(best_first) == 5  # two models at depths 10 and 20, and no reranking
+    assert best_first == sorted(best_first, reverse=True)
+    page.locator("#arms th:nth-child(2) button").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate(values) == sorted(best_first)
+    assert page.locator("#arms th:nth-child(2)").get_attribute("aria-sort") == "ascending"
+    context.close()
+
+
+def test_mlflow_opens_on_the_comparison_of_the_sweep(sweep: Path, browser: playwright.Browser) -> None:
+    with ui(sweep.parent / "mlflow.db") as url:
+        context = browser.new_context(viewport={"width": 1400, "height": 900})
+        seen = Watched(context.new_page(), MLFLOWS_OWN)
+        page = seen.page
+        page.goto(url)
+        trace = page.locator(".js-plotly-plot .scatterlayer .trace").first
+        trace.wait_for(timeout=START_MS, state="attached")
+        assert page.get_by_text("base@20").count() > 0, "run names do not say the arm"
+        page.get_by_placeholder("Search metric charts").fill("depth/ndcg_at_10")
+        page.get_by_text("depth/ndcg_at_10").first.wait_for(timeout=START_MS, state="attached")
+        assert (seen.complaints, seen.outside) == ([], [])
+        context.close()
+
+
+class ui:
+    """The server of `rerankbench-ui`, as its address, while the block runs."""
+
+    def __init__(self, database: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        words = [f"tracking.uri=sqlite:///{database}", "--no-browser", "--port", port]
+        self.command = [sys.executable, "-m", "rerankbench.commands.ui", *words]
+
+    def __enter__(self) -> str:
+        self.server = subprocess.Popen(
+            self.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        assert self.server.stdout is not None
+        for line in self.server.stdout:
+            if line.startswith("compare runs: "):
+                return line.removeprefix("compare runs: ").strip()
+        raise AssertionError("rerankbench-ui ended without an address")
+
+    def __exit__(self, *error: object) -> None:
+        self.server.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self.server.wait(timeout=20)
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG's contrast ratio of two CSS colours such as rgb(1, 2, 3)."""
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(value) / 255 for value in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_the_experiment_gives_the_same_report_as_the_folder(sweep: Path, tmp_path: Path) -> None:
+    from rerankbench.commands.report import main
+
+    store = f"tracking.uri=sqlite:///{sweep.parent / 'mlflow.db'}"
+    assert main(["rerankbench", store, "--out", str(tmp_path)]) == 0
+    ours, theirs = (json.loads((folder / "report.json").read_text()) for folder in (tmp_path, sweep))
+    assert ours["verdict"] == theirs["verdict"]
+    assert [arm["mean"] for arm in ours["arms"]] == [arm["mean"] for arm in theirs["arms"]]

@@ -1,0 +1,160 @@
+"""The scripts under experiments/ run, and compare what they say they compare; rates are not looked at."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from flagembedding_oracle import quiet
+
+from rerankbench.store.rows import RowStore, text_keys, write_array
+
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("benchmarks", "executors"):
+        monkeypatch.syspath_prepend(EXPERIMENTS / folder)
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    line: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return line
+
+
+def test_scoring_compares_five_ways_on_the_same_pairs(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [
+        "--pairs",
+        "24",
+        "--rounds",
+        "2",
+        "--model",
+        str(models / "minilm"),
+        "--cache-dir",
+        str(tmp_path),
+    ]
+    monkeypatch.setattr(sys, "argv", ["scoring.py", *asked])
+    with quiet():
+        import_module("scoring").main()
+    report = last_line(capsys)
+    rates = report["pairs_per_second"]
+    assert set(rates) == {"tutorial", "one_call", "cross_encoder", "fp32", "auto"}
+    assert report["pairs"] == 24
+    for mine, ratios in report["ratios"].items():
+        for peer, ratio in ratios.items():
+            assert ratio == pytest.approx(rates[mine] / rates[peer])
+    assert 0 <= report["padding_share_fp32"] < 0.2
+    assert 0 < report["matrix_share_fp32"] < 1
+
+
+def test_all_of_scorings_contestants_give_the_same_scores(models: Path, tmp_path: Path) -> None:
+    from rerankbench.engine.hardware import Hardware
+    from rerankbench.engine.models import resolve
+
+    scoring = import_module("scoring")
+    collection, candidates = scoring.collection_of(None, None, tmp_path)
+    pairs = scoring.pairs_of(collection, candidates, 12)
+    weights = resolve(str(models / "minilm"), None, tmp_path)
+    with quiet():
+        scores = {
+            one.name: one.score(pairs) for one in scoring.contestants(weights, Hardware("cpu", "fp32"), None)
+        }
+    for name, values in scores.items():
+        expected = scores["one_call"]
+        if name == "cross_encoder":  # which applies the sigmoid where there is one label
+            expected = 1 / (1 + np.exp(-expected))
+        np.testing.assert_allclose(values, expected, atol=1e-5, err_msg=name)
+
+
+def test_embedding_compares_on_the_same_texts(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    embedding = import_module("embedding")
+    tiny = replace(embedding.SETTINGS, model=str(models / "bge-small-en"))
+    monkeypatch.setattr(embedding, "SETTINGS", tiny)
+    monkeypatch.setattr(sys, "argv", ["embedding.py", "--texts", "20", "--cache-dir", str(tmp_path)])
+    with quiet():
+        embedding.main()
+    report = last_line(capsys)
+    assert report["largest_difference_fp32"] < 1e-5
+    assert report["smallest_cosine_auto"] > 0.99
+    assert set(report["ratios"]) == {"fp32", "auto"}
+
+
+SMALL = {
+    "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 16, "query_pre_attn_scalar": 16, "start_layer": 2,
+    "vocab_size": 20_007,
+}  # fmt: skip
+
+
+def shrunk(build: Any) -> Any:
+    """The architecture of `build`, with few and small layers."""
+
+    def smaller() -> Any:
+        architecture, config = build()
+        for name in SMALL.keys() & vars(config).keys():
+            setattr(config, name, SMALL[name])
+        if "layer_types" in vars(config) and config.layer_types:
+            config.layer_types = config.layer_types[: config.num_hidden_layers]
+        return architecture, config
+
+    return smaller
+
+
+@pytest.fixture
+def architectures(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module = import_module("architectures")
+    for name, (wrapper, settings, build) in module.ARCHITECTURES.items():
+        monkeypatch.setitem(module.ARCHITECTURES, name, (wrapper, settings, shrunk(build)))
+    module.write_tokenizer(module.FOLDER)
+    return module
+
+
+@pytest.mark.parametrize("name", ["base", "v2-m3", "gemma", "minicpm-layerwise", "lightweight"])
+def test_both_loops_score_each_architecture_alike(architectures: ModuleType, name: str) -> None:
+    asked = Namespace(pairs=6, words=None, per_query=3, rounds=1, device="cpu", layers=None)
+    row = architectures.compare(name, "fp32", asked)
+    assert row["largest_difference"] < 1e-4
+    assert row["score_spread"] > 1e-4
+    assert row["ratio"] > 0
+
+
+def test_layers_counts_the_same_questions_both_ways(
+    architectures: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layers = import_module("layers")
+    monkeypatch.setattr(layers, "small_minicpm", architectures.ARCHITECTURES["minicpm-layerwise"][2])
+    monkeypatch.setattr(layers, "LAYERS", (2, 3, 4))
+    monkeypatch.setattr(layers, "DEPTHS", (2, 3))
+    layers.main()
+    report = last_line(capsys)
+    assert report["ratio"] == pytest.approx(report["six_runs_seconds"] / report["one_pass_seconds"])
+
+
+def test_identical_finds_one_bit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    identical = import_module("identical")
+    values = np.arange(12, dtype=np.float32).reshape(4, 3)
+    other = values.copy()
+    other[2, 1] = np.nextafter(other[2, 1], np.float32(9))
+    keys = text_keys(["a", "b", "c", "d"])
+    for cache, stored in (("first", values), ("same", values), ("other", other)):
+        write_array(tmp_path / cache / "vectors" / "model", "texts", stored)
+        RowStore(tmp_path / cache / "scores" / "model", {}).append(keys, stored, [1, 2, 3])
+    first, same, changed, nothing = (str(tmp_path / name) for name in ("first", "same", "other", "nothing"))
+    assert identical.main(first, same) == 0
+    assert identical.main(first, changed) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2:] == ["scores model: 4 compared, 1 differ", "vectors model: 4 compared, 1 differ"]
+    assert identical.main(first, nothing) == 1

@@ -1,0 +1,121 @@
+"""Every command and Python block of the documentation is run, on tiny models where it names large ones."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir, table
+
+from commands import own_options, run, tiny
+from rerankbench.commands import config, preflight
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Commands that need a cluster or a hub are composed and checked; test_executors and test_launchers run Ray.
+ELSEWHERE = (
+    "mlflow ",
+    "make ",
+    "pip ",
+    "python3 ",
+    ".venv/",
+    "sbatch",
+    "ray ",
+    "git ",
+    "cd ",
+    "export ",
+    "rerankbench-ui",
+)
+OTHERS = ("executor=ray", "hydra/launcher=", "tracking.uri=http", "ir_datasets", "mteb/")
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """(page, block) of every fenced block in a language."""
+    fence = re.compile(rf"^```{language}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    return [(page.name, block) for page in PAGES for block in fence.findall(page.read_text(encoding="utf-8"))]
+
+
+def commands() -> list[str]:
+    """Every shell line of the documentation, without comments, continued lines joined."""
+    text = "\n".join(block for _, block in blocks("bash")).replace("\\\n", " ")
+    lines = (" ".join(shlex.split(line, comments=True, posix=False)) for line in text.splitlines())
+    return list(dict.fromkeys(line for line in lines if line))
+
+
+@pytest.fixture
+def at_home(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with the files that the documentation talks about."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RERANKBENCH_CACHE", str(tmp_path / "cache"))
+    beir(tmp_path / "my_collection")
+    table(tmp_path / "docs.jsonl", ("_id", "title", "text"), CAPITALS)
+    table(tmp_path / "queries.csv", ("_id", "text"), [(query, text) for query, _, text in QUESTIONS])
+    table(tmp_path / "qrels.tsv", ("query-id", "corpus-id", "score"), GRADES)
+    (tmp_path / "my_run.trec").write_text("q1 Q0 007 1 2.0 x\nq2 Q0 c 1 1.0 x\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", [line for line in commands() if line.startswith("rerankbench ")])
+def test_rerankbench_commands_run(command: str, models: Path, at_home: Path) -> None:
+    words = shlex.split(command.replace("/path/to/folder", str(models / "base")))[1:]
+    if any(other in command for other in OTHERS):
+        config.register_schemas()
+        checked = preflight.check(words)
+        assert checked is not None
+        assert checked.jobs
+        return
+    overrides = [word for word in tiny(models, at_home) if not word.startswith(("dataset", "hydra"))]
+    if not re.search(r"\bdataset=", command) and "experiment=tutorial" not in command:
+        overrides += ["dataset=beir", "dataset.path=my_collection"]
+    if "experiment=tutorial" in command:
+        rows = '{"query": "capital of France?", "positive": ["Paris is the capital of France."]}\n'
+        (at_home / "slice").mkdir()
+        (at_home / "slice" / "dev.jsonl").write_text(rows + rows.replace("France", "Spain"))
+        overrides += ["dataset.path=slice", "candidates=2"]
+    if "first_stage=" in command:
+        overrides = [word for word in overrides if not word.startswith("embedder")]
+    own = own_options(models, at_home, minilm=f"model: {models / 'minilm'}\n")
+    assert run("--config-dir", str(own), *words, *overrides, "tracking=none") == 0
+
+
+def test_every_script_that_is_named_exists() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    named = {line.split()[0] for line in commands() if line.startswith("rerankbench")}
+    assert named <= set(scripts)
+    for target in scripts.values():
+        module, function = target.split(":")
+        assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    for line in commands():
+        if line.startswith("make "):
+            subprocess.run(
+                ["make", "--dry-run", *line.split()[1:]], cwd=ROOT, check=True, capture_output=True
+            )
+
+
+def test_no_command_goes_unexamined() -> None:
+    known = ("rerankbench", *ELSEWHERE)
+    assert [line for line in commands() if not line.startswith(known)] == []
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(("page", "block"), [found for found in blocks("python") if found[0] == "README.md"])
+def test_python_blocks_run(page: str, block: str, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(block, page, "exec"), {})
+    printed = capsys.readouterr().out
+    if "what is panda?" in block:
+        assert "giant panda" in printed.splitlines()[0]
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
