@@ -25,13 +25,14 @@ from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.collections.sources.source import Source
 from rerankbench.commands import config, preflight
 from rerankbench.engine import hardware, models
-from rerankbench.engine.bench import Bench
 from rerankbench.engine.models import fit
+from rerankbench.engine.run_context import RunContext
 from rerankbench.evaluation import ranking, significance
 from rerankbench.evaluation.evaluation import Judge, Measured, whole
 from rerankbench.first_stages.embedding import Embedder
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.first_stages.index import Index
+from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers import reranker as families
 from rerankbench.rerankers.direct import score_texts
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score_store
@@ -242,7 +243,8 @@ def retrieve(
             )
     stage = cast(FirstStage, _settings("first_stage", kind, settings))
     read, indexed = _embedding(str(embedder), index) if stage.embeds() else (Embedder(), Index())
-    bench = Bench(_machine(device, precision), _cache_dir(cache_dir), read, indexed)
+    machine, place = _machine(device, precision), _cache_dir(cache_dir)
+    bench = SearchContext(machine, place, embedder=read, index=indexed)
     return stage.retrieve(collection, candidates, bench)[0]
 
 
@@ -264,7 +266,7 @@ def score(
 
     _refuse_below(0, depth=depth)
     _refuse_foreign(collection, candidates)
-    bench = Bench(reranker.hardware, _cache_dir(cache_dir), Embedder(), Index(), reuse=reuse)
+    bench = RunContext(reranker.hardware, _cache_dir(cache_dir), reuse=reuse)
     store = score_store(reranker.settings, reranker.weights, bench)
     pairs = distinct_pairs(collection, candidates.rows[:, :depth])
     work = _Loaded(

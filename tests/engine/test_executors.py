@@ -20,15 +20,14 @@ from tiny_models import SENTENCES
 
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.sources.in_memory import collection_of
-from rerankbench.engine.bench import Bench
 from rerankbench.engine.executors import Executor, crew
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.executors.ray import INSTALL, Ray
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import Weights, resolve
+from rerankbench.engine.run_context import RunContext
 from rerankbench.first_stages import embedding as embedding_module
 from rerankbench.first_stages.embedding import Embedder, Embedding
-from rerankbench.first_stages.index import Index
 from rerankbench.rerankers import scoring
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score, score_store
 
@@ -86,7 +85,7 @@ def work_of(
     rows = np.stack([drawn.permutation(len(DOCUMENTS))[:depth] for _ in QUERIES])
     rows = np.tile(np.arange(len(listed)), (len(QUERIES), 1)) if documents else rows
     weights = weights or resolve(reranker.model, None, cache)
-    machine = Bench(Hardware("cpu", "fp32"), cache, Embedder(), Index(), **{"batch_size": 16, **bench})
+    machine = RunContext(Hardware("cpu", "fp32"), cache, **{"batch_size": 16, **bench})
     layers = reranker.layers({} if isinstance(reranker, mortal.Mortal) else describe(weights))
     return Work(
         reranker,
@@ -173,7 +172,7 @@ def test_ray_gives_the_local_vectors_to_the_last_bit(models: Path, tmp_path: Pat
 
     def embedded(executor: Executor, cache: str, reuse: bool = True) -> Embedding:
         settings = Embedder(model=str(models / "bge-small-en"))
-        bench = Bench(Hardware("cpu", "fp32"), tmp_path / cache, settings, Index(), batch_size=4)
+        bench = RunContext(Hardware("cpu", "fp32"), tmp_path / cache, batch_size=4)
         return Embedding(settings, bench.hardware, bench.cache_dir, bench.budget(), reuse, executor)
 
     def of(rows: NDArray[np.int64]) -> list[str]:
@@ -274,9 +273,9 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_executors as t
-from rerankbench import scoring
-from rerankbench.executors.local import Local
-from rerankbench.executors.ray import Ray
+from rerankbench.rerankers import scoring
+from rerankbench.engine.executors.local import Local
+from rerankbench.engine.executors.ray import Ray
 scoring.SMALL_WINDOW = 50
 import rerankbench.engine.loop
 rerankbench.engine.loop.FLUSH_SECONDS = 0.0
@@ -328,9 +327,10 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_executors as t
-from rerankbench import embedding, loop
-from rerankbench.executors.local import Local
-from rerankbench.executors.ray import Ray
+from rerankbench.engine import loop
+from rerankbench.first_stages import embedding
+from rerankbench.engine.executors.local import Local
+from rerankbench.engine.executors.ray import Ray
 embedding.BLOCK, loop.FLUSH_SECONDS = 16, 0.0
 forward = embedding.EmbedderModel.forward
 embedding.EmbedderModel.forward = lambda self, inputs: time.sleep(0.1) or forward(self, inputs)
@@ -343,7 +343,7 @@ def many_vectors(
 ) -> tuple[NDArray[np.float32], int]:
     """Vectors of texts, and how many of them were computed now."""
     settings = Embedder(model=str(models / "bge-small-en"))
-    bench = Bench(Hardware("cpu", "fp32"), cache, settings, Index(), batch_size=4)
+    bench = RunContext(Hardware("cpu", "fp32"), cache, batch_size=4)
     work = Embedding(settings, bench.hardware, bench.cache_dir, bench.budget(), True, executor)
     found = work.passages(lambda rows: [texts[row] for row in rows], len(texts)).array()
     return found, work.meter.sequences

@@ -31,14 +31,13 @@ from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.commands import config, preflight
-from rerankbench.engine.bench import Bench
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import describe, resolve
 from rerankbench.evaluation import evaluation, measures, ranking
 from rerankbench.first_stages.dense import Dense
 from rerankbench.first_stages.embedding import Embedder
-from rerankbench.first_stages.index import Index
+from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers import scoring
 from rerankbench.rerankers.reranker import Reranker
 
@@ -113,7 +112,7 @@ def work_of(
         {f"q{row}": {"d0": 1} for row in range(len(QUERIES))},
     )
     weights = resolve(reranker.model, None, cache)
-    bench = Bench(Hardware("cpu", precision), cache, Embedder(), Index(), **options)
+    bench = SearchContext(Hardware("cpu", precision), cache, **options)
     pairs = scoring.distinct_pairs(of, np.tile(np.arange(depth), (len(QUERIES), 1)))
     layers = reranker.layers(describe(weights.folder))
     return scoring.Work(

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from rerankbench.collections.collection import Collection
 from rerankbench.commands.config import Experiment
 from rerankbench.engine import hardware
-from rerankbench.engine.bench import Bench
 from rerankbench.engine.loop import Loop, Window
 from rerankbench.experiment.pipeline import load, make_bench, plan
 from rerankbench.first_stages.dense import embedding
 from rerankbench.first_stages.embedding import text_window
+from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers.scoring import PairPreparer, Work, read_cost, rests_on_enough
 from rerankbench.rerankers.sequences import first_of_each
 from rerankbench.tracking.outputs import arm
@@ -113,7 +113,7 @@ def forecast(experiment: Experiment) -> Forecast:
 
 
 def likely_rows(
-    experiment: Experiment, collection: Collection, bench: Bench
+    experiment: Experiment, collection: Collection, bench: SearchContext
 ) -> tuple[NDArray[np.int64], bool]:
     """Candidates [queries, candidates] where they are stored or cheap, else as many rows at random, and True.
 
@@ -128,7 +128,7 @@ def likely_rows(
     return (starts + np.arange(min(depth, total))) % total, True  # neighbours: no document twice for a query
 
 
-def embedding_step(experiment: Experiment, collection: Collection, bench: Bench) -> Step | None:
+def embedding_step(experiment: Experiment, collection: Collection, bench: SearchContext) -> Step | None:
     """What the first stage has to embed, None if it embeds nothing."""
     stage = experiment.first_stage
     if not stage.embeds():

@@ -134,7 +134,7 @@ class Reranking(Loaded):
     def bulk(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
         """Score pairs as a run does, which never waits for one query's."""
         from rerankbench.engine.loop import Loop
-        from rerankbench.rerankers.scoring import PairWindow
+        from rerankbench.rerankers.pair_window import PairWindow
 
         model, machine = self.model, self.bench.hardware
 
