@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from commands import run, tiny
+from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import config, config_trust, hydra_section, logging_section, preflight
 
@@ -161,7 +162,7 @@ def usual() -> DictConfig:
     """Hydra's section as the package's own configs make it."""
     config.register_schemas()
     with preflight.composing(preflight.parse([])) as loader:
-        made = config_trust.load(loader, preflight.conf_folder(), "config", [])
+        made = config_trust.load(loader, conf_folder(), "config", [])
     OmegaConf.set_struct(made, False)
     return made
 

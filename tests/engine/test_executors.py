@@ -35,6 +35,7 @@ from rerankbench.rerankers.scoring import Work, distinct_pairs, score, score_sto
 pytestmark = pytest.mark.ray
 
 TESTS = Path(__file__).parents[1] / "helpers"
+IMPORTED = [str(TESTS), str(Path(__file__).parent)]  # by drivers
 DOCUMENTS = {f"d{n}": f"{SENTENCES[n % len(SENTENCES)]} " * (1 + n % 4) + str(n) for n in range(60)}
 QUERIES = {f"q{n}": f"{SENTENCES[n]}?" for n in range(8)}
 TWO = Ray(workers="2", cpus_per_worker=1)
@@ -271,7 +272,7 @@ def test_a_task_that_hangs_is_given_to_another(tmp_path: Path, monkeypatch: pyte
 DRIVER = """
 import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 import test_executors as t
 from rerankbench.rerankers import scoring
 from rerankbench.engine.executors.local import Local
@@ -292,7 +293,10 @@ def test_a_killed_driver_is_continued_by_the_other_executor(
     first: str, second: Executor, tmp_path: Path
 ) -> None:
     script = DRIVER.format(
-        tests=str(TESTS), orders=str(tmp_path / "orders"), cache=str(tmp_path), executor=first
+        tests=IMPORTED,
+        orders=str(tmp_path / "orders"),
+        cache=str(tmp_path),
+        executor=first,
     )
     kill_when_written(script, tmp_path / "scores" / "mortal", "*.shard")
     work = mortal_work(tmp_path / "orders", tmp_path)
@@ -325,7 +329,7 @@ MANY_TEXTS = numbered(20)  # 75 blocks of 16
 EMBEDDING_DRIVER = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 import test_executors as t
 from rerankbench.engine import loop
 from rerankbench.first_stages import embedding
@@ -361,7 +365,10 @@ def test_embedding_of_a_killed_driver_is_continued_by_the_other_executor(
     first: str, second: Executor, written: str, models: Path, tmp_path: Path
 ) -> None:
     script = EMBEDDING_DRIVER.format(
-        tests=str(TESTS), models=str(models), cache=str(tmp_path / "killed"), executor=first
+        tests=IMPORTED,
+        models=str(models),
+        cache=str(tmp_path / "killed"),
+        executor=first,
     )
     kill_when_written(script, tmp_path / "killed" / "vectors", written)
     expected, everything = many_vectors(models, tmp_path / "calm", Local())

@@ -19,6 +19,7 @@ from bad_input import FAULTS, Fault, Place
 from config_faults import CONFIG_FAULTS, make_folders
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
+from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import config, preflight, report, track, ui
 from rerankbench.commands import run as runner
@@ -122,7 +123,7 @@ def tidy(line: str, folder: Path, models: Path) -> str:
     places = {
         str(folder): "<folder>",
         str(models): "<models>",
-        str(preflight.conf_folder()): "<package>/conf",
+        str(conf_folder()): "<package>/conf",
     }
     for place, name in places.items():
         line = line.replace(place, name)

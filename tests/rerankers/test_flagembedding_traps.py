@@ -27,6 +27,7 @@ from tiny_models import ALL, FAMILIES, tiny_encoder
 from tiny_rerankers import EVERY_LAYER, PROMPTED, load, scores, settings, window_of
 
 import rerankbench
+from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.sources.in_memory import collection_of
@@ -207,7 +208,7 @@ def test_6_no_pairs_and_no_text(models: Path, tmp_path: Path) -> None:
 
 def test_7_pooling_is_cls_unless_told(models: Path) -> None:
     """The peer pools all-MiniLM by its first token. Ours says mean, and its length, in its own config."""
-    folder = preflight.conf_folder() / "embedder"
+    folder = conf_folder() / "embedder"
     options = {file.stem: yaml.safe_load(file.read_text()) for file in folder.glob("*.yaml")}
     assert (options["minilm"]["pooling"], options["minilm"]["max_length"]) == ("mean", 256)
     for name in ("bge-small-en", "bge-base-en", "bge-large-en", "bge-m3"):

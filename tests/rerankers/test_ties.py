@@ -30,7 +30,7 @@ from rerankbench.engine import models as model_folders
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.run_context import RunContext
-from rerankbench.experiment import forecast, latency
+from rerankbench.experiment import estimate, latency
 from rerankbench.first_stages import embedding as embedding_module
 from rerankbench.first_stages.dense import Dense
 from rerankbench.first_stages.embedding import Embedder, Embedding, Vectors
@@ -232,22 +232,22 @@ def test_what_was_broken_off_is_handed_to_all_texts(
         patch.setattr(broken.model, "forward", some_times)
         with pytest.raises(KeyboardInterrupt):
             score(broken, Local())
-    left = forecast.scoring_step(broken)
+    left = estimate.scoring_step(broken)
     assert (left.missing, left.alike) == (20 - 12, 60 - 8)
     rest = work_of("minilm", models, hashes, of, tmp_path / "broken", SHORT, batch_size=4)
     scored = score(rest, Local())
     assert (whole.scored, scored.scored) == (20, 8)
     np.testing.assert_array_equal(scored.values, whole.values)
-    assert forecast.scoring_step(rest).missing == 0
+    assert estimate.scoring_step(rest).missing == 0
 
 
 def test_a_forecast_counts_what_will_be_scored(models: Path, hashes: Path, tmp_path: Path) -> None:
     of = collection(["moons"], ["Mars", "MARS", "Phobos", "Berlin"])
     work = work_of("minilm", models, hashes, of, tmp_path, SHORT)
-    step = forecast.scoring_step(work)
+    step = estimate.scoring_step(work)
     assert "3 pairs to compute (0 of 4 pairs stored, 1 the same tokens as others)" in step.line()
     assert score(work, Local()).scored == step.missing == 3
-    assert forecast.scoring_step(work).line() == "4 of 4 pairs stored: nothing to do"
+    assert estimate.scoring_step(work).line() == "4 of 4 pairs stored: nothing to do"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
-from rerankbench.commands.config import Experiment
 from rerankbench.engine import hardware, models
 from rerankbench.engine.models import fit
 from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Evaluation, evaluate
 from rerankbench.experiment import latency
+from rerankbench.experiment.settings import Experiment
 from rerankbench.first_stages.embedding import Embedder
 from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers.reranker import Reranker
@@ -72,7 +72,7 @@ class Outcome:
 
 def run(experiment: Experiment) -> Outcome:
     """Run one experiment; what is stored is read, the rest is computed and stored."""
-    from rerankbench.experiment.forecast import announce
+    from rerankbench.experiment.estimate import announce
 
     clock, bench = Clock(), make_bench(experiment)
     with clock("collection"):

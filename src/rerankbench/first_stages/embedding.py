@@ -30,10 +30,8 @@ from rerankbench.engine.models.loading import parts, reading, take, with_its_tok
 from rerankbench.engine.models.model_config import CHECKED, DECODERS
 from rerankbench.engine.models.model_files import has_code, own_code_problems
 from rerankbench.engine.models.sentence_modules import Modules, modules_of
-from rerankbench.engine.tokens import Tokens, sizes, token_ids
+from rerankbench.engine.tokens import Tokens, pad, sizes, token_digests, token_ids
 from rerankbench.first_stages.vector_ties import Copies, differing
-from rerankbench.rerankers.reranker import pad
-from rerankbench.rerankers.sequences import token_digests
 from rerankbench.store.lock import SUFFIX, hold
 from rerankbench.store.rows import (
     ARITHMETIC,

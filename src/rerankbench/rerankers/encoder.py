@@ -21,8 +21,8 @@ from rerankbench.engine.models.loading import parts, reading, take, with_its_tok
 from rerankbench.engine.models.model_config import CHECKED
 from rerankbench.engine.models.model_files import own_code_problems
 from rerankbench.engine.models.pair_template import PairTemplate
-from rerankbench.engine.tokens import Tokens
-from rerankbench.rerankers.reranker import PairModel, Reranker, pad
+from rerankbench.engine.tokens import Tokens, pad
+from rerankbench.rerankers.reranker import PairModel, Reranker
 
 if TYPE_CHECKING:
     from torch import Tensor
