@@ -17,7 +17,6 @@ from typing import Any
 
 from bad_input import FAULTS, Fault, Place
 from config_faults import CONFIG_FAULTS, make_folders
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
@@ -25,6 +24,7 @@ from rerankbench.commands import config, preflight, report, track, ui
 from rerankbench.commands import run as runner
 from rerankbench.commands.cache import command as cache
 from rerankbench.commands.check import command as check_command
+from rerankbench.commands.hydra_private import ConfigLoaderImpl
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 PROGRAMS: dict[str, Callable[[list[str]], int]] = {
