@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from rerankbench.basics.errors import Problem, UserError
 from rerankbench.basics.finding import shown
-from rerankbench.basics.json_file import json_object
 from rerankbench.basics.progress import Progress
 from rerankbench.engine import models
 from rerankbench.engine.executors import Executor
@@ -26,6 +25,7 @@ from rerankbench.engine.executors.worker import Worker
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import fit
 from rerankbench.engine.models.attention import usable
+from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens
 from rerankbench.engine.models.model_config import CHECKED, DECODERS
 from rerankbench.engine.models.model_files import has_code, own_code_problems

@@ -5,16 +5,29 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import shown
-from rerankbench.basics.json_file import json_object
 from rerankbench.engine.models.checkpoint import tensors
+from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.model_config import older_rope
 from rerankbench.engine.models.own_code import under_its_hash
 from rerankbench.engine.tokens import KNOWN_BELOW
+
+_WITHOUT_VALUES = ContextVar("without_values", default=False)
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Leave the weights' values where they are: models that are read inside have shapes and no memory."""
+    before = _WITHOUT_VALUES.set(True)
+    try:
+        yield
+    finally:
+        _WITHOUT_VALUES.reset(before)
 
 
 @contextmanager
@@ -37,7 +50,7 @@ def reading(
 
     refused: list[UserError] = []
     options = {"dtype": dtype, "attn_implementation": attention, "use_safetensors": True}
-    options |= {"device_map": "meta"} if headers_only else {}
+    options |= {"device_map": "meta"} if headers_only or _WITHOUT_VALUES.get() else {}
     try:
         with (
             tokenizers_of_version_5(),
