@@ -11,13 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import mortal
 import numpy as np
 import pytest
-import tiny_rerankers
 from numpy.typing import NDArray
-from tiny_models import SENTENCES
 
+import mortal
+import tiny_rerankers
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.engine.executors import Executor, crew
@@ -30,12 +29,12 @@ from rerankbench.first_stages import embedding as embedding_module
 from rerankbench.first_stages.embedding import Embedder, Embedding
 from rerankbench.rerankers import scoring
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score, score_store
+from tiny_models import SENTENCES
 
 # Ray clusters: minutes on two cores, and worse beside other tests. `make tests-ray` runs them.
 pytestmark = pytest.mark.ray
 
-TESTS = Path(__file__).parents[1] / "helpers"
-IMPORTED = [str(TESTS), str(Path(__file__).parent)]  # by drivers
+PLACES = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "helpers")]
 DOCUMENTS = {f"d{n}": f"{SENTENCES[n % len(SENTENCES)]} " * (1 + n % 4) + str(n) for n in range(60)}
 QUERIES = {f"q{n}": f"{SENTENCES[n]}?" for n in range(8)}
 TWO = Ray(workers="2", cpus_per_worker=1)
@@ -55,7 +54,7 @@ def cluster() -> Iterator[None]:
     import ray
 
     before = dict(os.environ)
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), before.get("PYTHONPATH")]))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*PLACES, before.get("PYTHONPATH")]))
     os.environ.update(RAY)
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=10**8)
     yield
@@ -292,12 +291,7 @@ scoring.score(work, {executor})
 def test_a_killed_driver_is_continued_by_the_other_executor(
     first: str, second: Executor, tmp_path: Path
 ) -> None:
-    script = DRIVER.format(
-        tests=IMPORTED,
-        orders=str(tmp_path / "orders"),
-        cache=str(tmp_path),
-        executor=first,
-    )
+    script = DRIVER.format(tests=PLACES, orders=str(tmp_path / "orders"), cache=str(tmp_path), executor=first)
     kill_when_written(script, tmp_path / "scores" / "mortal", "*.shard")
     work = mortal_work(tmp_path / "orders", tmp_path)
     left = len(work.unscored(work.missing()))
@@ -331,8 +325,8 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = {tests!r}
 import test_executors as t
-from rerankbench.engine import loop
 from rerankbench.first_stages import embedding
+from rerankbench.engine import loop
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.executors.ray import Ray
 embedding.BLOCK, loop.FLUSH_SECONDS = 16, 0.0
@@ -365,10 +359,7 @@ def test_embedding_of_a_killed_driver_is_continued_by_the_other_executor(
     first: str, second: Executor, written: str, models: Path, tmp_path: Path
 ) -> None:
     script = EMBEDDING_DRIVER.format(
-        tests=IMPORTED,
-        models=str(models),
-        cache=str(tmp_path / "killed"),
-        executor=first,
+        tests=PLACES, models=str(models), cache=str(tmp_path / "killed"), executor=first
     )
     kill_when_written(script, tmp_path / "killed" / "vectors", written)
     expected, everything = many_vectors(models, tmp_path / "calm", Local())

@@ -17,7 +17,6 @@ from typing import Any
 
 from bad_input import FAULTS, Fault, Place
 from config_faults import CONFIG_FAULTS, make_folders
-
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import config, preflight, report, track, ui
