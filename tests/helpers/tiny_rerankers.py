@@ -16,8 +16,8 @@ from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.layerwise import Layerwise
 from rerankbench.rerankers.lightweight import Lightweight
 from rerankbench.rerankers.llm import LLM
+from rerankbench.rerankers.pair_window import PairWindow
 from rerankbench.rerankers.reranker import PairModel, Reranker
-from rerankbench.rerankers.scoring import PairWindow
 from rerankbench.rerankers.sequences import best
 from tiny_models import FAMILIES, LAYERS, START_LAYER
 

@@ -18,8 +18,8 @@ from rerankbench.basics.finding import Finding, examples
 from rerankbench.basics.progress import Progress
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection, Corpus
-from rerankbench.engine.bench import Bench
 from rerankbench.first_stages.first_stage import FirstStage, Searcher
+from rerankbench.first_stages.search_context import SearchContext
 
 # Scripts whose characters say much: their words are taken as overlapping pairs of characters, the usual
 # baseline where no segmenter is at hand (Lucene's CJKBigramFilter does the same, Korean included, whose
@@ -68,14 +68,14 @@ class BM25(FirstStage):
             found.append(f"first_stage.language={self.language}: {hint} of {' '.join(names)}")
         return found
 
-    def identity(self, bench: Bench) -> dict[str, Any]:
+    def identity(self, bench: SearchContext) -> dict[str, Any]:
         import bm25s
         import Stemmer
 
         versions = {"bm25s": bm25s.__version__, "stemmer": Stemmer.version(), "analysis": ANALYSIS}
         return {"kind": self.kind, **versions, **asdict(self)}
 
-    def search(self, collection: Collection, depth: int, bench: Bench) -> Candidates:
+    def search(self, collection: Collection, depth: int, bench: SearchContext) -> Candidates:
         index = self.index(collection)
         rows = np.full((len(collection.query_texts), depth), -1, np.int64)
         scores = np.full(rows.shape, -np.inf, np.float32)
@@ -86,7 +86,7 @@ class BM25(FirstStage):
                 progress.advance(1)
         return Candidates(rows, scores).with_findings(silent(collection.query_texts, rows))
 
-    def searcher(self, collection: Collection, depth: int, bench: Bench) -> Searcher:
+    def searcher(self, collection: Collection, depth: int, bench: SearchContext) -> Searcher:
         index = self.index(collection)
         return lambda query: best(self.scores(index, query), depth)
 

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import shown
-from rerankbench.basics.json_file import json_object
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import Weights, describe, sentence_modules
 from rerankbench.engine.models.attention import usable
+from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens
 from rerankbench.engine.models.model_config import CHECKED
 from rerankbench.engine.models.model_files import own_code_problems
 from rerankbench.engine.models.pair_template import PairTemplate
-from rerankbench.engine.tokens import Tokens
-from rerankbench.rerankers.reranker import PairModel, Reranker, pad
+from rerankbench.engine.tokens import Tokens, pad
+from rerankbench.rerankers.reranker import PairModel, Reranker
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.basics.json_file import json_object
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import Weights, describe, sentence_modules
 from rerankbench.engine.models.attention import usable
+from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens
-from rerankbench.engine.tokens import Tokens
-from rerankbench.rerankers.reranker import PairModel, Reranker, pad
+from rerankbench.engine.tokens import Tokens, pad
+from rerankbench.rerankers.reranker import PairModel, Reranker
 
 if TYPE_CHECKING:
     from torch import Tensor
