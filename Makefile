@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # The tests are many and small: two at a time, each with one thread.
 WORKERS ?= 2
 
-.PHONY: demo install develop test lint types tests tests-faults tests-ray audit fault-table fuzz mutants format ui clean
+.PHONY: demo install develop test lint types tests tests-faults tests-ray audit fault-table fuzz mutants docs format ui clean
 
 demo: install
 	$(BIN)/rerankbench
@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 # What the tests need on top: oracles, a browser's driver, Ray and the launchers.
 develop: $(VENV)/.developed
 $(VENV)/.developed: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,ray,launchers]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,docs,ray,launchers]"
 	touch $@
 
 test: lint types tests
@@ -64,6 +64,10 @@ mutants: develop
 	$(BIN)/mutmut run --max-children $(WORKERS)
 	$(BIN)/mutmut results
 
+# The documentation as a site in site/; a link that leads nowhere is an error. Nothing is loaded from elsewhere.
+docs: develop
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 format: develop
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -72,4 +76,4 @@ ui: install
 	$(BIN)/rerankbench-ui
 
 clean:
-	rm -rf $(VENV) outputs multirun mlartifacts mutants mlflow.db*
+	rm -rf $(VENV) site outputs multirun mlartifacts mutants mlflow.db*
