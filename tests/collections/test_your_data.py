@@ -91,7 +91,7 @@ def test_a_run_is_compared_with_bm25(desk: Path, models: Path) -> None:
         assert runner.main(["--config-dir", str(own), *small]) == 0
     assert report_command.main(together[1:]) == 0
     page = (desk / "my-report" / "report.md").read_text()
-    for arm in ("run &gt; minilm@2", "bm25 &gt; minilm@2", "bm25 &gt; no reranking"):  # lists of two
+    for arm in ("run + minilm@2", "bm25 + minilm@2", "bm25 without reranking"):  # lists of two
         assert arm in page
 
 

@@ -171,9 +171,12 @@ def test_a_factory_runs_as_the_documentation_gives_it() -> None:
 def test_the_names_of_arms_show_texts_as_typed(models: Path, tmp_path: Path) -> None:
     words = ["-m", "first_stage=bm25", "reranker=none", "tracking=none", *tiny(models, tmp_path)]
     assert run(*words, "embedder.query_instruction=1e3,x", "first_stage=hybrid") == 0
-    assert {arm.rpartition("=")[2] for arm in results(tmp_path / "sweep")} == {"1e3", "x"}
+    assert {arm.rpartition("=")[2] for arm in results(tmp_path / "sweep")} == {
+        "1e3 without reranking",
+        "x without reranking",
+    }
     saved = json.loads((tmp_path / "sweep" / "0" / "result.json").read_text())
-    assert saved["arm"].endswith("=1e3")
+    assert saved["arm"].endswith("=1e3 without reranking")
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,9 @@ def p_values(differences: ArrayLike, worst: float, *, copies: float = 1.0) -> Ar
     Miller and Thomas, arXiv 1905.06208). Unseen: the probability that no query shows losses of `worst` that
     are frequent enough to undo the mean, (1 + mean / worst) ** -queries; it is the rule of three.
 
-    No distribution is known for which p <= alpha happens more often than alpha if the mean is 0; there is no
-    proof of it (experiments/verdict). The probability is computed by Lugannani and Rice's saddlepoint formula
+    There is no proof that p <= alpha happens at most with probability alpha if the mean is 0. On a grid of
+    two- and three-point distributions, its hardest cases, 0.05 was passed in up to 5.2% of samples
+    (experiments/verdict). The probability is computed by Lugannani and Rice's saddlepoint formula
     (Advances in Applied Probability 12, 1980): nothing is drawn, so there is no seed and no smallest
     p-value; it is right to about 2% of p. `copies`: as if every query had come so many times, to plan how
     many queries are needed.

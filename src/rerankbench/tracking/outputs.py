@@ -72,7 +72,7 @@ def memory(outcome: Outcome) -> tuple[dict[str, float | None], str | None]:
 def arm(experiment: Experiment) -> str:
     """The name of a contestant: its reranker and depth, with whatever else a sweep varies.
 
-    Examples: minilm@100, bm25 + base@50, minilm@100 max_length=256, bm25 without reranking.
+    Examples: none, minilm@100, bm25 + base@50, minilm@100 max_length=256, bm25 without reranking.
     """
     e = experiment
     kind = e.labels.get("first_stage", e.first_stage.kind)
@@ -81,6 +81,8 @@ def arm(experiment: Experiment) -> str:
     told += ("reranker.",) if e.reranker.family == "none" else ()
     told += () if e.first_stage.embeds() else ("embedder", "index")
     rest = [changed(line) for line in e.overrides if not line.startswith(told)]
+    if e.reranker.family == "none" and kind == "dense":
+        return masked(" ".join(["none", *rest]))
     if e.reranker.family == "none":
         return masked(" ".join([kind, *rest, "without reranking"]))
     stage = "" if kind == "dense" else f"{kind} + "
