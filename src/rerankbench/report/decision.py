@@ -137,8 +137,8 @@ def sentence(
         return f"If you must choose now (a decision, not a finding): {name}, as there is nothing else."
     text = (
         f"If you must choose now (a decision, not a finding): {name}{costs}; expected loss about {loss:.4f} "
-        f"{measure}; with {100 * comparison.level:g}% confidence not worse than the best by more than "
-        f"{bound:.4f}"
+        f"{measure}; with {100 * comparison.level:g}% confidence, at most "
+        f"{bound:.4f} worse than the best"
     )
     if chance is not None:
         text += f"; chance that it beats {contest.every_baseline}: {percent(chance)}"
