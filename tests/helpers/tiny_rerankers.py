@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tiny_prompted
 from numpy.typing import NDArray
 from tiny_models import FAMILIES, LAYERS, START_LAYER
 
 from rerankbench.engine.hardware import Hardware, Precision
 from rerankbench.engine.loop import Budget, Loop
 from rerankbench.engine.models import resolve
+from rerankbench.rerankers.causal import Causal
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.layerwise import Layerwise
 from rerankbench.rerankers.lightweight import Lightweight
@@ -26,17 +28,35 @@ CLASSES: dict[str, type[Reranker]] = {
     "llm": LLM,
     "layerwise": Layerwise,
     "lightweight": Lightweight,
+    "causal": Causal,
 }
 EVERY_LAYER = tuple(range(START_LAYER, LAYERS + 1))
 LAYERED = ("minicpm-layerwise", "lightweight")
 PROMPTED = ("gemma", *LAYERED)
+FAMILY_OF = {"qwen3-0.6b": "causal"}
+EVERY = (*FAMILIES, *FAMILY_OF)
+"""A model of each family that reads tokens."""
 
 Pair = tuple[str, str]
 
 
 def settings(name: str, models: Path, **options: Any) -> Reranker:
-    """Settings of the family of `name` (a key of `tiny_models.ALL`), pointing at its folder."""
+    """Settings of the family of `name` (a key of `EVERY`), pointing at its folder.
+
+    max_length: without the prompt, where that counts among it.
+    """
+    if name in tiny_prompted.PROMPTED:
+        return prompted_settings(name, models, **options)
     return CLASSES[FAMILIES[name]](model=str(models / name), **options)
+
+
+def prompted_settings(name: str, models: Path, **options: Any) -> Reranker:
+    folder = models / name
+    if not folder.exists():
+        tiny_prompted.PROMPTED[name](folder)
+    if "max_length" in options:
+        options["max_length"] += tiny_prompted.prompt_size(folder)
+    return CLASSES[FAMILY_OF[name]](model=str(folder), **options)
 
 
 def load(reranker: Reranker, cache: Path, precision: Precision = "fp32", device: str = "cpu") -> PairModel:

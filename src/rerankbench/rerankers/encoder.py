@@ -22,6 +22,7 @@ from rerankbench.engine.models.model_config import CHECKED
 from rerankbench.engine.models.model_files import own_code_problems
 from rerankbench.engine.models.pair_template import PairTemplate
 from rerankbench.engine.tokens import Tokens
+from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.reranker import PairModel, Reranker, pad
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ class Encoder(Reranker):
         name = (description.get("architectures") or ["unknown"])[0]
         if not name.endswith("ForSequenceClassification"):
             return [
-                f"reranker.model={self.model}: holds {name}, not a sequence classifier; choose "
-                "the option of its family (gemma, minicpm-layerwise, lightweight) or another folder"
+                f"reranker.model={self.model}: holds {name}, not a sequence classifier; {option_for(folder)} "
+                "or another folder"
             ]
         labels = description.get("num_labels") or 2  # two is the default that config.json leaves out
         if labels != 1:
