@@ -5,6 +5,7 @@ Their references are the recipes of model cards, in plain transformers.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tiny_architectures import DECODER, Files, causal, saved
-from tiny_models import _corpus
+from tiny_architectures import DECODER, Files, built, causal, saved, sentencepiece
+from tiny_models import _corpus, _train_sentencepiece
 
 Pair = tuple[str, str]
 # https://huggingface.co/Qwen/Qwen3-Reranker-0.6B/blob/main/tokenizer.json
@@ -80,14 +81,63 @@ def tiny_mxbai_reranker(path: str | Path, seed: int = 0) -> Path:
     return causal("Qwen2", lambda: qwen_bpe(False), path, seed, **DECODER)
 
 
-PROMPTED: dict[str, Callable[..., Path]] = {"qwen3-0.6b": tiny_qwen3_reranker}
+@cache
+def t5_files() -> Files:
+    """T5's kind of SentencePiece, with a word for each answer."""
+    files = sentencepiece("T5TokenizerFast", t5_model, extra_ids=0, add_prefix_space=True)
+    content = json.loads(files["tokenizer.json"])
+    content["model"]["vocab"] += [["▁true", -3.0], ["▁false", -3.0]]
+    settings = json.loads(files["tokenizer_config.json"])
+    del settings["add_prefix_space"]  # it would convert again on every load
+    edited = {"tokenizer.json": content, "tokenizer_config.json": settings}
+    kept = {name: file for name, file in files.items() if name != "spiece.model"}
+    return kept | {name: json.dumps(one).encode() for name, one in edited.items()}
+
+
+def t5_model() -> bytes:
+    ids = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
+    return _train_sentencepiece(model_type="unigram", vocab_size=1400, hard_vocab_limit=False, **ids)
+
+
+def tiny_monot5(path: str | Path, seed: int = 0, **options: Any) -> Path:
+    """T5ForConditionalGeneration, as monot5-base-msmarco."""
+    own = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 3, "num_heads": 4} | options
+    ids = {"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1}
+    return built("T5", "ForConditionalGeneration", t5_files(), Path(path), seed, **own, **ids)
+
+
+def monot5(folder: Path, pairs: Sequence[Pair], max_length: int = 512) -> NDArray[np.float32]:
+    """Log-probability of true against false as PyTerrier's monoT5 computes it, one pair at a time."""
+    import torch
+    from transformers import AutoTokenizer, T5ForConditionalGeneration
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = T5ForConditionalGeneration.from_pretrained(folder).eval()
+    answers = [tokenizer.encode(word, add_special_tokens=False)[0] for word in ("true", "false")]
+    end = tokenizer("Relevant:")["input_ids"]
+    assert end[-1] == tokenizer.eos_token_id
+    found = []
+    for query, document in pairs:
+        ids = tokenizer(f"Query: {query} Document: {document}")["input_ids"][:-1][: max_length - len(end)]
+        with torch.no_grad():
+            start = torch.tensor([[model.config.pad_token_id]])
+            logits = model(input_ids=torch.tensor([ids + end]), decoder_input_ids=start).logits[0, 0]
+        found.append(float(torch.log_softmax(logits[answers], dim=0)[0]))
+    return np.asarray(found, np.float32)
+
+
+PROMPTED: dict[str, Callable[..., Path]] = {"qwen3-0.6b": tiny_qwen3_reranker, "monot5-base": tiny_monot5}
 """A builder for one model of each family whose prompt counts among `max_length`."""
 
 
 @cache
 def prompt_size(folder: Path) -> int:
     """Tokens of the prompt alone."""
-    _, tokenizer = opened(folder)
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if "T5" in type(tokenizer).__name__:
+        return sum(len(tokenizer(text)["input_ids"]) - 1 for text in ("Query:", "Document:", "Relevant:")) + 1
     body = f"<Instruct>: {INSTRUCTION}\n<Query>:", "<Document>:"
     return sum(len(tokenizer(text)["input_ids"]) for text in (SYSTEM, *body, ASSISTANT))
 

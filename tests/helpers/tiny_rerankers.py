@@ -21,6 +21,7 @@ from rerankbench.rerankers.lightweight import Lightweight
 from rerankbench.rerankers.llm import LLM
 from rerankbench.rerankers.reranker import PairModel, Reranker
 from rerankbench.rerankers.scoring import PairWindow
+from rerankbench.rerankers.seq2seq import Seq2Seq
 from rerankbench.rerankers.sequences import best
 
 CLASSES: dict[str, type[Reranker]] = {
@@ -29,11 +30,12 @@ CLASSES: dict[str, type[Reranker]] = {
     "layerwise": Layerwise,
     "lightweight": Lightweight,
     "causal": Causal,
+    "seq2seq": Seq2Seq,
 }
 EVERY_LAYER = tuple(range(START_LAYER, LAYERS + 1))
 LAYERED = ("minicpm-layerwise", "lightweight")
 PROMPTED = ("gemma", *LAYERED)
-FAMILY_OF = {"qwen3-0.6b": "causal"}
+FAMILY_OF = {"qwen3-0.6b": "causal", "monot5-base": "seq2seq"}
 EVERY = (*FAMILIES, *FAMILY_OF)
 """A model of each family that reads tokens."""
 

@@ -18,6 +18,8 @@ BY_ARCHITECTURE = {
     "GemmaForCausalLM": "gemma",
     "LayerWiseMiniCPMForCausalLM": "minicpm-layerwise",
     "CostWiseGemmaForCausalLM": "lightweight",
+    "T5ForConditionalGeneration": "monot5-base",
+    "MT5ForConditionalGeneration": "monot5-base",
 }
 
 
@@ -40,4 +42,5 @@ def option_for(folder: Path) -> str:
         option = "mxbai-v2-base"
     if option:
         return f"choose reranker={option} with this reranker.model"
-    return "choose the option of its family (base, qwen3-0.6b, gemma, minicpm-layerwise, lightweight)"
+    known = "base, qwen3-0.6b, mxbai-v2-base, gemma, monot5-base, minicpm-layerwise, lightweight"
+    return f"choose the option of its family ({known})"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
+from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.prompt_template import PromptTemplate
 from rerankbench.engine.tokens import Tokens, token_ids
 from rerankbench.rerankers.reranker import PairModel, pad
@@ -45,6 +46,7 @@ class TemplatedModel(PairModel):
     the models' own recipes, a query that fills all the room leaves neither it nor the document.
     """
 
+    model: Any
     prompt: PromptTemplate
     padding: int
     multiple = 1
@@ -54,6 +56,13 @@ class TemplatedModel(PairModel):
         self.fixed = len(prompt.before) + len(prompt.after)
         self.body = max_length - self.fixed
         refuse_no_room(prompt, max_length)
+
+    def prepare_batches(self, hardware: Hardware, weights: int) -> None:
+        """How batches are filled and padded; `weights` that each token is multiplied with."""
+        self.enough = hardware.enough_tokens(weights)
+        self.multiple = 1 if hardware.device == "cpu" else 8  # as for the other decoders
+        rows, own = self.model.get_input_embeddings().num_embeddings, self.tokenizer.pad_token_id
+        self.padding = own if own is not None and own < rows else 0
 
     def tokenize_queries(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokens of each query and of what the prompt has between it and the document."""

@@ -11,10 +11,14 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rerankbench.basics.errors import UserError
+from rerankbench.basics.finding import shown
+from rerankbench.basics.json_file import json_object
 from rerankbench.engine.tokens import Tokens, token_ids
 
 PLACE = re.compile(r"\{(query|document|instruction)\}")
@@ -51,6 +55,33 @@ def template_problems(template: Any) -> list[str]:
         for name in ("query", "document")
         if named.count(name) != 1
     ]
+
+
+def has_roles(folder: Path) -> bool:
+    """Whether a folder's chat template has the roles of a query and a document, as for rerankers alone."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        text = file.read_text(encoding="utf-8", errors="replace")
+    else:
+        text = str(json_object(folder / "tokenizer_config.json").get("chat_template", ""))
+    return all(re.search(rf"""["']{role}["']""", text) for role in ("query", "document"))
+
+
+def chat_text(tokenizer: Any, instruction: str) -> str:
+    """The prompt that a tokenizer's chat template is. Raises UserError where it is of other roles."""
+    messages = [{"role": name, "content": f"{{{name}}}"} for name in ("query", "document")]
+    system = [{"role": "system", "content": "{instruction}"}] if instruction else []
+    try:
+        text = str(tokenizer.apply_chat_template([*system, *messages], tokenize=False))
+    except Exception as error:  # whatever a template raises
+        reason = shown(" ".join(str(error).split()))
+        raise UserError(f"reranker.template=chat: the model's chat template fails ({reason})") from error
+    if template_problems(text):
+        raise UserError(
+            "reranker.template=chat: the model's chat template has no places for the roles query and "
+            "document; give the prompt itself"
+        )
+    return text
 
 
 @dataclass(frozen=True)
@@ -186,8 +217,8 @@ def words(tokenizer: Any, text: str) -> list[str]:
     pieces = re.split("(" + "|".join(map(re.escape, added)) + ")", text) if added else [text]
     found = []
     for piece in filter(None, pieces):
-        cut = [] if piece in added else cutter.pre_tokenize_str(normal(backend, piece))
-        found += [word for word, _ in cut] or [piece]
+        cut = [(piece, None)] if piece in added else cutter.pre_tokenize_str(normal(backend, piece))
+        found += [word for word, _ in cut]
     return found
 
 
