@@ -100,7 +100,7 @@ def test_a_chat_template_is_followed_as_sentence_transformers_does(folders: Path
     model = ready(Encoder(str(folders / "chat")), hashes)
     assert model.settings.template == "chat"  # type: ignore[attr-defined]
     np.testing.assert_allclose(scores(model, PAIRS)[:, 0], expected, atol=1e-4)
-    pairs = ready(Encoder(str(folders / "chat"), template="{query}{document} "), hashes)
+    pairs = ready(Encoder(str(folders / "chat"), template="{query}\n<Document>: {document}"), hashes)
     assert np.abs(scores(pairs, SHORT)[:, 0] - scores(model, SHORT)[:, 0]).max() > 0.01
 
 

@@ -97,8 +97,8 @@ class Encoder(Reranker):
             return []
         if self.label is None:
             return [
-                f"reranker.model={self.model}: has {labels} labels; a reranker needs exactly one, or say which "
-                "of them means relevant, such as reranker.label=1"
+                f"reranker.model={self.model}: has {labels} labels; a reranker needs exactly one, or say "
+                "which of them means relevant, such as reranker.label=1"
             ]
         if not 0 <= self.label < labels:
             return [
@@ -155,6 +155,8 @@ CHAT = "chat"
 
 
 class EncoderModel(PairModel):
+    settings: Encoder
+
     def __init__(self, settings: Encoder, weights: Weights, hardware: Hardware) -> None:
         self.settings = settings
         wrapper = settings.open(weights, hardware)
