@@ -327,7 +327,7 @@ GOOD = {"schema": 1, "arm": "a"}
         ({"by_depth": {"ten": {}}}, "by_depth.ten should be a whole number, not 'ten'"),
         ({"latency_ms": {"9": {"p50": -1}}}, "latency_ms.9.p50 should be greater than or equal to 0, not -1"),
         ({"throughput": {"seconds": [1]}}, "throughput.seconds should be a valid number, not [1]"),
-        ({"throughput": {"pairs": "9"}}, "throughput.pairs should be a valid integer, not '9'"),
+        ({"throughput": {"pairs": "9"}}, "throughput.pairs should be a valid number, not '9'"),
         ({"environment": {"threads": "x"}}, "environment.threads should be a valid integer, not 'x'"),
         ({"environment": {"device": ["cpu"]}}, "environment.device should be a valid string, not ['cpu']"),
         ({"pairs": {"total": 10**400}}, "pairs.total should be less than or equal to"),

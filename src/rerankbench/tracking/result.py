@@ -54,7 +54,7 @@ else:
         pairs_per_second: Amount | None
         tokens_per_second: Amount | None
         padding_share: Amount | None
-        pairs: Count | None
+        pairs: Amount | None
         seconds: Amount | None
 
     class Model(TypedDict, total=False):
