@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.prompt_template import PromptTemplate
-from rerankbench.engine.tokens import Tokens, token_ids
+from rerankbench.engine.tokens import Tokens, pad, token_ids
 from rerankbench.rerankers.reranker import PairModel
 
 LEAST = 8  # tokens beside the prompt
