@@ -303,6 +303,35 @@ def test_a_first_stage_without_a_number_and_no_other_is_one_line_each(
         judged(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("said_so", "named"),
+    [
+        ("minilm@10", "dense + minilm@10"),
+        ("no reranking", "dense without reranking"),
+        ("dense + minilm@10", "dense + minilm@10"),
+    ],
+)
+def test_a_failed_run_is_named_with_its_first_stage_where_there_are_several(
+    said_so: str, named: str, tmp_path: Path, first: np.ndarray
+) -> None:
+    """Alone, a run leaves out the usual first stage; beside "bm25 + minilm@10" it must not."""
+    two_stages(tmp_path, first - 0.1, first, {"bm25": first})
+    write_failure(tmp_path / "failed", said_so, "no weights", params={"first_stage": "dense"})
+    assert [each.arm for each in judged(tmp_path).left_out] == [named]
+
+
+def test_what_to_choose_says_where_not_even_a_first_stage_is_within_the_budget(
+    tmp_path: Path, first: np.ndarray
+) -> None:
+    two_stages(tmp_path, first - 0.1, first, {"bm25": first, "dense": first + 0.1})
+    found = judged(tmp_path, Report(budget=Budget(memory_mb=1)))
+    assert found.decision is not None
+    assert "without reranking (no arm is known to be within the budget)" in found.decision.sentence
+    usual = judged(tmp_path)
+    assert usual.decision is not None
+    assert "budget" not in usual.decision.sentence
+
+
 def test_every_arm_out_for_another_reason_is_no_verdict_that_names_them(
     tmp_path: Path, first: np.ndarray
 ) -> None:

@@ -98,7 +98,7 @@ def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) 
         excluded=tuple(excluded),
         front=tuple(costing.front(found.compared.mean(axis=1), order.values)),
         verdict=verdict,
-        decision=choosing.choose(found, compared, order),
+        decision=choosing.choose(found, compared, order, nothing_fits=all(excluded)),
         left_out=tuple(deciding.left_out(found, excluded)),
         rooms=tuple(rooms),
         bottleneck=bottleneck(rooms, settings.measure),
