@@ -37,6 +37,7 @@ test: lint types tests
 lint: develop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: develop
 	$(BIN)/mypy

@@ -19,7 +19,7 @@ from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.loop import Budget, Loop
 from rerankbench.engine.models import Weights
 from rerankbench.rerankers.layerwise import Layerwise
-from rerankbench.rerankers.scoring import PairWindow
+from rerankbench.rerankers.pair_window import PairWindow
 
 LAYERS, DEPTHS, QUERIES = (4, 8, 12), (16, 32), 3
 

@@ -36,8 +36,8 @@ from rerankbench.engine.loop import Budget, Loop, Meter
 from rerankbench.evaluation import measures, ranking
 from rerankbench.first_stages.bm25 import BM25
 from rerankbench.rerankers.encoder import Encoder
+from rerankbench.rerankers.pair_window import PairWindow
 from rerankbench.rerankers.reranker import PairModel
-from rerankbench.rerankers.scoring import PairWindow
 
 Pair = tuple[str, str]
 Scores = NDArray[np.float32]

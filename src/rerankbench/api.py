@@ -18,20 +18,23 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
+from rerankbench.basics.typed_settings import convert
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.collections.sources.source import Source
-from rerankbench.commands import config, preflight
 from rerankbench.engine import hardware, models
-from rerankbench.engine.bench import Bench
 from rerankbench.engine.models import fit
+from rerankbench.engine.run_context import RunContext
 from rerankbench.evaluation import ranking, significance
 from rerankbench.evaluation.evaluation import Judge, Measured, whole
+from rerankbench.experiment.groups import GROUPS
 from rerankbench.first_stages.embedding import Embedder
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.first_stages.index import Index
+from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers import reranker as families
 from rerankbench.rerankers.direct import score_texts
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score_store
@@ -171,10 +174,10 @@ def load_collection(kind_or_folder: str | Path = "sample", **settings: Any) -> C
     """
     cache_dir = _cache_dir(settings.pop("cache_dir", None))
     kind = str(kind_or_folder)
-    if kind not in config.options("dataset"):
+    if kind not in GROUPS["dataset"].kinds:
         kind, settings = "beir", {"path": kind, **settings}
         if not Path(settings["path"]).expanduser().is_dir():
-            known = ", ".join(sorted(config.options("dataset")))
+            known = ", ".join(sorted(GROUPS["dataset"].kinds))
             raise UserError(
                 f"collection {settings['path']}: no such folder, and no kind either; kinds: {known}"
             )
@@ -198,7 +201,7 @@ def load_reranker(
     """
     chosen, kind = _option("reranker", str(name_or_model))
     if chosen is None:
-        kinds = sorted(set(config.options("reranker")) - {"none"})
+        kinds = sorted(set(GROUPS["reranker"].kinds) - {"none"})
         if family is None:
             raise UserError(f"reranker {name_or_model}: give family= with a model; one of {', '.join(kinds)}")
         chosen, kind = {"model": str(name_or_model)}, family
@@ -233,16 +236,17 @@ def retrieve(
     """
     _refuse_below(1, candidates=candidates)
     kind = str(first_stage)
-    if kind not in config.options("first_stage"):
+    if kind not in GROUPS["first_stage"].kinds:
         kind, settings = "run", {"path": kind, **settings}
         if not Path(settings["path"]).expanduser().is_file():
-            known = ", ".join(sorted(config.options("first_stage")))
+            known = ", ".join(sorted(GROUPS["first_stage"].kinds))
             raise UserError(
                 f"first_stage {first_stage}: no such file, and no first stage either; there are {known}"
             )
     stage = cast(FirstStage, _settings("first_stage", kind, settings))
     read, indexed = _embedding(str(embedder), index) if stage.embeds() else (Embedder(), Index())
-    bench = Bench(_machine(device, precision), _cache_dir(cache_dir), read, indexed)
+    machine, place = _machine(device, precision), _cache_dir(cache_dir)
+    bench = SearchContext(machine, place, embedder=read, index=indexed)
     return stage.retrieve(collection, candidates, bench)[0]
 
 
@@ -264,7 +268,7 @@ def score(
 
     _refuse_below(0, depth=depth)
     _refuse_foreign(collection, candidates)
-    bench = Bench(reranker.hardware, _cache_dir(cache_dir), Embedder(), Index(), reuse=reuse)
+    bench = RunContext(reranker.hardware, _cache_dir(cache_dir), reuse=reuse)
     store = score_store(reranker.settings, reranker.weights, bench)
     pairs = distinct_pairs(collection, candidates.rows[:, :depth])
     work = _Loaded(
@@ -365,7 +369,7 @@ def _option(group: str, name: str) -> tuple[dict[str, Any] | None, str]:
 
     Raises UserError for a name that is neither an option nor looks like a path, a hub id or a wheel.
     """
-    folder = preflight.conf_folder() / group
+    folder = conf_folder() / group
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in known:
         if re.fullmatch(r"[\w.-]+", name) and not Path(name).exists() and group != "index":
@@ -378,12 +382,12 @@ def _option(group: str, name: str) -> tuple[dict[str, Any] | None, str]:
 
 def _settings(group: str, kind: str, values: dict[str, Any]) -> object:
     """Typed settings of one group. Raises UserError with every mistake in them."""
-    classes = config.options(group)
+    classes = GROUPS[group].kinds
     if kind not in classes:
         raise UserError(f"{group} {kind}: choose one of {', '.join(sorted(classes))}")
     problems: list[str] = []
     plain = {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
-    found: Any = config.convert(classes[kind], plain, f"{group}.", problems)
+    found: Any = convert(classes[kind], plain, f"{group}.", problems)
     problems += found.problems() if found is not None else []
     if problems:
         raise UserError(problems)

@@ -135,7 +135,7 @@ def test_logs_show_what_strangers_say_in_any_format(form: str) -> None:
 
 def test_the_logs_of_commands_are_guarded() -> None:
     from rerankbench.basics.masking import MaskedFormatter
-    from rerankbench.commands.run import quiet_libraries
+    from rerankbench.basics.quiet_libraries import quiet_libraries
 
     before = logging.getLogRecordFactory()
     try:

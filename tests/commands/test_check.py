@@ -47,82 +47,85 @@ def test_a_clean_collection_has_only_its_sizes() -> None:
     ]
 
 
+ODD_DOCUMENTS = [
+    ("007", "", "the spy"),
+    ("e1", "", ""),
+    ("e2", "", " \u3000\n"),
+    ("e3", "", ""),
+    ("d1", "", "twice"),
+    ("d2", "", "twice"),
+    ("d3", "", "twice"),
+    ("my doc", "", "an id with a space"),
+    ("m1", "", "caf\u00c3\u00a9 and it\u00e2\u20ac\u2122s"),
+    ("m2", "", "replaced \ufffd"),
+    ("self", "", "the whole text of a query"),
+    ("long", "", "word " * 30),
+]
+ODD_QUERIES = [
+    ("self", "", "the whole text of a query"),
+    ("q1", "", "asked twice"),
+    ("q2", "", "asked twice"),
+    ("q3", "", "query " * 20),
+    ("q4", "", "unjudged"),
+    ("q5", "", ""),
+    ("d1", "", "another thing"),
+]
+ODD_JUDGEMENTS = [
+    ("self", "007", 1),
+    ("q1", "7", 1),
+    ("q1", "e1", 1),
+    ("q2", "gone", 1),
+    ("q3", "d1", -1),
+    ("q3", "07.0", 0),
+    ("q5", "007", 1),
+    ("q9", "007", 1),
+    ("d1", "007", 1),
+]
+ODDITIES = {
+    "documents": ("info", 12, ()),
+    "judged queries": ("info", 6, ("median 1 judgements", "most 2")),
+    "judgements": ("info", 8, ("grade -1: 1", "grade 0: 1", "grade 1: 6")),
+    "queries without judgements in this split": ("info", 1, ("'q4'",)),
+    "judged queries that the queries file does not have": ("warning", 1, ("'q9'",)),
+    "judged documents that the corpus does not have": ("warning", 3, ("'7'", "'gone'", "'07.0'")),
+    "document ids of judgements that differ from known ones only in zeros": (
+        "warning",
+        2,
+        ("'7' for '007'", "'07.0' for '007'"),
+    ),
+    "judgements below 0": ("info", 1, ()),
+    "judged queries without a document of grade 1 or more": ("warning", 1, ()),
+    "judged queries without text": ("warning", 1, ("'q5'",)),
+    "documents without text": ("warning", 3, ("'e1'", "'e2'", "'e3'")),
+    "relevant documents without text": ("warning", 1, ("'e1'",)),
+    "documents with the same text as an earlier one": ("warning", 2, ("'d2'", "'d3'")),
+    "documents with signs of a wrong encoding": ("warning", 2, ("'m1'", "'m2'")),
+    "judged queries with the same text as an earlier one": ("info", 1, ("'q2'",)),
+    "document ids with white space": ("info", 1, ("'my doc'",)),
+    "queries that are documents too": ("warning", 1, ("'self'",)),
+    "query ids that are also the id of another document": ("info", 1, ("'d1'",)),
+    "documents that do not fit into max_length=16 beside a query": ("warning", 1, ("'long'",)),
+    "queries that fill max_length=16 alone": ("warning", 1, ("'q3'",)),
+    "columns read of corpus.jsonl": (
+        "info",
+        3,
+        ("id from '_id'", "title from 'title'", "text from 'text'"),
+    ),
+    "columns read of queries.jsonl": ("info", 2, ("id from '_id'", "text from 'text'")),
+    "columns read of test.tsv": (
+        "info",
+        3,
+        ("query from 'query-id'", "document from 'corpus-id'", "grade from 'score'"),
+    ),
+}
+
+
 def test_a_dozen_planted_oddities_are_found(tmp_path: Path) -> None:
-    documents = [
-        ("007", "", "the spy"),
-        ("e1", "", ""),
-        ("e2", "", " \u3000\n"),
-        ("e3", "", ""),
-        ("d1", "", "twice"),
-        ("d2", "", "twice"),
-        ("d3", "", "twice"),
-        ("my doc", "", "an id with a space"),
-        ("m1", "", "caf\u00c3\u00a9 and it\u00e2\u20ac\u2122s"),
-        ("m2", "", "replaced \ufffd"),
-        ("self", "", "the whole text of a query"),
-        ("long", "", "word " * 30),
-    ]
-    queries = [
-        ("self", "", "the whole text of a query"),
-        ("q1", "", "asked twice"),
-        ("q2", "", "asked twice"),
-        ("q3", "", "query " * 20),
-        ("q4", "", "unjudged"),
-        ("q5", "", ""),
-        ("d1", "", "another thing"),
-    ]
-    judgements = [
-        ("self", "007", 1),
-        ("q1", "7", 1),
-        ("q1", "e1", 1),
-        ("q2", "gone", 1),
-        ("q3", "d1", -1),
-        ("q3", "07.0", 0),
-        ("q5", "007", 1),
-        ("q9", "007", 1),
-        ("d1", "007", 1),
-    ]
-    source = Beir(path=str(beir(tmp_path, documents, queries, judgements)))
+    source = Beir(path=str(beir(tmp_path, ODD_DOCUMENTS, ODD_QUERIES, ODD_JUDGEMENTS)))
     found = by_name(examine(source, tmp_path, tokenizer=words, max_length=16))
     assert {
         what: (one.severity, one.count, one.examples) for what, one in found.items() if "measured" not in what
-    } == {
-        "documents": ("info", 12, ()),
-        "judged queries": ("info", 6, ("median 1 judgements", "most 2")),
-        "judgements": ("info", 8, ("grade -1: 1", "grade 0: 1", "grade 1: 6")),
-        "queries without judgements in this split": ("info", 1, ("'q4'",)),
-        "judged queries that the queries file does not have": ("warning", 1, ("'q9'",)),
-        "judged documents that the corpus does not have": ("warning", 3, ("'7'", "'gone'", "'07.0'")),
-        "document ids of judgements that differ from known ones only in zeros": (
-            "warning",
-            2,
-            ("'7' for '007'", "'07.0' for '007'"),
-        ),
-        "judgements below 0": ("info", 1, ()),
-        "judged queries without a document of grade 1 or more": ("warning", 1, ()),
-        "judged queries without text": ("warning", 1, ("'q5'",)),
-        "documents without text": ("warning", 3, ("'e1'", "'e2'", "'e3'")),
-        "relevant documents without text": ("warning", 1, ("'e1'",)),
-        "documents with the same text as an earlier one": ("warning", 2, ("'d2'", "'d3'")),
-        "documents with signs of a wrong encoding": ("warning", 2, ("'m1'", "'m2'")),
-        "judged queries with the same text as an earlier one": ("info", 1, ("'q2'",)),
-        "document ids with white space": ("info", 1, ("'my doc'",)),
-        "queries that are documents too": ("warning", 1, ("'self'",)),
-        "query ids that are also the id of another document": ("info", 1, ("'d1'",)),
-        "documents that do not fit into max_length=16 beside a query": ("warning", 1, ("'long'",)),
-        "queries that fill max_length=16 alone": ("warning", 1, ("'q3'",)),
-        "columns read of corpus.jsonl": (
-            "info",
-            3,
-            ("id from '_id'", "title from 'title'", "text from 'text'"),
-        ),
-        "columns read of queries.jsonl": ("info", 2, ("id from '_id'", "text from 'text'")),
-        "columns read of test.tsv": (
-            "info",
-            3,
-            ("query from 'query-id'", "document from 'corpus-id'", "grade from 'score'"),
-        ),
-    }
+    } == ODDITIES
     assert all(one.effect for what, one in found.items() if found[what].severity != "info")
     assert [one.severity for one in found.values()] == sorted(
         (one.severity for one in found.values()), reverse=True

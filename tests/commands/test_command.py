@@ -35,7 +35,7 @@ sys.exit(runner.main(sys.argv[1:]))
 def test_help_names_every_key_and_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     from test_config import CONF, DESIGN
 
-    from rerankbench.commands.config import Root
+    from rerankbench.experiment.config import Root
 
     assert run("--help") == 0
     text = capsys.readouterr().out

@@ -14,10 +14,11 @@ from hydra.core.global_hydra import GlobalHydra
 from config_faults import CONFIG_FAULTS, SEVERAL, ConfigFault, make_folders
 from fault_table import composing_once
 from rerankbench.basics import complaints
+from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import Problem, UserError
 from rerankbench.commands import config, preflight, usage
 
-CONF = preflight.conf_folder()
+CONF = conf_folder()
 YAMLS = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
 NEEDS = {  # what an option cannot do without; {here} is a folder with a BEIR collection
     "dataset/beir": ["dataset.path={here}"],

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import config_files, interpolations, preflight, usage
 
@@ -133,4 +134,4 @@ def test_a_pipe_is_no_config_and_is_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="theirs"):
         preflight.check(["--config-dir", str(tmp_path), "reranker=theirs"])
     with pytest.raises(UserError, match="it is a pipe, not a file"):
-        usage.text([tmp_path, preflight.conf_folder()])
+        usage.text([tmp_path, conf_folder()])

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from commands import run, tiny
+from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import (
     config,
@@ -168,7 +169,7 @@ def usual() -> DictConfig:
     """Hydra's section as the package's own configs make it."""
     config.register_schemas()
     with preflight.composing(preflight.parse([])):
-        made = config_trust.load(hydra_private.config_loader(), preflight.conf_folder(), "config", [])
+        made = config_trust.load(hydra_private.config_loader(), conf_folder(), "config", [])
     OmegaConf.set_struct(made, False)
     return made
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from commands import run
+from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import config, key_help, preflight
+from rerankbench.commands import config, key_help
 
-FOLDERS = [preflight.conf_folder()]
+FOLDERS = [conf_folder()]
 OPTIONS = [f"{group}={file.stem}" for group in config.GROUPS for file in (FOLDERS[0] / group).glob("*.yaml")]
 
 

@@ -150,31 +150,30 @@ def header_bytes(header: object, data: bytes = b"") -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    "content",
     [
-        (header_bytes([1]), "model.safetensors"),
-        (header_bytes({"a": 1}), "model.safetensors"),
-        (header_bytes({"a": {"dtype": "F32", "shape": [1]}}), "model.safetensors"),
-        (header_bytes({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}, b"1234"), "own shape"),
-        (header_bytes({"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}, b"12345678"), "a hole"),
-        (
-            header_bytes({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, b"12345"),
-            "1 bytes too",
-        ),
-        (
-            header_bytes({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, b"1234"),
-            "4 of 8 bytes",
-        ),
-        (struct.pack("<Q", 2**63) + b"{}", "cut off or not safetensors"),
-        (struct.pack("<Q", 4) + b"{{{{", "not JSON"),
-        (struct.pack("<Q", 1) + b"0", "not a JSON object"),
-        (struct.pack("<Q", 200_000) + b"[" * 200_000, "model.safetensors"),
+        b"",
+        b"1234567",
+        header_bytes([1]),
+        header_bytes({"a": 1}),
+        header_bytes({"a": {"dtype": "F32", "shape": [1]}}),
+        header_bytes({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}, b"1234"),
+        header_bytes({"a": {"dtype": "F32", "shape": [-1, -1], "data_offsets": [0, 4]}}, b"1234"),
+        header_bytes({"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}, b"12345678"),
+        header_bytes({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, b"12345"),
+        header_bytes({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, b"1234"),
+        header_bytes({"a\x1b[2J\n": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}, b"12345678"),
+        struct.pack("<Q", 2**63) + b"{}",
+        struct.pack("<Q", 4) + b"{{{{",
+        struct.pack("<Q", 1) + b"0",
+        struct.pack("<Q", 200_000) + b"[" * 200_000,
     ],
 )
-def test_what_is_not_safetensors_is_refused(folder: Path, content: bytes, message: str) -> None:
+def test_what_is_not_safetensors_is_refused(folder: Path, content: bytes) -> None:
     (folder / "model.safetensors").write_bytes(content)
     (problem,) = safetensors_problems(folder)
-    assert message in problem
+    assert "model.safetensors: cut off or not safetensors" in problem
+    assert problem.isprintable()
 
 
 @given(st.binary(max_size=60), st.binary(max_size=60))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import config
+from rerankbench.basics.typed_settings import convert
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.loop import Budget
 from rerankbench.first_stages.embedding import OF_BGE, Embedder, Embedding
@@ -56,7 +56,7 @@ def cured(settings: Embedder, line: str) -> Embedder:
         key, _, value = word.removeprefix("embedder.").partition("=")
         found[key] = json.loads(value) if value[0] in '"tf0123456789' else value
     problems: list[str] = []
-    read = config.convert(Embedder, {**vars(settings), **found}, "embedder.", problems)
+    read = convert(Embedder, {**vars(settings), **found}, "embedder.", problems)
     assert problems == []
     return read  # type: ignore[return-value]
 

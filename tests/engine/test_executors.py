@@ -19,15 +19,14 @@ import mortal
 import tiny_rerankers
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.sources.in_memory import collection_of
-from rerankbench.engine.bench import Bench
 from rerankbench.engine.executors import Executor, crew
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.executors.ray import INSTALL, Ray
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import Weights, resolve
+from rerankbench.engine.run_context import RunContext
 from rerankbench.first_stages import embedding as embedding_module
 from rerankbench.first_stages.embedding import Embedder, Embedding
-from rerankbench.first_stages.index import Index
 from rerankbench.rerankers import scoring
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score, score_store
 from tiny_models import SENTENCES
@@ -86,7 +85,7 @@ def work_of(
     rows = np.stack([drawn.permutation(len(DOCUMENTS))[:depth] for _ in QUERIES])
     rows = np.tile(np.arange(len(listed)), (len(QUERIES), 1)) if documents else rows
     weights = weights or resolve(reranker.model, None, cache)
-    machine = Bench(Hardware("cpu", "fp32"), cache, Embedder(), Index(), **{"batch_size": 16, **bench})
+    machine = RunContext(Hardware("cpu", "fp32"), cache, **{"batch_size": 16, **bench})
     layers = reranker.layers({} if isinstance(reranker, mortal.Mortal) else describe(weights))
     return Work(
         reranker,
@@ -173,7 +172,7 @@ def test_ray_gives_the_local_vectors_to_the_last_bit(models: Path, tmp_path: Pat
 
     def embedded(executor: Executor, cache: str, reuse: bool = True) -> Embedding:
         settings = Embedder(model=str(models / "bge-small-en"))
-        bench = Bench(Hardware("cpu", "fp32"), tmp_path / cache, settings, Index(), batch_size=4)
+        bench = RunContext(Hardware("cpu", "fp32"), tmp_path / cache, batch_size=4)
         return Embedding(settings, bench.hardware, bench.cache_dir, bench.budget(), reuse, executor)
 
     def of(rows: NDArray[np.int64]) -> list[str]:
@@ -342,7 +341,7 @@ def many_vectors(
 ) -> tuple[NDArray[np.float32], int]:
     """Vectors of texts, and how many of them were computed now."""
     settings = Embedder(model=str(models / "bge-small-en"))
-    bench = Bench(Hardware("cpu", "fp32"), cache, settings, Index(), batch_size=4)
+    bench = RunContext(Hardware("cpu", "fp32"), cache, batch_size=4)
     work = Embedding(settings, bench.hardware, bench.cache_dir, bench.budget(), True, executor)
     found = work.passages(lambda rows: [texts[row] for row in rows], len(texts)).array()
     return found, work.meter.sequences

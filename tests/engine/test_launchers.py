@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from commands import results, spawn, store, tiny
-from rerankbench.commands.preflight import conf_folder
+from rerankbench.basics.conf_folder import conf_folder
 
 # Sweeps in other processes: minutes on two cores, and worse beside other tests. `make tests-ray` runs them.
 pytestmark = pytest.mark.ray

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 from rerankbench.basics.errors import UserError
+from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.evaluation.measures import (
-    UNJUDGED,
     Judged,
     best_order,
     display_name,

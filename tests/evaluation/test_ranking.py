@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as some
 from numpy.typing import NDArray
 
+from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.evaluation import ranking
-from rerankbench.evaluation.measures import UNJUDGED, best_order
+from rerankbench.evaluation.measures import best_order
 
 # Few distinct values, so that most lists have ties; NaN is padding.
 tied = st.sampled_from([-1.5, 0.0, 0.25, 3.0, float("nan")])

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rerankbench.experiment import forecast
-from rerankbench.experiment.forecast import Forecast, Step, duration, pilot, spread
+from rerankbench.experiment import estimate
+from rerankbench.experiment.estimate import Step, duration, pilot, spread
+from rerankbench.experiment.forecast import Forecast
 from rerankbench.rerankers.sequences import SEQUENCE
 
 
@@ -67,8 +68,8 @@ def test_a_pilot_counts_tokens_so_that_cutting_it_short_does_not_mislead(
     limit: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop, lengths = Clockwork(), np.arange(10, 110)
-    monkeypatch.setattr(forecast.time, "perf_counter", lambda: loop.now)
-    monkeypatch.setattr(forecast, "PILOT_SECONDS", limit)
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: loop.now)
+    monkeypatch.setattr(estimate, "PILOT_SECONDS", limit)
     rate = pilot(loop, lambda numbers: SimpleNamespace(lengths=lengths[numbers]), 100)  # type: ignore[arg-type, return-value]
     assert rate == pytest.approx(1000 / lengths[8:].mean())
 
@@ -91,9 +92,9 @@ def test_people_are_told_before_long_scoring(
         unscored=lambda numbers: np.array([(number, 0, b"") for number in numbers], SEQUENCE),
     )
     known = {"pairs_per_second": stored_rate, "pairs": 5000, "seconds": 10.0}
-    monkeypatch.setattr(forecast, "read_cost", lambda _: known)
+    monkeypatch.setattr(estimate, "read_cost", lambda _: known)
     with caplog.at_level(logging.INFO, "rerankbench"):
-        forecast.announce(work)
+        estimate.announce(work)
     assert ("5,000 pairs to compute" in caplog.text) is told
 
 

@@ -22,7 +22,6 @@ from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
-from rerankbench.engine.bench import Bench
 from rerankbench.engine.hardware import Hardware
 from rerankbench.first_stages import embedding as embedding_module
 from rerankbench.first_stages.bm25 import BM25, best, words
@@ -32,6 +31,7 @@ from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.first_stages.hybrid import Hybrid
 from rerankbench.first_stages.index import Index, search
 from rerankbench.first_stages.run import Run
+from rerankbench.first_stages.search_context import SearchContext
 from tiny_models import SENTENCES
 
 TEXTS = [*SENTENCES, "", "Paris is the capital and largest city of France.", "moons moons moons of Mars"]
@@ -51,10 +51,10 @@ def collection(documents: dict[str, str] = DOCUMENTS, **options: Any) -> Collect
     return collection_of(documents, QUERIES, {query: {first: 1} for query in QUERIES}, **options)
 
 
-def bench_of(models: Path, cache: Path, **options: Any) -> Bench:
+def bench_of(models: Path, cache: Path, **options: Any) -> SearchContext:
     embedder = options.pop("embedder", Embedder(model=str(models / "bge-small-en")))
     index = options.pop("index", Index())
-    return Bench(Hardware("cpu", "fp32"), cache, embedder, index, **options)
+    return SearchContext(Hardware("cpu", "fp32"), cache, embedder=embedder, index=index, **options)
 
 
 def run_file(folder: Path) -> Path:

@@ -159,20 +159,20 @@ def test_too_few_vectors_are_the_users_matter(tmp_path: Path) -> None:
 def test_the_recall_of_candidates_is_kept_with_them(models: Path, tmp_path: Path) -> None:
     """A stage that reads stored candidates knows, and says, what the one that found them measured."""
     from rerankbench.collections.sources.in_memory import collection_of
-    from rerankbench.engine.bench import Bench
     from rerankbench.engine.hardware import Hardware
     from rerankbench.first_stages.dense import Dense
     from rerankbench.first_stages.embedding import Embedder
     from rerankbench.first_stages.hybrid import Hybrid
+    from rerankbench.first_stages.search_context import SearchContext
     from tiny_models import SENTENCES
 
     documents = {f"d{n}": f"{SENTENCES[n % len(SENTENCES)]} {n}" for n in range(120)}
     collection = collection_of(documents, {f"q{n}": SENTENCES[n] for n in range(8)}, {"q0": {"d0": 1}})
     machine, embedder = Hardware("cpu", "fp32"), Embedder(model=str(models / "bge-small-en"))
-    bench = Bench(machine, tmp_path, embedder, Index("IVF16,Flat", "nprobe=1"))
+    bench = SearchContext(machine, tmp_path, embedder=embedder, index=Index("IVF16,Flat", "nprobe=1"))
     found, key = Dense().retrieve(collection, 20, bench)
     again, same = Dense().retrieve(collection, 20, bench)
-    exact, _ = Dense().retrieve(collection, 20, Bench(machine, tmp_path, embedder, Index()))
+    exact, _ = Dense().retrieve(collection, 20, SearchContext(machine, tmp_path, embedder=embedder))
     shares = [len(set(a) & set(b)) / 20 for a, b in zip(found.rows, exact.rows, strict=True)]
     assert found.index == {"recall_at_20": pytest.approx(np.mean(shares))}
     assert 0 < found.index["recall_at_20"] < 0.95

@@ -15,15 +15,15 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-
 from bad_input import FAULTS, Fault, Place
 from config_faults import CONFIG_FAULTS, make_folders
+from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import config, preflight, report, track, ui
 from rerankbench.commands import run as runner
 from rerankbench.commands.cache import command as cache
 from rerankbench.commands.check import command as check_command
+from rerankbench.commands.hydra_private import ConfigLoaderImpl
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 PROGRAMS: dict[str, Callable[[list[str]], int]] = {
@@ -122,7 +122,7 @@ def tidy(line: str, folder: Path, models: Path) -> str:
     places = {
         str(folder): "<folder>",
         str(models): "<models>",
-        str(preflight.conf_folder()): "<package>/conf",
+        str(conf_folder()): "<package>/conf",
     }
     for place, name in places.items():
         line = line.replace(place, name)

@@ -46,20 +46,13 @@ def oracle_scores(
         "compress_ratio": compress_ratio,
         "prompt": prompt,
     }
-    given = {name: value for name, value in options.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     layers = [None] if cutoff_layers is None else [[layer] for layer in cutoff_layers]
     reranker = load(family, folder)
+    given |= {"batch_size": batch_size, "max_length": max_length}
+    calls = [given if layer is None else given | {"cutoff_layers": layer} for layer in layers]
     with quiet():
-        columns = [
-            reranker.compute_score(
-                list(pairs),
-                batch_size=batch_size,
-                max_length=max_length,
-                **given,
-                **({} if layer is None else {"cutoff_layers": layer}),
-            )
-            for layer in layers
-        ]
+        columns = [reranker.compute_score(list(pairs), **call) for call in calls]
     assert_fp32(reranker)
     return np.array(columns, dtype=np.float32).T
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import UserError
 from rerankbench.engine import models
 from rerankbench.engine.hardware import Hardware
-from rerankbench.rerankers.reranker import PairModel, Reranker, Tokens, pad
+from rerankbench.engine.tokens import pad
+from rerankbench.rerankers.reranker import PairModel, Reranker, Tokens
 
 
 @dataclass(frozen=True)

@@ -39,28 +39,27 @@ def write_run(
     ]
     folder.mkdir(parents=True)
     pq.write_table(pa.concat_tables(rows), folder / "per_query.parquet")
-    result = {
+    result = result_of(name, count, found, bool(layers))
+    (folder / "result.json").write_text(json.dumps(result | changes))
+    return folder
+
+
+def result_of(name: str, count: int, depths: Sequence[int], reranks: bool) -> dict[str, Any]:
+    """What result.json says of a run over `count` queries."""
+    size = {"docs": 9, "queries": count, "judgements": count}
+    return {
         "schema": 1,
         "arm": name,
         "status": "ok",
-        "dataset": {
-            "name": "simulated",
-            "split": "test",
-            "docs": 9,
-            "queries": count,
-            "judgements": count,
-            "fingerprint": "f",
-        },
-        "identity": {"candidates": "stage", "embedder": "", "reranker": name if layers else ""},
+        "dataset": {"name": "simulated", "split": "test", **size, "fingerprint": "f"},
+        "identity": {"candidates": "stage", "embedder": "", "reranker": name if reranks else ""},
         "params": {"first_stage": "dense", "reranker": name},
-        "throughput": {"pairs_per_second": 100.0, "pairs": 5000, "seconds": 50.0} if layers else None,
-        "latency_ms": {str(d): {"p50": d * 1.0, "p95": d * 2.0} for d in found} or None,
+        "throughput": {"pairs_per_second": 100.0, "pairs": 5000, "seconds": 50.0} if reranks else None,
+        "latency_ms": {str(d): {"p50": d * 1.0, "p95": d * 2.0} for d in depths} or None,
         "memory_mb": {"peak_rss": 300.0, "peak_cuda": None},
-        "model": {"parameters": 33_000_000 if layers else 0, "load_seconds": 1.0},
+        "model": {"parameters": 33_000_000 if reranks else 0, "load_seconds": 1.0},
         "environment": {"device_name": "machine", "precision": "fp32"},
     }
-    (folder / "result.json").write_text(json.dumps(result | changes))
-    return folder
 
 
 def order(ids: list[str], stage: str, layer: int | None, depth: int, values: Values) -> pa.Table:

@@ -25,18 +25,18 @@ import rerankbench
 import tiny_rerankers
 from flagembedding_oracle import load as load_peer
 from flagembedding_oracle import oracle_scores, quiet
+from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.commands import config, preflight
-from rerankbench.engine.bench import Bench
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import describe, resolve
 from rerankbench.evaluation import evaluation, measures, ranking
 from rerankbench.first_stages.dense import Dense
 from rerankbench.first_stages.embedding import Embedder
-from rerankbench.first_stages.index import Index
+from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers import scoring
 from rerankbench.rerankers.reranker import Reranker
 from tiny_models import ALL, FAMILIES, tiny_encoder
@@ -113,7 +113,7 @@ def work_of(
         {f"q{row}": {"d0": 1} for row in range(len(QUERIES))},
     )
     weights = resolve(reranker.model, None, cache)
-    bench = Bench(Hardware("cpu", precision), cache, Embedder(), Index(), **options)
+    bench = SearchContext(Hardware("cpu", precision), cache, **options)
     pairs = scoring.distinct_pairs(of, np.tile(np.arange(depth), (len(QUERIES), 1)))
     layers = reranker.layers(describe(weights.folder))
     return scoring.Work(
@@ -208,7 +208,7 @@ def test_6_no_pairs_and_no_text(models: Path, tmp_path: Path) -> None:
 
 def test_7_pooling_is_cls_unless_told(models: Path) -> None:
     """The peer pools all-MiniLM by its first token. Ours says mean, and its length, in its own config."""
-    folder = preflight.conf_folder() / "embedder"
+    folder = conf_folder() / "embedder"
     options = {file.stem: yaml.safe_load(file.read_text()) for file in folder.glob("*.yaml")}
     assert (options["minilm"]["pooling"], options["minilm"]["max_length"]) == ("mean", 256)
     for name in ("bge-small-en", "bge-base-en", "bge-large-en", "bge-m3"):

@@ -19,11 +19,9 @@ import tiny_rerankers
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.engine import models as model_folders
-from rerankbench.engine.bench import Bench
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
-from rerankbench.first_stages.embedding import Embedder
-from rerankbench.first_stages.index import Index
+from rerankbench.engine.run_context import RunContext
 from rerankbench.rerankers import scoring
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.rerankers.scoring import Scored, Tokenized, Work, distinct_pairs, score, score_store
@@ -58,7 +56,7 @@ def work_of(
 ) -> Work:
     of = of or collection()
     weights = model_folders.resolve(reranker.model, None, cache)
-    machine = Bench(Hardware("cpu", "fp32"), cache, Embedder(), Index(), **bench)
+    machine = RunContext(Hardware("cpu", "fp32"), cache, **bench)
     layers = reranker.layers(model_folders.describe(weights.folder))
     store = score_store(reranker, weights, machine)
     return Work(reranker, weights, layers, machine, of, distinct_pairs(of, rows), store)

@@ -26,14 +26,15 @@ from rerankbench import api
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.engine import models as model_folders
-from rerankbench.engine.bench import Bench
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
-from rerankbench.experiment import forecast, latency
+from rerankbench.engine.run_context import RunContext
+from rerankbench.experiment import estimate, latency
 from rerankbench.first_stages import embedding as embedding_module
 from rerankbench.first_stages.dense import Dense
 from rerankbench.first_stages.embedding import Embedder, Embedding, Vectors
 from rerankbench.first_stages.index import Exact, Index, search
+from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.first_stages.vector_ties import Copies
 from rerankbench.rerankers import sequences
 from rerankbench.rerankers.reranker import PairModel, Reranker
@@ -73,7 +74,7 @@ def work_of(
     """Every query with every document."""
     reranker, model = loaded(name, models, hashes, **limits)
     weights = model_folders.resolve(reranker.model, None, hashes)
-    machine = Bench(CPU, cache_dir, Embedder(), Index(), **bench)
+    machine = RunContext(CPU, cache_dir, **bench)
     rows = np.tile(np.arange(len(of.corpus)), (len(of.query_ids), 1))
     store = score_store(reranker, weights, machine)
     pairs = distinct_pairs(of, rows)
@@ -231,22 +232,22 @@ def test_what_was_broken_off_is_handed_to_all_texts(
         patch.setattr(broken.model, "forward", some_times)
         with pytest.raises(KeyboardInterrupt):
             score(broken, Local())
-    left = forecast.scoring_step(broken)
+    left = estimate.scoring_step(broken)
     assert (left.missing, left.alike) == (20 - 12, 60 - 8)
     rest = work_of("minilm", models, hashes, of, tmp_path / "broken", SHORT, batch_size=4)
     scored = score(rest, Local())
     assert (whole.scored, scored.scored) == (20, 8)
     np.testing.assert_array_equal(scored.values, whole.values)
-    assert forecast.scoring_step(rest).missing == 0
+    assert estimate.scoring_step(rest).missing == 0
 
 
 def test_a_forecast_counts_what_will_be_scored(models: Path, hashes: Path, tmp_path: Path) -> None:
     of = collection(["moons"], ["Mars", "MARS", "Phobos", "Berlin"])
     work = work_of("minilm", models, hashes, of, tmp_path, SHORT)
-    step = forecast.scoring_step(work)
+    step = estimate.scoring_step(work)
     assert "3 pairs to compute (0 of 4 pairs stored, 1 the same tokens as others)" in step.line()
     assert score(work, Local()).scored == step.missing == 3
-    assert forecast.scoring_step(work).line() == "4 of 4 pairs stored: nothing to do"
+    assert estimate.scoring_step(work).line() == "4 of 4 pairs stored: nothing to do"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -256,7 +257,7 @@ def test_scores_asked_for_directly_tie(name: str, models: Path, hashes: Path) ->
     held = api.Reranker(reranker, weights, CPU)
     held.__dict__["model"] = model
     documents = [change(text) for text in SENTENCES[:4] for change in VARIANTS.values()]
-    bench = Bench(CPU, hashes, Embedder(), Index(), batch_size=3)
+    bench = RunContext(CPU, hashes, batch_size=3)
     for values in (held.score("the moon", documents), latency.rerank(model, "the moon", documents, bench)):
         seen: dict[Any, bytes] = {}
         for text, row in zip(documents, values, strict=True):
@@ -273,7 +274,7 @@ def test_scores_asked_for_directly_tie(name: str, models: Path, hashes: Path) ->
 
 def embedding_of(models: Path, cache_dir: Path, **settings: Any) -> Embedding:
     own = Embedder(model=str(models / "bge-small-en"), **settings)
-    bench = Bench(CPU, cache_dir, own, Index(), batch_size=3)
+    bench = RunContext(CPU, cache_dir, batch_size=3)
     return Embedding(own, CPU, cache_dir, bench.budget())
 
 
@@ -311,7 +312,7 @@ def test_documents_and_queries_that_are_one_tie_in_every_index(
     of = collection(["the moons of mars", "The Moons of MARS", "river", "capital"], documents)
     embedder = Embedder(model=str(models / "bge-small-en"))
     for depth in (5, 31, 40):
-        bench = Bench(CPU, tmp_path, embedder, index, batch_size=7)
+        bench = SearchContext(CPU, tmp_path, embedder=embedder, index=index, batch_size=7)
         found, _ = Dense().retrieve(of, depth, bench)
         np.testing.assert_array_equal(found.rows[0], found.rows[1])
         np.testing.assert_array_equal(found.scores[0], found.scores[1])

@@ -258,16 +258,15 @@ def test_a_block_that_somebody_else_finishes_is_read(
     from contextlib import nullcontext
 
     from rerankbench.engine import loop
-    from rerankbench.engine.bench import Bench
     from rerankbench.engine.hardware import Hardware
+    from rerankbench.engine.run_context import RunContext
     from rerankbench.first_stages import embedding
     from rerankbench.first_stages.embedding import Embedder, EmbedderModel, Embedding
-    from rerankbench.first_stages.index import Index
 
     texts, settings = [f"text {n}" for n in range(40)], Embedder(model=str(models / "bge-small-en"))
 
     def vectors(cache: Path) -> Any:
-        bench = Bench(Hardware("cpu", "fp32"), cache, settings, Index(), batch_size=4)
+        bench = RunContext(Hardware("cpu", "fp32"), cache, batch_size=4)
         own = Embedding(settings, bench.hardware, bench.cache_dir, bench.budget())
         return own.passages(lambda rows: [texts[row] for row in rows], len(texts)).array()
 

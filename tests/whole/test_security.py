@@ -17,8 +17,9 @@ from omegaconf import OmegaConf
 
 from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir
 from commands import run, spawn, tiny
+from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import preflight, targets, ui
+from rerankbench.commands import targets, ui
 from rerankbench.report import tracked
 from rerankbench.tracking import mlflow_store as tracking
 
@@ -92,7 +93,7 @@ def test_a_models_own_code_runs_only_by_an_explicit_key_and_with_a_warning(
 
 def test_shipped_configs_pass_the_rule_for_strangers() -> None:
     """Every launcher, sweeper and logging option of ours may be used."""
-    for option in sorted(preflight.conf_folder().glob("hydra/*/*.yaml")):
+    for option in sorted(conf_folder().glob("hydra/*/*.yaml")):
         part = option.parent.name
         node = OmegaConf.to_container(OmegaConf.load(option), resolve=False)
         assert targets.part_problems(part, node) == [], option

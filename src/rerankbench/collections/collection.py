@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rerankbench.basics.finding import Finding
-from rerankbench.evaluation.measures import UNJUDGED
+from rerankbench.collections.unjudged import UNJUDGED
 
 _BLOCK = 8192  # documents per block where the corpus is streamed: bounds memory whatever the batches are
 _RELEASED_AT = 1024  # documents; the system maps up to 64 KB around each one that is read

@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rerankbench.basics.errors import Problem
 from rerankbench.commands import config
+from rerankbench.experiment.config import Root
 
 TEXTS: tuple[Any, ...] = (str, str | None)
 FUNCTION = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag)\((.*)\)")  # that Hydra sweeps with
@@ -143,7 +144,7 @@ def field_types(key: str) -> list[Any]:
     elif group in config.GROUPS:
         types = [field_type(kind, rest) for kind in config.options(group).values()]
     else:
-        types = [field_type(config.Root, key)]
+        types = [field_type(Root, key)]
     return [found for found in types if found is not None]
 
 

@@ -1,166 +1,44 @@
-"""Parse and validate Hydra's configs into typed settings, with every mistake at once.
-
-Each config group has a base class; its options' settings are that class's dataclasses, told apart by one
-key (`kind`, for rerankers `family`). Their fields are the schema: unknown keys, wrong types, missing and
-impossible values are collected from all groups and reported together, before anything is loaded.
-"""
+"""What Hydra composes as typed settings: an experiment's, and where to log it and how to report on it."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, fields
 from functools import cache
-from pathlib import Path
-from types import ModuleType
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import Container, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
 
-import rerankbench.collections.sources
-import rerankbench.engine.executors
-import rerankbench.first_stages
-import rerankbench.rerankers
-from rerankbench.basics import complaints
-from rerankbench.basics.errors import Kind, Problem, UserError
-from rerankbench.collections.sources.source import Source
-from rerankbench.engine import hardware
-from rerankbench.engine.executors import Executor
-from rerankbench.first_stages.embedding import Embedder
-from rerankbench.first_stages.first_stage import FirstStage
-from rerankbench.first_stages.index import Index
-from rerankbench.report.settings import Report, missing_measure, within
-from rerankbench.rerankers.reranker import Reranker
-from rerankbench.store import disk
+from rerankbench.basics.errors import Problem, UserError
+from rerankbench.basics.typed_settings import schema
+from rerankbench.experiment import config as experiments
+from rerankbench.experiment import groups
+from rerankbench.experiment.config import Root
+from rerankbench.experiment.groups import Group
+from rerankbench.experiment.settings import Experiment
+from rerankbench.report.settings import Report, missing_measure
 from rerankbench.tracking.mlflow_store import Tracking
 
-T = TypeVar("T")
-
-
-# Least and most of the root's numbers: more than 1024 threads end a process without a word.
-BOUNDS = {
-    "candidates": (1, 1_000_000),
-    "depth": (0, 1_000_000),
-    "batch_size": (1, 1_000_000),
-    "batch_tokens": (1, 1_000_000_000),
-    "threads": (1, 1024),
-    "seed": (0, 2**32 - 1),
-}
-
-
-@dataclass
-class Root:
-    """The keys at the root of the config; `rerankbench --help` prints what each is for."""
-
-    dataset: Any = None
-    embedder: Any = None
-    index: Any = None
-    first_stage: Any = None
-    reranker: Any = None
-    tracking: Any = None
-    executor: Any = None
-    report: Any = None
-    experiment: Any = None
-    candidates: int = 100
-    depth: int | None = None
-    cutoffs: list[int] = field(default_factory=lambda: [1, 10, 100])
-    measures: str = "standard"
-    batch_size: int = 512
-    batch_tokens: int | None = None
-    precision: str = "auto"
-    device: str = "auto"
-    threads: int | None = None
-    seed: int = 0
-    cache_dir: str = "~/.cache/rerankbench"
-    reuse: bool = True
-    latency: bool = False
-    dry_run: bool = False
-
-
 ROOT_KEYS = tuple(f.name for f in fields(Root))
-# Settings that matter with one value of another only, and what that is by default.
-REQUIRES = {
-    "first_stage.dense_weight": ("first_stage", "fusion", "weighted", "rrf"),
-    "reranker.window_overlap": ("reranker", "long_documents", "max_passage", "truncate"),
-}
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One experiment, fully described by typed settings.
-
-    `labels`: the option chosen in each group; `overrides`: this job's values that its name tells.
-    """
-
-    dataset: Source
-    embedder: Embedder
-    index: Index
-    first_stage: FirstStage
-    reranker: Reranker
-    tracking: Tracking
-    executor: Executor
-    report: Report
-    candidates: int
-    depth: int
-    cutoffs: tuple[int, ...]
-    measures: str
-    batch_size: int
-    batch_tokens: int | None
-    precision: str
-    device: str
-    threads: int | None
-    seed: int
-    cache_dir: Path
-    reuse: bool
-    latency: bool
-    dry_run: bool
-    labels: Mapping[str, str]
-    overrides: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Group:
-    """A config group: its base class, the key that tells options apart (None: one class), their package."""
-
-    base: type
-    key: str | None = None
-    package: ModuleType | None = None
-
-
 GROUPS = {
-    "dataset": Group(Source, "kind", rerankbench.collections.sources),
-    "embedder": Group(Embedder),
-    "index": Group(Index),
-    "first_stage": Group(FirstStage, "kind", rerankbench.first_stages),
-    "reranker": Group(Reranker, "family", rerankbench.rerankers),
+    **groups.GROUPS,
     "tracking": Group(Tracking, "kind"),
-    "executor": Group(Executor, "kind", rerankbench.engine.executors),
     "report": Group(Report),
 }
 
 
-@cache
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(Experiment):
+    """An experiment with what a run does besides: where it is logged and what its report decides by."""
+
+    tracking: Tracking
+    report: Report
+
+
 def options(group: str) -> dict[str, type]:
-    """The settings class of each kind of a group, found by looking into its package and nowhere else."""
-    found = GROUPS[group]
-    if found.key is None:
-        return {"": found.base}
-    home = found.package.__name__ if found.package else found.base.__module__
-    for module in pkgutil.iter_modules(found.package.__path__) if found.package else ():
-        importlib.import_module(f"{home}.{module.name}")
-    classes = (cls for cls in descendants(found.base) if f"{cls.__module__}.".startswith(f"{home}."))
-    return {getattr(cls, found.key): cls for cls in classes if found.key in vars(cls)}
-
-
-def descendants(base: type) -> list[type]:
-    below: dict[type, None] = {}
-    children: list[type] = base.__subclasses__()
-    for child in children:
-        below |= dict.fromkeys([child, *descendants(child)])
-    return list(below)
+    """The settings class of each kind of a group."""
+    return GROUPS[group].kinds
 
 
 @cache
@@ -177,26 +55,12 @@ def register_schemas() -> None:
             store.store(group=f"schema/{group}", name=kind or group, node=node)
 
 
-def schema(cls: type) -> DictConfig:
-    return writable(OmegaConf.structured(cls))
-
-
-def writable(node: DictConfig) -> DictConfig:
-    """Settings are frozen, the config they are made from is not."""
-    OmegaConf.set_readonly(node, False)
-    for name in node:
-        child = node._get_node(name)
-        if isinstance(child, DictConfig):
-            writable(child)
-    return node
-
-
 def read(
     config: DictConfig,
     labels: Mapping[str, str] | None = None,
     overrides: Sequence[str] = (),
     typed: Collection[str] = (),
-) -> Experiment:
+) -> RunSettings:
     """The experiment that a composed config describes.
 
     `labels`: the option chosen in each group; `overrides`: settings that the arm's name shows; `typed`: the
@@ -205,22 +69,23 @@ def read(
     Raises UserError with every problem found in it, one line each.
     """
     problems: list[Problem] = []
-    root = read_root(config, problems)
-    groups = {name: read_group(name, config, problems, labels or {}, typed) for name in GROUPS}
-    problems += idle(groups, typed)
+    root, parts = experiments.read_parts(config, GROUPS, problems, labels, typed)
     if root is not None:
-        root = fitted(root, typed)
-        problems += check_together(root, groups)
-    if problems := needed(problems, groups):
+        problems += measure_problems(root, parts["report"])
+    if problems or root is None:
         raise UserError(list(dict.fromkeys(problems)))
-    assert root is not None
-    values = {name: getattr(root, name) for name in ROOT_KEYS if name not in (*GROUPS, "experiment")}
-    values |= {
-        "cutoffs": tuple(sorted(set(root.cutoffs))),
-        "depth": root.candidates if root.depth is None else root.depth,
-        "cache_dir": Path(root.cache_dir).expanduser().absolute(),
-    }
-    return Experiment(**groups, **values, labels=dict(labels or {}), overrides=tuple(overrides))
+    values = experiments.root_values(root)
+    return RunSettings(**parts, **values, labels=dict(labels or {}), overrides=tuple(overrides))
+
+
+def measure_problems(root: Root, report: Report | None) -> list[Problem]:
+    """Why runs would not have the measure that decides; nothing where it, or a cutoff, is wrong anyway."""
+    if report is None or report.problems():
+        return []
+    if not 0 < min(root.cutoffs, default=0) <= max(root.cutoffs) <= root.candidates:
+        return []
+    lines = missing_measure(report.measure, sorted(set(root.cutoffs)), root.measures)
+    return [Problem.of(line, "report.measure") for line in lines]
 
 
 def read_tracking(config: DictConfig) -> Tracking:
@@ -231,227 +96,7 @@ def read_tracking(config: DictConfig) -> Tracking:
 def read_alone(name: str, config: DictConfig) -> Any:
     """One group's settings, of a config whose other parts may be wrong. Raises UserError."""
     problems: list[Problem] = []
-    settings = read_group(name, config, problems)
+    settings = experiments.read_group(name, GROUPS[name], config, problems)
     if problems:
         raise UserError(problems)
     return settings
-
-
-def read_root(config: DictConfig, problems: list[Problem]) -> Root | None:
-    names = [str(name) for name in config if name not in (*GROUPS, "experiment", "hydra")]
-    found: list[str] = []
-    root = convert(Root, resolved(config, names, "", found), "", found)
-    problems += [Problem.of(line) for line in found]
-    problems += root_problems(root) if root is not None else []
-    return root
-
-
-def read_group(
-    name: str,
-    config: DictConfig,
-    problems: list[Problem],
-    labels: Mapping[str, str] | None = None,
-    typed: Collection[str] = (),
-) -> Any:
-    """One group's settings, or None after noting what is wrong."""
-    group, classes = GROUPS[name], options(name)
-    node = config._get_node(name) if name in config else None
-    if not isinstance(node, DictConfig) or node._is_none():
-        line = f"{name} has no option: choose one with {name}=OPTION; rerankbench --help lists them"
-        problems.append(Problem(line, name, "option"))
-        return None
-    found: list[str] = []
-    values = resolved(node, [str(key) for key in node], f"{name}.", found)
-    kind = values.pop(group.key, None) if group.key else ""
-    if kind not in classes:
-        line = f"{name}.{group.key}={complaints.shown(kind)}: choose one of {', '.join(sorted(classes))}"
-        problems.append(Problem(line, f"{name}.{group.key}"))
-        return None
-    settings: Any = convert(classes[kind], values, f"{name}.", found)
-    chosen = f"this is {name}={labels[name]}" if labels and name in labels else ""
-    problems += [whose(Problem.of(line), chosen, group, classes) for line in found]
-    if settings is not None:
-        settings = fitted_reranker(settings, typed) if isinstance(settings, Reranker) else settings
-        where: Kind = "place" if name == "dataset" or kind == "run" else "value"
-        problems += [Problem.of(line, name, where) for line in own_problems(settings)]
-    return settings
-
-
-def whose(problem: Problem, chosen: str, group: Group, kinds: Mapping[str, type]) -> Problem:
-    """An unknown key with the option that lacks it, and the kinds that have it."""
-    name = problem.key.rpartition(".")[2]
-    having = [kind for kind, cls in kinds.items() if kind and name in [f.name for f in fields(cls)]]
-    have = f"{group.key} {', '.join(having)} would have it" if having else ""
-    notes = "; ".join(note for note in (chosen, have) if note)
-    return problem.saying(f"{problem} ({notes})") if problem.kind == "key" and notes else problem
-
-
-def fitted_reranker(settings: Reranker, typed: Collection[str]) -> Reranker:
-    """The reranker with a default overlap of windows that fits its length."""
-    if settings.long_documents != "max_passage" or "reranker.window_overlap" in typed:
-        return settings
-    return replace(settings, window_overlap=min(settings.window_overlap, settings.max_length // 4))
-
-
-def own_problems(settings: Any) -> list[str]:
-    """What settings find wrong with themselves, or what the system says of the paths in them."""
-    try:
-        return settings.problems()
-    except OSError as error:
-        return [complaints.one_line(error)]
-
-
-def resolved(node: DictConfig, names: Sequence[str], prefix: str, problems: list[str]) -> dict[str, Any]:
-    """Plain values of some keys; an interpolation that leads nowhere is noted."""
-    values: dict[str, Any] = {}
-    for name in names:
-        child = node._get_node(name)
-        try:
-            if OmegaConf.is_missing(node, name):
-                values[name] = "???"
-            elif isinstance(child, Container):
-                values[name] = OmegaConf.to_container(child, resolve=True)
-            else:
-                values[name] = node[name]
-        except OmegaConfBaseException as error:
-            raw = OmegaConf.to_container(node, resolve=False)
-            full = str(getattr(error, "full_key", "") or f"{prefix}{name}")
-            problems.append(complaints.wrong_value(full, cast(dict[str, Any], raw)[name], error))
-    return values
-
-
-def convert(cls: type[T], values: Mapping[str, Any], prefix: str, problems: list[str]) -> T | None:
-    """`values` as an instance of a dataclass; what does not fit is noted, key by key."""
-    known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
-    before = len(problems)
-    problems += [
-        complaints.unknown_key(prefix, name, value, known)
-        for name, value in values.items()
-        if name not in known
-    ]
-    given = {name: value for name, value in values.items() if name in known and value != "???"}
-    node = merged(cls, given)
-    if node is None:  # one by one, to name every value that does not fit
-        node = schema(cls)
-        for name, value in given.items():
-            problems += value_problems(cls, name, value, prefix)
-    missing = {str(name) for name in OmegaConf.missing_keys(node)}
-    missing |= {name for name in known if values.get(name) == "???"}
-    missing -= {name for name in given if len(problems) > before}
-    problems += [
-        Problem(f"{prefix}{name} is needed: add {prefix}{name}=VALUE", f"{prefix}{name}", "missing")
-        for name in sorted(missing)
-    ]
-    return None if len(problems) > before else cast(T, OmegaConf.to_object(node))
-
-
-def merged(cls: type, values: Mapping[str, Any]) -> DictConfig | None:
-    """The schema of a dataclass with values; None where one does not fit."""
-    try:
-        return cast(DictConfig, OmegaConf.merge(schema(cls), dict(values)))
-    except OmegaConfBaseException:
-        return None
-
-
-def value_problems(cls: type, name: str, value: Any, prefix: str) -> list[str]:
-    """Why a value does not fit its field, which may be a dataclass itself."""
-    inner = get_type_hints(cls)[name]
-    if is_dataclass(inner) and isinstance(value, Mapping):
-        found: list[str] = []
-        convert(cast(type, inner), cast(Mapping[str, Any], value), f"{prefix}{name}.", found)
-        return found
-    try:
-        OmegaConf.merge(schema(cls), {name: value})
-    except OmegaConfBaseException as error:
-        return [complaints.wrong_value(f"{prefix}{name}", value, error, text=inner is str)]
-    return []
-
-
-def fitted(root: Root, typed: Collection[str]) -> Root:
-    """The root with defaults that fit what was typed: no cutoff beyond the candidates."""
-    if "cutoffs" in typed or root.candidates < 1:
-        return root
-    return replace(root, cutoffs=within(root.cutoffs, root.candidates))
-
-
-def idle(groups: Mapping[str, Any], typed: Collection[str]) -> list[Problem]:
-    """Settings that were typed and do nothing, since another one has its default."""
-    found = []
-    for key, (group, other, needed_value, default) in REQUIRES.items():
-        if key in typed and getattr(groups[group], other, None) == default:
-            setting = f"{key}={complaints.shown(getattr(groups[group], key.partition('.')[2]))}"
-            cure = f"{group}.{other}={needed_value}"
-            line = f"{setting}: counts only with {cure}; add that, or leave this out"
-            found.append(Problem(line, key, "idle", setting, f"{setting} {cure}"))
-    return found
-
-
-def root_problems(root: Root) -> list[Problem]:
-    """Impossible values of the root keys."""
-    lines = [Problem.of(line, "device") for line in hardware.problems(root.device, root.precision)]
-    for name, (least, most) in BOUNDS.items():
-        value, setting = getattr(root, name), f"{name}={getattr(root, name)}"
-        if value is not None and value < least:
-            lines.append(
-                Problem(f"{setting}: give at least {least}", name, "value", setting, f"{name}={least}")
-            )
-        if value is not None and value > most:
-            lines.append(
-                Problem(f"{setting}: give at most {most:,}", name, "value", setting, f"{name}={most}")
-            )
-    if problem := folder_problem(root.cache_dir):
-        lines.append(Problem(f"cache_dir={root.cache_dir}: {problem}", "cache_dir"))
-    if not root.cutoffs or min(root.cutoffs) < 1:
-        setting = f"cutoffs={list(root.cutoffs)}"
-        line = f"{setting}: give a list of numbers from 1, for instance [1,10]"
-        lines.append(Problem(line, "cutoffs", "value", setting, "cutoffs=[1,10]"))
-    if root.measures not in ("standard", "tutorial"):
-        setting = f"measures={root.measures}"
-        line = f"{setting}: choose standard, or tutorial to have the tutorial's own beside it"
-        lines.append(Problem(line, "measures", "value", setting, "measures=standard"))
-    return lines
-
-
-def folder_problem(place: str) -> str:
-    """Why no folder can be there; empty if it can be made, or is there already, writable or not."""
-    if not place.strip():
-        return "it is empty; give a folder, or leave it out"
-    path = Path(place).expanduser().absolute()
-    above = next(part for part in (path, *path.parents) if part.exists())
-    if not above.is_dir():
-        return f"{above} is a file, not a folder; choose another place"
-    if above != path and not disk.takes_folders(above):
-        return f"cannot be made, since {above} takes no folders of yours; choose another place"
-    return ""
-
-
-def check_together(root: Root, groups: Mapping[str, Any]) -> list[Problem]:
-    """Combinations of keys that cannot be."""
-    found = []
-    most = f"the candidates={root.candidates} kept"
-    largest = max(root.cutoffs, default=0)
-    if largest > root.candidates > 0:
-        setting, cure = f"cutoffs={list(root.cutoffs)}", f"candidates={largest}"
-        line = f"{setting}: {largest} is more than {most}; raise it with {cure}, or lower the cutoff"
-        found.append(Problem(line, "cutoffs", "value", setting, f"{cure} {setting.replace(' ', '')}"))
-    if root.depth is not None and root.depth > root.candidates > 0:
-        setting, cure = f"depth={root.depth}", f"candidates={root.depth}"
-        line = f"{setting}: more than {most}; raise it with {cure}, or lower depth"
-        found.append(Problem(line, "depth", "value", setting, f"{setting} {cure}"))
-    report = groups.get("report")
-    if (
-        report is not None
-        and not report.problems()
-        and 0 < min(root.cutoffs, default=0) <= largest <= root.candidates
-    ):
-        lines = missing_measure(report.measure, sorted(set(root.cutoffs)), root.measures)
-        found += [Problem.of(line, "report.measure") for line in lines]
-    return found
-
-
-def needed(problems: list[Problem], groups: Mapping[str, Any]) -> list[Problem]:
-    """Problems without those of parts that this experiment does not use."""
-    stage = groups.get("first_stage")
-    if stage is None or stage.embeds():
-        return problems
-    return [one for one in problems if one.key.partition(".")[0] not in ("embedder", "index")]

@@ -20,6 +20,7 @@ import yaml
 from rerankbench.basics import complaints
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import config, usage
+from rerankbench.experiment.config import Root
 
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "text or list"}
 SCHEMA = re.compile(r"/schema/\w+/(\w+)@")
@@ -63,7 +64,7 @@ def lines(word: str, folders: Sequence[Path]) -> Iterator[str]:
 def root_keys(folders: Sequence[Path]) -> Iterator[tuple[str, str]]:
     for setting, comment in usage.root_keys(folders[-1] / "config.yaml"):
         key = setting.partition("=")[0]
-        yield key, "\n".join(entry(setting, type_name(get_type_hints(config.Root)[key]), comment))
+        yield key, "\n".join(entry(setting, type_name(get_type_hints(Root)[key]), comment))
 
 
 def option_lines(group: str, option: str, folders: Sequence[Path]) -> Iterator[str]:

@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from rerankbench.basics import complaints
+from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import Problem, UserError
 from rerankbench.commands import (
     as_typed,
@@ -41,13 +42,6 @@ from rerankbench.tracking.mlflow_store import place_problem
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError, OSError)
 # What can be shown may be incomplete or impossible yet.
 SHOWN = ("syntax", "option", "key", "type", "sweep")
-
-
-def conf_folder() -> Path:
-    """The shipped configs: inside an installed package, or at the top of a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    places = (package / "conf", package.parents[1] / "conf")
-    return next(place for place in places if (place / "config.yaml").is_file())
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,7 @@ def check(arguments: Sequence[str]) -> Command | None:
         return Checker(parsed).command()
 
 
-def experiment(arguments: Sequence[str]) -> config.Experiment:
+def experiment(arguments: Sequence[str]) -> config.RunSettings:
     """The settings of a command that is one job. Raises UserError with every problem."""
     parsed = parse(arguments)
     with composing(parsed):
@@ -309,7 +303,7 @@ class Checker:
                 OmegaConf.update(untyped, override.key_or_group, override.value(), force_add=True)
         return untyped
 
-    def read(self, job: Sequence[Override]) -> config.Experiment:
+    def read(self, job: Sequence[Override]) -> config.RunSettings:
         """A job's settings. Raises UserError with every problem."""
         made = self.compose([o for o in job if self.is_group(o.get_key_element())])
         labels = {group: str(choice) for group, choice in made.hydra.runtime.choices.items()}

@@ -165,7 +165,7 @@ def sweep_of(runs: Sequence[Run]) -> str:
 
 def read(words: Sequence[str]) -> tuple[Report, MLflow, list[str]]:
     """Settings and places. Raises UserError with every mistake in the settings."""
-    from rerankbench.commands.config import convert
+    from rerankbench.basics.typed_settings import convert
 
     problems: list[str] = []
     values: dict[str, dict[str, Any]] = {"report": {}, "tracking": {}}

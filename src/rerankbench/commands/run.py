@@ -8,7 +8,6 @@ import re
 import signal
 import tempfile
 import threading
-import warnings
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -27,8 +26,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rerankbench.basics import complaints, masking, printing, value_names
+from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import mask_file, masked
+from rerankbench.basics.quiet_libraries import quiet_libraries
 from rerankbench.basics.visible import say, visible_lines
 from rerankbench.commands import as_typed, cli, config, hydra_private, key_help, preflight, usage
 from rerankbench.store import disk
@@ -100,7 +101,7 @@ def show(parsed: Namespace) -> int:
     """Help, or a config that is only printed."""
     if parsed.help:
         own = [Path(parsed.config_dir)] if parsed.config_dir else []
-        folders = [*own, preflight.conf_folder()]
+        folders = [*own, conf_folder()]
         text = key_help.text(parsed.overrides, folders) if parsed.overrides else usage.text(folders)
         say(*text.splitlines())
         return 0
@@ -270,18 +271,18 @@ def objective(result: Result, cfg: DictConfig) -> float:
     return result.measures.get("reranked", {}).get(cfg.report.measure, float("nan"))
 
 
-def only_forecast(experiment: config.Experiment, folder: Path) -> Result:
+def only_forecast(experiment: config.RunSettings, folder: Path) -> Result:
     """Print what the experiment would take; nothing is kept."""
+    from rerankbench.experiment.arm_name import arm
     from rerankbench.experiment.forecast import forecast
-    from rerankbench.tracking.outputs import arm
 
-    found = forecast(experiment)
+    found = forecast(experiment, experiment.report.price_per_hour)
     (folder / FORECAST_FILE).write_text(repr(found.seconds))
     say(*found.lines())
     return Result(arm=arm(experiment), status="forecast")
 
 
-def perform(experiment: config.Experiment, folder: Path, sweep_id: str) -> Result:
+def perform(experiment: config.RunSettings, folder: Path, sweep_id: str) -> Result:
     """Run and write; then log, which may fail without harm."""
     from rerankbench.experiment.pipeline import run
     from rerankbench.tracking import outputs
@@ -352,22 +353,8 @@ def reason_of(result: Result) -> str:
 
 def print_total(folder: Path) -> None:
     """The sum of a sweep's forecasts."""
-    from rerankbench.experiment.forecast import duration
+    from rerankbench.experiment.estimate import duration
 
     seconds = [float(file.read_text()) for file in folder.rglob(FORECAST_FILE)]
     if len(seconds) > 1:
         say(f"all {len(seconds)} runs: {duration(sum(seconds))}")
-
-
-def quiet_libraries() -> None:
-    """Progress bars and advice of the libraries underneath would drown ours."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    masking.install()
-    logging.raiseExceptions = False  # a closed pipe is no reason for traces
-    for kind in (FutureWarning, DeprecationWarning, UserWarning):
-        warnings.filterwarnings("ignore", category=kind)

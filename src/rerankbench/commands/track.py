@@ -10,10 +10,10 @@ import yaml
 
 from rerankbench.basics import complaints, printing, typed_json
 from rerankbench.basics.errors import UserError
+from rerankbench.basics.quiet_libraries import quiet_libraries
 from rerankbench.basics.regular_file import open_regular, read_regular
 from rerankbench.basics.visible import say
 from rerankbench.commands import as_typed, cli
-from rerankbench.commands.run import quiet_libraries
 from rerankbench.tracking import run_folders
 from rerankbench.tracking.mlflow_store import MLflow, why
 from rerankbench.tracking.result import Result

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,3 +83,18 @@ def backend_ids(tokenizer: Any, texts: Sequence[str], limit: int | None, special
 def sizes(sequences: Sequence[Sequence[Any] | Tokens]) -> NDArray[np.int64]:
     """How long each one is."""
     return np.array([len(sequence) for sequence in sequences], np.int64)
+
+
+def pad(sequences: Sequence[Tokens], value: int, multiple: int = 1) -> NDArray[np.int64]:
+    """Sequences side by side, padded on the right with `value`: [n, the longest, up to a multiple]."""
+    longest = max(map(len, sequences))
+    padded = np.full((len(sequences), longest + -longest % multiple), value, np.int64)
+    for row, sequence in zip(padded, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    return padded
+
+
+def token_digests(sequences: Iterable[Tokens]) -> NDArray[np.bytes_]:
+    """16-byte BLAKE2b digest of each row of token ids, as S16; no text has the same one."""
+    data = (np.ascontiguousarray(ids, np.int32).tobytes() for ids in sequences)
+    return np.array([hashlib.blake2b(ids, digest_size=16, person=b"tokens").digest() for ids in data], "S16")

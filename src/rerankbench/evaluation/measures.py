@@ -15,10 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
-
-# The grade of a ranked document that nobody judged, and of padding. The smallest int32, so that it is below
-# every threshold and sorts behind every real grade, negative ones included.
-UNJUDGED = int(np.iinfo(np.int32).min)
+from rerankbench.collections.unjudged import UNJUDGED
 
 # The printed spelling of every measure; in names of files, JSON and MLflow it is lower case.
 DISPLAY = {"ndcg": "nDCG", "recall": "Recall", "mrr": "MRR", "success": "Success", "judged": "Judged"}

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from rerankbench.basics.progress import Progress
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
-from rerankbench.engine.bench import Bench
 from rerankbench.engine.loop import Loop
+from rerankbench.engine.run_context import RunContext
 from rerankbench.first_stages.first_stage import Searcher
 from rerankbench.rerankers.direct import score_texts
 from rerankbench.rerankers.reranker import PairModel
@@ -36,7 +36,7 @@ def measure(
     candidates: Candidates,
     depths: Sequence[int],
     searcher: Searcher | None,
-    bench: Bench,
+    bench: RunContext,
 ) -> Latency:
     """Time `QUERIES` queries, spread over the collection, at each depth.
 
@@ -63,7 +63,7 @@ def once(
     query: int,
     depth: int,
     searcher: Searcher | None,
-    bench: Bench,
+    bench: RunContext,
 ) -> tuple[float, float]:
     """(milliseconds of reranking, milliseconds of searching) for one query."""
     text, rows = collection.query_texts[query], candidates.rows[query, :depth]
@@ -72,14 +72,14 @@ def once(
     return timed(lambda: rerank(model, text, documents, bench), bench), searching
 
 
-def rerank(model: PairModel, query: str, documents: Sequence[str], bench: Bench) -> NDArray[np.float32]:
+def rerank(model: PairModel, query: str, documents: Sequence[str], bench: RunContext) -> NDArray[np.float32]:
     """Scores [documents, layers] of one query's documents, from texts to numbers."""
     return score_texts(
         model, query, documents, Loop(model.forward, bench.hardware, bench.budget(model.enough))
     )
 
 
-def timed(step: Callable[[], object], bench: Bench) -> float:
+def timed(step: Callable[[], object], bench: RunContext) -> float:
     """Milliseconds of one step, with the device idle before and after."""
     bench.hardware.synchronize()
     started = time.perf_counter()

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
-from rerankbench.commands.config import Experiment
 from rerankbench.engine import hardware, models
-from rerankbench.engine.bench import Bench
 from rerankbench.engine.models import fit
 from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Evaluation, evaluate
 from rerankbench.experiment import latency
+from rerankbench.experiment.settings import Experiment
 from rerankbench.first_stages.embedding import Embedder
+from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.rerankers.scoring import Scored, Work, distinct_pairs, score, score_store
 from rerankbench.store.rows import identity
@@ -53,7 +53,7 @@ class Outcome:
     """
 
     experiment: Experiment
-    bench: Bench
+    bench: SearchContext
     collection: Collection
     candidates: Candidates
     candidates_identity: str
@@ -72,7 +72,7 @@ class Outcome:
 
 def run(experiment: Experiment) -> Outcome:
     """Run one experiment; what is stored is read, the rest is computed and stored."""
-    from rerankbench.experiment.forecast import announce
+    from rerankbench.experiment.estimate import announce
 
     clock, bench = Clock(), make_bench(experiment)
     with clock("collection"):
@@ -107,7 +107,7 @@ def run(experiment: Experiment) -> Outcome:
     )
 
 
-def make_bench(experiment: Experiment) -> Bench:
+def make_bench(experiment: Experiment) -> SearchContext:
     """The machine and what all stages share."""
     e = experiment
     if e.threads:
@@ -115,15 +115,24 @@ def make_bench(experiment: Experiment) -> Bench:
     warn_of_code(e)
     machine = hardware.choose(e.device, e.precision)
     hardware.reset_peak_memory(machine)
-    limits = (e.batch_size, e.batch_tokens)
-    return Bench(machine, e.cache_dir, e.embedder, e.index, *limits, e.seed, e.reuse, e.executor)
+    return SearchContext(
+        machine,
+        e.cache_dir,
+        batch_size=e.batch_size,
+        batch_tokens=e.batch_tokens,
+        seed=e.seed,
+        reuse=e.reuse,
+        executor=e.executor,
+        embedder=e.embedder,
+        index=e.index,
+    )
 
 
 def reranks(experiment: Experiment) -> bool:
     return experiment.reranker.family != "none" and experiment.depth > 0
 
 
-def ready_models(experiment: Experiment, bench: Bench) -> None:
+def ready_models(experiment: Experiment, bench: SearchContext) -> None:
     """Have the models at hand, and know that they can be used, before hours of embedding.
 
     Raises UserError naming all that cannot be had or used.
@@ -140,7 +149,7 @@ def ready_models(experiment: Experiment, bench: Bench) -> None:
         raise UserError(problems)
 
 
-def ready(settings: Embedder | Reranker, bench: Bench) -> None:
+def ready(settings: Embedder | Reranker, bench: SearchContext) -> None:
     """Raise UserError unless the model can be used; one whose values are stored needs no rehearsal."""
     usable, weights = fit.resolved(settings, bench.cache_dir)
     parts = usable.identity(weights, bench.hardware.precision)
@@ -171,7 +180,7 @@ def load(experiment: Experiment) -> Collection:
     return collection
 
 
-def retrieve(experiment: Experiment, collection: Collection, bench: Bench) -> tuple[Candidates, str]:
+def retrieve(experiment: Experiment, collection: Collection, bench: SearchContext) -> tuple[Candidates, str]:
     """Candidates [queries, candidates] and their identity."""
     candidates, found_by = experiment.first_stage.retrieve(collection, experiment.candidates, bench)
     for note in candidates.notes:
@@ -190,7 +199,7 @@ def within(experiment: Experiment, candidates: Candidates) -> Experiment:
 
 
 def plan(
-    experiment: Experiment, collection: Collection, rows: NDArray[np.int64], bench: Bench
+    experiment: Experiment, collection: Collection, rows: NDArray[np.int64], bench: SearchContext
 ) -> Work | None:
     """The pairs to score: candidates [queries, candidates] down to `depth`; None where nothing reranks."""
     reranker = experiment.reranker
@@ -219,7 +228,11 @@ def measure(
 
 
 def time_queries(
-    experiment: Experiment, collection: Collection, candidates: Candidates, work: Work | None, bench: Bench
+    experiment: Experiment,
+    collection: Collection,
+    candidates: Candidates,
+    work: Work | None,
+    bench: SearchContext,
 ) -> latency.Latency | None:
     """How long single queries take at several depths, where `latency` asks for it."""
     if not experiment.latency or work is None:

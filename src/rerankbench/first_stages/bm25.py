@@ -18,8 +18,8 @@ from rerankbench.basics.finding import Finding, examples
 from rerankbench.basics.progress import Progress
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection, Corpus
-from rerankbench.engine.bench import Bench
 from rerankbench.first_stages.first_stage import FirstStage, Searcher
+from rerankbench.first_stages.search_context import SearchContext
 
 # Scripts whose characters say much: their words are taken as overlapping pairs of characters, the usual
 # baseline where no segmenter is at hand (Lucene's CJKBigramFilter does the same, Korean included, whose
@@ -34,6 +34,7 @@ UNSPACED = re.compile(f"([{IDEOGRAPHS}]+|[{SYLLABLES}]+)")
 # Invisible characters inside words: soft hyphen, the joiners of Indic scripts and Persian, word joiner.
 INSIDE_WORDS = "\u00ad\u200c\u200d\u2060"
 UNSTEMMED = ("burmese", "chinese", "japanese", "khmer", "korean", "lao", "none", "thai")
+LARGEST_K1 = 1_000_000  # beyond it nothing changes any more; NaN and infinity would lose every document
 ANALYSIS = 3  # raise it when the same text would become other words
 
 
@@ -57,9 +58,10 @@ class BM25(FirstStage):
         import Stemmer
 
         found = []
-        if self.k1 < 0 or not 0 <= self.b <= 1:
+        if not 0 <= self.k1 <= LARGEST_K1 or not 0 <= self.b <= 1:
             found.append(
-                f"first_stage.k1={self.k1}, first_stage.b={self.b}: k1 is at least 0, b between 0 and 1"
+                f"first_stage.k1={self.k1}, first_stage.b={self.b}: "
+                f"k1 is between 0 and {LARGEST_K1:,}, b between 0 and 1"
             )
         names = sorted([*Stemmer.algorithms(), *UNSTEMMED])
         if self.language not in names:
@@ -68,14 +70,14 @@ class BM25(FirstStage):
             found.append(f"first_stage.language={self.language}: {hint} of {' '.join(names)}")
         return found
 
-    def identity(self, bench: Bench) -> dict[str, Any]:
+    def identity(self, bench: SearchContext) -> dict[str, Any]:
         import bm25s
         import Stemmer
 
         versions = {"bm25s": bm25s.__version__, "stemmer": Stemmer.version(), "analysis": ANALYSIS}
         return {"kind": self.kind, **versions, **asdict(self)}
 
-    def search(self, collection: Collection, depth: int, bench: Bench) -> Candidates:
+    def search(self, collection: Collection, depth: int, bench: SearchContext) -> Candidates:
         index = self.index(collection)
         rows = np.full((len(collection.query_texts), depth), -1, np.int64)
         scores = np.full(rows.shape, -np.inf, np.float32)
@@ -86,7 +88,7 @@ class BM25(FirstStage):
                 progress.advance(1)
         return Candidates(rows, scores).with_findings(silent(collection.query_texts, rows))
 
-    def searcher(self, collection: Collection, depth: int, bench: Bench) -> Searcher:
+    def searcher(self, collection: Collection, depth: int, bench: SearchContext) -> Searcher:
         index = self.index(collection)
         return lambda query: best(self.scores(index, query), depth)
 

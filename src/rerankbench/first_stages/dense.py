@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
-from rerankbench.engine.bench import Bench
 from rerankbench.first_stages.embedding import Embedding
 from rerankbench.first_stages.first_stage import FirstStage, Searcher
 from rerankbench.first_stages.index import recall, recall_notes, search
+from rerankbench.first_stages.search_context import SearchContext
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Dense(FirstStage):
     def embeds(self) -> bool:
         return True
 
-    def identity(self, bench: Bench) -> dict[str, Any]:
+    def identity(self, bench: SearchContext) -> dict[str, Any]:
         settings = asdict(bench.index) | ({} if bench.index.exact else {"seed": bench.seed})
         return {"kind": self.kind, "embedder": embedding(bench).identity(), "index": settings}
 
-    def search(self, collection: Collection, depth: int, bench: Bench) -> Candidates:
+    def search(self, collection: Collection, depth: int, bench: SearchContext) -> Candidates:
         embedder = embedding(bench)
         vectors = embedder.passages(collection.corpus.texts, len(collection.corpus))
         queries = embedder.queries(collection.query_texts)
@@ -37,13 +37,13 @@ class Dense(FirstStage):
         measures = {f"recall_at_{depth}": recall(rows, queries, vectors, bench.seed)}
         return Candidates(rows, scores, recall_notes(measures), index=measures)
 
-    def searcher(self, collection: Collection, depth: int, bench: Bench) -> Searcher:
+    def searcher(self, collection: Collection, depth: int, bench: SearchContext) -> Searcher:
         embedder = embedding(bench)
         vectors = embedder.passages(collection.corpus.texts, len(collection.corpus))
         index = bench.index.ready(vectors, bench.seed, bench.cache_dir)
         return lambda query: search(index, embedder.vector(query), depth)
 
-    def lacking(self, collection: Collection, bench: Bench) -> str:
+    def lacking(self, collection: Collection, bench: SearchContext) -> str:
         embedder = embedding(bench)
         if embedder.missing(collection.corpus.texts, len(collection.corpus)):
             return "the collection's vectors are no longer in the cache; run the sweep again"
@@ -53,6 +53,6 @@ class Dense(FirstStage):
         return ""
 
 
-def embedding(bench: Bench) -> Embedding:
+def embedding(bench: SearchContext) -> Embedding:
     own = (bench.embedder, bench.hardware, bench.cache_dir)
     return Embedding(*own, bench.budget(), bench.reuse, bench.executor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -15,22 +16,22 @@ from numpy.typing import NDArray
 
 from rerankbench.basics.errors import Problem, UserError
 from rerankbench.basics.finding import shown
-from rerankbench.basics.json_file import json_object
 from rerankbench.basics.progress import Progress
 from rerankbench.engine import models
 from rerankbench.engine.executors import Executor
+from rerankbench.engine.executors.job import Job
 from rerankbench.engine.executors.local import Local
+from rerankbench.engine.executors.worker import Worker
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import fit
 from rerankbench.engine.models.attention import usable
+from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens
 from rerankbench.engine.models.model_config import CHECKED, DECODERS
 from rerankbench.engine.models.model_files import has_code, own_code_problems
 from rerankbench.engine.models.sentence_modules import Modules, modules_of
-from rerankbench.engine.tokens import Tokens, sizes, token_ids
+from rerankbench.engine.tokens import Tokens, pad, sizes, token_digests, token_ids
 from rerankbench.first_stages.vector_ties import Copies, differing
-from rerankbench.rerankers.reranker import pad
-from rerankbench.rerankers.sequences import token_digests
 from rerankbench.store.lock import SUFFIX, hold
 from rerankbench.store.rows import (
     ARITHMETIC,
@@ -424,8 +425,9 @@ class Embedding:
         parts = settings.identity(self.weights, self.hardware.precision)
         RowStore(self.folder(settings), {"label": self.weights.label, **parts}).describe()
         with Progress(title, rows, "texts") as progress:
-            blocks = self.executor.embed(self, settings, texts, rows, progress)
-        return Vectors(tuple(self.tied(settings, texts, rows, blocks)))
+            job = EmbeddingJob(self, settings, texts, rows)
+            self.executor.compute(job, progress)
+        return Vectors(tuple(self.tied(settings, texts, rows, job.blocks())))
 
     def tied(
         self, settings: Embedder, texts: Texts, rows: int, blocks: list[NDArray[np.float32]]
@@ -502,3 +504,89 @@ class Embedding:
             write_array(folder, name, values[place])
         shutil.rmtree(store.folder, ignore_errors=True)
         return whole(folder, name)
+
+
+class EmbeddingWorker(Worker):
+    """Embeds blocks of texts into the store."""
+
+    def __init__(
+        self,
+        own: Embedder,
+        settings: Embedder,
+        cache_dir: Path,
+        budget: Budget,
+        reuse: bool,
+        machine: Hardware,
+        **rest: Any,
+    ) -> None:
+        super().__init__(**rest)
+        here = replace(machine, device=self.device)
+        self.embedding = Embedding(own, here, cache_dir, replace(budget), reuse)
+        self.settings = settings
+
+    def load(self) -> float:
+        started = time.perf_counter()
+        self.embedding.model  # noqa: B018
+        return time.perf_counter() - started
+
+    def work(self, task: Sequence[str], again: bool) -> Meter:
+        from rerankbench.engine.loop import Meter
+
+        with self.computing:
+            self.embedding.meter = Meter()
+            # what an earlier attempt finished is as good as new
+            self.embedding.reuse = self.embedding.reuse or again
+            self.embedding.block(self.settings, task, Progress("embedding", len(task), "texts"))
+            return self.embedding.meter
+
+
+class EmbeddingJob(Job):
+    """The blocks of `rows` texts; those that are stored, or computed here, are held memory-mapped."""
+
+    worker, items = EmbeddingWorker, "texts"
+
+    def __init__(self, embedding: Embedding, settings: Embedder, texts: Texts, rows: int) -> None:
+        self.embedding, self.settings, self.texts, self.rows = embedding, settings, texts, rows
+        self.meter, self.device = embedding.meter, embedding.hardware.device
+        self.held: dict[int, NDArray[np.float32]] = {}
+        self.names: dict[int, str] = {}
+
+    def here(self, progress: Progress) -> None:
+        for stretch in stretches(self.rows):
+            self.held[int(stretch[0])] = self.embedding.block(self.settings, self.texts(stretch), progress)
+
+    def stretches(self, progress: Progress) -> list[NDArray[np.int64]]:
+        """The blocks that are not stored, or damaged, and set aside by now."""
+        todo, folder = [], self.embedding.folder(self.settings)
+        for stretch in stretches(self.rows):
+            name = self.names[int(stretch[0])] = block_name(text_keys(self.texts(stretch)))
+            block = read_array(folder, name) if self.embedding.reuse else None
+            if block is None:
+                todo.append(stretch)
+            else:
+                self.held[int(stretch[0])] = block
+                progress.advance(len(stretch))
+        return todo
+
+    def missing(self, stretch: NDArray[np.int64]) -> int:
+        return len(stretch)
+
+    def task(self, stretch: NDArray[np.int64]) -> Sequence[str]:
+        return self.texts(stretch)
+
+    def hiring(self) -> tuple[Embedder, Embedder, Path, Budget, bool, Hardware]:
+        e = self.embedding
+        return e.settings, self.settings, e.cache_dir, e.budget, e.reuse, e.hardware
+
+    def blocks(self) -> list[NDArray[np.float32]]:
+        """All blocks in row order, once they are computed."""
+        folder, found = self.embedding.folder(self.settings), []
+        for stretch in stretches(self.rows):
+            start = int(stretch[0])
+            block = self.held[start] if start in self.held else read_array(folder, self.names[start])
+            if block is None:
+                raise RuntimeError(
+                    f"workers wrote no whole block: is {folder} on a disk that all machines share?"
+                )
+            found.append(block)
+        return found

@@ -17,8 +17,8 @@ from rerankbench.basics import typed_json
 from rerankbench.basics.finding import Finding
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
-from rerankbench.engine.bench import Bench
 from rerankbench.first_stages.index import recall_notes
+from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.store.lock import SUFFIX, hold
 from rerankbench.store.rows import identity, read_array, text_keys, write_array, write_atomic
 
@@ -41,22 +41,22 @@ class FirstStage(ABC):
         return False
 
     @abstractmethod
-    def search(self, collection: Collection, depth: int, bench: Bench) -> Candidates:
+    def search(self, collection: Collection, depth: int, bench: SearchContext) -> Candidates:
         """The `depth` best candidates of every query."""
 
     @abstractmethod
-    def identity(self, bench: Bench) -> dict[str, Any]:
+    def identity(self, bench: SearchContext) -> dict[str, Any]:
         """Everything besides the collection's texts that determines the candidates."""
 
-    def searcher(self, collection: Collection, depth: int, bench: Bench) -> Searcher | None:
+    def searcher(self, collection: Collection, depth: int, bench: SearchContext) -> Searcher | None:
         """A function that searches for one query as a service would, or None where nothing is searched."""
         return None
 
-    def lacking(self, collection: Collection, bench: Bench) -> str:
+    def lacking(self, collection: Collection, bench: SearchContext) -> str:
         """What `searcher` would have to compute first that is no part of a search; empty if nothing."""
         return ""
 
-    def retrieve(self, collection: Collection, depth: int, bench: Bench) -> tuple[Candidates, str]:
+    def retrieve(self, collection: Collection, depth: int, bench: SearchContext) -> tuple[Candidates, str]:
         """Candidates [queries, depth] and their identity: read where they were found before, else found."""
         key = self.key(collection, depth, bench)
         found = self.stored(collection, depth, bench)
@@ -68,7 +68,7 @@ class FirstStage(ABC):
                 found = found or self.find_and_keep(collection, depth, bench, key)
         return found, key
 
-    def find_and_keep(self, collection: Collection, depth: int, bench: Bench, key: str) -> Candidates:
+    def find_and_keep(self, collection: Collection, depth: int, bench: SearchContext, key: str) -> Candidates:
         """Search, and write down what was found."""
         found = self.find(collection, depth, bench)
         stored = np.empty(found.rows.shape, STORED)
@@ -77,7 +77,7 @@ class FirstStage(ABC):
         write_array(bench.cache_dir / "candidates", key, stored)
         return found
 
-    def describe(self, label: str, key: str, bench: Bench, found: Candidates) -> None:
+    def describe(self, label: str, key: str, bench: SearchContext, found: Candidates) -> None:
         """Say beside stored candidates what they are; for people, and for `rerankbench-cache list`."""
         parts: dict[str, Any] = {
             "label": label,
@@ -88,7 +88,7 @@ class FirstStage(ABC):
         note = json.dumps(parts, indent=2, ensure_ascii=False).encode()
         write_atomic(bench.cache_dir / "candidates" / f"{key}.json", note)
 
-    def stored(self, collection: Collection, depth: int, bench: Bench) -> Candidates | None:
+    def stored(self, collection: Collection, depth: int, bench: SearchContext) -> Candidates | None:
         """The candidates that an earlier run found."""
         name = self.key(collection, depth, bench)
         array = read_array(bench.cache_dir / "candidates", name) if bench.reuse else None
@@ -98,7 +98,7 @@ class FirstStage(ABC):
         rows, scores = np.array(array["row"]), np.array(array["score"])
         return Candidates(rows, scores, recall_notes(measures), index=measures).with_findings(findings)
 
-    def key(self, collection: Collection, depth: int, bench: Bench) -> str:
+    def key(self, collection: Collection, depth: int, bench: SearchContext) -> str:
         """Identity of the candidates: the stage, the texts, and how many are kept."""
         parts = {
             "first_stage": self.identity(bench),
@@ -109,7 +109,7 @@ class FirstStage(ABC):
         }
         return identity(parts)
 
-    def find(self, collection: Collection, depth: int, bench: Bench) -> Candidates:
+    def find(self, collection: Collection, depth: int, bench: SearchContext) -> Candidates:
         """Search, one deeper where a document equal to its query is going to be left out."""
         if not collection.drop_same_id:
             return self.search(collection, depth, bench)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
-from rerankbench.engine.bench import Bench
 from rerankbench.first_stages.bm25 import BM25
 from rerankbench.first_stages.dense import Dense
 from rerankbench.first_stages.first_stage import FirstStage, Searcher
+from rerankbench.first_stages.search_context import SearchContext
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class Hybrid(FirstStage):
     def words(self) -> BM25:
         return BM25(self.k1, self.b, self.language)
 
-    def identity(self, bench: Bench) -> dict[str, Any]:
+    def identity(self, bench: SearchContext) -> dict[str, Any]:
         own = {"kind": self.kind, **asdict(self)}
         return own | {"dense": Dense().identity(bench), "bm25": self.words().identity(bench)}
 
-    def search(self, collection: Collection, depth: int, bench: Bench) -> Candidates:
+    def search(self, collection: Collection, depth: int, bench: SearchContext) -> Candidates:
         pool = max(depth, self.pool)
         dense, _ = Dense().retrieve(collection, pool, bench)
         words, _ = self.words().retrieve(collection, pool, bench)
@@ -71,7 +71,7 @@ class Hybrid(FirstStage):
         both = Candidates(rows, scores, dense.notes, dense.findings, dense.index)
         return both.with_findings(words.findings)
 
-    def searcher(self, collection: Collection, depth: int, bench: Bench) -> Searcher:
+    def searcher(self, collection: Collection, depth: int, bench: SearchContext) -> Searcher:
         pool = max(depth, self.pool)
         dense = Dense().searcher(collection, pool, bench)
         words = self.words().searcher(collection, pool, bench)
@@ -82,7 +82,7 @@ class Hybrid(FirstStage):
 
         return both
 
-    def lacking(self, collection: Collection, bench: Bench) -> str:
+    def lacking(self, collection: Collection, bench: SearchContext) -> str:
         return Dense().lacking(collection, bench)
 
     def fuse(

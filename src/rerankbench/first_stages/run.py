@@ -15,8 +15,8 @@ from rerankbench.collections.sources.layout import RUN, Layout
 from rerankbench.collections.sources.rows import column_problems, suffix
 from rerankbench.collections.sources.source import given_problem
 from rerankbench.collections.sources.tables import taken
-from rerankbench.engine.bench import Bench
 from rerankbench.first_stages.first_stage import FirstStage
+from rerankbench.first_stages.search_context import SearchContext
 
 _KEYS = {
     "query": "query_column",
@@ -81,18 +81,18 @@ class Run(FirstStage):
         """What the columns of the file were taken for."""
         return taken(self.file, self.layout)
 
-    def identity(self, bench: Bench) -> dict[str, Any]:
+    def identity(self, bench: SearchContext) -> dict[str, Any]:
         with self.file.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         keys = (*_KEYS.values(), "order_by")
         columns = {key: name for key in keys if (name := getattr(self, key)) is not None}
         return {"kind": self.kind, "file": digest, **columns}
 
-    def retrieve(self, collection: Collection, depth: int, bench: Bench) -> tuple[Candidates, str]:
+    def retrieve(self, collection: Collection, depth: int, bench: SearchContext) -> tuple[Candidates, str]:
         """Read anew each time: that is as fast as the store, and keeps the notes about the file."""
         return self.search(collection, depth, bench), self.key(collection, depth, bench)
 
-    def search(self, collection: Collection, depth: int, bench: Bench) -> Candidates:
+    def search(self, collection: Collection, depth: int, bench: SearchContext) -> Candidates:
         return self.read(collection, depth)
 
     def read(self, collection: Collection, depth: int) -> Candidates:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,14 +123,7 @@ def compare(contest: Contest, allowed: Sequence[int], delta: float, level: float
     flips = sign_flips(values, seed=SEED, patterns=PERMUTATIONS)
     claimed = claimed_p_values(contest, flips, own, allowed, delta, 1.0 - level)
     sign_flip_p, to_best_p = symmetric_p_values(flips, own, best)
-    means = resampled_means(values, seed=SEED, resamples=RESAMPLES)
-    gains, distances = values - values[own], values - values[best]
-    intervals = zip(
-        percentile_intervals(values.mean(axis=1), means, level),
-        percentile_intervals(gains.mean(axis=1), means - means[:, own], level),
-        percentile_intervals(distances.mean(axis=1), means - means[:, [best]], level),
-        strict=True,
-    )
+    means, gains = resampled_means(values, seed=SEED, resamples=RESAMPLES), values - values[own]
     better = gains.mean(axis=1) > 0
     arms = tuple(
         ArmComparison(
@@ -146,9 +139,8 @@ def compare(contest: Contest, allowed: Sequence[int], delta: float, level: float
             sign_flip_p=float(sign_flip_p[i]),
             to_best_p=float(to_best_p[i]),
         )
-        for i, (mean, gain, to_best) in enumerate(intervals)
+        for i, (mean, gain, to_best) in enumerate(three_intervals(values, means, own, best, level))
     )
-    selected = selected_gain(contest, allowed, own, means, claimed.needed[0])
     return Comparison(
         arms=arms,
         best=best,
@@ -157,7 +149,23 @@ def compare(contest: Contest, allowed: Sequence[int], delta: float, level: float
         level=level,
         needed_p=claimed.needed[0],
         needed_within_p=claimed.needed[1],
-        selected=selected,
+        selected=selected_gain(contest, allowed, own, means, claimed.needed[0]),
+    )
+
+
+def three_intervals(
+    values: Array, means: Array, own: NDArray[np.intp], best: int, level: float
+) -> Iterator[tuple[Interval, Interval, Interval]]:
+    """Of each arm: of its mean, of the difference to its own first stage, and of that to the best arm.
+
+    `values` [arms, queries], `means` [resamples, arms] of the same queries drawn again.
+    """
+    gains, distances = values - values[own], values - values[best]
+    return zip(
+        percentile_intervals(values.mean(axis=1), means, level),
+        percentile_intervals(gains.mean(axis=1), means - means[:, own], level),
+        percentile_intervals(distances.mean(axis=1), means - means[:, [best]], level),
+        strict=True,
     )
 
 
@@ -191,29 +199,21 @@ def claimed_p_values(
     holds; of such parts the largest p-value counts (intersection-union, Berger 1982).
     """
     tried = np.array(reranking(contest), dtype=np.intp)
-    stages = [i for i in range(len(own)) if not contest.arms[i].reranks]
-    better = [
-        (i, stage) for i in tried.tolist() for stage in stages if stage == own[i] or stage in set(allowed)
-    ]
-    first, second = (np.array([pair[k] for pair in better], dtype=np.intp) for k in (0, 1))
+    first, second = against_first_stages(contest, own, allowed)
     rivals, within = hardest_rivals(contest.compared, np.array(allowed, dtype=np.intp), delta)
-    against_firsts = len(better) + len(tried)
+    against_firsts = len(first) + len(tried)
     claims = Claims(
         first=np.concatenate([first, own[tried], np.array(allowed, dtype=np.intp)]),
         second=np.concatenate([second, tried, rivals]),
         p=np.concatenate(
-            [
-                above_p_values(flips, first, second),
-                above_p_values(flips, own[tried], tried),
-                within,
-            ]
+            [above_p_values(flips, first, second), above_p_values(flips, own[tried], tried), within]
         ),
         worst=np.repeat([RANGE, RANGE - delta], [against_firsts, len(allowed)]),
         apart=np.repeat([False, True], [against_firsts, len(allowed)]),
         groups=len({(contest.arms[i].stage, contest.arms[i].reranker) for i in tried}),
     )
     found = corrected(claims, flips, alpha)
-    parts = np.split(found.p, [len(better), against_firsts])
+    parts = np.split(found.p, [len(first), against_firsts])
     helps, beats_own = (np.full(len(own), np.nan) for _ in range(2))
     np.fmax.at(helps, first, parts[0])
     beats_own[first[second == own[first]]] = parts[0][second == own[first]]
@@ -224,6 +224,18 @@ def claimed_p_values(
         within=filled(len(own), allowed, parts[2]),
         needed=(found.needed, found.needed_apart),
     )
+
+
+def against_first_stages(
+    contest: Contest, own: NDArray[np.intp], allowed: Sequence[int]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Arms that rerank, each paired with its own first stage and with all that could be deployed."""
+    stages = [i for i, arm in enumerate(contest.arms) if not arm.reranks]
+    better = [
+        (i, stage) for i in reranking(contest) for stage in stages if stage == own[i] or stage in set(allowed)
+    ]
+    first, second = (np.array([pair[k] for pair in better], dtype=np.intp) for k in (0, 1))
+    return first, second
 
 
 def above_p_values(flips: SignFlips, first: NDArray[np.intp], second: NDArray[np.intp]) -> Array:

@@ -13,6 +13,7 @@ from typing import Any
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import visible
 from rerankbench.report.findings import Findings
+from rerankbench.report.headroom import Headroom
 from rerankbench.report.palette import LIGHT, MARKERS, PLACES, Palette, variables
 from rerankbench.store.rows import write_atomic
 
@@ -376,40 +377,29 @@ def draw_headroom(axes: Any, findings: Findings, palette: Palette) -> None:
     rooms = findings.rooms
     several = len({room.stage for room in rooms}) > 1
     names = [f"{room.stage} {room.depth}" if several else str(room.depth) for room in rooms]
-    rows = range(len(rooms))
-    low = [min(room.first, room.reached) for room in rooms]
-    axes.barh(rows, low, color=palette.soft, alpha=0.45, label="no reranking", height=0.62)
-    axes.barh(
-        rows,
-        [max(0.0, r.reached - r.first) for r in rooms],
-        left=[r.first for r in rooms],
-        color=palette.accent,
-        label="captured by the best arm",
-        height=0.62,
-    )
-    if any(room.reached < room.first for room in rooms):
-        axes.barh(
-            rows,
-            [max(0.0, r.first - r.reached) for r in rooms],
-            left=low,
-            color=palette.of(4),
-            label="lost by reranking",
-            height=0.62,
-        )
-    top = [max(room.first, room.reached) for room in rooms]
-    axes.barh(
-        rows,
-        [max(0.0, r.possible - t) for r, t in zip(rooms, top, strict=True)],
-        left=top,
-        color=palette.accent,
-        alpha=0.22,
-        label="left in the candidates",
-        height=0.62,
-    )
-    axes.set_yticks(rows, names)
+    for part, start, width, look in headroom_bars(rooms, palette):
+        axes.barh(range(len(rooms)), width, left=start, label=part, height=0.62, **look)
+    axes.set_yticks(range(len(rooms)), names)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", linewidth=0.8)
     axes.set_xlim(0, max(1.0, *(room.possible for room in rooms)))
     label(axes, findings, findings.measure, 2)
     axes.set_ylabel("first stage and depth" if several else "depth")
+
+
+def headroom_bars(
+    rooms: Sequence[Headroom], palette: Palette
+) -> Iterator[tuple[str, list[float], list[float], dict[str, Any]]]:
+    """What each part of the bars is called, where it starts, how wide it is, and its look."""
+    low = [min(room.first, room.reached) for room in rooms]
+    top = [max(room.first, room.reached) for room in rooms]
+    first = [room.first for room in rooms]
+    yield "no reranking", [0.0] * len(rooms), low, {"color": palette.soft, "alpha": 0.45}
+    captured = [max(0.0, room.reached - room.first) for room in rooms]
+    yield "captured by the best arm", first, captured, {"color": palette.accent}
+    lost = [max(0.0, room.first - room.reached) for room in rooms]
+    if any(lost):
+        yield "lost by reranking", low, lost, {"color": palette.of(4)}
+    left = [max(0.0, room.possible - reached) for room, reached in zip(rooms, top, strict=True)]
+    yield "left in the candidates", top, left, {"color": palette.accent, "alpha": 0.22}

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from omegaconf import DictConfig, OmegaConf
 
+from rerankbench.experiment.config import within
+
 USUAL = "ndcg_at_10"
 
 
@@ -108,11 +110,6 @@ def usual_measure(*, _root_: DictConfig) -> str:
     except Exception:
         return USUAL
     return f"ndcg_at_{closest(cutoffs)}" if cutoffs and min(cutoffs) > 0 else USUAL
-
-
-def within(cutoffs: Sequence[int], candidates: int) -> list[int]:
-    """Cutoffs that go as far as there are candidates."""
-    return sorted({min(k, candidates) for k in cutoffs}) if candidates > 0 else list(cutoffs)
 
 
 def closest(cutoffs: Sequence[int]) -> int:

@@ -25,99 +25,80 @@ class Column:
 
 def columns(findings: Findings) -> list[Column]:
     """All columns that have a value in some row, the arm's name aside."""
+    whole, arms = findings.book.whole, findings.contest.arms
+    found = [
+        *gain_columns(findings),
+        *win_columns(),
+        *choice_columns(findings),
+        *latency_columns("query", "of the whole query: embedding, search, reranking", whole),
+        *latency_columns("latency", "of reranking one query", not whole),
+        *cost_columns(),
+    ]
+    rows = [i for i, arm in enumerate(arms) if arm.reranks] or range(len(arms))
+    return [column for column in found if any(column.value(findings, i) is not None for i in rows)]
+
+
+def gain_columns(findings: Findings) -> list[Column]:
+    """The mean, and what reranking adds to it."""
     level = f"{100 * findings.comparison.level:g}%"
     several, against = findings.contest.several, findings.contest.baselines
-    found = [
-        Column(
-            findings.measure,
-            mean_text,
-            lambda f, i: f.comparison.arms[i].mean.mean,
-            f"mean and {level} interval",
-            True,
-        ),
-        Column(
-            "vs. own first stage" if several else "vs. no reranking",
-            gain_text,
-            gain_value,
-            f"difference to {against} and {level} interval",
-            True,
-        ),
-        Column(
-            "p",
-            gain_p_text,
-            lambda f, i: number(f.comparison.arms[i].gain_p),
-            f"of the claim that the mean differs from {against}, corrected over all claims",
-            True,
-        ),
+    mean, gain = f"mean and {level} interval", f"difference to {against} and {level} interval"
+    claim = f"of the claim that the mean differs from {against}, corrected over all claims"
+    versus = "vs. own first stage" if several else "vs. no reranking"
+    return [
+        Column(findings.measure, mean_text, lambda f, i: f.comparison.arms[i].mean.mean, mean, True),
+        Column(versus, gain_text, gain_value, gain, True),
+        Column("p", gain_p_text, lambda f, i: number(f.comparison.arms[i].gain_p), claim, True),
+    ]
+
+
+def win_columns() -> list[Column]:
+    """How many queries reranking changes, and the worst of it."""
+    return [
         Column("helped", wins_text(0), wins_value(0), "queries that reranking helped"),
         Column("hurt", wins_text(1), wins_value(1), "queries that reranking hurt"),
-        Column(
-            "worst loss",
-            lambda f, i: f"{f.comparison.arms[i].largest_loss:.3f}" if f.contest.arms[i].reranks else "",
-            lambda f, i: f.comparison.arms[i].largest_loss if f.contest.arms[i].reranks else None,
-            "largest loss of a query",
-        ),
+        Column("worst loss", loss_text, loss_value, "largest loss of a query"),
         Column("same", wins_text(2), wins_value(2), "queries that reranking left unchanged"),
-        Column(
-            "vs. best",
-            best_text,
-            lambda f, i: f.comparison.arms[i].to_best.mean,
-            f"difference to the arm that came out on top and {level} interval",
-        ),
-        Column(
-            "as good",
-            good_text,
-            lambda f, i: number(f.comparison.arms[i].deploy_p),
-            f"shown to be within {findings.comparison.delta:g} of the best and better than "
-            f"{findings.contest.every_baseline}: "
-            "corrected p-value",
-            True,
-        ),
-        *latency_columns("query", "of the whole query: embedding, search, reranking", findings.book.whole),
-        *latency_columns("latency", "of reranking one query", not findings.book.whole),
-        Column(
-            "batch ms/query",
-            plain("ms_per_query", "{:,.1f}"),
-            lambda f, i: f.costs[i].ms_per_query,
-            "pairs per query over pairs per second, of a machine that is kept busy",
-        ),
-        Column(
-            "pairs/s",
-            throughput_text,
-            lambda f, i: f.costs[i].pairs_per_second,
-            "scored as a batch job does, and how many pairs that rests on",
-        ),
-        Column(
-            "memory MB",
-            plain("memory_mb", "{:,.0f}"),
-            lambda f, i: f.costs[i].memory_mb,
-            "peak of the reranker's own process, on the device if there is one",
-        ),
-        Column(
-            "search MB",
-            plain("search_memory_mb", "{:,.0f}", always=True),
-            lambda f, i: f.costs[i].search_memory_mb,
-            "peak of the first stage's own process, on the device if there is one",
-        ),
-        Column("parameters", plain("parameters_m", "{:,.0f}M"), lambda f, i: f.costs[i].parameters_m, ""),
-        Column(
-            "load s",
-            plain("load_seconds", "{:.1f}"),
-            lambda f, i: f.costs[i].load_seconds,
-            "time to load the model",
-        ),
-        Column(
-            "price/1k",
-            plain("price_per_1k", "{:.3g}"),
-            lambda f, i: f.costs[i].price_per_1k,
-            "price of 1,000 queries",
-            True,
-        ),
     ]
-    rows = [i for i, arm in enumerate(findings.contest.arms) if arm.reranks] or range(
-        len(findings.contest.arms)
+
+
+def choice_columns(findings: Findings) -> list[Column]:
+    """How far an arm is from the best, and whether it is shown to be as good."""
+    level, delta = f"{100 * findings.comparison.level:g}%", f"{findings.comparison.delta:g}"
+    best = f"difference to the arm that came out on top and {level} interval"
+    good = (
+        f"shown to be within {delta} of the best and better than {findings.contest.every_baseline}: "
+        "corrected p-value"
     )
-    return [column for column in found if any(column.value(findings, i) is not None for i in rows)]
+    return [
+        Column("vs. best", best_text, lambda f, i: f.comparison.arms[i].to_best.mean, best),
+        Column("as good", good_text, lambda f, i: number(f.comparison.arms[i].deploy_p), good, True),
+    ]
+
+
+def cost_columns() -> list[Column]:
+    """Throughput, memory, size and price."""
+    busy = "pairs per query over pairs per second, of a machine that is kept busy"
+    batch = "scored as a batch job does, and how many pairs that rests on"
+    own = "own process, on the device if there is one"
+    return [
+        cost_column("batch ms/query", "ms_per_query", "{:,.1f}", busy),
+        Column("pairs/s", throughput_text, lambda f, i: f.costs[i].pairs_per_second, batch),
+        cost_column("memory MB", "memory_mb", "{:,.0f}", f"peak of the reranker's {own}"),
+        cost_column(
+            "search MB", "search_memory_mb", "{:,.0f}", f"peak of the first stage's {own}", always=True
+        ),
+        cost_column("parameters", "parameters_m", "{:,.0f}M"),
+        cost_column("load s", "load_seconds", "{:.1f}", "time to load the model"),
+        cost_column("price/1k", "price_per_1k", "{:.3g}", "price of 1,000 queries", short=True),
+    ]
+
+
+def cost_column(
+    heading: str, name: str, form: str, hint: str = "", *, short: bool = False, always: bool = False
+) -> Column:
+    """One figure of an arm's cost, left out where nothing reranks unless it is `always` there."""
+    return Column(heading, plain(name, form, always), lambda f, i: getattr(f.costs[i], name), hint, short)
 
 
 def number(value: float) -> Number:
@@ -152,6 +133,15 @@ def wins_value(part: int) -> Callable[[Findings, int], Number]:
 
 def wins_text(part: int) -> Callable[[Findings, int], str]:
     return lambda f, i: f"{f.comparison.arms[i].wins[part]:,}" if f.contest.arms[i].reranks else ""
+
+
+def loss_value(f: Findings, i: int) -> Number:
+    return f.comparison.arms[i].largest_loss if f.contest.arms[i].reranks else None
+
+
+def loss_text(f: Findings, i: int) -> str:
+    loss = loss_value(f, i)
+    return "" if loss is None else f"{loss:.3f}"
 
 
 def best_text(f: Findings, i: int) -> str:
@@ -218,7 +208,7 @@ def throughput_text(f: Findings, i: int) -> str:
     return f"{cost.pairs_per_second:,.0f} [{cost.pairs:,} pairs]"
 
 
-def plain(name: str, form: str, always: bool = False) -> Callable[[Findings, int], str]:
+def plain(name: str, form: str, always: bool) -> Callable[[Findings, int], str]:
     def text(f: Findings, i: int) -> str:
         value = getattr(f.costs[i], name)
         return "" if value is None or not (always or f.contest.arms[i].reranks) else form.format(value)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.rerankers.pair_window import PairWindow
 from rerankbench.rerankers.reranker import PairModel
-from rerankbench.rerankers.scoring import PairWindow
 from rerankbench.rerankers.sequences import best
 
 if TYPE_CHECKING:

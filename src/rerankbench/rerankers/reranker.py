@@ -164,12 +164,3 @@ class PairModel(ABC):
         return token_ids(self.tokenizer, [instruction + text for text in texts], limit, special=False)
 
     settings: Reranker
-
-
-def pad(sequences: Sequence[Tokens], value: int, multiple: int = 1) -> NDArray[np.int64]:
-    """Sequences side by side, padded on the right with `value`: [n, the longest, up to a multiple]."""
-    longest = max(map(len, sequences))
-    padded = np.full((len(sequences), longest + -longest % multiple), value, np.int64)
-    for row, sequence in zip(padded, sequences, strict=True):
-        row[: len(sequence)] = sequence
-    return padded

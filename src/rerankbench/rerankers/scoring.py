@@ -21,14 +21,19 @@ from pydantic import TypeAdapter
 
 from rerankbench.basics import typed_json
 from rerankbench.basics.errors import UserError
+from rerankbench.basics.progress import Progress
 from rerankbench.basics.typed_json import Amount, Name
 from rerankbench.collections.collection import Collection
 from rerankbench.engine import hardware
-from rerankbench.engine.bench import Bench
+from rerankbench.engine.executors.job import Job
 from rerankbench.engine.models import Weights
-from rerankbench.engine.tokens import Tokens, sizes
+from rerankbench.engine.run_context import RunContext
+from rerankbench.engine.tokens import Tokens
+from rerankbench.rerankers.pair_window import PairWindow
+from rerankbench.rerankers.pair_worker import PairTask, PairWorker
 from rerankbench.rerankers.reranker import PairModel, Reranker
-from rerankbench.rerankers.sequences import SEQUENCE, best, columns, first_of_each, pieces, sequences_of
+from rerankbench.rerankers.sequences import SEQUENCE, best, columns, first_of_each, sequences_of
+from rerankbench.rerankers.weightless import weightless
 from rerankbench.store.lock import SUFFIX, hold
 from rerankbench.store.rows import (
     Keys,
@@ -43,6 +48,7 @@ from rerankbench.store.rows import (
 
 if TYPE_CHECKING:
     from rerankbench.engine.executors import Executor
+    from rerankbench.engine.loop import Meter
 
 log = logging.getLogger(__name__)
 
@@ -129,64 +135,6 @@ class Tokenized:
         return found
 
 
-@dataclass(frozen=True)
-class PairWindow:
-    """Some pairs as token sequences. `owner` [sequences] names the pair of each sequence, ascending."""
-
-    model: PairModel
-    queries: list[Tokens]
-    documents: list[Tokens]
-    owner: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-
-    @classmethod
-    def of(
-        cls,
-        model: PairModel,
-        queries: Sequence[Tokens],
-        documents: Sequence[Tokens],
-        parts: NDArray[np.int32] | None = None,
-    ) -> PairWindow:
-        """One sequence a pair, or several where long documents are scored in overlapping windows.
-
-        parts: which of its document's windows each pair stands for; None: all of them.
-        """
-        owner, kept = np.arange(len(queries)), list(documents)
-        if model.settings.long_documents == "max_passage":
-            cuts = [pieces(model, d, model.room(len(q))) for q, d in zip(queries, documents, strict=True)]
-            if parts is not None:
-                cuts = [[found[part]] for found, part in zip(cuts, parts.tolist(), strict=True)]
-            owner, kept = np.repeat(owner, sizes(cuts)), [piece for found in cuts for piece in found]
-        asked = [queries[i] for i in owner.tolist()]
-        return cls(model, asked, kept, owner, model.lengths(sizes(asked), sizes(kept)))
-
-    def collate(self, index: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
-        return self.model.collate([self.queries[i] for i in index], [self.documents[i] for i in index])
-
-    def distinct(self) -> tuple[PairWindow, NDArray[np.int64]]:
-        """Each different sequence once, in order, and which of them each sequence is."""
-        number: dict[bytes, int] = {}
-        of = np.empty(len(self.owner), np.int64)
-        first: list[int] = []
-        for place, (query, document) in enumerate(zip(self.queries, self.documents, strict=True)):
-            room = self.model.room(len(query))
-            seen = b"%d %b%b" % (len(query), query.tobytes(), document[:room].tobytes())
-            of[place] = number.setdefault(seen, len(number))
-            if len(number) > len(first):
-                first.append(place)
-        return self.take(first), of
-
-    def take(self, places: Sequence[int]) -> PairWindow:
-        """Some of the sequences."""
-        return PairWindow(
-            self.model,
-            [self.queries[place] for place in places],
-            [self.documents[place] for place in places],
-            self.owner[places],
-            self.lengths[places],
-        )
-
-
 class PairPreparer:
     """Tokenizes pairs, given by their numbers; runs in the thread ahead of the model, too."""
 
@@ -226,7 +174,7 @@ class Work:
     reranker: Reranker
     weights: Weights
     layers: tuple[int, ...]
-    bench: Bench
+    bench: RunContext
     collection: Collection
     pairs: Pairs
     store: RowStore
@@ -246,7 +194,18 @@ class Work:
     @cached_property
     def preparer(self) -> PairPreparer:
         """The pairs' tokens, kept from their first reading for scoring."""
-        return PairPreparer(self.bench.executor.reader(self), self.collection, self.pairs)
+        return PairPreparer(self.reader, self.collection, self.pairs)
+
+    @property
+    def reader(self) -> PairModel:
+        """What tokenizes pairs: the model, or one without weights where only other processes load them."""
+        if not self.bench.executor.elsewhere:
+            return self.model
+        try:
+            return weightless(self.reranker, self.weights, self.bench.hardware.precision)
+        except Exception as error:  # a model's own code may ask for numbers while it is built
+            log.debug("%s is loaded to tokenize: %s", self.weights.label, error)
+            return self.model
 
     def into(self, store: RowStore) -> Work:
         """The same work for another store, with all that is loaded and tokenized by now."""
@@ -261,13 +220,71 @@ class Work:
     def unscored(self, numbers: NDArray[np.int64]) -> NDArray[np.void]:
         """What is to be computed for these pairs: each of their sequences that the store lacks, once.
 
-        Tokenizes the pairs, for which the executor's reader is loaded.
+        Tokenizes the pairs, for which the reader is loaded.
         """
         found = first_of_each(self.preparer.sequences(numbers))
         return found[~self.store.lookup(found["key"], columns(self.layers))[1]]
 
 
-def score_store(reranker: Reranker, weights: Weights, bench: Bench) -> RowStore:
+class ScoringJob(Job):
+    """Sequences to be scored into `work.store`.
+
+    `planned` are `sequences.SEQUENCE`, in the order in which windows are cut from them; `found` marks those
+    that the store holds already: they keep their places but are not scored again.
+    """
+
+    worker, items = PairWorker, "pairs"
+
+    def __init__(self, work: Work, planned: NDArray[np.void], found: NDArray[np.bool_]) -> None:
+        from rerankbench.engine.loop import Meter
+
+        self.work, self.planned, self.found = work, planned, found
+        self.meter, self.device = Meter(), work.bench.hardware.device
+
+    def here(self, progress: Progress) -> None:
+        from rerankbench.engine.loop import Loop, fill
+
+        work, planned, (model, self.meter.load_seconds) = self.work, self.planned, self.work.loaded
+        machine, budget = work.bench.hardware, work.bench.budget(model.enough)
+        loop = Loop(model.forward, machine, budget, self.meter, machine.streams)
+        rows, layers, size = np.arange(len(planned)), columns(model.layers), window_size(len(planned))
+
+        def prepare(some: NDArray[np.int64]) -> PairWindow:
+            return work.preparer(planned["pair"][some], planned["part"][some])
+
+        fill(work.store, planned["key"], layers, rows, size, prepare, loop, progress, self.found)
+
+    def stretches(self, progress: Progress) -> list[NDArray[np.int64]]:
+        from rerankbench.engine.loop import windows
+
+        return windows(np.arange(len(self.planned)), window_size(len(self.planned)), ~self.found)
+
+    def missing(self, stretch: NDArray[np.int64]) -> int:
+        return int((~self.found[stretch]).sum())
+
+    def task(self, stretch: NDArray[np.int64]) -> PairTask:
+        """The texts of a window, each once."""
+        pairs, collection, planned = self.work.pairs, self.work.collection, self.planned[stretch]
+        queries, query_of = np.unique(pairs.queries[planned["pair"]], return_inverse=True)
+        documents, document_of = np.unique(pairs.documents[planned["pair"]], return_inverse=True)
+        asked = [collection.query_texts[row] for row in queries]
+        listed, found = list(collection.corpus.texts(documents)), self.found[stretch]
+        return PairTask(planned["key"], found, asked, query_of, listed, document_of, planned["part"])
+
+    def hiring(self) -> tuple[Reranker, Weights, RunContext, tuple[int, ...], RowStore]:
+        work = self.work
+        return work.reranker, work.weights, work.bench, work.layers, work.store
+
+
+def compute(work: Work, executor: Executor, planned: NDArray[np.void], found: NDArray[np.bool_]) -> Meter:
+    """Have the sequences scored that are not `found`; returns what was computed."""
+    job = ScoringJob(work, planned, found)
+    with Progress("scoring", int((~found).sum()), "pairs") as progress:
+        executor.compute(job, progress)
+    return job.meter
+
+
+def score_store(reranker: Reranker, weights: Weights, bench: RunContext) -> RowStore:
     """Where scores of this reranker, these weights and this precision are kept."""
     parts = reranker.identity(weights, bench.hardware.precision)
     return RowStore(bench.cache_dir / "scores" / identity(parts), {"label": weights.label, **parts})
@@ -332,7 +349,7 @@ def score_missing(work: Work, executor: Executor, todo: NDArray[np.int64], folde
             write_array(folder, name, missing)
             planned = missing
         found = ~np.isin(planned["key"], missing["key"])
-        write_cost(work, executor.score(work, np.array(planned), found).cost(), executor)
+        write_cost(work, compute(work, executor, np.array(planned), found).cost(), executor)
     hand_down(work, work.store, todo)
     for file in folder.glob(f"{name}-*.npy"):
         file.unlink(missing_ok=True)
@@ -388,7 +405,7 @@ def score_again(work: Work, executor: Executor) -> Scored:
     everything, lacking = np.arange(len(work.pairs)), np.flatnonzero(~found)
     try:
         planned = fresh.unscored(everything)
-        meter = executor.score(fresh, planned, np.zeros(len(planned), bool))
+        meter = compute(fresh, executor, planned, np.zeros(len(planned), bool))
         write_cost(work, meter.cost(), executor)
         values = pair_scores(fresh, fresh.store, everything)
         keep(fresh, work.store, lacking)

@@ -7,13 +7,12 @@ Under `long_documents=max_passage` a pair is several sequences, one for each win
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.engine.tokens import Tokens, sizes
+from rerankbench.engine.tokens import Tokens, sizes, token_digests
 from rerankbench.rerankers.reranker import PairModel
 from rerankbench.store.rows import KEY, pair_keys
 
@@ -22,12 +21,6 @@ SEQUENCE = np.dtype([("pair", "<i8"), ("part", "<i4"), ("key", KEY)])
 TEXTS = 4096  # whose tokens are looked at together
 
 Texts = Callable[[NDArray[np.int64]], dict[int, Tokens]]  # row numbers to the tokens of each
-
-
-def token_digests(sequences: Iterable[Tokens]) -> NDArray[np.bytes_]:
-    """16-byte BLAKE2b digest of each row of token ids, as S16; no text has the same one."""
-    data = (np.ascontiguousarray(ids, np.int32).tobytes() for ids in sequences)
-    return np.array([hashlib.blake2b(ids, digest_size=16, person=b"tokens").digest() for ids in data], "S16")
 
 
 def columns(layers: Sequence[int]) -> list[int]:

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import masked
 from rerankbench.collections.candidates import write_qrels, write_trec
-from rerankbench.commands.config import Experiment
+from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.engine import hardware, models
-from rerankbench.evaluation import measures, ranking
+from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Measured, whole
 from rerankbench.experiment import latency
+from rerankbench.experiment.arm_name import arm
 from rerankbench.experiment.pipeline import Outcome
+from rerankbench.experiment.settings import Experiment
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.rerankers.scoring import rests_on_enough
 from rerankbench.store.rows import identity, write_atomic
@@ -67,32 +69,6 @@ def memory(outcome: Outcome) -> tuple[dict[str, float | None], str | None]:
     elif hardware.shared_process():
         why = "an earlier run shared this process; rerankbench-report --race FOLDER measures memory"
     return (found, None) if why is None else (dict.fromkeys(found), why)
-
-
-def arm(experiment: Experiment) -> str:
-    """The name of a contestant: its reranker and depth, with whatever else a sweep varies.
-
-    Examples: none, minilm@100, bm25 + base@50, minilm@100 max_length=256, bm25 without reranking.
-    """
-    e = experiment
-    kind = e.labels.get("first_stage", e.first_stage.kind)
-    # a sweep over collections compares the same arms on each of them
-    told: tuple[str, ...] = ("reranker=", "first_stage=", "depth=", "dataset", "experiment=")
-    told += ("reranker.",) if e.reranker.family == "none" else ()
-    told += () if e.first_stage.embeds() else ("embedder", "index")
-    rest = [changed(line) for line in e.overrides if not line.startswith(told)]
-    if e.reranker.family == "none" and kind == "dense":
-        return masked(" ".join(["none", *rest]))
-    if e.reranker.family == "none":
-        return masked(" ".join([kind, *rest, "without reranking"]))
-    stage = "" if kind == "dense" else f"{kind} + "
-    name = f"{e.labels.get('reranker', e.reranker.family)}@{e.depth}"
-    return masked(" ".join([stage + name, *rest]))
-
-
-def changed(override: str) -> str:
-    """An override as a name tells it: a reranker's or a first stage's without its group."""
-    return override.lstrip("+").removeprefix("reranker.").removeprefix("first_stage.")
 
 
 def params(experiment: Experiment, outcome: Outcome | None = None) -> dict[str, Any]:
@@ -290,7 +266,7 @@ def score_table(outcome: Outcome) -> pa.Table:
         "doc_id": ids.take(pa.array(inverse)),
         "rank": pa.array(rank + 1, pa.int32()),
         "first_stage_score": pa.array(outcome.candidates.scores[query, rank], pa.float32()),
-        "relevance": pa.array(grades, pa.int32(), mask=grades == measures.UNJUDGED),
+        "relevance": pa.array(grades, pa.int32(), mask=grades == UNJUDGED),
     }
     for name, values in layer_scores(outcome):
         columns[name] = pa.array(values[query, rank], pa.float32(), from_pandas=True)  # NaN: not scored

@@ -16,7 +16,7 @@ from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.layout import LACKING
 from rerankbench.collections.sources.records import checked_id
 from rerankbench.collections.sources.rows import Row
-from rerankbench.evaluation.measures import UNJUDGED
+from rerankbench.collections.unjudged import UNJUDGED
 
 # "3" and "3.0", as tables write whole numbers; int() would also take "1_0" and digits of other scripts.
 _ASSUMED = 1

@@ -13,7 +13,6 @@ from rerankbench.basics.regular_file import NotRegular
 from rerankbench.basics.typed_json import OBJECT
 from rerankbench.commands.cache.entries import children, entries_of, files_below
 from rerankbench.engine.models import wheels
-from rerankbench.engine.models.model_files import relevant_files
 from rerankbench.store.aside import set_aside
 from rerankbench.store.file_hashes import sha256_of
 from rerankbench.store.rows import NAME, read_shard
@@ -122,10 +121,6 @@ def packaged_model(folder: Path) -> bool:
     model = next((m for name, m in wheels.MODELS.items() if folder.name == wheels.folder_name(name)), None)
     if model is None:
         return True
-    found = {file.name: sha256_of(file) for file in relevant_files(folder)}
-    wrong = sorted(
-        name for name in found.keys() | model.files.keys() if found.get(name) != model.files.get(name)
-    )
-    if wrong:
-        wheels.set_aside(folder, f"{', '.join(wrong)}: missing, changed or added")
+    if wrong := wheels.damage(folder, model, sha256_of):
+        wheels.set_aside(folder, wrong)
     return not wrong

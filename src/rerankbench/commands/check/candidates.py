@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from rerankbench.basics.finding import Finding, examples
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
+from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.evaluation import measures
 
 _WIDELY_JUDGED = 0.8
@@ -45,7 +46,7 @@ def _unjudged(collection: Collection, candidates: Candidates, cutoff: int) -> Fi
     grades = collection.grades(candidates.rows)
     share = _measure(collection, candidates, grades, cutoff)[measures.measure_name("judged", cutoff)]
     top = slice(0, cutoff)
-    count = int(((grades == measures.UNJUDGED) & (candidates.rows >= 0))[:, top].sum())
+    count = int(((grades == UNJUDGED) & (candidates.rows >= 0))[:, top].sum())
     return Finding(
         "info" if share >= _WIDELY_JUDGED else "warning",
         f"candidates at ranks 1 to {cutoff} that nobody judged",

@@ -15,12 +15,12 @@ from typing import Any, NoReturn
 from rerankbench.basics import printing
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import Finding
+from rerankbench.basics.quiet_libraries import quiet_libraries
 from rerankbench.basics.visible import Console, say, visible_json
 from rerankbench.commands import cli, config, preflight
 from rerankbench.commands.check.findings import examine, table
 from rerankbench.commands.check.lengths import Tokenizer
-from rerankbench.commands.config import Experiment
-from rerankbench.commands.run import quiet_libraries
+from rerankbench.experiment.settings import Experiment
 from rerankbench.first_stages.run import Run
 from rerankbench.rerankers.reranker import Reranker
 

@@ -1,4 +1,4 @@
-"""What every executor does: compute the pair scores and vectors that a store lacks, and leave them there."""
+"""What every executor does: compute the items that a store lacks, and leave them there."""
 
 from __future__ import annotations
 
@@ -6,15 +6,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 if TYPE_CHECKING:
     from rerankbench.basics.progress import Progress
-    from rerankbench.engine.loop import Meter
-    from rerankbench.first_stages.embedding import Embedder, Embedding, Texts
-    from rerankbench.rerankers.reranker import PairModel
-    from rerankbench.rerankers.scoring import Work
+    from rerankbench.engine.executors.job import Job
 
 
 @dataclass(frozen=True)
@@ -26,6 +20,7 @@ class Executor(ABC):
     """
 
     kind: ClassVar[str]
+    elsewhere: ClassVar[bool] = False  # whether models are loaded in other processes and not needed in this
 
     def problems(self) -> list[str]:
         """Impossible settings, one line each."""
@@ -35,22 +30,6 @@ class Executor(ABC):
         """What tells the speed of this executor from that of this process on this machine."""
         return {}
 
-    def reader(self, work: Work) -> PairModel:
-        """What tokenizes pairs before they are scored: the model that is going to score them."""
-        return work.model
-
     @abstractmethod
-    def score(self, work: Work, planned: NDArray[np.void], found: NDArray[np.bool_]) -> Meter:
-        """Score sequences into `work.store`.
-
-        `planned` are `sequences.SEQUENCE`, in the order in which windows are cut from them; `found` marks
-        those that the store holds already: they keep their places but are not scored again.
-        """
-
-    def embed(
-        self, embedding: Embedding, settings: Embedder, texts: Texts, rows: int, progress: Progress
-    ) -> list[NDArray[np.float32]]:
-        """Vectors of `rows` texts as memory-mapped blocks; here one after the other in this process."""
-        from rerankbench.first_stages.embedding import stretches
-
-        return [embedding.block(settings, texts(stretch), progress) for stretch in stretches(rows)]
+    def compute(self, job: Job, progress: Progress) -> None:
+        """Compute what the job's store lacks, and count it in the job's meter."""

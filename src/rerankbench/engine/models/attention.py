@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from rerankbench.basics.json_file import json_object
+from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.model_config import text_part
 from rerankbench.engine.models.own_code import under_its_hash
 

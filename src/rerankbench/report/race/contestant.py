@@ -134,7 +134,7 @@ class Reranking(Loaded):
     def bulk(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
         """Score pairs as a run does, which never waits for one query's."""
         from rerankbench.engine.loop import Loop
-        from rerankbench.rerankers.scoring import PairWindow
+        from rerankbench.rerankers.pair_window import PairWindow
 
         model, machine = self.model, self.bench.hardware
 
@@ -200,10 +200,9 @@ def settings(file: Path) -> Any:
     """The experiment of a run's own config. It computes in this process, whatever ran it then."""
     from omegaconf import OmegaConf
 
-    from rerankbench.commands import config
     from rerankbench.engine.executors.local import Local
+    from rerankbench.experiment import config
 
-    config.register_schemas()
     found = config.read(OmegaConf.load(file))  # type: ignore[arg-type]
     return replace(found, executor=Local(), reuse=True)
 
@@ -247,7 +246,7 @@ def first_to_go() -> None:
 
 
 def main() -> None:
-    from rerankbench.commands.run import quiet_libraries
+    from rerankbench.basics.quiet_libraries import quiet_libraries
 
     first_to_go()
     quiet_libraries()

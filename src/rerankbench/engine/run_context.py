@@ -12,18 +12,14 @@ from rerankbench.engine.hardware import Hardware
 
 if TYPE_CHECKING:
     from rerankbench.engine.loop import Budget
-    from rerankbench.first_stages.embedding import Embedder
-    from rerankbench.first_stages.index import Index
 
 
 @dataclass(frozen=True)
-class Bench:
+class RunContext:
     """`batch_size` and `batch_tokens` bound one forward pass; None leaves the tokens to the hardware."""
 
     hardware: Hardware
     cache_dir: Path
-    embedder: Embedder
-    index: Index
     batch_size: int = 512
     batch_tokens: int | None = None
     seed: int = 0

@@ -1,0 +1,95 @@
+"""Plain values as typed settings: what does not fit a dataclass is noted, key by key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, cast, get_type_hints
+
+from omegaconf import Container, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rerankbench.basics import complaints
+from rerankbench.basics.errors import Problem
+
+T = TypeVar("T")
+
+
+def resolved(node: DictConfig, names: Sequence[str], prefix: str, problems: list[str]) -> dict[str, Any]:
+    """Plain values of some keys; an interpolation that leads nowhere is noted."""
+    values: dict[str, Any] = {}
+    for name in names:
+        child = node._get_node(name)
+        try:
+            if OmegaConf.is_missing(node, name):
+                values[name] = "???"
+            elif isinstance(child, Container):
+                values[name] = OmegaConf.to_container(child, resolve=True)
+            else:
+                values[name] = node[name]
+        except OmegaConfBaseException as error:
+            raw = OmegaConf.to_container(node, resolve=False)
+            full = str(getattr(error, "full_key", "") or f"{prefix}{name}")
+            problems.append(complaints.wrong_value(full, cast(dict[str, Any], raw)[name], error))
+    return values
+
+
+def convert(cls: type[T], values: Mapping[str, Any], prefix: str, problems: list[str]) -> T | None:
+    """`values` as an instance of a dataclass; what does not fit is noted, key by key."""
+    known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    before = len(problems)
+    problems += [
+        complaints.unknown_key(prefix, name, value, known)
+        for name, value in values.items()
+        if name not in known
+    ]
+    given = {name: value for name, value in values.items() if name in known and value != "???"}
+    node = merged(cls, given)
+    if node is None:  # one by one, to name every value that does not fit
+        node = schema(cls)
+        for name, value in given.items():
+            problems += value_problems(cls, name, value, prefix)
+    missing = {str(name) for name in OmegaConf.missing_keys(node)}
+    missing |= {name for name in known if values.get(name) == "???"}
+    missing -= {name for name in given if len(problems) > before}
+    problems += [
+        Problem(f"{prefix}{name} is needed: add {prefix}{name}=VALUE", f"{prefix}{name}", "missing")
+        for name in sorted(missing)
+    ]
+    return None if len(problems) > before else cast(T, OmegaConf.to_object(node))
+
+
+def merged(cls: type, values: Mapping[str, Any]) -> DictConfig | None:
+    """The schema of a dataclass with values; None where one does not fit."""
+    try:
+        return cast(DictConfig, OmegaConf.merge(schema(cls), dict(values)))
+    except OmegaConfBaseException:
+        return None
+
+
+def value_problems(cls: type, name: str, value: Any, prefix: str) -> list[str]:
+    """Why a value does not fit its field, which may be a dataclass itself."""
+    inner = get_type_hints(cls)[name]
+    if is_dataclass(inner) and isinstance(value, Mapping):
+        found: list[str] = []
+        convert(cast(type, inner), cast(Mapping[str, Any], value), f"{prefix}{name}.", found)
+        return found
+    try:
+        OmegaConf.merge(schema(cls), {name: value})
+    except OmegaConfBaseException as error:
+        return [complaints.wrong_value(f"{prefix}{name}", value, error, text=inner is str)]
+    return []
+
+
+def schema(cls: type) -> DictConfig:
+    return writable(OmegaConf.structured(cls))
+
+
+def writable(node: DictConfig) -> DictConfig:
+    """Settings are frozen, the config they are made from is not."""
+    OmegaConf.set_readonly(node, False)
+    for name in node:
+        child = node._get_node(name)
+        if isinstance(child, DictConfig):
+            writable(child)
+    return node

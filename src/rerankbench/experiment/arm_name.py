@@ -1,0 +1,32 @@
+"""What people call an experiment among others: its arm's name."""
+
+from __future__ import annotations
+
+from rerankbench.basics.masking import masked
+from rerankbench.experiment.settings import Experiment
+
+
+def arm(experiment: Experiment) -> str:
+    """The name of a contestant: its reranker and depth, with whatever else a sweep varies.
+
+    Examples: none, minilm@100, bm25 + base@50, minilm@100 max_length=256, bm25 without reranking.
+    """
+    e = experiment
+    kind = e.labels.get("first_stage", e.first_stage.kind)
+    # a sweep over collections compares the same arms on each of them
+    told: tuple[str, ...] = ("reranker=", "first_stage=", "depth=", "dataset", "experiment=")
+    told += ("reranker.",) if e.reranker.family == "none" else ()
+    told += () if e.first_stage.embeds() else ("embedder", "index")
+    rest = [changed(line) for line in e.overrides if not line.startswith(told)]
+    if e.reranker.family == "none" and kind == "dense":
+        return masked(" ".join(["none", *rest]))
+    if e.reranker.family == "none":
+        return masked(" ".join([kind, *rest, "without reranking"]))
+    stage = "" if kind == "dense" else f"{kind} + "
+    name = f"{e.labels.get('reranker', e.reranker.family)}@{e.depth}"
+    return masked(" ".join([stage + name, *rest]))
+
+
+def changed(override: str) -> str:
+    """An override as a name tells it: a reranker's or a first stage's without its group."""
+    return override.lstrip("+").removeprefix("reranker.").removeprefix("first_stage.")

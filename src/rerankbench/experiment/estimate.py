@@ -1,0 +1,136 @@
+"""How long scoring is going to take: what is not stored is counted, and a short pilot is timed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerankbench.engine.loop import Loop, Window
+from rerankbench.rerankers.scoring import PairPreparer, Work, read_cost, rests_on_enough
+from rerankbench.rerankers.sequences import first_of_each
+
+log = logging.getLogger(__name__)
+
+PILOT = 64  # sequences timed
+PILOT_SECONDS = 15.0  # at most, in all but the first batch
+LONG_SECONDS = 60.0  # of scoring, from which on people want to know beforehand
+FEW = 1000  # pairs that are scored without asking how long it takes
+WARM_UP = 8
+KEY_BYTES = 32
+UNUSED = "reuse=false uses nothing that is stored"
+UNKNOWN = "at most: which of them are stored shows when the candidates are found"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kind of work: `missing` of `total` items to compute at `rate` items per second, `mb` of disk.
+
+    `why` says, where not even a stored item counts, for what reason. `alike` more are to the model the same
+    as one of those, or as a stored one.
+    """
+
+    what: str
+    total: int
+    missing: int
+    rate: float
+    mb: float
+    why: str = ""
+    alike: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return self.missing / self.rate if self.missing else 0.0
+
+    def line(self) -> str:
+        stored = f"{self.total - self.missing - self.alike:,} of {self.total:,} {self.what} stored"
+        if self.alike:
+            stored += f", {self.alike:,} the same tokens as others"
+        if not self.missing:
+            return f"{stored}: nothing to do"
+        return (
+            f"{self.missing:,} {self.what} to compute ({self.why or stored}), measured {self.rate:,.1f}/s: "
+            f"{duration(self.seconds)}, {self.mb:,.1f} MB of disk"
+        )
+
+
+def scoring_step(work: Work, drawn: bool = False) -> Step:
+    """What the reranker has to score; of pairs `drawn` at random, it does not matter what is stored."""
+    why = UNKNOWN if drawn else ""
+    why = why if work.bench.reuse else UNUSED
+    total = len(work.pairs)
+    todo = np.arange(total) if why else work.missing()
+    if drawn or not len(todo):
+        rate = pair_rate(work, todo) if len(todo) else 0.0
+        return Step("pairs", total, len(todo), rate, len(todo) * pair_mb(work), why)
+    return counted_step(work, todo, why)
+
+
+def counted_step(work: Work, todo: NDArray[np.int64], why: str, rate: float | None = None) -> Step:
+    """What is to be scored of the pairs `todo`, whose texts are new; a pilot tells the rate if need be."""
+    sequences = work.unscored(todo) if work.bench.reuse else first_of_each(work.preparer.sequences(todo))
+    own = np.unique(sequences["pair"])
+    alike, total = len(todo) - len(own), len(work.pairs)
+    rate = rate or (pair_rate(work, own) if len(own) else 0.0)
+    return Step("pairs", total, len(own), rate, len(todo) * pair_mb(work), why, alike)
+
+
+def pair_mb(work: Work) -> float:
+    """Disk that a new pair takes: a row for its text, and one for its tokens."""
+    return 2 * (KEY_BYTES + 4 * len(work.layers)) / 1e6
+
+
+def announce(work: Work) -> None:
+    """Log how long scoring is going to take, where that is long."""
+    todo = work.missing() if work.bench.reuse else np.arange(len(work.pairs))
+    if len(todo) < FEW:
+        return
+    known = read_cost(work)
+    rate = known["pairs_per_second"] if rests_on_enough(known) else None
+    step = counted_step(work, todo, "" if work.bench.reuse else UNUSED, rate)
+    if step.seconds > LONG_SECONDS:
+        log.info("%s", step.line())
+
+
+def pair_rate(work: Work, todo: NDArray[np.int64]) -> float:
+    """Pairs per second of a short pilot; its scores are not kept."""
+    chosen = todo[spread(len(todo), PILOT + WARM_UP)]
+    prepare = PairPreparer(work.model, work.collection, work.pairs)
+    machine = work.bench.hardware
+    loop = Loop(work.model.forward, machine, work.bench.budget(work.model.enough), streams=machine.streams)
+    return pilot(loop, lambda numbers: prepare(chosen[numbers]), len(chosen))
+
+
+def pilot(loop: Loop, window: Callable[[NDArray[np.int64]], Window], count: int) -> float:
+    """Items per second over some of `count` items, the first few left out.
+
+    The longest go first, so a pilot that is cut short counts tokens: items per second are tokens per second
+    over the mean tokens of an item.
+    """
+    warm = min(WARM_UP, count // 2)
+    if warm:
+        list(loop.run(window(np.arange(warm))))
+    timed = window(np.arange(warm, count))
+    before, started = loop.meter.tokens, time.perf_counter()
+    for _ in loop.run(timed):
+        if time.perf_counter() - started > PILOT_SECONDS:
+            break
+    speed = (loop.meter.tokens - before) / (time.perf_counter() - started)
+    return speed * (count - warm) / max(1, int(timed.lengths.sum()))
+
+
+def spread(total: int, count: int) -> NDArray[np.int64]:
+    """Up to `count` row numbers, evenly spaced over `total`."""
+    return np.unique(np.linspace(0, total - 1, min(total, count)).astype(np.int64))
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: 42 s, 3 min, 5.2 h, 2.1 days."""
+    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
