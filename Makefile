@@ -11,7 +11,7 @@ WORKERS ?= 2
 demo: install
 	$(BIN)/rerankbench
 
-# On Linux without an NVIDIA device, torch's build for CPUs, which is 4 GB smaller. It is on an index of its own;
+# On Linux without an NVIDIA device, torch's build for CPUs, which saves 3.7 GB. It is on an index of its own;
 # where that does not answer, the usual build follows. TORCH_INDEX= (empty) always takes the usual one.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 CPU_TORCH = @if [ -n "$(TORCH_INDEX)" ] && [ "$$(uname)" = Linux ] && [ ! -e /dev/nvidiactl ] && ! command -v nvidia-smi >/dev/null; then \
