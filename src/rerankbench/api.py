@@ -196,8 +196,8 @@ def load_reranker(
 ) -> Reranker:
     """A reranker by its option's name (`minilm`, `base`, ...), or a folder or hub id with its family.
 
-    family: encoder, llm, layerwise or lightweight; an option brings its own. settings: the keys of
-    `reranker.*`, such as max_length=256. Raises UserError for whatever cannot be, before loading.
+    family: encoder, causal, seq2seq, llm, layerwise or lightweight; an option brings its own. settings: the
+    keys of `reranker.*`, such as max_length=256. Raises UserError for whatever cannot be, before loading.
     """
     chosen, kind = _option("reranker", str(name_or_model))
     if chosen is None:

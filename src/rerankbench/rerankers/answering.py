@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import Weights
+from rerankbench.engine.models.adapters import adapter_identity, adapter_problems, merged
 from rerankbench.engine.models.attention import usable
 from rerankbench.engine.models.loading import reading, with_its_tokens
 from rerankbench.engine.models.prompt_template import PromptTemplate, template_problems
@@ -25,6 +26,7 @@ class Answering(Reranker):
     and {instruction} in them. Special tokens are written as they are, such as <|im_start|>; none is added.
     yes, no: the two answers; each a single token.
     instruction: what stands at {instruction}.
+    adapter: a folder of a LoRA adapter, merged into the model as it is loaded.
     max_length: most tokens in all, the prompt's among them.
     query_max_length: null: as long as it is; a document gets what is left.
     """
@@ -33,6 +35,7 @@ class Answering(Reranker):
     yes: str = "yes"
     no: str = "no"
     instruction: str = ""
+    adapter: str | None = None
 
     AUTO: ClassVar[str]
     """The class of transformers that loads the model."""
@@ -45,7 +48,7 @@ class Answering(Reranker):
         return self.query_max_length or self.max_length
 
     def problems(self) -> list[str]:
-        found = super().problems() + template_problems(self.template)
+        found = super().problems() + template_problems(self.template) + adapter_problems(self.adapter)
         words = {"yes": self.yes, "no": self.no}
         found += [f"reranker.{key} is empty: give an answer" for key, word in words.items() if not word]
         if self.yes and self.yes == self.no:
@@ -65,6 +68,9 @@ class Answering(Reranker):
         found["template"] = texts  # a text is a list of one
         if not any("{instruction}" in text for text in texts):
             del found["instruction"]
+        del found["adapter"]
+        if self.adapter is not None:  # what it is, not where it lies
+            found["adapter"] = adapter_identity(self.adapter)
         return found
 
     def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
@@ -75,6 +81,7 @@ class Answering(Reranker):
         with reading(weights.folder, hardware.dtype, self.attention, headers_only, code) as place:
             tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=code)
             model = getattr(transformers, self.AUTO).from_pretrained(place, trust_remote_code=code)
+        model = merged(model, self.adapter)
         return with_its_tokens(SimpleNamespace(model=model, tokenizer=tokenizer), weights.folder)
 
     def rehearse(self, weights: Weights, hardware: Hardware) -> None:

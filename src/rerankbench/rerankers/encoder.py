@@ -15,6 +15,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import shown
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import Weights, describe, sentence_modules
+from rerankbench.engine.models.adapters import adapter_identity, adapter_problems, merged
 from rerankbench.engine.models.attention import usable
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens
@@ -47,11 +48,13 @@ class Encoder(Reranker):
     chat: the tokenizer's own chat template with the roles query and document, which a folder that has one
     is read with unless told otherwise, as sentence-transformers does. The prompt counts in max_length.
     instruction: what stands at {instruction}; with chat, the system's message.
+    adapter: a folder of a LoRA adapter, merged into the model as it is loaded.
     """
 
     label: int | None = None
     template: Any = None
     instruction: str = ""
+    adapter: str | None = None
 
     family: ClassVar[str] = "encoder"
 
@@ -84,9 +87,8 @@ class Encoder(Reranker):
         return own_code_problems(f"reranker.model={self.model}", config, self.trust_remote_code)
 
     def problems(self) -> list[str]:
-        return super().problems() + (
-            [] if self.template in (None, CHAT) else template_problems(self.template)
-        )
+        own = [] if self.template in (None, CHAT) else template_problems(self.template)
+        return super().problems() + own + adapter_problems(self.adapter)
 
     @property
     def query_limit(self) -> int:
@@ -110,6 +112,9 @@ class Encoder(Reranker):
         found = super().identity(weights, precision)
         if not self.label:
             del found["label"]  # of one label it is the first; of several it is always said
+        del found["adapter"]
+        if self.adapter is not None:  # what it is, not where it lies
+            found["adapter"] = adapter_identity(self.adapter)
         texts = [self.template] if isinstance(self.template, str) else self.template
         found["template"] = texts  # a text is a list of one
         if texts is None:
@@ -130,6 +135,7 @@ class Encoder(Reranker):
         code = self.trust_remote_code
         with reading(weights.folder, hardware.dtype, self.attention, headers_only, code) as place:
             wrapper = FlagReranker(place, devices=hardware.device, trust_remote_code=self.trust_remote_code)
+            wrapper.model = merged(wrapper.model, self.adapter)
         return with_its_tokens(wrapper, weights.folder)
 
     def rehearse(self, weights: Weights, hardware: Hardware) -> None:

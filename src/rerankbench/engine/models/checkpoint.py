@@ -95,6 +95,8 @@ def folder_problems(folder: Path, code: bool = False) -> list[str]:
         return [f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; give a model's folder"]
     if not folder.name.isprintable():  # it is part of the arm's name, which is shown everywhere
         return [f"{str(folder)!r}: the folder's name holds control characters; rename it"]
+    if (folder / "adapter_config.json").exists():
+        return [adapter_problem(folder)]
     found = [
         *odd_files(folder),
         *config_problems(folder),
@@ -111,8 +113,6 @@ def misfits(folder: Path) -> list[str]:
 
 
 def config_problems(folder: Path) -> list[str]:
-    if (folder / "adapter_config.json").exists():
-        return [adapter_problem(folder)]
     if not (folder / "config.json").is_file():
         return [f"{folder}: no config.json, so this is not a model folder; give the one that has it"]
     try:
@@ -127,8 +127,8 @@ def adapter_problem(folder: Path) -> str:
     base = json_object(folder / "adapter_config.json").get("base_model_name_or_path")
     into = f"its base model {base}" if isinstance(base, str) and base.isprintable() else "its base model"
     return (
-        f"{folder}: a LoRA adapter; merge it into {into} first (peft: merge_and_unload, save_pretrained of "
-        "the model and of its tokenizer), and give that folder"
+        f"{folder}: a LoRA adapter; merge it into {into} first (peft: merge_and_unload), or give "
+        "that one as reranker.model and this folder as reranker.adapter"
     )
 
 
