@@ -8,8 +8,8 @@ from typing import Any
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import shown
-from rerankbench.basics.json_file import read_json
 from rerankbench.engine.models.checkpoint import safetensors_header
+from rerankbench.engine.models.json_files import read_json
 
 SETTINGS, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
