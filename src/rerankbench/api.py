@@ -89,7 +89,7 @@ class Reranker:
     @cached_property
     def layers(self) -> tuple[int, ...]:
         """The layers that score in one pass, ascending: the columns of `score`."""
-        return self.settings.layers(models.describe(self.weights.folder))
+        return self.settings.layers(self.weights)
 
     @cached_property
     def model(self) -> families.PairModel:

@@ -33,7 +33,7 @@ from rerankbench.first_stages.embedding import Embedder
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.first_stages.index import Index
 from rerankbench.report.settings import Report, missing_measure, within
-from rerankbench.rerankers.reranker import Reranker
+from rerankbench.rerankers.reranker import LocalReranker, Reranker
 from rerankbench.store import disk
 from rerankbench.tracking.mlflow_store import Tracking
 
@@ -271,7 +271,7 @@ def read_group(
     chosen = f"this is {name}={labels[name]}" if labels and name in labels else ""
     problems += [whose(Problem.of(line), chosen, group, classes) for line in found]
     if settings is not None:
-        settings = fitted_reranker(settings, typed) if isinstance(settings, Reranker) else settings
+        settings = fitted_reranker(settings, typed) if isinstance(settings, LocalReranker) else settings
         where: Kind = "place" if name == "dataset" or kind == "run" else "value"
         problems += [Problem.of(line, name, where) for line in own_problems(settings)]
     return settings
@@ -286,7 +286,7 @@ def whose(problem: Problem, chosen: str, group: Group, kinds: Mapping[str, type]
     return problem.saying(f"{problem} ({notes})") if problem.kind == "key" and notes else problem
 
 
-def fitted_reranker(settings: Reranker, typed: Collection[str]) -> Reranker:
+def fitted_reranker(settings: LocalReranker, typed: Collection[str]) -> LocalReranker:
     """The reranker with a default overlap of windows that fits its length."""
     if settings.long_documents != "max_passage" or "reranker.window_overlap" in typed:
         return settings

@@ -22,7 +22,7 @@ from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Evaluation, evaluate
 from rerankbench.experiment import latency
 from rerankbench.first_stages.embedding import Embedder
-from rerankbench.rerankers.reranker import Reranker
+from rerankbench.rerankers.reranker import LocalReranker, Reranker
 from rerankbench.rerankers.scoring import Scored, Work, distinct_pairs, score, score_store
 from rerankbench.store.rows import identity
 
@@ -142,7 +142,7 @@ def ready_models(experiment: Experiment, bench: Bench) -> None:
 
 def ready(settings: Embedder | Reranker, bench: Bench) -> None:
     """Raise UserError unless the model can be used; one whose values are stored needs no rehearsal."""
-    usable, weights = fit.resolved(settings, bench.cache_dir)
+    usable, weights = settings.resolved(bench.cache_dir)
     parts = usable.identity(weights, bench.hardware.precision)
     if isinstance(usable, Embedder):
         for note in usable.notes(weights.folder):
@@ -155,7 +155,7 @@ def ready(settings: Embedder | Reranker, bench: Bench) -> None:
 def warn_of_code(experiment: Experiment) -> None:
     """Say so where a model's own Python files may be run."""
     for name, settings in (("embedder", experiment.embedder), ("reranker", experiment.reranker)):
-        if settings is not None and settings.trust_remote_code:
+        if isinstance(settings, Embedder | LocalReranker) and settings.trust_remote_code:
             log.warning(
                 "%s.trust_remote_code=true: Python files that come with %s are run with all your rights; "
                 "only for models whose code you have read",
@@ -197,7 +197,7 @@ def plan(
     if not reranks(experiment):
         return None
     reranker, weights = fit.resolved(reranker, experiment.cache_dir)
-    layers = reranker.layers(models.describe(weights.folder))
+    layers = reranker.layers(weights)
     pairs = distinct_pairs(collection, rows[:, : experiment.depth])
     store = score_store(reranker, weights, bench)
     return Work(reranker, weights, layers, bench, collection, pairs, store)
