@@ -34,8 +34,10 @@ from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.first_stages.index import Index
 from rerankbench.rerankers import reranker as families
 from rerankbench.rerankers.direct import score_texts
+from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score_store
-from rerankbench.rerankers.scoring import score as score_work
+from rerankbench.rerankers.text_scoring import TextWork, score_directly
+from rerankbench.rerankers.text_scoring import score as score_work
 from rerankbench.store.rows import identity
 
 __all__ = [
@@ -75,7 +77,7 @@ class Reranker:
     """
 
     settings: families.Reranker
-    weights: models.Weights
+    origin: families.Origin | models.Weights
     hardware: hardware.Hardware
 
     def __repr__(self) -> str:
@@ -84,16 +86,16 @@ class Reranker:
     @property
     def name(self) -> str:
         """What people should see."""
-        return self.weights.label
+        return self.origin.label
 
     @cached_property
     def layers(self) -> tuple[int, ...]:
         """The layers that score in one pass, ascending: the columns of `score`."""
-        return self.settings.layers(self.weights)
+        return self.settings.layers(self.origin)
 
     @cached_property
-    def model(self) -> families.PairModel:
-        return self.settings.load(self.weights, self.hardware)
+    def model(self) -> families.PairModel | Scorer:
+        return self.settings.load(self.origin, self.hardware)
 
     def score(self, query: str, texts: Iterable[str]) -> NDArray[np.float32]:
         """Scores [texts, layers] of each text for the query, higher is better; nothing is stored.
@@ -107,6 +109,8 @@ class Reranker:
         texts = _texts(query, texts)
         if not texts:
             return np.empty((0, len(self.layers)), np.float32)
+        if isinstance(self.model, Scorer):
+            return score_directly(self.model, query, texts, self.name)
         budget = Budget(512, self.hardware.batch_tokens, self.model.enough)
         return score_texts(self.model, query, texts, Loop(self.model.forward, self.hardware, budget))
 
@@ -159,7 +163,19 @@ class _Loaded(Work):
     @cached_property
     def loaded(self) -> tuple[families.PairModel, float]:
         assert self.by is not None
-        return self.by.model, 0.0
+        return cast(families.PairModel, self.by.model), 0.0
+
+
+@dataclass(frozen=True)
+class _LoadedTexts(TextWork):
+    """The same for a scorer."""
+
+    by: Reranker | None = None
+
+    @cached_property
+    def loaded(self) -> tuple[Scorer, float]:
+        assert self.by is not None
+        return cast(Scorer, self.by.model), 0.0
 
 
 def load_collection(kind_or_folder: str | Path = "sample", **settings: Any) -> Collection:
@@ -208,10 +224,10 @@ def load_reranker(
         )
     read = cast(families.Reranker, _settings("reranker", family or kind, chosen | settings))
     machine = _machine(device, precision)
-    read, weights = fit.resolved(read, _cache_dir(cache_dir))
-    if not fit.stored(_cache_dir(cache_dir) / "scores" / identity(read.identity(weights, machine.precision))):
-        read.rehearse(weights, machine)
-    return Reranker(read, weights, machine)
+    read, origin = read.resolved(_cache_dir(cache_dir))
+    if not fit.stored(_cache_dir(cache_dir) / "scores" / identity(read.identity(origin, machine.precision))):
+        read.rehearse(origin, machine)
+    return Reranker(read, origin, machine)
 
 
 def retrieve(
@@ -265,11 +281,11 @@ def score(
     _refuse_below(0, depth=depth)
     _refuse_foreign(collection, candidates)
     bench = Bench(reranker.hardware, _cache_dir(cache_dir), Embedder(), Index(), reuse=reuse)
-    store = score_store(reranker.settings, reranker.weights, bench)
+    store = score_store(reranker.settings, reranker.origin, bench)
     pairs = distinct_pairs(collection, candidates.rows[:, :depth])
-    work = _Loaded(
-        reranker.settings, reranker.weights, reranker.layers, bench, collection, pairs, store, by=reranker
-    )
+    of: Any = _Loaded if isinstance(reranker.settings, families.LocalReranker) else _LoadedTexts
+    parts = (reranker.settings, reranker.origin, reranker.layers, bench, collection, pairs, store)
+    work = of(*parts, by=reranker)
     return pairs.spread(score_work(work, Local()).values)
 
 

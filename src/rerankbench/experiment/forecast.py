@@ -20,6 +20,7 @@ from rerankbench.first_stages.dense import embedding
 from rerankbench.first_stages.embedding import text_window
 from rerankbench.rerankers.scoring import PairPreparer, Work, read_cost, rests_on_enough
 from rerankbench.rerankers.sequences import first_of_each
+from rerankbench.rerankers.text_scoring import TextWork, pilot_rate
 from rerankbench.tracking.outputs import arm
 
 log = logging.getLogger(__name__)
@@ -32,12 +33,15 @@ WARM_UP = 8
 WORKERS = (1, 8, 64)  # for which a forecast is printed
 KEY_BYTES = 32
 UNUSED = "reuse=false uses nothing that is stored"
+UNTIMED = "how long is not known, since asking costs money and nothing is asked for a forecast"
 UNKNOWN = "at most: which of them are stored shows when the candidates are found"
 
 
 @dataclass(frozen=True)
 class Step:
     """One kind of work: `missing` of `total` items to compute at `rate` items per second, `mb` of disk.
+
+    A rate of 0 is one that nobody has measured; `bill` says what the work costs besides time.
 
     `why` says, where not even a stored item counts, for what reason. `alike` more are to the model the same
     as one of those, or as a stored one.
@@ -50,10 +54,16 @@ class Step:
     mb: float
     why: str = ""
     alike: int = 0
+    bill: str = ""
 
     @property
     def seconds(self) -> float:
-        return self.missing / self.rate if self.missing else 0.0
+        return self.missing / self.rate if self.missing and self.rate else 0.0
+
+    @property
+    def timed(self) -> bool:
+        """Whether `seconds` is all that it takes."""
+        return not self.missing or self.rate > 0
 
     def line(self) -> str:
         stored = f"{self.total - self.missing - self.alike:,} of {self.total:,} {self.what} stored"
@@ -61,10 +71,9 @@ class Step:
             stored += f", {self.alike:,} the same tokens as others"
         if not self.missing:
             return f"{stored}: nothing to do"
-        return (
-            f"{self.missing:,} {self.what} to compute ({self.why or stored}), measured {self.rate:,.1f}/s: "
-            f"{duration(self.seconds)}, {self.mb:,.1f} MB of disk"
-        )
+        speed = f"measured {self.rate:,.1f}/s: {duration(self.seconds)}" if self.timed else UNTIMED
+        what = f"{self.missing:,} {self.what} to compute ({self.why or stored})"
+        return f"{what}, {speed}, {self.mb:,.1f} MB of disk{'; ' * bool(self.bill)}{self.bill}"
 
 
 @dataclass(frozen=True)
@@ -81,12 +90,13 @@ class Forecast:
         return sum(step.seconds for step in self.steps)
 
     def lines(self) -> list[str]:
-        head = f"{self.arm}: {duration(self.seconds)}, about {self.memory_mb:,.0f} MB of memory"
+        untimed = "" if all(step.timed for step in self.steps) else " and what is not known below"
+        head = f"{self.arm}: {duration(self.seconds)}{untimed}, about {self.memory_mb:,.0f} MB of memory"
         return [head, *(f"  {step.line()}" for step in self.steps), *(f"  {line}" for line in self.growth())]
 
     def growth(self) -> list[str]:
         """What more machines or GPUs would make of it, as a table; empty where there is nothing to do."""
-        if not self.seconds:
+        if not self.seconds or not all(step.timed for step in self.steps):
             return []
         rows = [("workers", "time", "price")]
         rows += [(str(workers), duration(self.seconds / workers), self.price()) for workers in WORKERS]
@@ -107,7 +117,7 @@ def forecast(experiment: Experiment) -> Forecast:
     rows, drawn = likely_rows(experiment, collection, bench)
     work = plan(experiment, collection, rows, bench)
     if work is not None:
-        steps.append(scoring_step(work, drawn))
+        steps.append(text_step(work, drawn) if isinstance(work, TextWork) else scoring_step(work, drawn))
     memory, price = hardware.peak_memory_mb(bench.hardware), experiment.report.price_per_hour
     return Forecast(arm(experiment), tuple(steps), memory["peak_cuda"] or memory["peak_rss"] or 0.0, price)
 
@@ -166,6 +176,25 @@ def scoring_step(work: Work, drawn: bool = False) -> Step:
     return counted_step(work, todo, why)
 
 
+def text_step(work: TextWork, drawn: bool = False) -> Step:
+    """What a scorer has to score: where asking costs money only counted, else timed by a pilot."""
+    why = UNUSED if not work.bench.reuse or not work.reranker.keeps else UNKNOWN if drawn else ""
+    todo = np.arange(len(work.pairs)) if why else work.missing()
+    rate, bill = text_rate(work, todo), work.reranker.bill(*work.texts(todo)) if len(todo) else ""
+    mb = len(todo) * (KEY_BYTES + 4 * len(work.layers)) / 1e6
+    return Step("pairs", len(work.pairs), len(todo), rate, mb, why, bill=bill)
+
+
+def text_rate(work: TextWork, todo: NDArray[np.int64]) -> float:
+    """Pairs per second, as last measured or in a pilot; 0 where there are none or asking is paid for."""
+    known = read_cost(work)
+    if rests_on_enough(known) or not len(todo):
+        return known["pairs_per_second"] if len(todo) else 0.0
+    if work.reranker.paid:
+        return 0.0
+    return pilot_rate(work, todo[spread(len(todo), 2 * max(PILOT, work.model.batch))], PILOT_SECONDS)
+
+
 def counted_step(work: Work, todo: NDArray[np.int64], why: str, rate: float | None = None) -> Step:
     """What is to be scored of the pairs `todo`, whose texts are new; a pilot tells the rate if need be."""
     sequences = work.unscored(todo) if work.bench.reuse else first_of_each(work.preparer.sequences(todo))
@@ -180,10 +209,15 @@ def pair_mb(work: Work) -> float:
     return 2 * (KEY_BYTES + 4 * len(work.layers)) / 1e6
 
 
-def announce(work: Work) -> None:
+def announce(work: Work | TextWork) -> None:
     """Log how long scoring is going to take, where that is long."""
     todo = work.missing() if work.bench.reuse else np.arange(len(work.pairs))
     if len(todo) < FEW:
+        return
+    if isinstance(work, TextWork):
+        step = text_step(work)
+        if step.seconds > LONG_SECONDS or step.bill:
+            log.info("%s", step.line())
         return
     known = read_cost(work)
     rate = known["pairs_per_second"] if rests_on_enough(known) else None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
 from rerankbench.commands.config import Experiment
-from rerankbench.engine import hardware, models
+from rerankbench.engine import hardware
 from rerankbench.engine.bench import Bench
 from rerankbench.engine.models import fit
 from rerankbench.evaluation import ranking
@@ -23,7 +24,8 @@ from rerankbench.evaluation.evaluation import Evaluation, evaluate
 from rerankbench.experiment import latency
 from rerankbench.first_stages.embedding import Embedder
 from rerankbench.rerankers.reranker import LocalReranker, Reranker
-from rerankbench.rerankers.scoring import Scored, Work, distinct_pairs, score, score_store
+from rerankbench.rerankers.scoring import Scored, Work, distinct_pairs, score_store
+from rerankbench.rerankers.text_scoring import TextWork, score
 from rerankbench.store.rows import identity
 
 log = logging.getLogger(__name__)
@@ -57,7 +59,7 @@ class Outcome:
     collection: Collection
     candidates: Candidates
     candidates_identity: str
-    work: Work | None
+    work: Work | TextWork | None
     scored: Scored | None
     scores: NDArray[np.float32] | None
     evaluation: Evaluation
@@ -92,6 +94,8 @@ def run(experiment: Experiment) -> Outcome:
         evaluation = measure(experiment, collection, candidates, scores, work.layers if work else ())
     with clock("latency"):
         timing = time_queries(experiment, collection, candidates, work, bench)
+    if isinstance(work, TextWork):
+        work.close()
     return Outcome(
         experiment,
         bench,
@@ -142,14 +146,17 @@ def ready_models(experiment: Experiment, bench: Bench) -> None:
 
 def ready(settings: Embedder | Reranker, bench: Bench) -> None:
     """Raise UserError unless the model can be used; one whose values are stored needs no rehearsal."""
-    usable, weights = settings.resolved(bench.cache_dir)
-    parts = usable.identity(weights, bench.hardware.precision)
-    if isinstance(usable, Embedder):
-        for note in usable.notes(weights.folder):
+    if isinstance(settings, Embedder):
+        embedder, weights = fit.resolved(settings, bench.cache_dir)
+        for note in embedder.notes(weights.folder):
             log.warning("%s", note)
-    kind = "vectors" if isinstance(usable, Embedder) else "scores"
-    if not fit.stored(bench.cache_dir / kind / identity(parts)):
-        usable.rehearse(weights, bench.hardware)
+        parts = embedder.identity(weights, bench.hardware.precision)
+        if not fit.stored(bench.cache_dir / "vectors" / identity(parts)):
+            embedder.rehearse(weights, bench.hardware)
+        return
+    reranker, origin = settings.resolved(bench.cache_dir)
+    if not fit.stored(score_store(reranker, origin, bench).folder):
+        reranker.rehearse(origin, bench.hardware)
 
 
 def warn_of_code(experiment: Experiment) -> None:
@@ -191,16 +198,16 @@ def within(experiment: Experiment, candidates: Candidates) -> Experiment:
 
 def plan(
     experiment: Experiment, collection: Collection, rows: NDArray[np.int64], bench: Bench
-) -> Work | None:
+) -> Work | TextWork | None:
     """The pairs to score: candidates [queries, candidates] down to `depth`; None where nothing reranks."""
     reranker = experiment.reranker
     if not reranks(experiment):
         return None
-    reranker, weights = fit.resolved(reranker, experiment.cache_dir)
-    layers = reranker.layers(weights)
+    reranker, origin = reranker.resolved(experiment.cache_dir)
     pairs = distinct_pairs(collection, rows[:, : experiment.depth])
-    store = score_store(reranker, weights, bench)
-    return Work(reranker, weights, layers, bench, collection, pairs, store)
+    of: Any = Work if isinstance(reranker, LocalReranker) else TextWork
+    layers, store = reranker.layers(origin), score_store(reranker, origin, bench)
+    return of(reranker, origin, layers, bench, collection, pairs, store)
 
 
 def measure(
@@ -219,7 +226,11 @@ def measure(
 
 
 def time_queries(
-    experiment: Experiment, collection: Collection, candidates: Candidates, work: Work | None, bench: Bench
+    experiment: Experiment,
+    collection: Collection,
+    candidates: Candidates,
+    work: Work | TextWork | None,
+    bench: Bench,
 ) -> latency.Latency | None:
     """How long single queries take at several depths, where `latency` asks for it."""
     if not experiment.latency or work is None:

@@ -95,8 +95,17 @@ class Reranker(ABC):
 
     @property
     def paid(self) -> bool:
-        """Whether asking for scores costs money: then nothing is asked but what is wanted."""
+        """Whether asking for scores costs money: then nothing is asked only to time it."""
         return False
+
+    @property
+    def keeps(self) -> bool:
+        """Whether `identity` says all that determines a score, so that scores may be stored."""
+        return True
+
+    def bill(self, queries: Sequence[str], documents: Sequence[str]) -> str:
+        """What scoring these pairs, `queries[i]` with `documents[i]`, would cost; empty where unknown."""
+        return ""
 
 
 @dataclass(frozen=True)

@@ -422,7 +422,7 @@ def keep(fresh: Work, store: RowStore, numbers: NDArray[np.int64]) -> None:
 
 
 def report_differences(
-    work: Work, values: NDArray[np.float32], stored: NDArray[np.float32], found: NDArray[np.bool_]
+    work: PairWork, values: NDArray[np.float32], stored: NDArray[np.float32], found: NDArray[np.bool_]
 ) -> None:
     """Log how recomputed scores compare with stored ones, naming the pair that differs most."""
     difference = np.where(found, np.abs(values - stored).max(axis=1), 0)
