@@ -23,7 +23,7 @@ from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.collections.sources.source import Source
-from rerankbench.commands import config, preflight
+from rerankbench.commands import config, installed, preflight
 from rerankbench.engine import hardware, models
 from rerankbench.engine.bench import Bench
 from rerankbench.engine.models import fit
@@ -187,10 +187,10 @@ def load_collection(kind_or_folder: str | Path = "sample", **settings: Any) -> C
     """
     cache_dir = _cache_dir(settings.pop("cache_dir", None))
     kind = str(kind_or_folder)
-    if kind not in config.options("dataset"):
+    if kind not in config.kinds("dataset"):
         kind, settings = "beir", {"path": kind, **settings}
         if not Path(settings["path"]).expanduser().is_dir():
-            known = ", ".join(sorted(config.options("dataset")))
+            known = ", ".join(config.kinds("dataset"))
             raise UserError(
                 f"collection {settings['path']}: no such folder, and no kind either; kinds: {known}"
             )
@@ -214,7 +214,7 @@ def load_reranker(
     """
     chosen, kind = _option("reranker", str(name_or_model))
     if chosen is None:
-        kinds = sorted(set(config.options("reranker")) - {"none"})
+        kinds = sorted(set(config.kinds("reranker")) - {"none"})
         if family is None:
             raise UserError(f"reranker {name_or_model}: give family= with a model; one of {', '.join(kinds)}")
         chosen, kind = {"model": str(name_or_model)}, family
@@ -249,10 +249,10 @@ def retrieve(
     """
     _refuse_below(1, candidates=candidates)
     kind = str(first_stage)
-    if kind not in config.options("first_stage"):
+    if kind not in config.kinds("first_stage"):
         kind, settings = "run", {"path": kind, **settings}
         if not Path(settings["path"]).expanduser().is_file():
-            known = ", ".join(sorted(config.options("first_stage")))
+            known = ", ".join(config.kinds("first_stage"))
             raise UserError(
                 f"first_stage {first_stage}: no such file, and no first stage either; there are {known}"
             )
@@ -382,8 +382,10 @@ def _option(group: str, name: str) -> tuple[dict[str, Any] | None, str]:
     Raises UserError for a name that is neither an option nor looks like a path, a hub id or a wheel.
     """
     folder = preflight.conf_folder() / group
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    if name not in known:
+    known = sorted({*(path.stem for path in folder.glob("*.yaml")), *installed.names(group)})
+    if not (folder / f"{name}.yaml").is_file():
+        if name in installed.names(group):
+            return {}, name
         if re.fullmatch(r"[\w.-]+", name) and not Path(name).exists() and group != "index":
             raise UserError(f"{group} {name}: no such option or folder; options: {', '.join(known)}")
         return None, ""
@@ -394,9 +396,9 @@ def _option(group: str, name: str) -> tuple[dict[str, Any] | None, str]:
 
 def _settings(group: str, kind: str, values: dict[str, Any]) -> object:
     """Typed settings of one group. Raises UserError with every mistake in them."""
+    if not config.known(group, kind):
+        raise UserError(f"{group} {kind}: choose one of {', '.join(config.kinds(group))}")
     classes = config.options(group)
-    if kind not in classes:
-        raise UserError(f"{group} {kind}: choose one of {', '.join(sorted(classes))}")
     problems: list[str] = []
     plain = {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
     found: Any = config.convert(classes[kind], plain, f"{group}.", problems)

@@ -27,6 +27,7 @@ import rerankbench.rerankers
 from rerankbench.basics import complaints
 from rerankbench.basics.errors import Kind, Problem, UserError
 from rerankbench.collections.sources.source import Source
+from rerankbench.commands import installed
 from rerankbench.engine import hardware
 from rerankbench.engine.executors import Executor
 from rerankbench.first_stages.embedding import Embedder
@@ -142,9 +143,27 @@ GROUPS = {
 }
 
 
-@cache
 def options(group: str) -> dict[str, type]:
-    """The settings class of each kind of a group, found by looking into its package and nowhere else."""
+    """The settings class of each kind of a group, of installed packages' those that were asked for."""
+    return installed.loaded(group) | own_options(group)
+
+
+def kinds(group: str) -> list[str]:
+    """The kinds that a group has, those of other installed packages among them; imports nothing."""
+    return sorted({*own_options(group), *installed.names(group)})
+
+
+def known(group: str, kind: Any) -> bool:
+    """Whether a group has a kind; an installed one is imported now. Raises UserError where it cannot be."""
+    if kind not in own_options(group) and kind in installed.names(group):
+        found = GROUPS[group]
+        installed.load(group, kind, found.base, str(found.key))
+    return kind in options(group)
+
+
+@cache
+def own_options(group: str) -> dict[str, type]:
+    """The settings class of each kind of a group that is found in its package, and nowhere else."""
     found = GROUPS[group]
     if found.key is None:
         return {"": found.base}
@@ -169,12 +188,36 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=Root)
     for group, found in GROUPS.items():
-        for kind, cls in options(group).items():
-            node = schema(cls)
-            if found.key:
-                node = OmegaConf.create({found.key: kind, **OmegaConf.to_container(node)})  # type: ignore[dict-item]
-                OmegaConf.set_struct(node, True)
-            store.store(group=f"schema/{group}", name=kind or group, node=node)
+        for kind, cls in own_options(group).items():
+            store.store(group=f"schema/{group}", name=kind or group, node=keys_of(kind, cls, found.key))
+
+
+def keys_of(kind: str, cls: type, key: str | None) -> DictConfig:
+    """The keys of a kind with their types, and the one that names it."""
+    node = schema(cls)
+    if key:
+        node = OmegaConf.create({key: kind, **OmegaConf.to_container(node)})  # type: ignore[dict-item]
+        OmegaConf.set_struct(node, True)
+    return node
+
+
+def register_installed(texts: Sequence[str]) -> None:
+    """Tell Hydra the options of other installed packages.
+
+    Those that `texts`, a command's words and the configs that it may read, mention are imported for their
+    keys; of others only the names are told. Raises UserError for one that is mentioned and cannot be had.
+    """
+    store = ConfigStore.instance()
+    for group in installed.ENTRY_POINTS:
+        key, asked = str(GROUPS[group].key), installed.mentioned(group, texts)
+        for name in installed.names(group):
+            if name in own_options(group):
+                continue  # the package's own come first
+            node = OmegaConf.create({key: name})
+            if name in asked and known(group, name):
+                node = keys_of(name, options(group)[name], key)
+                store.store(group=f"schema/{group}", name=name, node=node)
+            store.store(group=group, name=name, node=node)
 
 
 def schema(cls: type) -> DictConfig:
@@ -254,7 +297,7 @@ def read_group(
     typed: Collection[str] = (),
 ) -> Any:
     """One group's settings, or None after noting what is wrong."""
-    group, classes = GROUPS[name], options(name)
+    group = GROUPS[name]
     node = config._get_node(name) if name in config else None
     if not isinstance(node, DictConfig) or node._is_none():
         line = f"{name} has no option: choose one with {name}=OPTION; rerankbench --help lists them"
@@ -263,10 +306,11 @@ def read_group(
     found: list[str] = []
     values = resolved(node, [str(key) for key in node], f"{name}.", found)
     kind = values.pop(group.key, None) if group.key else ""
-    if kind not in classes:
-        line = f"{name}.{group.key}={complaints.shown(kind)}: choose one of {', '.join(sorted(classes))}"
+    if not isinstance(kind, str) or not known(name, kind):
+        line = f"{name}.{group.key}={complaints.shown(kind)}: choose one of {', '.join(kinds(name))}"
         problems.append(Problem(line, f"{name}.{group.key}"))
         return None
+    classes = options(name)
     settings: Any = convert(classes[kind], values, f"{name}.", found)
     chosen = f"this is {name}={labels[name]}" if labels and name in labels else ""
     problems += [whose(Problem.of(line), chosen, group, classes) for line in found]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from rerankbench.commands import config_files
+from rerankbench.commands import config_files, installed
 from rerankbench.commands.config import GROUPS
 
 HEAD = """rerankbench: which reranker should I deploy, at which depth, at what cost, and is the gain real?
@@ -58,6 +58,9 @@ def options(folders: list[Path], group: str) -> Iterator[tuple[str, str]]:
             if file.stem not in seen:
                 seen.add(file.stem)
                 yield file.stem, comment(file)
+    for name in installed.names(group):
+        if name not in seen:
+            yield name, f"of the installed package {installed.package_of(group, name)}"
 
 
 def comment(file: Path) -> str:
