@@ -12,6 +12,7 @@ from types import FrameType
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+
 from tiny_models import build_all
 
 # Models this small only get slower by a second thread, on a busy machine by a factor of ten.

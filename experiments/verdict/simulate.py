@@ -17,7 +17,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
 import simulated_populations as populations
-
 from rerankbench.report import comparison as comparing
 from rerankbench.report import decision as choosing
 from rerankbench.report.verdict import BEST, DEPLOY, NONE, UNKNOWN

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.table import Table
-from strange_runs import NASTY, hidden
 
 from rerankbench.basics import visible as module
 from rerankbench.basics.visible import Console, Lines, Record, say, visible, visible_json, visible_lines
 from rerankbench.report.markdown import safe
+from strange_runs import NASTY, hidden
 
 SOURCE = Path(__file__).parents[2] / "src" / "rerankbench"
 UNSEEN = [

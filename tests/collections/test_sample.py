@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import pytest
 
-SAMPLE = files("rerankbench") / "sample"
+SAMPLE = files("rerankbench") / "collections" / "sample"
 FILES = ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv", "README.md"]
 HEADER = "query-id\tcorpus-id\tscore"
 

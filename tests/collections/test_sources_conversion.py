@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from collections_on_disk import beir, jsonl
 
+from collections_on_disk import beir, jsonl
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources import conversion

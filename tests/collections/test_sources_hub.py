@@ -7,8 +7,8 @@ from typing import Any
 
 import datasets
 import pytest
-from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir, table
 
+from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir, table
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.sources.beir import Beir
 from rerankbench.collections.sources.hub import Hub

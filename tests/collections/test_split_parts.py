@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir
 
+from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.sources.files import Files
 

@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir, table
 
+from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir, table
 from commands import own_options
 from rerankbench.commands import config, preflight
 from rerankbench.commands import report as report_command

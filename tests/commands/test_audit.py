@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import audit
 import pytest
+
+import audit
 
 CANARY = {"name": "django", "version": "1.11", "vulns": [{"id": "CVE-1", "fix_versions": ["1.11.1"]}]}
 WELL = {"name": "numpy", "version": "2.4.6", "vulns": []}

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from collections_on_disk import beir
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from collections_on_disk import beir
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import read_trec, write_trec
 from rerankbench.collections.collection import Collection

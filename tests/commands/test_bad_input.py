@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fault_table
 import pytest
+
+import fault_table
 from bad_input import FAULTS, Fault, Place
 from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir
-from fault_table import Outcome
-
 from commands import run, tiny
+from fault_table import Outcome
 from rerankbench.commands import preflight
 
 # Faults that are several mistakes, or that one file shows in several ways.

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from collections_on_disk import beir, jsonl, table
 from rich.console import Console
 
+from collections_on_disk import beir, jsonl, table
 from rerankbench.basics.finding import Finding
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.sources.beir import Beir

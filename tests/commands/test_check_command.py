@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collections_on_disk import beir
 
+from collections_on_disk import beir
 from rerankbench.commands.check.command import main, tokenizer_of
 from rerankbench.commands.config import options
 

@@ -20,7 +20,8 @@ from commands import run, spawn, tiny
 
 SLOW = """
 import sys, time
-from rerankbench import loop, runner
+from rerankbench.engine import loop
+from rerankbench.commands import run as runner
 whole = loop.Loop.attempt
 def slow(self, window, index):
     open("scoring", "w").close()

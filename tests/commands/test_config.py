@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from config_faults import CONFIG_FAULTS, SEVERAL, ConfigFault, make_folders
-from fault_table import composing_once
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+from config_faults import CONFIG_FAULTS, SEVERAL, ConfigFault, make_folders
+from fault_table import composing_once
 from rerankbench.basics import complaints
 from rerankbench.basics.errors import Problem, UserError
 from rerankbench.commands import config, preflight, usage

@@ -20,7 +20,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from commands import run, tiny
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import config, config_trust, hydra_section, logging_section, preflight
+from rerankbench.commands import (
+    config,
+    config_trust,
+    hydra_private,
+    hydra_section,
+    logging_section,
+    preflight,
+)
 
 LOG = "${hydra.runtime.output_dir}"
 GOOD_WORDS = ["first_stage=bm25", "reranker=none", "tracking=none"]
@@ -160,8 +167,8 @@ ATTACKS: dict[str, tuple[dict[str, Any], str]] = {
 def usual() -> DictConfig:
     """Hydra's section as the package's own configs make it."""
     config.register_schemas()
-    with preflight.composing(preflight.parse([])) as loader:
-        made = config_trust.load(loader, preflight.conf_folder(), "config", [])
+    with preflight.composing(preflight.parse([])):
+        made = config_trust.load(hydra_private.config_loader(), preflight.conf_folder(), "config", [])
     OmegaConf.set_struct(made, False)
     return made
 

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strange_caches import NOTES, damages, kind, nested, whole_cache
-from strange_runs import SECRET, canary, said, untouched
 
 from rerankbench.basics.regular_file import NotRegular
 from rerankbench.commands.cache.command import main
 from rerankbench.store.file_hashes import FileHashes, sha256_of
+from strange_caches import NOTES, damages, kind, nested, whole_cache
+from strange_runs import SECRET, canary, said, untouched
 
 COMMANDS = (
     ["list"],

@@ -14,7 +14,6 @@ import safetensors
 import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_folder import PARAMETERS, WEIGHTS, safetensors_bytes, shard, write_tiny_folder
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.models.checkpoint import (
@@ -28,6 +27,7 @@ from rerankbench.engine.models.checkpoint import (
 )
 from rerankbench.engine.models.model_config import positions
 from rerankbench.store.file_hashes import FileHashes
+from tiny_folder import PARAMETERS, WEIGHTS, safetensors_bytes, shard, write_tiny_folder
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_models import EMBEDDERS
 
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import config
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.loop import Budget
 from rerankbench.first_stages.embedding import OF_BGE, Embedder, Embedding
+from tiny_models import EMBEDDERS
 
 TEXTS = ["Mars has two small moons, Phobos and Deimos.", "", "Paris is the capital. " * 60, "法国的首都"]
 BGE = f"{OF_BGE} "

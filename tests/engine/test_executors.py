@@ -11,13 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import mortal
 import numpy as np
 import pytest
-import tiny_rerankers
 from numpy.typing import NDArray
-from tiny_models import SENTENCES
 
+import mortal
+import tiny_rerankers
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.engine.bench import Bench
@@ -31,11 +30,12 @@ from rerankbench.first_stages.embedding import Embedder, Embedding
 from rerankbench.first_stages.index import Index
 from rerankbench.rerankers import scoring
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score, score_store
+from tiny_models import SENTENCES
 
 # Ray clusters: minutes on two cores, and worse beside other tests. `make tests-ray` runs them.
 pytestmark = pytest.mark.ray
 
-TESTS = Path(__file__).parents[1] / "helpers"
+PLACES = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "helpers")]
 DOCUMENTS = {f"d{n}": f"{SENTENCES[n % len(SENTENCES)]} " * (1 + n % 4) + str(n) for n in range(60)}
 QUERIES = {f"q{n}": f"{SENTENCES[n]}?" for n in range(8)}
 TWO = Ray(workers="2", cpus_per_worker=1)
@@ -55,7 +55,7 @@ def cluster() -> Iterator[None]:
     import ray
 
     before = dict(os.environ)
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), before.get("PYTHONPATH")]))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*PLACES, before.get("PYTHONPATH")]))
     os.environ.update(RAY)
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=10**8)
     yield
@@ -266,11 +266,11 @@ def test_a_task_that_hangs_is_given_to_another(tmp_path: Path, monkeypatch: pyte
 DRIVER = """
 import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 import test_executors as t
-from rerankbench import scoring
-from rerankbench.executors.local import Local
-from rerankbench.executors.ray import Ray
+from rerankbench.rerankers import scoring
+from rerankbench.engine.executors.local import Local
+from rerankbench.engine.executors.ray import Ray
 scoring.SMALL_WINDOW = 50
 import rerankbench.engine.loop
 rerankbench.engine.loop.FLUSH_SECONDS = 0.0
@@ -286,9 +286,7 @@ scoring.score(work, {executor})
 def test_a_killed_driver_is_continued_by_the_other_executor(
     first: str, second: Executor, tmp_path: Path
 ) -> None:
-    script = DRIVER.format(
-        tests=str(TESTS), orders=str(tmp_path / "orders"), cache=str(tmp_path), executor=first
-    )
+    script = DRIVER.format(tests=PLACES, orders=str(tmp_path / "orders"), cache=str(tmp_path), executor=first)
     kill_when_written(script, tmp_path / "scores" / "mortal", "*.shard")
     work = mortal_work(tmp_path / "orders", tmp_path)
     left = len(work.unscored(work.missing()))
@@ -320,11 +318,12 @@ MANY_TEXTS = numbered(20)  # 75 blocks of 16
 EMBEDDING_DRIVER = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 import test_executors as t
-from rerankbench import embedding, loop
-from rerankbench.executors.local import Local
-from rerankbench.executors.ray import Ray
+from rerankbench.first_stages import embedding
+from rerankbench.engine import loop
+from rerankbench.engine.executors.local import Local
+from rerankbench.engine.executors.ray import Ray
 embedding.BLOCK, loop.FLUSH_SECONDS = 16, 0.0
 forward = embedding.EmbedderModel.forward
 embedding.EmbedderModel.forward = lambda self, inputs: time.sleep(0.1) or forward(self, inputs)
@@ -355,7 +354,7 @@ def test_embedding_of_a_killed_driver_is_continued_by_the_other_executor(
     first: str, second: Executor, written: str, models: Path, tmp_path: Path
 ) -> None:
     script = EMBEDDING_DRIVER.format(
-        tests=str(TESTS), models=str(models), cache=str(tmp_path / "killed"), executor=first
+        tests=PLACES, models=str(models), cache=str(tmp_path / "killed"), executor=first
     )
     kill_when_written(script, tmp_path / "killed" / "vectors", written)
     expected, everything = many_vectors(models, tmp_path / "calm", Local())

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_rerankers import LAYERED, PROMPTED, load, scores, settings
 from torch import Tensor
 
 from rerankbench.engine.operators import fused
 from rerankbench.engine.operators.fused import fuse
+from tiny_rerankers import LAYERED, PROMPTED, load, scores, settings
 
 PAIRS = [
     ("What is the capital of France?", "Paris."),

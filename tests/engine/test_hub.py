@@ -14,17 +14,17 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from tiny_folder import write_tiny_folder
 
 from rerankbench.engine.models.hub import reference_problems
+from tiny_folder import write_tiny_folder
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from rerankbench import hub
-from rerankbench.errors import UserError
-from rerankbench.models import resolve
+from rerankbench.engine.models import hub
+from rerankbench.basics.errors import UserError
+from rerankbench.engine.models import resolve
 hub.REACH_SECONDS = 0.5
 try:
     weights = resolve(sys.argv[1], sys.argv[2] or None, Path(sys.argv[3]), sys.argv[4] == 'code')

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_rerankers import PROMPTED, load, scores, settings
 
 from rerankbench.engine.operators.last_position import LastPosition, last_positions
+from tiny_rerankers import PROMPTED, load, scores, settings
 
 PAIRS = [(f"query {n}", "Mars has two moons. " * n) for n in range(1, 6)]
 

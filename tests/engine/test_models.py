@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_folder import write_tiny_folder
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.models import (
@@ -18,6 +17,7 @@ from rerankbench.engine.models import (
     reference_problems,
     resolve,
 )
+from tiny_folder import write_tiny_folder
 
 
 @pytest.fixture

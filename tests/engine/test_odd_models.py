@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flagembedding_oracle import quiet
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from tiny_architectures import SCORERS
-from tiny_rerankers import scores
 
+from flagembedding_oracle import quiet
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import fit
@@ -25,6 +23,8 @@ from rerankbench.first_stages.embedding import Embedder
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.llm import LLM
 from rerankbench.rerankers.reranker import Reranker
+from tiny_architectures import SCORERS
+from tiny_rerankers import scores
 
 FP32 = Hardware("cpu", "fp32")
 PAIRS = [

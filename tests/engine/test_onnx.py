@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-import tiny_onnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_onnx import bytes_field, number_field, tensor, varint
 
+import tiny_onnx
 from rerankbench.engine.models import onnx, protobuf
+from tiny_onnx import bytes_field, number_field, tensor, varint
 
 MODEL = tiny_onnx.cross_encoder(layers=1).model()
 

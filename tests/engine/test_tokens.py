@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_models import ALL
 from transformers import AutoTokenizer
 
 from rerankbench.engine.tokens import plain, token_ids
+from tiny_models import ALL
 
 TEXTS = [
     "",

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import tiny_onnx
 
+import tiny_onnx
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.models import onnx, wheels
 from rerankbench.engine.models.checkpoint import folder_problems, identity

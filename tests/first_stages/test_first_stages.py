@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flagembedding_oracle import quiet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tiny_models import SENTENCES
 
+from flagembedding_oracle import quiet
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
@@ -33,6 +32,7 @@ from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.first_stages.hybrid import Hybrid
 from rerankbench.first_stages.index import Index, search
 from rerankbench.first_stages.run import Run
+from tiny_models import SENTENCES
 
 TEXTS = [*SENTENCES, "", "Paris is the capital and largest city of France.", "moons moons moons of Mars"]
 DOCUMENTS = {f"d{number}": text for number, text in enumerate(TEXTS)}

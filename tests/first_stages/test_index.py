@@ -158,14 +158,13 @@ def test_too_few_vectors_are_the_users_matter(tmp_path: Path) -> None:
 
 def test_the_recall_of_candidates_is_kept_with_them(models: Path, tmp_path: Path) -> None:
     """A stage that reads stored candidates knows, and says, what the one that found them measured."""
-    from tiny_models import SENTENCES
-
     from rerankbench.collections.sources.in_memory import collection_of
     from rerankbench.engine.bench import Bench
     from rerankbench.engine.hardware import Hardware
     from rerankbench.first_stages.dense import Dense
     from rerankbench.first_stages.embedding import Embedder
     from rerankbench.first_stages.hybrid import Hybrid
+    from tiny_models import SENTENCES
 
     documents = {f"d{n}": f"{SENTENCES[n % len(SENTENCES)]} {n}" for n in range(120)}
     collection = collection_of(documents, {f"q{n}": SENTENCES[n] for n in range(8)}, {"q0": {"d0": 1}})

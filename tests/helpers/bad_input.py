@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from collection_faults import CORPUS_FAULTS, QRELS_FAULTS, QUERIES_FAULTS
 from collections_on_disk import beir
-from test_sources_files import CORPUS_FAULTS, QRELS_FAULTS, QUERIES_FAULTS
 from tiny_folder import safetensors_bytes
 
 
@@ -277,7 +278,7 @@ TOKENIZER = ("tokenizer.json", "vocab.txt", "sentencepiece.bpe.model", "tokenize
 
 
 def contents(area: str, file: str, faults: dict[str, tuple[bytes, str]]) -> list[Fault]:
-    """The faults of one file of a collection, which test_sources_files.py holds."""
+    """The faults of one file of a collection, which collection_faults.py holds."""
     return [Fault(area, name, f"/{file}{said}", in_data(file, data)) for name, (data, said) in faults.items()]
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from collections_on_disk import beir
-
 from rerankbench.commands import run as runner
 
 FAMILIES = {

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from collections_on_disk import beir
-
 from rerankbench.basics.errors import Kind
 
 

@@ -15,10 +15,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from bad_input import FAULTS, Fault, Place
-from config_faults import CONFIG_FAULTS, make_folders
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
+from bad_input import FAULTS, Fault, Place
+from config_faults import CONFIG_FAULTS, make_folders
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import config, preflight, report, track, ui
 from rerankbench.commands import run as runner

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tiny_models import quiet_transformers
 
 Pair = tuple[str, str]

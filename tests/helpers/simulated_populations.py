@@ -13,7 +13,7 @@ from rerankbench.report import comparison as comparing
 from rerankbench.report import decision as choosing
 from rerankbench.report.arms import Arm, Contest
 from rerankbench.report.comparison import Comparison
-from rerankbench.report.cost import Cost, Ordering, ordering
+from rerankbench.report.cost import MEASURED, Ordering
 from rerankbench.report.decision import Decision
 from rerankbench.report.runs import Run
 from rerankbench.report.verdict import BEST, DEPLOY, NONE, Verdict, decide
@@ -210,7 +210,7 @@ def judge(population: Population, values: Array, delta: float = DELTA) -> Judged
     arms = arms_of(population)
     ids = tuple(map(str, range(values.shape[1])))
     contest = Contest("ndcg_at_10", ids, arms, {"ndcg_at_10": values})
-    order = ordering(arms, [Cost(latency_p95_ms=float(depth)) for depth in population.depths])
+    order = Ordering(MEASURED, np.array(population.depths, dtype=float))
     compared = comparing.compare(contest, range(len(arms)), delta, 0.95)
     decided = choosing.choose(contest, compared, order)
     assert decided is not None

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from collections_on_disk import beir
-from tiny_models import SENTENCES
-
 from commands import tiny
+from tiny_models import SENTENCES
 
 NUMBERS = ("dataset", "identity", "measures", "by_depth", "by_cutoff", "oracle_by_depth")
 FILES = (

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
-from strange_runs import KINDS, NASTY, Damage, byte, cut, field, kind, odd, shares
 
 from rerankbench.store.rows import RowStore, identity, text_keys, write_array
+from strange_runs import KINDS, NASTY, Damage, byte, cut, field, kind, odd, shares
 
 PARTS = {"label": "some-model", "family": "encoder", "precision": "fp32", "max_length": 512}
 SCORES = f"scores/{identity(PARTS)}"

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import strategies as st
+
 from simulated_runs import noisy, write_run
 
 COUNT = 12

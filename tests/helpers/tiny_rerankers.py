@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tiny_models import FAMILIES, LAYERS, START_LAYER
 
 from rerankbench.engine.hardware import Hardware, Precision
 from rerankbench.engine.loop import Budget, Loop
@@ -20,6 +19,7 @@ from rerankbench.rerankers.llm import LLM
 from rerankbench.rerankers.reranker import PairModel, Reranker
 from rerankbench.rerankers.scoring import PairWindow
 from rerankbench.rerankers.sequences import best
+from tiny_models import FAMILIES, LAYERS, START_LAYER
 
 CLASSES: dict[str, type[Reranker]] = {
     "encoder": Encoder,

@@ -7,13 +7,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import simulated_populations as populations
-from simulated_populations import Judged, Population
 
+import simulated_populations as populations
 from rerankbench.evaluation.simultaneous import sign_flip_p_values, sign_flips
 from rerankbench.report import comparison as comparing
 from rerankbench.report import decision as choosing
 from rerankbench.report.verdict import BEST, DEPLOY, NONE, UNKNOWN
+from simulated_populations import Judged, Population
 
 
 @pytest.fixture(autouse=True)

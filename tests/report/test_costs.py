@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from simulated_runs import noisy, proportional, write_race, write_run
 
 from rerankbench.report import document, html, markdown, race_notes, table
 from rerankbench.report.cost import COMPUTE, Cost, Ordering, Ratio, front
@@ -19,6 +18,7 @@ from rerankbench.report.findings import Findings, find_out
 from rerankbench.report.race.record import FILE, Cell, Contestant, read
 from rerankbench.report.runs import find
 from rerankbench.report.settings import Budget, Race, Report
+from simulated_runs import noisy, proportional, write_race, write_run
 
 COUNT = 1_000
 FIRST = np.random.default_rng(0).uniform(0.2, 0.6, COUNT)

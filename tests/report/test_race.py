@@ -20,7 +20,6 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulated_runs import proportional, write_race
 
 from commands import run, tiny
 from rerankbench.basics.errors import UserError
@@ -33,6 +32,7 @@ from rerankbench.report.race.record import Cell, Round
 from rerankbench.report.race.turns import Turn, Turns
 from rerankbench.report.runs import find
 from rerankbench.report.settings import Report
+from simulated_runs import proportional, write_race
 
 # statistics
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from simulated_runs import noisy, write_failure, write_run
 
 from commands import store
 from rerankbench.basics.errors import UserError
@@ -27,6 +26,7 @@ from rerankbench.report.palette import LIGHT
 from rerankbench.report.runs import Run, find
 from rerankbench.report.settings import Report
 from rerankbench.tracking.mlflow_store import MLflow
+from simulated_runs import noisy, write_failure, write_run
 
 COUNT = 30
 FIRST = np.random.default_rng(0).uniform(0.2, 0.6, COUNT)

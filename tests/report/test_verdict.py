@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from simulated_runs import noisy, proportional, write_failure, write_race, write_run
 
 from rerankbench.basics.errors import UserError
 from rerankbench.report import document, html, markdown, table, terminal
@@ -18,6 +17,7 @@ from rerankbench.report.race.record import FILE, read
 from rerankbench.report.runs import find
 from rerankbench.report.settings import Budget, Report
 from rerankbench.report.verdict import BEST, DEPLOY, NONE, UNKNOWN, decide
+from simulated_runs import noisy, proportional, write_failure, write_race, write_run
 
 COUNT = 1_000
 

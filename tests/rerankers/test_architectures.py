@@ -10,8 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flagembedding_oracle import oracle_scores
 from numpy.typing import NDArray
+
+from flagembedding_oracle import oracle_scores
+from rerankbench.basics.errors import UserError
+from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.models import fit
+from rerankbench.engine.models.model_config import CHECKED
+from rerankbench.rerankers.encoder import Encoder
+from rerankbench.rerankers.llm import KNOWN, LLM, OWN
+from rerankbench.rerankers.reranker import PairModel, Reranker
 from tiny_architectures import (
     CAUSAL,
     SCORERS,
@@ -26,14 +34,6 @@ from tiny_architectures import (
 )
 from tiny_models import _unigram_model
 from tiny_rerankers import scores
-
-from rerankbench.basics.errors import UserError
-from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import fit
-from rerankbench.engine.models.model_config import CHECKED
-from rerankbench.rerankers.encoder import Encoder
-from rerankbench.rerankers.llm import KNOWN, LLM, OWN
-from rerankbench.rerankers.reranker import PairModel, Reranker
 
 FP32 = Hardware("cpu", "fp32")
 LONG = "Mars has two small moons, Phobos and Deimos, discovered in 1877. "

@@ -17,16 +17,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_rerankers
 import torch
 import yaml
-from flagembedding_oracle import load as load_peer
-from flagembedding_oracle import oracle_scores, quiet
 from numpy.typing import NDArray
-from tiny_models import ALL, FAMILIES, tiny_encoder
-from tiny_rerankers import EVERY_LAYER, PROMPTED, load, scores, settings, window_of
 
 import rerankbench
+import tiny_rerankers
+from flagembedding_oracle import load as load_peer
+from flagembedding_oracle import oracle_scores, quiet
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.sources.in_memory import collection_of
@@ -41,6 +39,8 @@ from rerankbench.first_stages.embedding import Embedder
 from rerankbench.first_stages.index import Index
 from rerankbench.rerankers import scoring
 from rerankbench.rerankers.reranker import Reranker
+from tiny_models import ALL, FAMILIES, tiny_encoder
+from tiny_rerankers import EVERY_LAYER, PROMPTED, load, scores, settings, window_of
 
 QUERIES = ("What is the capital of France?", "how many moons does Mars have", "法国的首都是哪里？")
 DOCUMENTS = (

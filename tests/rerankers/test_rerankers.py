@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flagembedding_oracle import oracle_scores
 from numpy.typing import NDArray
-from tiny_models import ALL, FAMILIES, LAYERS, LIGHTWEIGHT_PROMPT, START_LAYER
-from tiny_rerankers import CLASSES, EVERY_LAYER, LAYERED, PROMPTED, load, scores, settings, window_of
 
+from flagembedding_oracle import oracle_scores
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import Weights, resolve
 from rerankbench.rerankers.none import NoReranker
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.store.rows import identity
+from tiny_models import ALL, FAMILIES, LAYERS, LIGHTWEIGHT_PROMPT, START_LAYER
+from tiny_rerankers import CLASSES, EVERY_LAYER, LAYERED, PROMPTED, load, scores, settings, window_of
 
 LONG = "Mars has two small moons, Phobos and Deimos, discovered in 1877. "
 SHORT = {"max_length": 96}  # cuts what is overlong after a fifth of the default's tokens

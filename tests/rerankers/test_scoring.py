@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_rerankers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tiny_models import SENTENCES
 
+import tiny_rerankers
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.engine import models as model_folders
@@ -29,6 +28,7 @@ from rerankbench.rerankers import scoring
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.rerankers.scoring import Scored, Tokenized, Work, distinct_pairs, score, score_store
 from rerankbench.rerankers.sequences import cut
+from tiny_models import SENTENCES
 
 DOCUMENTS = {f"d{number}": text for number, text in enumerate(SENTENCES)}
 QUERIES = {

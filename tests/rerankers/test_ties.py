@@ -14,15 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_rerankers
-from collections_on_disk import beir
-from folded_texts import VARIANTS, texts
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tiny_models import ALL, SENTENCES
 
+import tiny_rerankers
+from collections_on_disk import beir
 from commands import run
+from folded_texts import VARIANTS, texts
 from rerankbench import api
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
@@ -40,6 +39,7 @@ from rerankbench.rerankers import sequences
 from rerankbench.rerankers.reranker import PairModel, Reranker
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score, score_store
 from rerankbench.rerankers.weightless import weightless
+from tiny_models import ALL, SENTENCES
 
 NAMES = ("minilm", "base", "gemma", "minicpm-layerwise", "lightweight")
 SHORT = {"max_length": 40}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import tiny_models
 from flagembedding_oracle import load, oracle_scores, quiet
 from tiny_models import ALL, EMBEDDERS, FAMILIES, LAYERS, START_LAYER, build_all

@@ -29,7 +29,7 @@ Spawned = Callable[..., "subprocess.Popen[str]"]
 OWNER = """
 import sys
 from pathlib import Path
-from rerankbench import lock
+from rerankbench.store import lock
 lock.LEASE = {lease}
 with lock.hold(Path(sys.argv[1]), "embedding"):
     print("owned", flush=True)

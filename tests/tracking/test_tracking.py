@@ -189,7 +189,7 @@ def test_four_processes_on_a_cold_store_lose_nothing(tmp_path: Path) -> None:
         "[process.start() for process in several]; [process.join() for process in several]\n"
         "assert [process.exitcode for process in several] == [0, 0, 0, 0]\n"
     )
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "helpers")}
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=env, timeout=200, check=True)
     found = runs_in(f"sqlite:///{tmp_path / 'cold.db'}")
     assert {logged.info.run_name for logged in found} == {"arm0", "arm1", "arm2", "arm3"}

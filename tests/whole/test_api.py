@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from collections_on_disk import beir
-from flagembedding_oracle import oracle_scores
 
 import rerankbench
+from collections_on_disk import beir
 from commands import run, tiny
+from flagembedding_oracle import oracle_scores
 from rerankbench import UserError, compare, evaluate, load_collection, load_reranker, retrieve, score
 from rerankbench.tracking.result import Result
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flagembedding_oracle import quiet
 
+from flagembedding_oracle import quiet
 from rerankbench.store.rows import RowStore, text_keys, write_array
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"

@@ -10,8 +10,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir, table
 
+from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir, table
 from commands import own_options, run, tiny
 from rerankbench.commands import config, preflight
 

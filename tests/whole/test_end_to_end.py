@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import pytrec_eval
-from collections_on_disk import Pairs, Texts, beir
 from ir_measures import RR, R, Success, nDCG
 
+from collections_on_disk import Pairs, Texts, beir
 from commands import run, store
 from rerankbench.tracking.result import Result
 

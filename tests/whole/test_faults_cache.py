@@ -10,15 +10,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import faults
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from small_collection import PAIRS, command, differing, numbers, pairs
-from warm import Command
 
+import faults
 from commands import store
 from rerankbench.commands.cache import command as cache_command
+from small_collection import PAIRS, command, differing, numbers, pairs
+from warm import Command
 
 pytestmark = pytest.mark.faults
 

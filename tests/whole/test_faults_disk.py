@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import faults
 import numpy as np
 import pytest
-from small_collection import PAIRS, command, differing, numbers, pairs
-from warm import Command
 
+import faults
 from commands import store
 from rerankbench.commands import track
+from small_collection import PAIRS, command, differing, numbers, pairs
+from warm import Command
 
 pytestmark = pytest.mark.faults
 

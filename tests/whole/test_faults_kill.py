@@ -10,14 +10,14 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-import faults
 import numpy as np
 import pytest
-from small_collection import PAIRS, command, differing, numbers
-from warm import Command, Fault
 
+import faults
 from commands import store
 from rerankbench.store.rows import read_shard
+from small_collection import PAIRS, command, differing, numbers
+from warm import Command, Fault
 
 pytestmark = pytest.mark.faults
 

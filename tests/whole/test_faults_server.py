@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import faults
 import pytest
-from small_collection import command, numbers
-from warm import Command
 
+import faults
 from commands import store
 from rerankbench.commands import track
+from small_collection import command, numbers
+from warm import Command
 
 pytestmark = pytest.mark.faults  # each start of a server takes six seconds
 

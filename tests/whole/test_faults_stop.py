@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import faults
 import pytest
+
+import faults
+from commands import store
 from small_collection import PAIRS, command, differing, numbers, pairs
 from warm import Command
-
-from commands import store
 
 pytestmark = pytest.mark.faults
 

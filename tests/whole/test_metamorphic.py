@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from collections_on_disk import Pairs, Texts, beir
 
+from collections_on_disk import Pairs, Texts, beir
 from commands import run
 
 WORDS = [

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir
 from omegaconf import OmegaConf
 
+from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir
 from commands import run, spawn, tiny
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import preflight, targets, ui

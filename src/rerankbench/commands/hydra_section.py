@@ -196,12 +196,12 @@ def text_of(value: Any) -> str:
 
 
 def needed(parts: Mapping[str, Any]) -> list[str]:
-    """Without its callbacks rerankbench does not know where a command writes."""
+    """Without its callback a sweep ends without a report."""
     callbacks = parts.get("callbacks")
     have = callbacks if isinstance(callbacks, dict) else {}
     return [
         f"hydra.callbacks.{name}={shown(have.get(name))}: rerankbench needs it; leave it as it is"
-        for name in ("folders", "report")
+        for name in ("report",)
         if not isinstance(have.get(name), dict)
     ]
 

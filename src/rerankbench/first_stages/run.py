@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,10 +37,10 @@ class Run(FirstStage):
     """
 
     path: str = "???"
-    query_column: str | None = None
-    doc_column: str | None = None
-    score_column: str | None = None
-    rank_column: str | None = None
+    query_column: str | None = field(default=None, metadata={"help": "the column of query ids"})
+    doc_column: str | None = field(default=None, metadata={"help": "the column of document ids"})
+    score_column: str | None = field(default=None, metadata={"help": "the column of scores"})
+    rank_column: str | None = field(default=None, metadata={"help": "the column of ranks"})
     order_by: str | None = None
 
     kind: ClassVar[str] = "run"
