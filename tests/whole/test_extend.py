@@ -95,7 +95,7 @@ def test_a_service_that_gives_up_loses_nothing(place: Path, service: Acme) -> No
     url = f"reranker.url={service.url}"
     service.patience = 0
     failed = typed(place, "reranker=acme", url, *WORDS)
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     assert f"{service.url}/score: no answer (HTTP Error 503" in failed.stderr
     assert "Traceback" not in failed.stderr
     service.patience = 10**9
@@ -105,12 +105,14 @@ def test_a_service_that_gives_up_loses_nothing(place: Path, service: Acme) -> No
 def test_an_installed_option_is_listed_explained_and_checked(place: Path, service: Acme) -> None:
     url = f"reranker.url={service.url}"
     offer(place / "site", "broken-part", {"rerankbench.rerankers": {"broken": "there_is_no_such:Thing"}})
-    listed = typed(place, "--help", "reranker")
-    assert "acme                 of the installed package acme-reranker" in listed.stdout
-    assert "reranker.style=strict" in typed(place, "--help", "reranker=acme").stdout
-    wrong = typed(place, "reranker=acme", url, *WORDS, "reranker.style=loose", "reranker.urll=x")
+    shown = typed(place, "--help", "reranker", "reranker=acme").stdout  # one process, the slow part
+    assert "acme                 of the installed package acme-reranker" in shown
+    assert "reranker.style=strict" in shown
+    assert "broken               of the installed package broken-part" in shown
+    wrong = typed(place, "reranker=acme", url, *WORDS, "reranker.style=loose", "dataset.path=nowhere.sqlite")
     assert wrong.returncode == 2
-    assert "reranker.urll" in wrong.stderr
+    assert "reranker.style=loose: choose strict or lenient" in wrong.stderr
+    assert "nowhere.sqlite: there is no such file" in wrong.stderr
     own = typed(place, *lenient(place, service), "reranker=lenient", *WORDS, "dry_run=true")
     assert own.returncode == 0, own.stderr
     assert service.pairs > 0  # a pilot
