@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,7 @@ from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.first_stages.index import Index
 from rerankbench.rerankers import reranker as families
 from rerankbench.rerankers.direct import score_texts
+from rerankbench.rerankers.function import PLACE, Function, Given
 from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score_store
 from rerankbench.rerankers.text_scoring import TextWork, score_directly
@@ -199,7 +200,7 @@ def load_collection(kind_or_folder: str | Path = "sample", **settings: Any) -> C
 
 
 def load_reranker(
-    name_or_model: str | Path = "minilm",
+    name_or_model: str | Path | Callable[[str, Sequence[str]], Any] = "minilm",
     *,
     family: str | None = None,
     device: str = "auto",
@@ -211,7 +212,13 @@ def load_reranker(
 
     family: encoder, llm, layerwise or lightweight; an option brings its own. settings: the keys of
     `reranker.*`, such as max_length=256. Raises UserError for whatever cannot be, before loading.
+
+    Or by a function of a query and its texts, itself or as "module:function", which returns one number for
+    each text, the higher the better. `name=` and `version=` identify it: change the version when its scores
+    change. Without both of them none of its scores is kept.
     """
+    if callable(name_or_model) or _is_function(name_or_model):
+        return _of_function(name_or_model, settings, _machine(device, precision))
     chosen, kind = _option("reranker", str(name_or_model))
     if chosen is None:
         kinds = sorted(set(config.kinds("reranker")) - {"none"})
@@ -339,6 +346,30 @@ def compare(first: Measured, second: Measured, measure: str = "ndcg_at_10", *, s
         significance.randomisation_test(differences, seed=seed),
         *significance.wins(differences),
     )
+
+
+def _is_function(place: str | Path) -> bool:
+    """Whether this is MODULE:NAME, and no wheel:NAME and no path."""
+    text = str(place)
+    return (
+        bool(PLACE.fullmatch(text)) and not text.startswith(models.WHEEL_PREFIX) and not Path(text).exists()
+    )
+
+
+def _of_function(
+    function: str | Path | Callable[[str, Sequence[str]], Any],
+    settings: dict[str, Any],
+    machine: hardware.Hardware,
+) -> Reranker:
+    named = "python:function" if callable(function) else str(function)
+    read = cast(
+        Function, _settings("reranker", "function", {"function": named, "allow_code": True, **settings})
+    )
+    if callable(function):
+        label = getattr(function, "__name__", type(function).__name__)
+        read = Given(**(vars(read) | {"function": label}), call=function)
+    read.rehearse(origin := read.origin(Path()), machine)
+    return Reranker(read, origin, machine)
 
 
 def _texts(query: object, texts: Iterable[object]) -> list[str]:

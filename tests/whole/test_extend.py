@@ -11,18 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from acme_server import Acme, acme, shared
-from scratch_packages import install, offer
 
+from acme_server import Acme, acme, shared
 from commands import results, spawn
 from rerankbench.store.rows import RowStore, pair_keys, text_digests
+from scratch_packages import install, offer
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extend.md").read_text()
 ARTICLES = {f"a{n}": text for n, text in enumerate([
     "reset your password in the settings", "the printer is out of paper", "invoices are sent each month",
     "paper for the printer is in the cupboard", "a password has twelve characters", "pay an invoice by card",
 ])}  # fmt: skip
-QUESTIONS = {"q1": "how do I reset a password", "q2": "where is paper for the printer", "q3": "pay my invoice"}
+QUESTIONS = {
+    "q1": "how do I reset a password",
+    "q2": "where is paper for the printer",
+    "q3": "pay my invoice",
+}
 ANSWERS = [("q1", "a0", 2), ("q1", "a4", 1), ("q2", "a3", 1), ("q3", "a5", 1)]
 
 

@@ -18,6 +18,7 @@ from rerankbench.engine.loop import Loop, Window
 from rerankbench.experiment.pipeline import load, make_bench, plan
 from rerankbench.first_stages.dense import embedding
 from rerankbench.first_stages.embedding import text_window
+from rerankbench.rerankers.listed import Listed, ListWork
 from rerankbench.rerankers.scoring import PairPreparer, Work, read_cost, rests_on_enough
 from rerankbench.rerankers.sequences import first_of_each
 from rerankbench.rerankers.text_scoring import TextWork, pilot_rate
@@ -115,8 +116,9 @@ def forecast(experiment: Experiment) -> Forecast:
     bench, collection = make_bench(experiment), load(experiment)
     steps = [step for step in (embedding_step(experiment, collection, bench),) if step]
     rows, drawn = likely_rows(experiment, collection, bench)
-    work = plan(experiment, collection, rows, bench)
-    if work is not None:
+    listed = isinstance(experiment.reranker, Listed)  # then there is nothing to score
+    work = None if listed else plan(experiment, collection, rows, bench)
+    if work is not None and not isinstance(work, ListWork):
         steps.append(text_step(work, drawn) if isinstance(work, TextWork) else scoring_step(work, drawn))
     memory, price = hardware.peak_memory_mb(bench.hardware), experiment.report.price_per_hour
     return Forecast(arm(experiment), tuple(steps), memory["peak_cuda"] or memory["peak_rss"] or 0.0, price)

@@ -18,11 +18,14 @@ from rerankbench.collections.collection import Collection
 from rerankbench.commands.config import Experiment
 from rerankbench.engine import hardware
 from rerankbench.engine.bench import Bench
+from rerankbench.engine.executors import Executor
 from rerankbench.engine.models import fit
 from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Evaluation, evaluate
 from rerankbench.experiment import latency
 from rerankbench.first_stages.embedding import Embedder
+from rerankbench.rerankers.function import Function
+from rerankbench.rerankers.listed import Listed, ListWork, reordered
 from rerankbench.rerankers.reranker import LocalReranker, Reranker
 from rerankbench.rerankers.scoring import Scored, Work, distinct_pairs, score_store
 from rerankbench.rerankers.text_scoring import TextWork, score
@@ -59,7 +62,7 @@ class Outcome:
     collection: Collection
     candidates: Candidates
     candidates_identity: str
-    work: Work | TextWork | None
+    work: Work | TextWork | ListWork | None
     scored: Scored | None
     scores: NDArray[np.float32] | None
     evaluation: Evaluation
@@ -86,10 +89,11 @@ def run(experiment: Experiment) -> Outcome:
         experiment = within(experiment, candidates)
     with clock("scoring"):
         work = plan(experiment, collection, candidates.rows, bench)
-        if work:
+        if isinstance(work, ListWork):
+            experiment = replace(experiment, depth=work.found.depth)
+        elif work:
             announce(work)
-        scored = score(work, experiment.executor) if work else None
-        scores = work.pairs.spread(scored.values) if work and scored else None
+        scored, scores = scores_of(work, experiment.executor)
     with clock("measures"):
         evaluation = measure(experiment, collection, candidates, scores, work.layers if work else ())
     with clock("latency"):
@@ -160,7 +164,15 @@ def ready(settings: Embedder | Reranker, bench: Bench) -> None:
 
 
 def warn_of_code(experiment: Experiment) -> None:
-    """Say so where a model's own Python files may be run."""
+    """Say so where a model's own Python files, or a function, may be run."""
+    if isinstance(experiment.reranker, Function):
+        log.warning(
+            "reranker.allow_code=true: %s is imported and run with all your rights%s",
+            experiment.reranker.function,
+            ""
+            if experiment.reranker.keeps
+            else "; without reranker.name and reranker.version no score is kept",
+        )
     for name, settings in (("embedder", experiment.embedder), ("reranker", experiment.reranker)):
         if isinstance(settings, Embedder | LocalReranker) and settings.trust_remote_code:
             log.warning(
@@ -198,16 +210,44 @@ def within(experiment: Experiment, candidates: Candidates) -> Experiment:
 
 def plan(
     experiment: Experiment, collection: Collection, rows: NDArray[np.int64], bench: Bench
-) -> Work | TextWork | None:
+) -> Work | TextWork | ListWork | None:
     """The pairs to score: candidates [queries, candidates] down to `depth`; None where nothing reranks."""
     reranker = experiment.reranker
     if not reranks(experiment):
         return None
+    if isinstance(reranker, Listed):
+        return plan_list(reranker, experiment, collection, rows, bench)
     reranker, origin = reranker.resolved(experiment.cache_dir)
     pairs = distinct_pairs(collection, rows[:, : experiment.depth])
     of: Any = Work if isinstance(reranker, LocalReranker) else TextWork
     layers, store = reranker.layers(origin), score_store(reranker, origin, bench)
     return of(reranker, origin, layers, bench, collection, pairs, store)
+
+
+def plan_list(
+    reranker: Listed, experiment: Experiment, collection: Collection, rows: NDArray[np.int64], bench: Bench
+) -> ListWork:
+    """The order of the candidates [queries, candidates] in another tool's lists, as deep as they go."""
+    lists = reranker.read(collection)
+    found = reordered(lists, rows, collection, reranker.file)
+    for note in (*lists.notes, *(finding.line() for finding in found.findings)):
+        log.warning("%s: %s", reranker.title, note)
+    found, origin = found.down_to(experiment.depth), reranker.origin(experiment.cache_dir)
+    pairs, store = distinct_pairs(collection, rows[:, : found.depth]), score_store(reranker, origin, bench)
+    return ListWork(reranker, origin, reranker.layers(origin), bench, collection, pairs, store, found)
+
+
+def scores_of(
+    work: Work | TextWork | ListWork | None, executor: Executor
+) -> tuple[Scored | None, NDArray[np.float32] | None]:
+    """What scoring found, and its scores laid out as the candidates: [queries, depth, layers]."""
+    if work is None:
+        return None, None
+    if isinstance(work, ListWork):
+        scores = work.found.scores[:, :, None]
+        return Scored(np.empty((0, 1), np.float32), 0, {}), scores
+    scored = score(work, executor)
+    return scored, work.pairs.spread(scored.values)
 
 
 def measure(
@@ -229,11 +269,14 @@ def time_queries(
     experiment: Experiment,
     collection: Collection,
     candidates: Candidates,
-    work: Work | TextWork | None,
+    work: Work | TextWork | ListWork | None,
     bench: Bench,
 ) -> latency.Latency | None:
     """How long single queries take at several depths, where `latency` asks for it."""
     if not experiment.latency or work is None:
+        return None
+    if isinstance(work, ListWork):
+        log.warning("latency=true: what the model behind %s costs is not known here", work.origin.label)
         return None
     searcher = experiment.first_stage.searcher(collection, experiment.candidates, bench)
     depths = ranking.depths_up_to(experiment.depth)

@@ -94,6 +94,11 @@ class Reranker(ABC):
         """Get ready to score on the device."""
 
     @property
+    def title(self) -> str | None:
+        """What its arm is called; None: as the option that was chosen."""
+        return None
+
+    @property
     def paid(self) -> bool:
         """Whether asking for scores costs money: then nothing is asked only to time it."""
         return False

@@ -69,6 +69,10 @@ def memory(outcome: Outcome) -> tuple[dict[str, float | None], str | None]:
     return (found, None) if why is None else (dict.fromkeys(found), why)
 
 
+# What the title of a reranker tells by itself, as `changed` writes it.
+NAMED = ("name=", "path=")
+
+
 def arm(experiment: Experiment) -> str:
     """The name of a contestant: its reranker and depth, with whatever else a sweep varies.
 
@@ -84,7 +88,8 @@ def arm(experiment: Experiment) -> str:
     if e.reranker.family == "none":
         return masked(" ".join([kind, *rest, "without reranking"]))
     stage = "" if kind == "dense" else f"{kind} + "
-    name = f"{e.labels.get('reranker', e.reranker.family)}@{e.depth}"
+    rest = [line for line in rest if not (e.reranker.title and line.startswith(NAMED))]
+    name = f"{e.reranker.title or e.labels.get('reranker', e.reranker.family)}@{e.depth}"
     return masked(" ".join([stage + name, *rest]))
 
 
