@@ -41,8 +41,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def typed(*words: str) -> int:
     return run(
-        "dataset=beir", "dataset.path=data", "first_stage=bm25", "tracking=none", "device=cpu", "candidates=8",
-        "cutoffs=[1,8]", "report.measure=ndcg_at_8", "cache_dir=cache", "hydra.run.dir=out", *words,
+        "dataset=beir", "dataset.path=data", "first_stage=bm25", "tracking=none", "device=cpu",
+        "candidates=8", "cutoffs=[1,8]", "report.measure=ndcg_at_8", "cache_dir=cache",
+        "hydra.run.dir=out", *words,
     )  # fmt: skip
 
 
@@ -75,7 +76,7 @@ FUNCTION = ("reranker=function", "reranker.function=mine:scores", "reranker.allo
 def test_a_named_function_is_scored_stored_and_reused() -> None:
     words = (*FUNCTION, "reranker.name=mine", "reranker.version=1")
     assert typed(*words) == 0
-    assert result()["arm"] == "bm25 + mine@8 version=1"
+    assert result()["arm"] == "bm25 + mine@8"
     assert result()["pairs"] == {"total": 16, "scored": 16, "reused": 0}
     assert reranked() == {query: list(range(7, -1, -1)) for query in ("q0", "q1")}
     assert [count for _, count in sys.modules["mine"].calls] == [8, 8]
@@ -159,12 +160,12 @@ def test_a_list_of_another_tool_joins_as_its_arm(capsys: pytest.CaptureFixture[s
     found = result()
     assert found["arm"] == "bm25 + cohere@8"
     assert reranked() == own
-    assert found["measures"]["ndcg_at_8"] == 1.0
+    assert found["measures"]["reranked"]["ndcg_at_8"] == 1.0
     assert found["throughput"] is None
     assert found["model"] == {"parameters": None, "label": "cohere", "load_seconds": None}
-    first = found["identity"]["scores"]
+    first = found["identity"]["reranker"]
     assert typed("reranker=run", listing({**own, "q1": own["q0"]}), "reranker.name=cohere") == 0
-    assert result()["identity"]["scores"] != first
+    assert result()["identity"]["reranker"] != first
 
 
 def test_a_list_reorders_only_what_it_holds_of_the_candidates(capsys: pytest.CaptureFixture[str]) -> None:

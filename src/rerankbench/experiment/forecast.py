@@ -33,6 +33,7 @@ FEW = 1000  # pairs that are scored without asking how long it takes
 WARM_UP = 8
 WORKERS = (1, 8, 64)  # for which a forecast is printed
 KEY_BYTES = 32
+UNKEPT = "without reranker.name and reranker.version no score is kept"
 UNUSED = "reuse=false uses nothing that is stored"
 UNTIMED = "how long is not known, since asking costs money and nothing is asked for a forecast"
 UNKNOWN = "at most: which of them are stored shows when the candidates are found"
@@ -180,7 +181,8 @@ def scoring_step(work: Work, drawn: bool = False) -> Step:
 
 def text_step(work: TextWork, drawn: bool = False) -> Step:
     """What a scorer has to score: where asking costs money only counted, else timed by a pilot."""
-    why = UNUSED if not work.bench.reuse or not work.reranker.keeps else UNKNOWN if drawn else ""
+    why = UNKNOWN if drawn else ""
+    why = UNUSED if not work.bench.reuse else why if work.reranker.keeps else UNKEPT
     todo = np.arange(len(work.pairs)) if why else work.missing()
     rate, bill = text_rate(work, todo), work.reranker.bill(*work.texts(todo)) if len(todo) else ""
     mb = len(todo) * (KEY_BYTES + 4 * len(work.layers)) / 1e6
