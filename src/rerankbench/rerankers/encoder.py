@@ -22,19 +22,19 @@ from rerankbench.engine.models.model_config import CHECKED
 from rerankbench.engine.models.model_files import own_code_problems
 from rerankbench.engine.models.pair_template import PairTemplate
 from rerankbench.engine.tokens import Tokens, pad
-from rerankbench.rerankers.reranker import PairModel, Reranker
+from rerankbench.rerankers.reranker import LocalReranker, PairModel
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Encoder(Reranker):
+class Encoder(LocalReranker):
     """Score = the single logit of `[cls] query [sep] document [sep]`, as the tokenizer joins pairs."""
 
     family: ClassVar[str] = "encoder"
 
-    def layers(self, description: dict[str, Any]) -> tuple[int, ...]:
+    def layers_in(self, description: dict[str, Any]) -> tuple[int, ...]:
         return (int(description["num_hidden_layers"]),)
 
     def folder_problems(self, folder: Path) -> list[str]:
@@ -88,7 +88,7 @@ class EncoderModel(PairModel):
         wrapper = settings.open(weights, hardware)
         inputs = PairInputs.of(wrapper.model, wrapper.tokenizer, weights.folder)
         self.model, self.tokenizer = take(wrapper, hardware.device, first_only=True)
-        self.layers = settings.layers(describe(weights.folder))
+        self.layers = settings.layers(weights)
         self.template, self.padding, self.typed = inputs.template, inputs.padding, inputs.typed
         self.by_position = inputs.by_position
         self.max_length = settings.max_length
