@@ -22,7 +22,6 @@ PAGES = {
         for readme in sorted((ROOT / "experiments").glob("*/README.md"))
     },
 }
-UNWRITTEN = {"extend.md": "Extend"}  # pages that others are writing
 PICTURES = {
     str(file.relative_to(ROOT)): f"studies/{file.name}"
     for file in sorted((ROOT / "experiments").glob("*/*.png"))
@@ -30,9 +29,6 @@ PICTURES = {
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    for uri, title in UNWRITTEN.items():
-        if files.get_file_from_path(uri) is None:
-            files.append(File.generated(config, uri, content=f"# {title}\n\nThis page is not written yet.\n"))
     for source, uri in {**PAGES, **PICTURES}.items():
         files.append(File.generated(config, uri, abs_src_path=str(ROOT / source)))
     return files

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from rerankbench.basics import installed
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.typed_settings import convert
@@ -37,8 +38,11 @@ from rerankbench.first_stages.index import Index
 from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers import reranker as families
 from rerankbench.rerankers.direct import score_texts
+from rerankbench.rerankers.function import PLACE, Function, Given
+from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score_store
-from rerankbench.rerankers.scoring import score as score_work
+from rerankbench.rerankers.text_scoring import TextWork, score_directly
+from rerankbench.rerankers.text_scoring import score as score_work
 from rerankbench.store.rows import identity
 
 __all__ = [
@@ -78,7 +82,7 @@ class Reranker:
     """
 
     settings: families.Reranker
-    weights: models.Weights
+    origin: families.Origin | models.Weights
     hardware: hardware.Hardware
 
     def __repr__(self) -> str:
@@ -87,16 +91,16 @@ class Reranker:
     @property
     def name(self) -> str:
         """What people should see."""
-        return self.weights.label
+        return self.origin.label
 
     @cached_property
     def layers(self) -> tuple[int, ...]:
         """The layers that score in one pass, ascending: the columns of `score`."""
-        return self.settings.layers(models.describe(self.weights.folder))
+        return self.settings.layers(self.origin)
 
     @cached_property
-    def model(self) -> families.PairModel:
-        return self.settings.load(self.weights, self.hardware)
+    def model(self) -> families.PairModel | Scorer:
+        return self.settings.load(self.origin, self.hardware)
 
     def score(self, query: str, texts: Iterable[str]) -> NDArray[np.float32]:
         """Scores [texts, layers] of each text for the query, higher is better; nothing is stored.
@@ -110,6 +114,8 @@ class Reranker:
         texts = _texts(query, texts)
         if not texts:
             return np.empty((0, len(self.layers)), np.float32)
+        if isinstance(self.model, Scorer):
+            return score_directly(self.model, query, texts, self.name)
         budget = Budget(512, self.hardware.batch_tokens, self.model.enough)
         return score_texts(self.model, query, texts, Loop(self.model.forward, self.hardware, budget))
 
@@ -162,7 +168,19 @@ class _Loaded(Work):
     @cached_property
     def loaded(self) -> tuple[families.PairModel, float]:
         assert self.by is not None
-        return self.by.model, 0.0
+        return cast(families.PairModel, self.by.model), 0.0
+
+
+@dataclass(frozen=True)
+class _LoadedTexts(TextWork):
+    """The same for a scorer."""
+
+    by: Reranker | None = None
+
+    @cached_property
+    def loaded(self) -> tuple[Scorer, float]:
+        assert self.by is not None
+        return cast(Scorer, self.by.model), 0.0
 
 
 def load_collection(kind_or_folder: str | Path = "sample", **settings: Any) -> Collection:
@@ -177,7 +195,7 @@ def load_collection(kind_or_folder: str | Path = "sample", **settings: Any) -> C
     if kind not in GROUPS["dataset"].kinds:
         kind, settings = "beir", {"path": kind, **settings}
         if not Path(settings["path"]).expanduser().is_dir():
-            known = ", ".join(sorted(GROUPS["dataset"].kinds))
+            known = ", ".join(GROUPS["dataset"].kinds)
             raise UserError(
                 f"collection {settings['path']}: no such folder, and no kind either; kinds: {known}"
             )
@@ -186,7 +204,7 @@ def load_collection(kind_or_folder: str | Path = "sample", **settings: Any) -> C
 
 
 def load_reranker(
-    name_or_model: str | Path = "minilm",
+    name_or_model: str | Path | Callable[[str, Sequence[str]], Any] = "minilm",
     *,
     family: str | None = None,
     device: str = "auto",
@@ -198,7 +216,13 @@ def load_reranker(
 
     family: encoder, causal, seq2seq, llm, layerwise or lightweight; an option brings its own. settings: the
     keys of `reranker.*`, such as max_length=256. Raises UserError for whatever cannot be, before loading.
+
+    Or by a function of a query and its texts, itself or as "module:function", which returns one number for
+    each text, the higher the better. `name=` and `version=` identify it: change the version when its scores
+    change. Without both of them none of its scores is kept.
     """
+    if callable(name_or_model) or _is_function(name_or_model):
+        return _of_function(name_or_model, settings, _machine(device, precision))
     chosen, kind = _option("reranker", str(name_or_model))
     if chosen is None:
         kinds = sorted(set(GROUPS["reranker"].kinds) - {"none"})
@@ -211,10 +235,10 @@ def load_reranker(
         )
     read = cast(families.Reranker, _settings("reranker", family or kind, chosen | settings))
     machine = _machine(device, precision)
-    read, weights = fit.resolved(read, _cache_dir(cache_dir))
-    if not fit.stored(_cache_dir(cache_dir) / "scores" / identity(read.identity(weights, machine.precision))):
-        read.rehearse(weights, machine)
-    return Reranker(read, weights, machine)
+    read, origin = read.resolved(_cache_dir(cache_dir))
+    if not fit.stored(_cache_dir(cache_dir) / "scores" / identity(read.identity(origin, machine.precision))):
+        read.rehearse(origin, machine)
+    return Reranker(read, origin, machine)
 
 
 def retrieve(
@@ -239,7 +263,7 @@ def retrieve(
     if kind not in GROUPS["first_stage"].kinds:
         kind, settings = "run", {"path": kind, **settings}
         if not Path(settings["path"]).expanduser().is_file():
-            known = ", ".join(sorted(GROUPS["first_stage"].kinds))
+            known = ", ".join(GROUPS["first_stage"].kinds)
             raise UserError(
                 f"first_stage {first_stage}: no such file, and no first stage either; there are {known}"
             )
@@ -269,11 +293,11 @@ def score(
     _refuse_below(0, depth=depth)
     _refuse_foreign(collection, candidates)
     bench = RunContext(reranker.hardware, _cache_dir(cache_dir), reuse=reuse)
-    store = score_store(reranker.settings, reranker.weights, bench)
+    store = score_store(reranker.settings, reranker.origin, bench)
     pairs = distinct_pairs(collection, candidates.rows[:, :depth])
-    work = _Loaded(
-        reranker.settings, reranker.weights, reranker.layers, bench, collection, pairs, store, by=reranker
-    )
+    of: Any = _Loaded if isinstance(reranker.settings, families.LocalReranker) else _LoadedTexts
+    parts = (reranker.settings, reranker.origin, reranker.layers, bench, collection, pairs, store)
+    work = of(*parts, by=reranker)
     return pairs.spread(score_work(work, Local()).values)
 
 
@@ -329,6 +353,30 @@ def compare(first: Measured, second: Measured, measure: str = "ndcg_at_10", *, s
     )
 
 
+def _is_function(place: str | Path) -> bool:
+    """Whether this is MODULE:NAME, and no wheel:NAME and no path."""
+    text = str(place)
+    return (
+        bool(PLACE.fullmatch(text)) and not text.startswith(models.WHEEL_PREFIX) and not Path(text).exists()
+    )
+
+
+def _of_function(
+    function: str | Path | Callable[[str, Sequence[str]], Any],
+    settings: dict[str, Any],
+    machine: hardware.Hardware,
+) -> Reranker:
+    named = "python:function" if callable(function) else str(function)
+    read = cast(
+        Function, _settings("reranker", "function", {"function": named, "allow_code": True, **settings})
+    )
+    if callable(function):
+        label = getattr(function, "__name__", type(function).__name__)
+        read = Given(**(vars(read) | {"function": label}), call=function)
+    read.rehearse(origin := read.origin(Path()), machine)
+    return Reranker(read, origin, machine)
+
+
 def _texts(query: object, texts: Iterable[object]) -> list[str]:
     """The texts as a list; a lone string would be taken apart into letters."""
     if isinstance(texts, str):
@@ -370,8 +418,10 @@ def _option(group: str, name: str) -> tuple[dict[str, Any] | None, str]:
     Raises UserError for a name that is neither an option nor looks like a path, a hub id or a wheel.
     """
     folder = conf_folder() / group
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    if name not in known:
+    known = sorted({*(path.stem for path in folder.glob("*.yaml")), *installed.names(group)})
+    if not (folder / f"{name}.yaml").is_file():
+        if name in installed.names(group):
+            return {}, name
         if re.fullmatch(r"[\w.-]+", name) and not Path(name).exists() and group != "index":
             raise UserError(f"{group} {name}: no such option or folder; options: {', '.join(known)}")
         return None, ""
@@ -382,9 +432,9 @@ def _option(group: str, name: str) -> tuple[dict[str, Any] | None, str]:
 
 def _settings(group: str, kind: str, values: dict[str, Any]) -> object:
     """Typed settings of one group. Raises UserError with every mistake in them."""
-    classes = GROUPS[group].kinds
-    if kind not in classes:
-        raise UserError(f"{group} {kind}: choose one of {', '.join(sorted(classes))}")
+    if not GROUPS[group].has(kind):
+        raise UserError(f"{group} {kind}: choose one of {', '.join(GROUPS[group].kinds)}")
+    classes = GROUPS[group].classes
     problems: list[str] = []
     plain = {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
     found: Any = convert(classes[kind], plain, f"{group}.", problems)

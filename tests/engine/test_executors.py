@@ -86,7 +86,7 @@ def work_of(
     rows = np.tile(np.arange(len(listed)), (len(QUERIES), 1)) if documents else rows
     weights = weights or resolve(reranker.model, None, cache)
     machine = RunContext(Hardware("cpu", "fp32"), cache, **{"batch_size": 16, **bench})
-    layers = reranker.layers({} if isinstance(reranker, mortal.Mortal) else describe(weights))
+    layers = reranker.layers(weights)
     return Work(
         reranker,
         weights,
@@ -96,12 +96,6 @@ def work_of(
         distinct_pairs(of, rows),
         score_store(reranker, weights, machine),
     )
-
-
-def describe(weights: Weights) -> dict[str, Any]:
-    from rerankbench.engine.models import describe as of_folder
-
-    return of_folder(weights.folder)
 
 
 def mortal_work(folder: Path, cache: Path, pause: float = 0.0) -> Work:

@@ -22,11 +22,11 @@ from rerankbench.basics.errors import UserError
 from rerankbench.engine import models
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.tokens import pad
-from rerankbench.rerankers.reranker import PairModel, Reranker, Tokens
+from rerankbench.rerankers.reranker import LocalReranker, PairModel, Tokens
 
 
 @dataclass(frozen=True)
-class Mortal(Reranker):
+class Mortal(LocalReranker):
     """`orders`: a folder; a file `kill`, `fail` or `refuse` in it is obeyed once for each letter it holds."""
 
     orders: str = ""
@@ -34,7 +34,10 @@ class Mortal(Reranker):
 
     family: ClassVar[str] = "encoder"
 
-    def layers(self, description: dict[str, Any]) -> tuple[int, ...]:
+    def layers(self, weights: models.Weights) -> tuple[int, ...]:
+        return (1,)
+
+    def layers_in(self, description: dict[str, Any]) -> tuple[int, ...]:
         return (1,)
 
     def folder_problems(self, folder: Path) -> list[str]:

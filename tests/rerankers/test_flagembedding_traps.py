@@ -32,7 +32,7 @@ from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.commands import config, preflight
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import describe, resolve
+from rerankbench.engine.models import resolve
 from rerankbench.evaluation import evaluation, measures, ranking
 from rerankbench.first_stages.dense import Dense
 from rerankbench.first_stages.embedding import Embedder
@@ -115,7 +115,7 @@ def work_of(
     weights = resolve(reranker.model, None, cache)
     bench = SearchContext(Hardware("cpu", precision), cache, **options)
     pairs = scoring.distinct_pairs(of, np.tile(np.arange(depth), (len(QUERIES), 1)))
-    layers = reranker.layers(describe(weights.folder))
+    layers = reranker.layers(weights)
     return scoring.Work(
         reranker, weights, layers, bench, of, pairs, scoring.score_store(reranker, weights, bench)
     )

@@ -515,7 +515,7 @@ def test_pickled_weights_are_refused_and_never_opened(models: Path, tmp_path: Pa
 def test_none_has_no_model_and_no_complaints() -> None:
     reranker = NoReranker(max_length=1, attention="fast")
     assert reranker.problems() == []
-    assert reranker.layers({}) == ()
+    assert reranker.layers_in({}) == ()
     with pytest.raises(NotImplementedError):
         reranker.load(SOME_WEIGHTS, Hardware("cpu", "fp32"))
 

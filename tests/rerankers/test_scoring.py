@@ -57,7 +57,7 @@ def work_of(
     of = of or collection()
     weights = model_folders.resolve(reranker.model, None, cache)
     machine = RunContext(Hardware("cpu", "fp32"), cache, **bench)
-    layers = reranker.layers(model_folders.describe(weights.folder))
+    layers = reranker.layers(weights)
     store = score_store(reranker, weights, machine)
     return Work(reranker, weights, layers, machine, of, distinct_pairs(of, rows), store)
 

@@ -10,12 +10,13 @@ from typing import Any, cast
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from rerankbench.basics import installed
 from rerankbench.basics.errors import Problem, UserError
 from rerankbench.basics.typed_settings import schema
 from rerankbench.experiment import config as experiments
 from rerankbench.experiment import groups
 from rerankbench.experiment.config import Root
-from rerankbench.experiment.groups import Group
+from rerankbench.experiment.groups import Group, own_kinds
 from rerankbench.experiment.settings import Experiment
 from rerankbench.report.settings import Report, missing_measure
 from rerankbench.tracking.mlflow_store import Tracking
@@ -23,8 +24,8 @@ from rerankbench.tracking.mlflow_store import Tracking
 ROOT_KEYS = tuple(f.name for f in fields(Root))
 GROUPS = {
     **groups.GROUPS,
-    "tracking": Group(Tracking, "kind"),
-    "report": Group(Report),
+    "tracking": Group("tracking", Tracking, "kind"),
+    "report": Group("report", Report),
 }
 
 
@@ -37,8 +38,8 @@ class RunSettings(Experiment):
 
 
 def options(group: str) -> dict[str, type]:
-    """The settings class of each kind of a group."""
-    return GROUPS[group].kinds
+    """The settings class of each kind of a group, of installed packages' those that were asked for."""
+    return GROUPS[group].classes
 
 
 @cache
@@ -47,12 +48,36 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=Root)
     for group, found in GROUPS.items():
-        for kind, cls in options(group).items():
-            node = schema(cls)
-            if found.key:
-                node = OmegaConf.create({found.key: kind, **OmegaConf.to_container(node)})  # type: ignore[dict-item]
-                OmegaConf.set_struct(node, True)
-            store.store(group=f"schema/{group}", name=kind or group, node=node)
+        for kind, cls in own_kinds(found).items():
+            store.store(group=f"schema/{group}", name=kind or group, node=keys_of(kind, cls, found.key))
+
+
+def keys_of(kind: str, cls: type, key: str | None) -> DictConfig:
+    """The keys of a kind with their types, and the one that names it."""
+    node = schema(cls)
+    if key:
+        node = OmegaConf.create({key: kind, **OmegaConf.to_container(node)})  # type: ignore[dict-item]
+        OmegaConf.set_struct(node, True)
+    return node
+
+
+def register_installed(texts: Sequence[str]) -> None:
+    """Tell Hydra the options of other installed packages.
+
+    Those that `texts`, a command's words and the configs that it may read, mention are imported for their
+    keys; of others only the names are told. Raises UserError for one that is mentioned and cannot be had.
+    """
+    store = ConfigStore.instance()
+    for group in installed.ENTRY_POINTS:
+        found, asked = GROUPS[group], installed.mentioned(group, texts)
+        for name in installed.names(group):
+            if name in own_kinds(found):
+                continue  # the package's own come first
+            node = OmegaConf.create({str(found.key): name})
+            if name in asked and found.has(name):
+                node = keys_of(name, found.classes[name], found.key)
+                store.store(group=f"schema/{group}", name=name, node=node)
+            store.store(group=group, name=name, node=node)
 
 
 def read(

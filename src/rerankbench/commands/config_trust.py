@@ -36,7 +36,12 @@ from rerankbench.tracking.mlflow_store import SQLITE
 # Folders and files that lie at the top of a cache.
 CACHE = {*entries.KINDS, "hashes.json"}
 STORES = (".db", ".sqlite", ".sqlite3")
-CODE = ("reranker.trust_remote_code", "embedder.trust_remote_code")
+CODE = (
+    "reranker.trust_remote_code",
+    "embedder.trust_remote_code",
+    "reranker.allow_code",
+    "reranker.function",
+)
 TYPED_ONLY = ("cache_dir", "tracking.uri", "executor.address", *CODE)
 PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir")
 TYPE = "to have it all the same, give it on the command line"
@@ -139,7 +144,7 @@ def value_problems(made: DictConfig, usual: DictConfig, typed: Collection[str]) 
         if isinstance(raw.get(group), str):
             yield f"{group}={shown(raw[group])}: it must be a group of keys"
     for key in CODE:
-        if value(raw, key) not in (None, False) and not is_typed(key, typed):
+        if value(raw, key) not in (None, False, "???") and not is_typed(key, typed):
             yield f"{key}={shown(value(raw, key))}: a config cannot run code; {TYPE}"
     for key, check, otherwise in (
         ("cache_dir", cache_problem, None),

@@ -17,13 +17,13 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import yaml
 
-from rerankbench.basics import complaints
+from rerankbench.basics import complaints, installed
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import config, usage
 from rerankbench.experiment.config import Root
 
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "text or list"}
-SCHEMA = re.compile(r"/schema/\w+/(\w+)@")
+SCHEMA = re.compile(r"/schema/\w+/([\w.-]+)@")
 KEY_LINE = re.compile(r"( *)(\w+):[^#]*?(?: +# (.*))?")
 WIDTH = 100
 NEEDED = object()  # the default of a key that has none
@@ -70,6 +70,12 @@ def root_keys(folders: Sequence[Path]) -> Iterator[tuple[str, str]]:
 def option_lines(group: str, option: str, folders: Sequence[Path]) -> Iterator[str]:
     """What an option is, and its keys with the values that it gives them."""
     file = next((f for folder in folders if (f := folder / group / f"{option}.yaml").is_file()), None)
+    if file is None and option in installed.names(group):
+        config.GROUPS[group].has(option)
+        yield f"{group}={option}"
+        yield f"  of the installed package {installed.package_of(group, option)}"
+        yield from key_lines(keys_of(group, config.options(group)[option], {}, {}))
+        return
     if file is None:
         known = [name for name, _ in usage.options(list(folders), group)]
         close = difflib.get_close_matches(option, known, 1)
@@ -82,11 +88,13 @@ def option_lines(group: str, option: str, folders: Sequence[Path]) -> Iterator[s
         return
     values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     schema = SCHEMA.search(str(values.pop("defaults", "")))
-    kinds, key = config.options(group), config.GROUPS[group].key or ""
+    known_group = config.GROUPS[group]
+    key = known_group.key or ""
     kind = schema[1] if schema and key else str(values.get(key, ""))
-    if kind not in kinds:
-        raise UserError(f"--help {group}={option}: {file} names no {key}; give one of {', '.join(kinds)}")
-    yield from key_lines(keys_of(group, kinds[kind], values, dict(comments(file))))
+    if not known_group.has(kind):
+        kinds = ", ".join(known_group.kinds)
+        raise UserError(f"--help {group}={option}: {file} names no {key}; give one of {kinds}")
+    yield from key_lines(keys_of(group, known_group.classes[kind], values, dict(comments(file))))
 
 
 def group_lines(group: str, options: Path) -> Iterator[str]:

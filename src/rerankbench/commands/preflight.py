@@ -171,10 +171,17 @@ def composing(parsed: Namespace) -> Iterator[Any]:
     """Hydra, with the search path of the command; it both checks and runs inside."""
     GlobalHydra.instance().clear()
     OwnOptions.use(parsed.config_dir)
+    config.register_installed(sayings(parsed))
     folder = Path(parsed.config_path or conf_folder()).absolute()
     with hydra.initialize_config_dir(str(folder), job_name="rerankbench", version_base="1.3"):
         config_files.count_files(hydra_private.config_loader())
         yield GlobalHydra.instance().hydra
+
+
+def sayings(parsed: Namespace) -> list[str]:
+    """All that may name an option: the command's words, and the configs of its own folder."""
+    own = sorted(Path(parsed.config_dir).glob("*/*.yaml")) if parsed.config_dir else []
+    return [*parsed.overrides, *(f"{file.stem} {config_files.text_of(file)}" for file in own)]
 
 
 class Checker:

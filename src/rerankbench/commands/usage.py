@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from rerankbench.basics import installed
 from rerankbench.commands import config_files
 from rerankbench.commands.config import GROUPS
 
@@ -58,6 +59,9 @@ def options(folders: list[Path], group: str) -> Iterator[tuple[str, str]]:
             if file.stem not in seen:
                 seen.add(file.stem)
                 yield file.stem, comment(file)
+    for name in installed.names(group):
+        if name not in seen:
+            yield name, f"of the installed package {installed.package_of(group, name)}"
 
 
 def comment(file: Path) -> str:

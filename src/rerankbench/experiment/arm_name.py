@@ -5,6 +5,9 @@ from __future__ import annotations
 from rerankbench.basics.masking import masked
 from rerankbench.experiment.settings import Experiment
 
+# What the title of a reranker tells by itself, as `changed` writes it.
+NAMED = ("name=", "path=")
+
 
 def arm(experiment: Experiment) -> str:
     """The name of a contestant: its reranker and depth, with whatever else a sweep varies.
@@ -23,7 +26,8 @@ def arm(experiment: Experiment) -> str:
     if e.reranker.family == "none":
         return masked(" ".join([kind, *rest, "without reranking"]))
     stage = "" if kind == "dense" else f"{kind} + "
-    name = f"{e.labels.get('reranker', e.reranker.family)}@{e.depth}"
+    rest = [line for line in rest if not (e.reranker.title and line.startswith(NAMED))]
+    name = f"{e.reranker.title or e.labels.get('reranker', e.reranker.family)}@{e.depth}"
     return masked(" ".join([stage + name, *rest]))
 
 

@@ -20,7 +20,7 @@ from rerankbench.basics.typed_settings import convert, resolved
 from rerankbench.engine import hardware
 from rerankbench.experiment.groups import GROUPS, Group
 from rerankbench.experiment.settings import Experiment
-from rerankbench.rerankers.reranker import Reranker
+from rerankbench.rerankers.reranker import LocalReranker
 from rerankbench.store import disk
 
 # Least and most of the root's numbers: more than 1024 threads end a process without a word.
@@ -127,7 +127,6 @@ def read_group(
     typed: Collection[str] = (),
 ) -> Any:
     """One group's settings, or None after noting what is wrong."""
-    classes = group.kinds
     node = config._get_node(name) if name in config else None
     if not isinstance(node, DictConfig) or node._is_none():
         line = f"{name} has no option: choose one with {name}=OPTION; rerankbench --help lists them"
@@ -136,15 +135,16 @@ def read_group(
     found: list[str] = []
     values = resolved(node, [str(key) for key in node], f"{name}.", found)
     kind = values.pop(group.key, None) if group.key else ""
-    if kind not in classes:
-        line = f"{name}.{group.key}={complaints.shown(kind)}: choose one of {', '.join(sorted(classes))}"
+    if not isinstance(kind, str) or not group.has(kind):
+        line = f"{name}.{group.key}={complaints.shown(kind)}: choose one of {', '.join(group.kinds)}"
         problems.append(Problem(line, f"{name}.{group.key}"))
         return None
+    classes = group.classes
     settings: Any = convert(classes[kind], values, f"{name}.", found)
     chosen = f"this is {name}={labels[name]}" if labels and name in labels else ""
     problems += [whose(Problem.of(line), chosen, group, classes) for line in found]
     if settings is not None:
-        settings = fitted_reranker(settings, typed) if isinstance(settings, Reranker) else settings
+        settings = fitted_reranker(settings, typed) if isinstance(settings, LocalReranker) else settings
         where: Kind = "place" if name == "dataset" or kind == "run" else "value"
         problems += [Problem.of(line, name, where) for line in own_problems(settings)]
     return settings
@@ -159,7 +159,7 @@ def whose(problem: Problem, chosen: str, group: Group, kinds: Mapping[str, type]
     return problem.saying(f"{problem} ({notes})") if problem.kind == "key" and notes else problem
 
 
-def fitted_reranker(settings: Reranker, typed: Collection[str]) -> Reranker:
+def fitted_reranker(settings: LocalReranker, typed: Collection[str]) -> LocalReranker:
     """The reranker with a default overlap of windows that fits its length."""
     if settings.long_documents != "max_passage" or "reranker.window_overlap" in typed:
         return settings

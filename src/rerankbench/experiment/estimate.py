@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rerankbench.engine.loop import Loop, Window
 from rerankbench.rerankers.scoring import PairPreparer, Work, read_cost, rests_on_enough
 from rerankbench.rerankers.sequences import first_of_each
+from rerankbench.rerankers.text_scoring import TextWork, pilot_rate
 
 log = logging.getLogger(__name__)
 
@@ -22,13 +23,17 @@ LONG_SECONDS = 60.0  # of scoring, from which on people want to know beforehand
 FEW = 1000  # pairs that are scored without asking how long it takes
 WARM_UP = 8
 KEY_BYTES = 32
+UNKEPT = "without reranker.name and reranker.version no score is kept"
 UNUSED = "reuse=false uses nothing that is stored"
+UNTIMED = "how long is not known, since asking costs money and nothing is asked for a forecast"
 UNKNOWN = "at most: which of them are stored shows when the candidates are found"
 
 
 @dataclass(frozen=True)
 class Step:
     """One kind of work: `missing` of `total` items to compute at `rate` items per second, `mb` of disk.
+
+    A rate of 0 is one that nobody has measured; `bill` says what the work costs besides time.
 
     `why` says, where not even a stored item counts, for what reason. `alike` more are to the model the same
     as one of those, or as a stored one.
@@ -41,10 +46,16 @@ class Step:
     mb: float
     why: str = ""
     alike: int = 0
+    bill: str = ""
 
     @property
     def seconds(self) -> float:
-        return self.missing / self.rate if self.missing else 0.0
+        return self.missing / self.rate if self.missing and self.rate else 0.0
+
+    @property
+    def timed(self) -> bool:
+        """Whether `seconds` is all that it takes."""
+        return not self.missing or self.rate > 0
 
     def line(self) -> str:
         stored = f"{self.total - self.missing - self.alike:,} of {self.total:,} {self.what} stored"
@@ -52,10 +63,9 @@ class Step:
             stored += f", {self.alike:,} the same tokens as others"
         if not self.missing:
             return f"{stored}: nothing to do"
-        return (
-            f"{self.missing:,} {self.what} to compute ({self.why or stored}), measured {self.rate:,.1f}/s: "
-            f"{duration(self.seconds)}, {self.mb:,.1f} MB of disk"
-        )
+        speed = f"measured {self.rate:,.1f}/s: {duration(self.seconds)}" if self.timed else UNTIMED
+        what = f"{self.missing:,} {self.what} to compute ({self.why or stored})"
+        return f"{what}, {speed}, {self.mb:,.1f} MB of disk{'; ' * bool(self.bill)}{self.bill}"
 
 
 def scoring_step(work: Work, drawn: bool = False) -> Step:
@@ -68,6 +78,26 @@ def scoring_step(work: Work, drawn: bool = False) -> Step:
         rate = pair_rate(work, todo) if len(todo) else 0.0
         return Step("pairs", total, len(todo), rate, len(todo) * pair_mb(work), why)
     return counted_step(work, todo, why)
+
+
+def text_step(work: TextWork, drawn: bool = False) -> Step:
+    """What a scorer has to score: where asking costs money only counted, else timed by a pilot."""
+    why = UNKNOWN if drawn else ""
+    why = UNUSED if not work.bench.reuse else why if work.reranker.keeps else UNKEPT
+    todo = np.arange(len(work.pairs)) if why else work.missing()
+    rate, bill = text_rate(work, todo), work.reranker.bill(*work.texts(todo)) if len(todo) else ""
+    mb = len(todo) * (KEY_BYTES + 4 * len(work.layers)) / 1e6
+    return Step("pairs", len(work.pairs), len(todo), rate, mb, why, bill=bill)
+
+
+def text_rate(work: TextWork, todo: NDArray[np.int64]) -> float:
+    """Pairs per second, as last measured or in a pilot; 0 where there are none or asking is paid for."""
+    known = read_cost(work)
+    if rests_on_enough(known) or not len(todo):
+        return known["pairs_per_second"] if len(todo) else 0.0
+    if work.reranker.paid:
+        return 0.0
+    return pilot_rate(work, todo[spread(len(todo), 2 * max(PILOT, work.model.batch))], PILOT_SECONDS)
 
 
 def counted_step(work: Work, todo: NDArray[np.int64], why: str, rate: float | None = None) -> Step:
@@ -84,10 +114,15 @@ def pair_mb(work: Work) -> float:
     return 2 * (KEY_BYTES + 4 * len(work.layers)) / 1e6
 
 
-def announce(work: Work) -> None:
+def announce(work: Work | TextWork) -> None:
     """Log how long scoring is going to take, where that is long."""
     todo = work.missing() if work.bench.reuse else np.arange(len(work.pairs))
     if len(todo) < FEW:
+        return
+    if isinstance(work, TextWork):
+        step = text_step(work)
+        if step.seconds > LONG_SECONDS or step.bill:
+            log.info("%s", step.line())
         return
     known = read_cost(work)
     rate = known["pairs_per_second"] if rests_on_enough(known) else None

@@ -20,12 +20,15 @@ from rerankbench.experiment.estimate import (
     pilot,
     scoring_step,
     spread,
+    text_step,
 )
 from rerankbench.experiment.pipeline import load, make_bench, plan
 from rerankbench.experiment.settings import Experiment
 from rerankbench.first_stages.dense import embedding
 from rerankbench.first_stages.embedding import text_window
 from rerankbench.first_stages.search_context import SearchContext
+from rerankbench.rerankers.listed import Listed, ListWork
+from rerankbench.rerankers.text_scoring import TextWork
 
 WORKERS = (1, 8, 64)  # for which a forecast is printed
 
@@ -44,12 +47,13 @@ class Forecast:
         return sum(step.seconds for step in self.steps)
 
     def lines(self) -> list[str]:
-        head = f"{self.arm}: {duration(self.seconds)}, about {self.memory_mb:,.0f} MB of memory"
+        untimed = "" if all(step.timed for step in self.steps) else " and what is not known below"
+        head = f"{self.arm}: {duration(self.seconds)}{untimed}, about {self.memory_mb:,.0f} MB of memory"
         return [head, *(f"  {step.line()}" for step in self.steps), *(f"  {line}" for line in self.growth())]
 
     def growth(self) -> list[str]:
         """What more machines or GPUs would make of it, as a table; empty where there is nothing to do."""
-        if not self.seconds:
+        if not self.seconds or not all(step.timed for step in self.steps):
             return []
         rows = [("workers", "time", "price")]
         rows += [(str(workers), duration(self.seconds / workers), self.price()) for workers in WORKERS]
@@ -68,9 +72,10 @@ def forecast(experiment: Experiment, price_per_hour: float | None = None) -> For
     bench, collection = make_bench(experiment), load(experiment)
     steps = [step for step in (embedding_step(experiment, collection, bench),) if step]
     rows, drawn = likely_rows(experiment, collection, bench)
-    work = plan(experiment, collection, rows, bench)
-    if work is not None:
-        steps.append(scoring_step(work, drawn))
+    listed = isinstance(experiment.reranker, Listed)  # then there is nothing to score
+    work = None if listed else plan(experiment, collection, rows, bench)
+    if work is not None and not isinstance(work, ListWork):
+        steps.append(text_step(work, drawn) if isinstance(work, TextWork) else scoring_step(work, drawn))
     memory = hardware.peak_memory_mb(bench.hardware)
     peak = memory["peak_cuda"] or memory["peak_rss"] or 0.0
     return Forecast(arm(experiment), tuple(steps), peak, price_per_hour)

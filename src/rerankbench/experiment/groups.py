@@ -12,6 +12,7 @@ import rerankbench.collections.sources
 import rerankbench.engine.executors
 import rerankbench.first_stages
 import rerankbench.rerankers
+from rerankbench.basics import installed
 from rerankbench.collections.sources.source import Source
 from rerankbench.engine.executors import Executor
 from rerankbench.first_stages.embedding import Embedder
@@ -24,28 +25,47 @@ from rerankbench.rerankers.reranker import Reranker
 class Group:
     """A config group: its base class, the key that tells options apart (None: one class), their package."""
 
+    name: str
     base: type
     key: str | None = None
     package: ModuleType | None = None
 
     @property
-    def kinds(self) -> dict[str, type]:
-        """The settings class of each kind, found by looking into the package and nowhere else."""
-        return kinds(self)
+    def kinds(self) -> list[str]:
+        """The kinds that there are, those of other installed packages among them; imports none of these."""
+        return sorted({*own_kinds(self), *installed.names(self.name)})
+
+    @property
+    def classes(self) -> dict[str, type]:
+        """The settings class of each kind, of installed packages' those that were asked for."""
+        return installed.loaded(self.name) | own_kinds(self)
+
+    def has(self, kind: str) -> bool:
+        """Whether there is such a kind; an installed one is imported now.
+
+        Raises UserError where that one cannot be imported.
+        """
+        if kind not in own_kinds(self) and kind in installed.names(self.name):
+            installed.load(self.name, kind, self.base, str(self.key))
+        return kind in self.classes
 
 
 GROUPS = {
-    "dataset": Group(Source, "kind", rerankbench.collections.sources),
-    "embedder": Group(Embedder),
-    "index": Group(Index),
-    "first_stage": Group(FirstStage, "kind", rerankbench.first_stages),
-    "reranker": Group(Reranker, "family", rerankbench.rerankers),
-    "executor": Group(Executor, "kind", rerankbench.engine.executors),
+    group.name: group
+    for group in (
+        Group("dataset", Source, "kind", rerankbench.collections.sources),
+        Group("embedder", Embedder),
+        Group("index", Index),
+        Group("first_stage", FirstStage, "kind", rerankbench.first_stages),
+        Group("reranker", Reranker, "family", rerankbench.rerankers),
+        Group("executor", Executor, "kind", rerankbench.engine.executors),
+    )
 }
 
 
 @cache
-def kinds(group: Group) -> dict[str, type]:
+def own_kinds(group: Group) -> dict[str, type]:
+    """The settings class of each kind that is found in the group's package, and nowhere else."""
     if group.key is None:
         return {"": group.base}
     home = group.package.__name__ if group.package else group.base.__module__

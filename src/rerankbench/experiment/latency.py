@@ -17,6 +17,8 @@ from rerankbench.engine.run_context import RunContext
 from rerankbench.first_stages.first_stage import Searcher
 from rerankbench.rerankers.direct import score_texts
 from rerankbench.rerankers.reranker import PairModel
+from rerankbench.rerankers.scorer import Scorer
+from rerankbench.rerankers.text_scoring import score_directly
 
 QUERIES = 30  # p95 of fewer is the maximum of a handful
 WARM_UP = 3
@@ -31,7 +33,7 @@ class Latency:
 
 
 def measure(
-    model: PairModel,
+    model: PairModel | Scorer,
     collection: Collection,
     candidates: Candidates,
     depths: Sequence[int],
@@ -57,7 +59,7 @@ def measure(
 
 
 def once(
-    model: PairModel,
+    model: PairModel | Scorer,
     collection: Collection,
     candidates: Candidates,
     query: int,
@@ -72,8 +74,12 @@ def once(
     return timed(lambda: rerank(model, text, documents, bench), bench), searching
 
 
-def rerank(model: PairModel, query: str, documents: Sequence[str], bench: RunContext) -> NDArray[np.float32]:
+def rerank(
+    model: PairModel | Scorer, query: str, documents: Sequence[str], bench: RunContext
+) -> NDArray[np.float32]:
     """Scores [documents, layers] of one query's documents, from texts to numbers."""
+    if isinstance(model, Scorer):
+        return score_directly(model, query, documents)
     return score_texts(
         model, query, documents, Loop(model.forward, bench.hardware, bench.budget(model.enough))
     )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
-from rerankbench.engine import hardware, models
+from rerankbench.engine import hardware
+from rerankbench.engine.executors import Executor
 from rerankbench.engine.models import fit
 from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Evaluation, evaluate
@@ -22,8 +24,11 @@ from rerankbench.experiment import latency
 from rerankbench.experiment.settings import Experiment
 from rerankbench.first_stages.embedding import Embedder
 from rerankbench.first_stages.search_context import SearchContext
-from rerankbench.rerankers.reranker import Reranker
-from rerankbench.rerankers.scoring import Scored, Work, distinct_pairs, score, score_store
+from rerankbench.rerankers.function import Function
+from rerankbench.rerankers.listed import Listed, ListWork, reordered
+from rerankbench.rerankers.reranker import LocalReranker, Reranker
+from rerankbench.rerankers.scoring import Scored, Work, distinct_pairs, score_store
+from rerankbench.rerankers.text_scoring import TextWork, score
 from rerankbench.store.rows import identity
 
 log = logging.getLogger(__name__)
@@ -57,7 +62,7 @@ class Outcome:
     collection: Collection
     candidates: Candidates
     candidates_identity: str
-    work: Work | None
+    work: Work | TextWork | ListWork | None
     scored: Scored | None
     scores: NDArray[np.float32] | None
     evaluation: Evaluation
@@ -84,14 +89,17 @@ def run(experiment: Experiment) -> Outcome:
         experiment = within(experiment, candidates)
     with clock("scoring"):
         work = plan(experiment, collection, candidates.rows, bench)
-        if work:
+        if isinstance(work, ListWork):
+            experiment = replace(experiment, depth=work.found.depth)
+        elif work:
             announce(work)
-        scored = score(work, experiment.executor) if work else None
-        scores = work.pairs.spread(scored.values) if work and scored else None
+        scored, scores = scores_of(work, experiment.executor)
     with clock("measures"):
         evaluation = measure(experiment, collection, candidates, scores, work.layers if work else ())
     with clock("latency"):
         timing = time_queries(experiment, collection, candidates, work, bench)
+    if isinstance(work, TextWork):
+        work.close()
     return Outcome(
         experiment,
         bench,
@@ -151,20 +159,31 @@ def ready_models(experiment: Experiment, bench: SearchContext) -> None:
 
 def ready(settings: Embedder | Reranker, bench: SearchContext) -> None:
     """Raise UserError unless the model can be used; one whose values are stored needs no rehearsal."""
-    usable, weights = fit.resolved(settings, bench.cache_dir)
-    parts = usable.identity(weights, bench.hardware.precision)
-    if isinstance(usable, Embedder):
-        for note in usable.notes(weights.folder):
+    if isinstance(settings, Embedder):
+        embedder, weights = fit.resolved(settings, bench.cache_dir)
+        for note in embedder.notes(weights.folder):
             log.warning("%s", note)
-    kind = "vectors" if isinstance(usable, Embedder) else "scores"
-    if not fit.stored(bench.cache_dir / kind / identity(parts)):
-        usable.rehearse(weights, bench.hardware)
+        parts = embedder.identity(weights, bench.hardware.precision)
+        if not fit.stored(bench.cache_dir / "vectors" / identity(parts)):
+            embedder.rehearse(weights, bench.hardware)
+        return
+    reranker, origin = settings.resolved(bench.cache_dir)
+    if not fit.stored(score_store(reranker, origin, bench).folder):
+        reranker.rehearse(origin, bench.hardware)
 
 
 def warn_of_code(experiment: Experiment) -> None:
-    """Say so where a model's own Python files may be run."""
+    """Say so where a model's own Python files, or a function, may be run."""
+    if isinstance(experiment.reranker, Function):
+        log.warning(
+            "reranker.allow_code=true: %s is imported and run with all your rights%s",
+            experiment.reranker.function,
+            ""
+            if experiment.reranker.keeps
+            else "; without reranker.name and reranker.version no score is kept",
+        )
     for name, settings in (("embedder", experiment.embedder), ("reranker", experiment.reranker)):
-        if settings is not None and settings.trust_remote_code:
+        if isinstance(settings, Embedder | LocalReranker) and settings.trust_remote_code:
             log.warning(
                 "%s.trust_remote_code=true: Python files that come with %s are run with all your rights; "
                 "only for models whose code you have read",
@@ -200,16 +219,48 @@ def within(experiment: Experiment, candidates: Candidates) -> Experiment:
 
 def plan(
     experiment: Experiment, collection: Collection, rows: NDArray[np.int64], bench: SearchContext
-) -> Work | None:
+) -> Work | TextWork | ListWork | None:
     """The pairs to score: candidates [queries, candidates] down to `depth`; None where nothing reranks."""
     reranker = experiment.reranker
     if not reranks(experiment):
         return None
-    reranker, weights = fit.resolved(reranker, experiment.cache_dir)
-    layers = reranker.layers(models.describe(weights.folder))
+    if isinstance(reranker, Listed):
+        return plan_list(reranker, experiment, collection, rows, bench)
+    reranker, origin = reranker.resolved(experiment.cache_dir)
     pairs = distinct_pairs(collection, rows[:, : experiment.depth])
-    store = score_store(reranker, weights, bench)
-    return Work(reranker, weights, layers, bench, collection, pairs, store)
+    of: Any = Work if isinstance(reranker, LocalReranker) else TextWork
+    layers, store = reranker.layers(origin), score_store(reranker, origin, bench)
+    return of(reranker, origin, layers, bench, collection, pairs, store)
+
+
+def plan_list(
+    reranker: Listed,
+    experiment: Experiment,
+    collection: Collection,
+    rows: NDArray[np.int64],
+    bench: SearchContext,
+) -> ListWork:
+    """The order of the candidates [queries, candidates] in another tool's lists, as deep as they go."""
+    lists = reranker.read(collection)
+    found = reordered(lists, rows, collection, reranker.file)
+    for note in (*lists.notes, *(finding.line() for finding in found.findings)):
+        log.warning("%s: %s", reranker.title, note)
+    found, origin = found.down_to(experiment.depth), reranker.origin(experiment.cache_dir)
+    pairs, store = distinct_pairs(collection, rows[:, : found.depth]), score_store(reranker, origin, bench)
+    return ListWork(reranker, origin, reranker.layers(origin), bench, collection, pairs, store, found)
+
+
+def scores_of(
+    work: Work | TextWork | ListWork | None, executor: Executor
+) -> tuple[Scored | None, NDArray[np.float32] | None]:
+    """What scoring found, and its scores laid out as the candidates: [queries, depth, layers]."""
+    if work is None:
+        return None, None
+    if isinstance(work, ListWork):
+        scores = work.found.scores[:, :, None]
+        return Scored(np.empty((0, 1), np.float32), 0, {}), scores
+    scored = score(work, executor)
+    return scored, work.pairs.spread(scored.values)
 
 
 def measure(
@@ -231,11 +282,14 @@ def time_queries(
     experiment: Experiment,
     collection: Collection,
     candidates: Candidates,
-    work: Work | None,
+    work: Work | TextWork | ListWork | None,
     bench: SearchContext,
 ) -> latency.Latency | None:
     """How long single queries take at several depths, where `latency` asks for it."""
     if not experiment.latency or work is None:
+        return None
+    if isinstance(work, ListWork):
+        log.warning("latency=true: what the model behind %s costs is not known here", work.origin.label)
         return None
     searcher = experiment.first_stage.searcher(collection, experiment.candidates, bench)
     depths = ranking.depths_up_to(experiment.depth)

@@ -14,12 +14,12 @@ from rerankbench.engine.models.adapters import adapter_identity, adapter_problem
 from rerankbench.engine.models.attention import usable
 from rerankbench.engine.models.loading import reading, with_its_tokens
 from rerankbench.engine.models.prompt_template import PromptTemplate, template_problems
-from rerankbench.rerankers.reranker import Reranker
+from rerankbench.rerankers.reranker import LocalReranker
 from rerankbench.rerankers.templated import prompt_of, refuse_no_room
 
 
 @dataclass(frozen=True)
-class Answering(Reranker):
+class Answering(LocalReranker):
     """A prompt that asks for one of two answers.
 
     template: the prompt, a text or a list of texts that are tokenized one by one, with {query}, {document}
@@ -40,7 +40,7 @@ class Answering(Reranker):
     AUTO: ClassVar[str]
     """The class of transformers that loads the model."""
 
-    def layers(self, description: dict[str, Any]) -> tuple[int, ...]:
+    def layers_in(self, description: dict[str, Any]) -> tuple[int, ...]:
         return (int(description["num_hidden_layers"]),)
 
     @property

@@ -31,7 +31,7 @@ from rerankbench.engine.models.prompt_template import (
 from rerankbench.engine.tokens import Tokens, pad
 from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.llm import weights_of
-from rerankbench.rerankers.reranker import PairModel, Reranker
+from rerankbench.rerankers.reranker import LocalReranker, PairModel
 from rerankbench.rerankers.templated import TemplatedModel, prompt_of, refuse_no_room
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Encoder(Reranker):
+class Encoder(LocalReranker):
     """Score = the single logit of `[cls] query [sep] document [sep]`, as the tokenizer joins pairs.
 
     label: of a model with several labels, the one that means relevant, from 0: the score is its log-softmax.
@@ -58,7 +58,7 @@ class Encoder(Reranker):
 
     family: ClassVar[str] = "encoder"
 
-    def layers(self, description: dict[str, Any]) -> tuple[int, ...]:
+    def layers_in(self, description: dict[str, Any]) -> tuple[int, ...]:
         return (int(description["num_hidden_layers"]),)
 
     def folder_problems(self, folder: Path) -> list[str]:
@@ -168,7 +168,7 @@ class EncoderModel(PairModel):
         wrapper = settings.open(weights, hardware)
         inputs = PairInputs.of(wrapper.model, wrapper.tokenizer, weights.folder)
         self.model, self.tokenizer = take(wrapper, hardware.device, first_only=True)
-        self.layers = settings.layers(describe(weights.folder))
+        self.layers = settings.layers(weights)
         self.template, self.padding, self.typed = inputs.template, inputs.padding, inputs.typed
         self.by_position = inputs.by_position
         self.max_length = settings.max_length
@@ -208,7 +208,7 @@ class TemplatedClassifier(TemplatedModel):
         self.model, self.tokenizer = take(settings.open(weights, hardware), hardware.device)
         self.prepare_prompt(settings.prompt(self.tokenizer, weights.folder), settings.max_length)
         self.prepare_batches(hardware, weights_of(self.model))
-        self.layers = settings.layers(describe(weights.folder))
+        self.layers = settings.layers(weights)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         import torch

@@ -44,7 +44,7 @@ class Layerwise(Prompted):
         if cutoff_problems(self.cutoff_layers):
             return []  # reported as such
         try:
-            self.layers(description)
+            self.layers_in(description)
         except ValueError as error:
             return [str(error)]
         return []
@@ -54,7 +54,7 @@ class Layerwise(Prompted):
         start = description["start_layer"] or 8  # LayerWiseMiniCPMConfig's default, left out of config.json
         return tuple(range(start, description["num_hidden_layers"] + 1))
 
-    def layers(self, description: dict[str, Any]) -> tuple[int, ...]:
+    def layers_in(self, description: dict[str, Any]) -> tuple[int, ...]:
         return chosen(self.cutoff_layers, self.available(description))
 
     def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
@@ -85,7 +85,7 @@ class LayerwiseModel(PromptedModel):
         wrapper = settings.open(weights, hardware)
         self.model, self.tokenizer = take(wrapper, hardware.device)
         self.prepare(hardware)
-        self.layers = settings.layers(self.model.config.to_dict())
+        self.layers = settings.layers_in(self.model.config.to_dict())
         narrow(self.model.model, self.layers[-1] - 1)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:

@@ -89,7 +89,7 @@ class LightweightModel(PromptedModel):
         wrapper = settings.open(weights, hardware)
         self.model, self.tokenizer = take(wrapper, hardware.device)
         self.prepare(hardware)
-        self.layers = settings.layers(self.model.config.to_dict())
+        self.layers = settings.layers_in(self.model.config.to_dict())
         narrow(self.model.model, self.layers[-1] - 1)
         # transformers rotates positions once per model, not per layer; FlagEmbedding's model predates that
         self.rotary = Gemma2RotaryEmbedding(config=self.model.config, device=hardware.device)

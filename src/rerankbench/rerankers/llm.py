@@ -18,7 +18,7 @@ from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens
 from rerankbench.engine.tokens import Tokens, pad
 from rerankbench.rerankers.families import option_for
-from rerankbench.rerankers.reranker import PairModel, Reranker
+from rerankbench.rerankers.reranker import LocalReranker, PairModel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +43,7 @@ KNOWN = (
 
 
 @dataclass(frozen=True)
-class Prompted(Reranker):
+class Prompted(LocalReranker):
     """What the decoder-only families have in common: `[bos] A: query \\n B: document \\n prompt`.
 
     prompt: what the model is asked to predict.
@@ -73,7 +73,7 @@ class LLM(Prompted):
 
     family: ClassVar[str] = "llm"
 
-    def layers(self, description: dict[str, Any]) -> tuple[int, ...]:
+    def layers_in(self, description: dict[str, Any]) -> tuple[int, ...]:
         return (int(description["num_hidden_layers"]),)
 
     def problems(self) -> list[str]:

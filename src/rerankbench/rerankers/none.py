@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import Weights
-from rerankbench.rerankers.reranker import PairModel, Reranker
+from rerankbench.rerankers.reranker import LocalReranker, PairModel
 
 
 @dataclass(frozen=True)
-class NoReranker(Reranker):
+class NoReranker(LocalReranker):
     """Leaves candidates as the first stage ordered them.
 
     Has the keys that all rerankers have and ignores them, so that a sweep over rerankers may set one of
@@ -29,7 +29,7 @@ class NoReranker(Reranker):
     def folder_problems(self, folder: Path) -> list[str]:
         return []
 
-    def layers(self, description: dict[str, Any]) -> tuple[int, ...]:
+    def layers_in(self, description: dict[str, Any]) -> tuple[int, ...]:
         return ()
 
     def load(self, weights: Weights, hardware: Hardware) -> PairModel:

@@ -16,7 +16,7 @@ from rerankbench.engine import models
 from rerankbench.engine.executors.worker import Worker
 from rerankbench.engine.run_context import RunContext
 from rerankbench.rerankers.pair_window import PairWindow
-from rerankbench.rerankers.reranker import Reranker
+from rerankbench.rerankers.reranker import LocalReranker
 from rerankbench.rerankers.sequences import columns
 from rerankbench.store.rows import Keys, RowStore
 
@@ -45,7 +45,7 @@ class PairWorker(Worker):
 
     def __init__(
         self,
-        reranker: Reranker,
+        reranker: LocalReranker,
         weights: models.Weights,
         context: RunContext,
         layers: tuple[int, ...],

@@ -1,14 +1,16 @@
-"""What every reranker is: settings that people configure, and a loaded model that scores token pairs.
+"""What every reranker is: settings that people configure, and something loaded that scores pairs.
 
-A family is one file in this folder: a `Reranker` (its settings, cheap to make and to check) and a
-`PairModel` (its weights on a device). Families are found by looking into the folder, under `family`.
+A family is one file in this folder, or in an installed package: a `Reranker` (its settings, cheap to make and
+to check) and what it loads. All that scoring needs is a `Scorer`: texts in, scores out. A model on this
+machine builds on `LocalReranker` and loads a `PairModel`, whose tokens let pairs that it cannot tell apart be
+scored once, and batches be filled by tokens. Families are found under `family`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -18,7 +20,9 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import Problem
 from rerankbench.engine import models
 from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.models import fit
 from rerankbench.engine.tokens import Tokens, token_ids
+from rerankbench.rerankers.scorer import Scorer
 from rerankbench.store.rows import ARITHMETIC
 
 if TYPE_CHECKING:
@@ -26,8 +30,92 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What a reranker is, found out before it scores.
+
+    `identity` names it whatever its path: two origins with one identity give the same scores. `label` is what
+    people should see; `parameters` how many it has, None where nobody can count them.
+    """
+
+    identity: str
+    label: str
+    parameters: int | None = None
+
+
+@dataclass(frozen=True)
 class Reranker(ABC):
     """Settings of a reranker; every field is a config key and, unless `FREE` names it, changes scores.
+
+    The `origin` that the methods take is what the reranker's own `origin` found: an `Origin`, or the
+    `models.Weights` of a model on this machine.
+
+    parameters_m: millions of parameters, for the axis of charts; 0: as counted.
+    """
+
+    parameters_m: float = field(default=0.0, kw_only=True)
+
+    family: ClassVar[str]
+    # Fields that change no score: parameters_m only labels an axis.
+    FREE: ClassVar[frozenset[str]] = frozenset({"parameters_m"})
+
+    def problems(self) -> list[str]:
+        """Impossible settings, one line each; quick, and asks nobody."""
+        return []
+
+    @abstractmethod
+    def origin(self, cache_dir: Path) -> Origin | models.Weights:
+        """What is going to score, fetched if need be. Raises UserError where it cannot be had."""
+
+    def resolved(self, cache_dir: Path) -> tuple[Self, Origin | models.Weights]:
+        """These settings as their origin can follow them, and the origin. Raises UserError."""
+        return self, self.origin(cache_dir)
+
+    def layers(self, origin: Any) -> tuple[int, ...]:
+        """The layers that score in one pass, ascending; one where there is no choice."""
+        return (0,)
+
+    def identity(self, origin: Any, precision: str) -> dict[str, Any]:
+        """Everything besides the two texts that determines a score, as plain values.
+
+        Override it to leave out `precision` where this machine's arithmetic has no part in the scores.
+        """
+        own = {"family": self.family, "arithmetic": ARITHMETIC}
+        return {**own, "origin": origin.identity, "precision": precision, **self.settings()}
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that may change scores."""
+        return {name: value for name, value in asdict(self).items() if name not in self.FREE}
+
+    def rehearse(self, origin: Any, hardware: Hardware) -> None:  # noqa: B027
+        """Raise UserError for whatever would keep it from being loaded and from scoring right."""
+
+    @abstractmethod
+    def load(self, origin: Any, hardware: Hardware) -> Scorer | PairModel:
+        """Get ready to score on the device."""
+
+    @property
+    def title(self) -> str | None:
+        """What its arm is called; None: as the option that was chosen."""
+        return None
+
+    @property
+    def paid(self) -> bool:
+        """Whether asking for scores costs money: then nothing is asked only to time it."""
+        return False
+
+    @property
+    def keeps(self) -> bool:
+        """Whether `identity` says all that determines a score, so that scores may be stored."""
+        return True
+
+    def bill(self, queries: Sequence[str], documents: Sequence[str]) -> str:
+        """What scoring these pairs, `queries[i]` with `documents[i]`, would cost; empty where unknown."""
+        return ""
+
+
+@dataclass(frozen=True)
+class LocalReranker(Reranker):
+    """Settings of a reranker that is a model on this machine and reads tokens.
 
     model: a folder, a hub id such as BAAI/bge-reranker-base, or wheel:NAME of a packaged model.
     revision: a commit, tag or branch on the hub; null: the newest.
@@ -38,7 +126,6 @@ class Reranker(ABC):
     long_documents: truncate (score the beginning) or max_passage (score overlapping windows, keep the best).
     window_overlap: tokens that neighbouring windows share, with max_passage.
     trust_remote_code: run Python files that come with the model, with all your rights.
-    parameters_m: millions of parameters, for the axis of charts; 0: as counted.
     """
 
     model: str = "???"
@@ -51,19 +138,25 @@ class Reranker(ABC):
     long_documents: str = "truncate"
     window_overlap: int = 64
     trust_remote_code: bool = False
-    parameters_m: float = 0.0
 
-    family: ClassVar[str]
-    # Fields that change no score: where the weights lie is replaced by what they are, and
-    # parameters_m only labels an axis.
-    FREE: ClassVar[frozenset[str]] = frozenset({"model", "revision", "parameters_m", "trust_remote_code"})
+    # Where the weights lie is replaced by what they are.
+    FREE: ClassVar[frozenset[str]] = Reranker.FREE | {"model", "revision", "trust_remote_code"}
+
+    def origin(self, cache_dir: Path) -> models.Weights:
+        return models.resolve(self.model, self.revision, cache_dir, self.trust_remote_code)
+
+    def resolved(self, cache_dir: Path) -> tuple[Self, models.Weights]:
+        return fit.resolved(self, cache_dir)
 
     @abstractmethod
     def load(self, weights: models.Weights, hardware: Hardware) -> PairModel:
         """Read the weights onto the device."""
 
+    def layers(self, weights: models.Weights) -> tuple[int, ...]:
+        return self.layers_in(models.describe(weights.folder))
+
     @abstractmethod
-    def layers(self, description: dict[str, Any]) -> tuple[int, ...]:
+    def layers_in(self, description: dict[str, Any]) -> tuple[int, ...]:
         """The layers that score in one pass, ascending, given what `models.describe` says of the folder."""
 
     def problems(self) -> list[str]:
@@ -107,15 +200,14 @@ class Reranker(ABC):
         """These settings as the model in `folder` can follow them: what its scores are stored under."""
         return self
 
-    def rehearse(self, weights: models.Weights, hardware: Hardware) -> None:  # noqa: B027
+    def rehearse(self, weights: models.Weights, hardware: Hardware) -> None:
         """Raise UserError for whatever would keep the model from being loaded and from scoring right.
 
         Reads the tokenizer, and of the weights what their headers say.
         """
 
     def identity(self, weights: models.Weights, precision: str) -> dict[str, Any]:
-        """Everything besides the two texts that determines a score, as plain values."""
-        settings = {name: value for name, value in asdict(self).items() if name not in self.FREE}
+        settings = self.settings()
         settings["query_max_length"] = self.query_limit  # a default spelled out is the same setting
         if self.long_documents == "truncate":
             del settings["window_overlap"]
@@ -163,4 +255,4 @@ class PairModel(ABC):
     def tokenize(self, texts: Sequence[str], instruction: str, limit: int | None) -> list[Tokens]:
         return token_ids(self.tokenizer, [instruction + text for text in texts], limit, special=False)
 
-    settings: Reranker
+    settings: LocalReranker

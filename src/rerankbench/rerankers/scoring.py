@@ -31,7 +31,7 @@ from rerankbench.engine.run_context import RunContext
 from rerankbench.engine.tokens import Tokens
 from rerankbench.rerankers.pair_window import PairWindow
 from rerankbench.rerankers.pair_worker import PairTask, PairWorker
-from rerankbench.rerankers.reranker import PairModel, Reranker
+from rerankbench.rerankers.reranker import LocalReranker, Origin, PairModel, Reranker
 from rerankbench.rerankers.sequences import SEQUENCE, best, columns, first_of_each, sequences_of
 from rerankbench.rerankers.weightless import weightless
 from rerankbench.store.lock import SUFFIX, hold
@@ -168,16 +168,32 @@ class PairPreparer:
 
 
 @dataclass(frozen=True)
-class Work:
-    """Pairs to be scored by one reranker into `store`; the model is loaded when a score is missing."""
+class PairWork:
+    """Pairs to be scored by one reranker into `store`."""
 
     reranker: Reranker
-    weights: Weights
+    origin: Origin | Weights
     layers: tuple[int, ...]
     bench: RunContext
     collection: Collection
     pairs: Pairs
     store: RowStore
+
+    def missing(self) -> NDArray[np.int64]:
+        """Numbers of the pairs whose texts the store does not know at one or more layers."""
+        return np.flatnonzero(~self.store.lookup(self.pairs.keys, self.layers)[1])
+
+
+@dataclass(frozen=True)
+class Work(PairWork):
+    """Pairs for a model that reads tokens; it is loaded when a score is missing."""
+
+    reranker: LocalReranker
+    origin: Weights
+
+    @property
+    def weights(self) -> Weights:
+        return self.origin
 
     @cached_property
     def loaded(self) -> tuple[PairModel, float]:
@@ -212,10 +228,6 @@ class Work:
         other = replace(self, store=store)
         vars(other).update({name: value for name, value in vars(self).items() if name not in vars(other)})
         return other
-
-    def missing(self) -> NDArray[np.int64]:
-        """Numbers of the pairs whose texts the store does not know at one or more layers."""
-        return np.flatnonzero(~self.store.lookup(self.pairs.keys, self.layers)[1])
 
     def unscored(self, numbers: NDArray[np.int64]) -> NDArray[np.void]:
         """What is to be computed for these pairs: each of their sequences that the store lacks, once.
@@ -271,7 +283,7 @@ class ScoringJob(Job):
         listed, found = list(collection.corpus.texts(documents)), self.found[stretch]
         return PairTask(planned["key"], found, asked, query_of, listed, document_of, planned["part"])
 
-    def hiring(self) -> tuple[Reranker, Weights, RunContext, tuple[int, ...], RowStore]:
+    def hiring(self) -> tuple[LocalReranker, Weights, RunContext, tuple[int, ...], RowStore]:
         work = self.work
         return work.reranker, work.weights, work.bench, work.layers, work.store
 
@@ -284,10 +296,10 @@ def compute(work: Work, executor: Executor, planned: NDArray[np.void], found: ND
     return job.meter
 
 
-def score_store(reranker: Reranker, weights: Weights, bench: RunContext) -> RowStore:
+def score_store(reranker: Reranker, origin: Origin | Weights, bench: RunContext) -> RowStore:
     """Where scores of this reranker, these weights and this precision are kept."""
-    parts = reranker.identity(weights, bench.hardware.precision)
-    return RowStore(bench.cache_dir / "scores" / identity(parts), {"label": weights.label, **parts})
+    parts = reranker.identity(origin, bench.hardware.precision)
+    return RowStore(bench.cache_dir / "scores" / identity(parts), {"label": origin.label, **parts})
 
 
 @dataclass(frozen=True)
@@ -374,13 +386,13 @@ def window_size(pairs: int) -> int:
     return min(WINDOW, max(SMALL_WINDOW, -(-pairs // WORKERS)))
 
 
-def cost_file(work: Work, executor: Executor | None = None) -> Path:
+def cost_file(work: PairWork, executor: Executor | None = None) -> Path:
     """One file for each machine and executor, since a cost means nothing elsewhere."""
     machine = hardware.fingerprint(work.bench.hardware) | (executor.place() if executor else {})
     return work.store.folder / f"cost-{identity(machine)[:16]}.json"
 
 
-def write_cost(work: Work, cost: dict[str, float], executor: Executor) -> None:
+def write_cost(work: PairWork, cost: dict[str, float], executor: Executor | None = None) -> None:
     """Keep a cost; one that rests on too few pairs takes the place of none that rests on more."""
     held = read_cost(work, executor)
     if not rests_on_enough(cost) and held.get("pairs", 0) > cost["pairs"]:
@@ -388,7 +400,7 @@ def write_cost(work: Work, cost: dict[str, float], executor: Executor) -> None:
     write_atomic(cost_file(work, executor), json.dumps(cost).encode())
 
 
-def read_cost(work: Work, executor: Executor | None = None) -> dict[str, float]:
+def read_cost(work: PairWork, executor: Executor | None = None) -> dict[str, float]:
     """The last measured cost on this machine, empty if there is none."""
     return typed_json.note(cost_file(work, executor), COST) or {}
 
@@ -427,7 +439,7 @@ def keep(fresh: Work, store: RowStore, numbers: NDArray[np.int64]) -> None:
 
 
 def report_differences(
-    work: Work, values: NDArray[np.float32], stored: NDArray[np.float32], found: NDArray[np.bool_]
+    work: PairWork, values: NDArray[np.float32], stored: NDArray[np.float32], found: NDArray[np.bool_]
 ) -> None:
     """Log how recomputed scores compare with stored ones, naming the pair that differs most."""
     difference = np.where(found, np.abs(values - stored).max(axis=1), 0)

@@ -58,7 +58,7 @@ class Seq2SeqModel(TemplatedModel):
         self.prepare_prompt(settings.prompt(self.tokenizer, weights.folder), settings.max_length)
         self.prepare_batches(hardware, weights_of(self.model) // 2)  # the decoder sees one token
         config = self.model.config
-        self.layers = settings.layers(describe(weights.folder))
+        self.layers = settings.layers(weights)
         self.begin = config.decoder_start_token_id
         tokens = answer_tokens(self.tokenizer, settings, weights.folder)
         self.rows = self.model.get_output_embeddings().weight[tokens].float()

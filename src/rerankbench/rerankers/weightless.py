@@ -10,10 +10,10 @@ from typing import Any
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import Weights
 from rerankbench.engine.models.loading import without_values
-from rerankbench.rerankers.reranker import PairModel, Reranker
+from rerankbench.rerankers.reranker import LocalReranker, PairModel
 
 
-def weightless(reranker: Reranker, weights: Weights, precision: Any) -> PairModel:
+def weightless(reranker: LocalReranker, weights: Weights, precision: Any) -> PairModel:
     """The reranker of a folder on torch's meta device, where tensors have a shape and no memory."""
     with without_values():
         return reranker.load(weights, Hardware("meta", precision))

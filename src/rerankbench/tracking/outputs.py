@@ -24,7 +24,7 @@ from rerankbench.experiment import latency
 from rerankbench.experiment.arm_name import arm
 from rerankbench.experiment.pipeline import Outcome
 from rerankbench.experiment.settings import Experiment
-from rerankbench.rerankers.reranker import Reranker
+from rerankbench.rerankers.reranker import LocalReranker, Reranker
 from rerankbench.rerankers.scoring import rests_on_enough
 from rerankbench.store.rows import identity, write_atomic
 from rerankbench.tracking.result import Result
@@ -90,7 +90,7 @@ def params(experiment: Experiment, outcome: Outcome | None = None) -> dict[str, 
         values |= {"precision": outcome.bench.hardware.precision, "device": outcome.bench.hardware.device}
         values["reranker.parameters_m"] = parameters_m(outcome)
         if outcome.work:
-            values["reranker.model"] = outcome.work.weights.label
+            values["reranker.model"] = outcome.work.origin.label
     return {name: masked(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
@@ -102,7 +102,10 @@ def own_params(reranker: Reranker) -> dict[str, Any]:
     """A reranker's settings; none of those that it ignores."""
     if reranker.family == "none":
         return {"reranker.parameters_m": 0.0}
-    return set_params("reranker", reranker) | {"reranker.model": model_label(reranker.model)}
+    values = set_params("reranker", reranker)
+    if isinstance(reranker, LocalReranker):
+        values["reranker.model"] = model_label(reranker.model)
+    return values
 
 
 def set_params(group: str, settings: Any) -> dict[str, Any]:
@@ -113,7 +116,7 @@ def set_params(group: str, settings: Any) -> dict[str, Any]:
 
 def parameters_m(outcome: Outcome) -> float:
     """Millions of parameters, counted in the weights."""
-    return round(models.parameter_count(outcome.work.weights.folder) / 1e6, 1) if outcome.work else 0.0
+    return round((outcome.work.origin.parameters or 0) / 1e6, 1) if outcome.work else 0.0
 
 
 def identities(outcome: Outcome) -> dict[str, str]:
@@ -194,8 +197,8 @@ def add_costs(result: Result, outcome: Outcome) -> None:
     result.pairs = {"total": total, "scored": scored.scored, "reused": total - scored.scored}
     cost = dict(scored.cost)
     result.model = {
-        "parameters": models.parameter_count(work.weights.folder),
-        "label": work.weights.label,
+        "parameters": work.origin.parameters,
+        "label": work.origin.label,
         "load_seconds": cost.pop("load_seconds", None),
     }
     result.throughput = cost if rests_on_enough(cost) else None

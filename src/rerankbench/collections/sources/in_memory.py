@@ -30,21 +30,32 @@ def collection_of(
 
     Raises UserError for what a file could not hold either: empty ids, other types, nothing judged.
     """
+    parts = parts_of(documents, queries, judgements, name=name)
+    if parts.problems:
+        raise UserError(parts.problems)
+    options = Options(name=name, relevance_threshold=relevance_threshold, drop_same_id=drop_same_id)
+    return assemble(parts, options)
+
+
+def parts_of(
+    documents: Mapping[str, str],
+    queries: Mapping[str, str],
+    judgements: Mapping[str, Mapping[str, int]],
+    *,
+    name: str = "in memory",
+) -> Parts:
+    """The same as a `Source` reads them, faults included; `name` is where messages say that they are."""
     logs = [FileLog(Path(f"{name} {part}"), "entry") for part in ("documents", "queries", "judgements")]
     pairs = ((query, document, grade) for query, of in judgements.items() for document, grade in of.items())
-    parts = Parts(
+    return Parts(
         documents=Stored(_table(documents, logs[0])),
         queries=_table(queries, logs[1]),
         judgements=read_judgements(enumerate(pairs, start=1), logs[2]),
         corpus_place=str(logs[0].path),
         queries_place=str(logs[1].path),
         judgements_place=str(logs[2].path),
+        problems=[problem for log in logs for problem in log.problems()],
     )
-    problems = [problem for log in logs for problem in log.problems()]
-    if problems:
-        raise UserError(problems)
-    options = Options(name=name, relevance_threshold=relevance_threshold, drop_same_id=drop_same_id)
-    return assemble(parts, options)
 
 
 def _table(texts: Mapping[str, str], log: FileLog) -> pa.Table:

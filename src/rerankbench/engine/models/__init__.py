@@ -39,6 +39,11 @@ class Weights:
     identity: str
     label: str
 
+    @property
+    def parameters(self) -> int:
+        """How many there are, counted in the headers of the files. Raises UserError when one is cut off."""
+        return parameter_count(self.folder)
+
 
 def resolve(model: str, revision: str | None, cache_dir: Path, code: bool = False) -> Weights:
     """The weights that `model` refers to, fetched if need be.

@@ -102,17 +102,15 @@ class Reranking(Loaded):
     """A reranker: texts in, scores computed, at any depth and layer, or many pairs as in a batch job."""
 
     def load(self, key: str) -> None:
-        from rerankbench.engine.models import fit
         from rerankbench.rerankers.scoring import score_store
 
-        reranker = self.experiment.reranker
-        reranker, weights = fit.resolved(reranker, self.experiment.cache_dir)
-        if score_store(reranker, weights, self.bench).folder.name != key:
+        reranker, origin = self.experiment.reranker.resolved(self.experiment.cache_dir)
+        if score_store(reranker, origin, self.bench).folder.name != key:
             raise UserError(
                 f"here it would be computed otherwise than when the run was made, in "
                 f"{self.bench.hardware.precision} on {self.bench.hardware.device}, or its weights are others"
             )
-        self.model = reranker.load(weights, self.bench.hardware)
+        self.model = reranker.load(origin, self.bench.hardware)
         self.layers = self.model.layers
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -124,8 +122,10 @@ class Reranking(Loaded):
     def rerank(self, query: str, documents: Sequence[str], layer: int | None) -> float:
         """Milliseconds from texts to scores, computing no layer above `layer`."""
         from rerankbench.experiment.latency import rerank, timed
+        from rerankbench.rerankers.scorer import Scorer
 
-        self.model.layers = self.layers if layer is None else (layer,)
+        if not isinstance(self.model, Scorer):  # which computes all of its layers
+            self.model.layers = self.layers if layer is None else (layer,)
         try:
             return timed(lambda: rerank(self.model, query, documents, self.bench), self.bench)
         finally:
@@ -135,10 +135,17 @@ class Reranking(Loaded):
         """Score pairs as a run does, which never waits for one query's."""
         from rerankbench.engine.loop import Loop
         from rerankbench.rerankers.pair_window import PairWindow
+        from rerankbench.rerankers.scorer import Scorer
+        from rerankbench.rerankers.text_scoring import checked
 
         model, machine = self.model, self.bench.hardware
 
         def score() -> None:
+            if isinstance(model, Scorer):
+                for start in range(0, len(pairs), model.batch):
+                    queries, documents = zip(*pairs[start : start + model.batch], strict=True)
+                    checked(model, queries, documents, "reranker")
+                return
             queries = model.tokenize_queries([query for query, _ in pairs])
             window = PairWindow.of(model, queries, model.tokenize_documents([text for _, text in pairs]))
             loop = Loop(model.forward, machine, self.bench.budget(model.enough), streams=machine.streams)

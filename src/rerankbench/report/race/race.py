@@ -98,9 +98,11 @@ def race(runs: Sequence[Run], settings: Report, trusted: bool = True) -> Record:
 
 def without_code(entrant: Entrant) -> Entrant:
     """The entrant, kept out where its config lets a model's own code run: a folder may be a stranger's."""
-    if entrant.why or "trust_remote_code: true" not in entrant.config.read_text(encoding="utf-8"):
+    text = entrant.config.read_text(encoding="utf-8")
+    found = [key for key in ("trust_remote_code", "allow_code") if f"{key}: true" in text]
+    if entrant.why or not found:
         return entrant
-    why = "its config has trust_remote_code=true, which only the sweep's own command may; run the sweep again"
+    why = f"its config has {found[0]}=true, which only the sweep's own command may; run the sweep again"
     return replace(entrant, why=why)
 
 
