@@ -272,9 +272,10 @@ def test_evaluation_results_are_keyed_by_basenames(models: Path, tmp_path: Path)
     assert names == {"model"}
     first = dataclasses.replace(settings("minilm", models), model=str(one))
     cache, base = tmp_path / "cache", scoring.score(work_of(first, tmp_path / "cache"), Local())
-    for changed in (dataclasses.replace(first, model=str(two)), dataclasses.replace(first, max_length=9)):
+    cut = dataclasses.replace(first, max_length=9)  # to which the documents of a query are one sequence
+    for changed, distinct in ((dataclasses.replace(first, model=str(two)), len(PAIRS)), (cut, len(QUERIES))):
         found = scoring.score(work_of(changed, cache), Local())
-        assert found.scored == len(PAIRS)
+        assert found.scored == distinct
         assert difference(found.values, base.values) > 0.01
     assert scoring.score(work_of(first, cache, precision="bf16"), Local()).scored == len(PAIRS)
     assert scoring.score(work_of(first, cache, depth=2), Local()).values.shape == (len(QUERIES) * 2, 1)
