@@ -6,22 +6,30 @@ BIN = $(VENV)/bin
 # The tests are many and small: two at a time, each with one thread.
 WORKERS ?= 2
 
-.PHONY: demo install develop test lint types tests tests-faults tests-ray audit fault-table fuzz mutants format ui clean
+.PHONY: demo install develop test lint types tests tests-faults tests-ray audit fault-table fuzz mutants docs lowest format ui clean
 
 demo: install
 	$(BIN)/rerankbench
+
+# On Linux without an NVIDIA device, torch's build for CPUs, which saves 3.7 GB. It is on an index of its own;
+# where that does not answer, the usual build follows. TORCH_INDEX= (empty) always takes the usual one.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+CPU_TORCH = @if [ -n "$(TORCH_INDEX)" ] && [ "$$(uname)" = Linux ] && [ ! -e /dev/nvidiactl ] && ! command -v nvidia-smi >/dev/null; then \
+	$(BIN)/python -m pip install --quiet --no-deps --retries 0 --timeout 10 --constraint constraints.txt \
+	  --index-url $(TORCH_INDEX) torch 2>/dev/null || echo "$(TORCH_INDEX) has no torch for us: taking the usual build"; fi
 
 # Made anew only when what it is made from changed.
 install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	$(CPU_TORCH)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
 # What the tests need on top: oracles, a browser's driver, Ray and the launchers.
 develop: $(VENV)/.developed
 $(VENV)/.developed: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,ray,launchers]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,docs,ray,launchers]"
 	touch $@
 
 test: lint types tests
@@ -65,6 +73,26 @@ mutants: develop
 	$(BIN)/mutmut run --max-children $(WORKERS)
 	$(BIN)/mutmut results
 
+# The lowest versions that pyproject.toml allows: resolved, installed beside the usual ones, and tried.
+# With torch's build for CPUs: LOWEST_FLAGS="--torch-backend=cpu".
+LOWEST = $(VENV)-lowest
+LOWEST_FLAGS ?=
+LOWEST_TESTS = tests/evaluation tests/store/test_store.py tests/collections/test_sample.py tests/whole/test_api.py
+lowest:
+	$(PYTHON) -m venv $(LOWEST)-uv
+	$(LOWEST)-uv/bin/python -m pip install --quiet --constraint constraints.txt uv
+	$(LOWEST)-uv/bin/uv venv --quiet --clear --python $(PYTHON) $(LOWEST)
+	$(LOWEST)-uv/bin/uv pip compile --quiet --resolution lowest-direct --python $(LOWEST)/bin/python $(LOWEST_FLAGS) \
+	  pyproject.toml --output-file $(LOWEST)/requirements.txt
+	$(LOWEST)-uv/bin/uv pip install --quiet --python $(LOWEST)/bin/python $(LOWEST_FLAGS) \
+	  --requirements $(LOWEST)/requirements.txt pytest hypothesis ir_measures pytrec-eval-terrier
+	$(LOWEST)-uv/bin/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --editable .
+	$(LOWEST)/bin/python -m pytest $(LOWEST_TESTS)
+
+# The documentation as a site in site/; a link that leads nowhere is an error. Nothing is loaded from elsewhere.
+docs: develop
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 format: develop
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -73,4 +101,4 @@ ui: install
 	$(BIN)/rerankbench-ui
 
 clean:
-	rm -rf $(VENV) outputs multirun mlartifacts mutants mlflow.db*
+	rm -rf $(VENV) $(LOWEST) $(LOWEST)-uv site outputs multirun mlartifacts mutants mlflow.db*

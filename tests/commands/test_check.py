@@ -98,12 +98,12 @@ ODDITIES = {
     "judged queries without text": ("warning", 1, ("'q5'",)),
     "documents without text": ("warning", 3, ("'e1'", "'e2'", "'e3'")),
     "relevant documents without text": ("warning", 1, ("'e1'",)),
-    "documents with the text of an earlier one": ("warning", 2, ("'d2'", "'d3'")),
+    "documents with the same text as an earlier one": ("warning", 2, ("'d2'", "'d3'")),
     "documents with signs of a wrong encoding": ("warning", 2, ("'m1'", "'m2'")),
-    "judged queries with the text of an earlier one": ("info", 1, ("'q2'",)),
+    "judged queries with the same text as an earlier one": ("info", 1, ("'q2'",)),
     "document ids with white space": ("info", 1, ("'my doc'",)),
     "queries that are documents too": ("warning", 1, ("'self'",)),
-    "query ids that another document bears": ("info", 1, ("'d1'",)),
+    "query ids that are also the id of another document": ("info", 1, ("'d1'",)),
     "documents that do not fit into max_length=16 beside a query": ("warning", 1, ("'long'",)),
     "queries that fill max_length=16 alone": ("warning", 1, ("'q3'",)),
     "columns read of corpus.jsonl": (
@@ -139,8 +139,8 @@ def test_dropping_same_ids_turns_the_advice_round() -> None:
     )
     found = by_name(findings(collection))
     assert found["queries that are documents too"].severity == "info"
-    assert found["query ids that another document bears"].severity == "warning"
-    assert found["query ids that another document bears"].examples == ("'r'",)
+    assert found["query ids that are also the id of another document"].severity == "warning"
+    assert found["query ids that are also the id of another document"].examples == ("'r'",)
 
 
 @pytest.mark.parametrize(("tokens", "cut"), [(10, 0), (11, 1)])
@@ -182,7 +182,7 @@ def test_candidates_are_judged_against_what_they_could_reach() -> None:
     assert outside.effect.endswith(f"the best possible nDCG@4 is {best_q1 / 3:.4f}")
     assert found["queries without a relevant candidate"].examples == ("'q2'", "'q3'")
     assert found["queries with fewer than 4 candidates"].examples == ("'q2'",)
-    assert found["candidates with the score of the one above"].count == 2
+    assert found["candidates with the same score as the one above"].count == 2
 
 
 def test_empty_candidates_are_no_accident() -> None:

@@ -555,6 +555,8 @@ COMMANDS = [
     command("a threshold above every grade", "no judgement is positive: the highest grade is 2", "dataset.relevance_threshold=3", cured="dataset.relevance_threshold=2"),
     command("null for a text", "dataset.title_separator=null: null is not possible here", "dataset.title_separator=null", cured="dataset.title_separator='null'"),
     command("BM25 with a negative k1", "first_stage.k1=-1", "first_stage.k1=-1", cured="first_stage.k1=0"),
+    command("BM25 with NaN for k1", "first_stage.k1=nan, first_stage.b=0.4: k1 is between 0", "first_stage.k1=nan", cured="first_stage.k1=0.9"),
+    command("BM25 with an infinite k1", "first_stage.k1=inf", "first_stage.k1=inf", cured="first_stage.k1=1000000"),
     command("BM25 with NaN", "first_stage.b=nan", "first_stage.b=nan", cured="first_stage.b=1"),
     command("hybrid of a negative pool", "first_stage.pool=-1", "first_stage=hybrid", "first_stage.pool=-1", cured="first_stage=hybrid first_stage.pool=1"),
     command("an index that cannot be searched so", "index.search=nprobe=4: FAISS cannot set this on HNSW32", "first_stage=dense", "index=hnsw", "index.search='nprobe=4'", cured="first_stage=dense index=hnsw index.search=efSearch=256"),

@@ -1,4 +1,4 @@
-"""Runs the table of bad input; `python tests/fault_table.py` writes docs/faults.md from what was said."""
+"""Runs the table of bad input; run as a script, it writes docs/faults.md from what the commands said."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ PROGRAMS: dict[str, Callable[[list[str]], int]] = {
 }
 HEAD = """# Bad input: what was tried, and what was said
 
-Made by the tests: `tests/test_bad_input.py` runs every line through the command itself, `make fault-table`
-writes this page. Each ends with exit code 2, without a trace, and without files that look like results.
-Below, `<folder>` is the folder of the fault, `<models>` that of the tests' models. Where words alone are
-wrong, the last column has what works instead (`...`: the rest of the command), and the tests try it, too.
+`make fault-table` writes this page; `tests/commands/test_bad_input.py` runs every line through the command
+itself. Each ends with exit code 2, without a trace, and without files that look like results. `<folder>` is
+the folder of the faulty files, `<models>` that of the tests' models. Where only the command's words are
+wrong, the last column has what works instead (`...`: the rest of the command), which the tests try as well.
 
 | area | faults |
 |---|---:|

@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import tiny_prompted
 from rerankbench.engine.hardware import Hardware, Precision
 from rerankbench.engine.loop import Budget, Loop
 from rerankbench.engine.models import resolve
+from rerankbench.rerankers.causal import Causal
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.layerwise import Layerwise
 from rerankbench.rerankers.lightweight import Lightweight
 from rerankbench.rerankers.llm import LLM
 from rerankbench.rerankers.pair_window import PairWindow
 from rerankbench.rerankers.reranker import PairModel, Reranker
+from rerankbench.rerankers.seq2seq import Seq2Seq
 from rerankbench.rerankers.sequences import best
 from tiny_models import FAMILIES, LAYERS, START_LAYER
 
@@ -26,17 +29,36 @@ CLASSES: dict[str, type[Reranker]] = {
     "llm": LLM,
     "layerwise": Layerwise,
     "lightweight": Lightweight,
+    "causal": Causal,
+    "seq2seq": Seq2Seq,
 }
 EVERY_LAYER = tuple(range(START_LAYER, LAYERS + 1))
 LAYERED = ("minicpm-layerwise", "lightweight")
 PROMPTED = ("gemma", *LAYERED)
+FAMILY_OF = {"qwen3-0.6b": "causal", "monot5-base": "seq2seq"}
+EVERY = (*FAMILIES, *FAMILY_OF)
+"""A model of each family that reads tokens."""
 
 Pair = tuple[str, str]
 
 
 def settings(name: str, models: Path, **options: Any) -> Reranker:
-    """Settings of the family of `name` (a key of `tiny_models.ALL`), pointing at its folder."""
+    """Settings of the family of `name` (a key of `EVERY`), pointing at its folder.
+
+    max_length: without the prompt, where that counts among it.
+    """
+    if name in tiny_prompted.PROMPTED:
+        return prompted_settings(name, models, **options)
     return CLASSES[FAMILIES[name]](model=str(models / name), **options)
+
+
+def prompted_settings(name: str, models: Path, **options: Any) -> Reranker:
+    folder = models / name
+    if not folder.exists():
+        tiny_prompted.PROMPTED[name](folder)
+    if "max_length" in options:
+        options["max_length"] += tiny_prompted.prompt_size(folder)
+    return CLASSES[FAMILY_OF[name]](model=str(folder), **options)
 
 
 def load(reranker: Reranker, cache: Path, precision: Precision = "fp32", device: str = "cpu") -> PairModel:

@@ -422,7 +422,7 @@ def test_arms_that_the_terminal_leaves_out_are_counted(
 def test_how_costs_are_compared_is_a_sentence(findings: Findings) -> None:
     assert (
         "The cheaper of two arms is the one whose median latency of reranking one query was lower in runs "
-        "with latency=true; they were made at different times, so no ratio is said of them."
+        "with latency=true; they were made at different times, so no ratio is given."
     ) in findings.assumptions()
 
 
@@ -432,7 +432,7 @@ def room(stage: str, depth: int, reached: float, possible: float) -> Headroom:
 
 def test_nothing_left_to_gain_has_no_bottleneck() -> None:
     rooms = [room("bm25", 10, 1.0, 1.0), room("dense", 10, 0.4, 0.9)]
-    said = "Nothing is left to gain{}: the best arm reaches nDCG@10 1.0000."
+    said = "There is nothing left to gain{}: the best arm reaches nDCG@10 1.0000."
     assert bottleneck(rooms[:1], "ndcg_at_10") == said.format("")
     assert bottleneck(rooms, "ndcg_at_10") == said.format(" after bm25")
 
@@ -443,11 +443,11 @@ def test_where_reranking_hurts_the_best_arm_is_not_to_rerank() -> None:
 
 def test_of_several_first_stages_the_bottleneck_is_that_of_the_best_arm_and_named() -> None:
     rooms = [room("bm25", 100, 0.5, 0.95), room("dense", 10, 0.6, 0.65), room("dense", 100, 0.6, 0.7)]
-    assert bottleneck(rooms, "ndcg_at_10").startswith("The first stage dense is the bottleneck: with the")
+    assert bottleneck(rooms, "ndcg_at_10").startswith("The first stage dense is the bottleneck: a perfect")
     assert bottleneck(rooms[:2], "ndcg_at_10").startswith("The first stage dense is")
     rooms[2] = room("dense", 100, 0.6, 0.9)
-    assert bottleneck(rooms, "ndcg_at_10").startswith("The reranker after dense is the bottleneck: with the")
-    assert bottleneck(rooms[1:], "ndcg_at_10").startswith("The reranker is the bottleneck: with the best")
+    assert bottleneck(rooms, "ndcg_at_10").startswith("The reranker after dense is the bottleneck: a perfect")
+    assert bottleneck(rooms[1:], "ndcg_at_10").startswith("The reranker is the bottleneck: a perfect order")
 
 
 def test_several_folders_need_no_common_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

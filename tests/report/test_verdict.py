@@ -65,7 +65,8 @@ def test_when_no_cheaper_arm_can_be_certified_the_best_is_recommended_and_that_i
     assert (found.verdict.kind, name_of(found)) == (BEST, "minilm@100")
     assert "no cheaper arm is shown to be as good" in found.verdict.sentence
     assert any(
-        "could not be told apart from it with 40 queries: minilm@10" in line for line in found.verdict.reasons
+        "40 queries cannot distinguish it from 1 other arm: minilm@10" in line
+        for line in found.verdict.reasons
     )
 
 
@@ -139,7 +140,7 @@ def test_with_several_first_stages_every_sentence_names_what_it_compares_with(
     )
     assert found.verdict.kind == NONE
     assert found.verdict.sentence == (
-        "Do not rerank: use bm25 as it is, which is as good as the best of all arms here within 0.01 nDCG@10."
+        "Do not rerank: use bm25 alone, which is as good as the best of all arms here within 0.01 nDCG@10."
     )
     text = said(found)
     assert "No arm is better than bm25 without reranking by 0.01 nDCG@10 or more" in text
@@ -204,9 +205,7 @@ def test_a_budget_of_what_was_never_measured_says_so_and_how_to_measure_it(
     depths = {10: first + 0.1, 50: first + 0.1}
     write_run(tmp_path / "0", "minilm", first, depths, latency_ms=None)
     found = judged(tmp_path, Report(budget=Budget(latency_p95_ms=5)))
-    assert found.verdict.sentence == (
-        "No verdict: of no reranker is it known whether it is within the budget."
-    )
+    assert found.verdict.sentence == ("No verdict: no reranker is known to be within the budget.")
     reason = (
         "minilm@10, minilm@50: p95 latency was not measured (there was no race: rerankbench-report --race "
         f"{tmp_path / '0'} report.budget.latency_p95_ms=5)."
@@ -220,7 +219,7 @@ def test_a_budget_of_what_was_never_measured_says_so_and_how_to_measure_it(
 def test_many_reasons_why_nothing_is_within_the_budget_are_cut(tmp_path: Path, first: np.ndarray) -> None:
     write_run(tmp_path / "0", "minilm", first, dict.fromkeys(range(10, 90, 10), first + 0.1))
     found = judged(tmp_path, Report(budget=Budget(latency_p95_ms=1)))
-    assert "The table of arms has 2 more reasons." in found.verdict.reasons
+    assert "2 more reasons are in the table of arms." in found.verdict.reasons
     assert len(found.verdict.reasons) == 8
 
 
@@ -304,6 +303,35 @@ def test_a_first_stage_without_a_number_and_no_other_is_one_line_each(
         judged(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("said_so", "named"),
+    [
+        ("minilm@10", "dense + minilm@10"),
+        ("no reranking", "dense without reranking"),
+        ("dense + minilm@10", "dense + minilm@10"),
+    ],
+)
+def test_a_failed_run_is_named_with_its_first_stage_where_there_are_several(
+    said_so: str, named: str, tmp_path: Path, first: np.ndarray
+) -> None:
+    """Alone, a run leaves out the usual first stage; beside "bm25 + minilm@10" it must not."""
+    two_stages(tmp_path, first - 0.1, first, {"bm25": first})
+    write_failure(tmp_path / "failed", said_so, "no weights", params={"first_stage": "dense"})
+    assert [each.arm for each in judged(tmp_path).left_out] == [named]
+
+
+def test_what_to_choose_says_where_not_even_a_first_stage_is_within_the_budget(
+    tmp_path: Path, first: np.ndarray
+) -> None:
+    two_stages(tmp_path, first - 0.1, first, {"bm25": first, "dense": first + 0.1})
+    found = judged(tmp_path, Report(budget=Budget(memory_mb=1)))
+    assert found.decision is not None
+    assert "without reranking (no arm is known to be within the budget)" in found.decision.sentence
+    usual = judged(tmp_path)
+    assert usual.decision is not None
+    assert "budget" not in usual.decision.sentence
+
+
 def test_every_arm_out_for_another_reason_is_no_verdict_that_names_them(
     tmp_path: Path, first: np.ndarray
 ) -> None:
@@ -324,7 +352,7 @@ def test_the_first_stage_that_is_best_alone_is_not_beaten_by_an_arm_of_another(
     assert found.comparison.arms[arm].gain_p < 0.001
     assert not found.comparison.helps(arm)
     assert found.verdict.kind == NONE
-    assert found.verdict.sentence.startswith("Do not rerank: use bm25 as it is")
+    assert found.verdict.sentence.startswith("Do not rerank: use bm25 alone")
     assert found.decision is not None
     assert found.contest.arms[found.decision.arm].name == "bm25 without reranking"
 
@@ -337,7 +365,7 @@ def test_queries_that_do_not_change_are_no_evidence_that_nothing_helps(tmp_path:
     assert found.verdict.kind == UNKNOWN
     text = said(found)
     assert f"0 queries helped, 0 hurt, {count} unchanged" in text
-    assert "at least 299 queries are needed to show that two arms are within 0.01" in text
+    assert "it takes at least 299 queries to show that two arms are within 0.01" in text
     assert "takes about" not in text, "advice by a spread of 0"
 
 
@@ -355,7 +383,7 @@ def test_the_largest_loss_and_what_choosing_adds_are_said(tmp_path: Path, first:
     write_run(tmp_path / "0", "minilm", first, {10: first + gains, 100: first + noisy(0.1, 0.2, COUNT, 3)})
     found = judged(tmp_path)
     assert "; largest loss" in said(found)
-    assert "As the highest of 2 arms on the same queries, its gain is overstated by about" in said(found)
+    assert "Being the highest of 2 arms on the same queries, its gain is overstated by about" in said(found)
     top = document.document(found)["top_gain"]
     assert top["low"] < top["corrected"] < top["mean"] < top["high"]
 
@@ -369,7 +397,7 @@ def test_the_decision_is_shown_everywhere_and_marked(
     sentence = found.decision.sentence
     assert sentence == (
         "If you must choose now (a decision, not a finding): minilm@10; expected loss about 0.0000 nDCG@10; "
-        "with 95% confidence not worse than the best by more than 0.0000; chance that it beats not "
+        "with 95% confidence, at most 0.0000 worse than the best; chance that it beats not "
         "reranking: more than 99%."
     )
     assert document.document(found)["decision"]["arm"] == "minilm@10"
@@ -389,7 +417,7 @@ def test_arms_of_unknown_cost_are_never_the_cheapest(tmp_path: Path, first: np.n
     verdict = decide(found.contest, found.comparison, order)
     assert verdict.arm is not None
     assert found.contest.arms[verdict.arm].name == "minilm@100"
-    assert "Not known what it costs: minilm@10." in verdict.reasons
+    assert "Cost unknown: minilm@10." in verdict.reasons
     decision = choose(found.contest, found.comparison, order)
     assert decision is not None
     assert found.contest.arms[decision.arm].name == "minilm@100"

@@ -451,7 +451,7 @@ def test_a_write_is_durable_before_and_after_it_gets_its_name(
 
 WRITER = """
 import sys, pathlib, numpy as np
-from rerankbench.store import RowStore, text_keys
+from rerankbench.store.rows import RowStore, text_keys
 folder, name, count = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 store = RowStore(folder, {})
 for number in range(count):

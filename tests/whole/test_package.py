@@ -30,9 +30,9 @@ def test_the_wheel_carries_what_runs_need(wheel: Path) -> None:
     configs = {
         f"rerankbench/conf/{file.relative_to(ROOT / 'conf')}" for file in (ROOT / "conf").rglob("*.yaml")
     }
-    sample = ROOT / "src" / "rerankbench" / "sample"
+    sample = ROOT / "src" / "rerankbench" / "collections" / "sample"
     shipped = {
-        f"rerankbench/sample/{file.relative_to(sample)}"
+        f"rerankbench/collections/sample/{file.relative_to(sample)}"
         for file in sample.rglob("*")
         if file.suffix == ".jsonl"
     }

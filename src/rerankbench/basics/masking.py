@@ -54,6 +54,14 @@ def mask_address(address: str) -> str:
     )
 
 
+def mask_fragment(address: str) -> tuple[str, str]:
+    """A config's address without a fragment that has no name, of no use to servers, and the fragment."""
+    start, mark, fragment = address.partition("#")
+    if not fragment or "=" in fragment:
+        return address, ""
+    return f"{start}{mark}{MASK}", fragment
+
+
 def mask_setting(setting: str) -> str:
     """NAME=VALUE of an address, without the value if the name says that it is a secret."""
     name = setting.partition("=")[0]
@@ -75,9 +83,10 @@ def remember(value: str) -> None:
 
 def remember_address(address: str) -> None:
     """Mask a whole address, and its secrets wherever they stand without it."""
-    if mask_address(address) == address:
+    shown, fragment = mask_fragment(mask_address(address))
+    if shown == address:
         return
-    found = {address: mask_address(address)}
+    found = {address: shown} | ({fragment: MASK} if stands_out(fragment) else {})
     user, at, _ = address.partition("://")[2].rpartition("@") if "://" in address else address.rpartition("@")
     if at and user:
         password = user.partition(":")[2] or user

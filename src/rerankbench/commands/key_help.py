@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from textwrap import wrap
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -27,6 +27,15 @@ SCHEMA = re.compile(r"/schema/\w+/([\w.-]+)@")
 KEY_LINE = re.compile(r"( *)(\w+):[^#]*?(?: +# (.*))?")
 WIDTH = 100
 NEEDED = object()  # the default of a key that has none
+
+
+class Key(NamedTuple):
+    """A config key: its full name, its type in words, its default (NEEDED: it has none), what it is for."""
+
+    name: str
+    type: str
+    default: Any
+    meaning: str
 
 
 def text(words: Sequence[str], folders: Sequence[Path]) -> str:
@@ -65,7 +74,7 @@ def option_lines(group: str, option: str, folders: Sequence[Path]) -> Iterator[s
         config.GROUPS[group].has(option)
         yield f"{group}={option}"
         yield f"  of the installed package {installed.package_of(group, option)}"
-        yield from key_lines(group, config.options(group)[option], {}, {})
+        yield from key_lines(keys_of(group, config.options(group)[option], {}, {}))
         return
     if file is None:
         known = [name for name, _ in usage.options(list(folders), group)]
@@ -85,34 +94,41 @@ def option_lines(group: str, option: str, folders: Sequence[Path]) -> Iterator[s
     if not known_group.has(kind):
         kinds = ", ".join(known_group.kinds)
         raise UserError(f"--help {group}={option}: {file} names no {key}; give one of {kinds}")
-    yield from key_lines(group, known_group.classes[kind], values, dict(comments(file)))
+    yield from key_lines(keys_of(group, known_group.classes[kind], values, dict(comments(file))))
 
 
 def group_lines(group: str, options: Path) -> Iterator[str]:
     """The keys of all kinds of a group; those that only some kinds have under the kinds' names."""
+    for kind, keys in group_keys(group, options):
+        title = f"Keys that {group}s of {config.GROUPS[group].key} {kind} have:"
+        alone = len(config.options(group)) == 1
+        yield from ("", title if kind else "Keys:" if alone else f"Keys of every {group}:")
+        yield from key_lines(keys)
+
+
+def group_keys(group: str, options: Path) -> Iterator[tuple[str, list[Key]]]:
+    """The keys that all kinds of a group share, under the kind "", then those of each kind alone."""
     if group not in config.GROUPS:
         return
     kinds, base = config.options(group), config.GROUPS[group].base
     said = {key: text for file in sorted(options.glob("*.yaml")) for key, text in comments(file)}
     shared = [f.name for f in fields(base)]
     if shared:
-        yield from ("", f"Keys of every {group}:" if len(kinds) > 1 else "Keys:")
-        yield from key_lines(group, base, {}, said, documented_first=True)
+        yield "", list(keys_of(group, base, {}, said, documented_first=True))
     for kind, cls in kinds.items():
         if own := [f.name for f in fields(cls) if f.name not in shared]:
-            yield from ("", f"Keys that {group}s of {config.GROUPS[group].key} {kind} have:")
-            yield from key_lines(group, cls, {}, said, own, documented_first=True)
+            yield kind, list(keys_of(group, cls, {}, said, own, documented_first=True))
 
 
-def key_lines(
+def keys_of(
     group: str,
     cls: type,
     values: dict[str, Any],
     said: dict[str, str],
     names: Sequence[str] = (),
     documented_first: bool = False,
-) -> Iterator[str]:
-    """A key with its type and default, and below it what it is for."""
+) -> Iterator[Key]:
+    """The keys of a settings class, those of the groups in it too; `values` override its defaults."""
     hints, meanings = get_type_hints(cls), documented(cls)
     for field in fields(cls):
         if names and field.name not in names:
@@ -121,12 +137,19 @@ def key_lines(
         value = values.get(field.name, default(field))
         if is_dataclass(kind):
             inner = value if isinstance(value, dict) else {}
-            yield from key_lines(key, kind, inner, below(said, field.name))  # type: ignore[arg-type]
+            yield from keys_of(key, kind, inner, below(said, field.name))  # type: ignore[arg-type]
             continue
         own = field.metadata.get("help") or meanings.get(field.name, "")
         meaning = (own or said.get(field.name, "")) if documented_first else (said.get(field.name) or own)
-        given = f"{key}={'VALUE' if value is NEEDED else shown(value)}"
-        yield from entry(given, type_name(kind) + ", needed" * (value is NEEDED), meaning)
+        yield Key(key, type_name(kind), value, meaning)
+
+
+def key_lines(keys: Iterable[Key]) -> Iterator[str]:
+    """A key with its type and default, and below it what it is for."""
+    for key in keys:
+        needed = key.default is NEEDED
+        given = f"{key.name}={'VALUE' if needed else shown(key.default)}"
+        yield from entry(given, key.type + ", needed" * needed, key.meaning)
 
 
 def below(said: dict[str, str], name: str) -> dict[str, str]:

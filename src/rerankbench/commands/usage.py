@@ -17,22 +17,22 @@ usage: rerankbench [GROUP=OPTION ...] [KEY=VALUE ...]
        rerankbench experiment=reranker-sizes dataset=beir dataset.path=FOLDER
        rerankbench dataset=files dataset.corpus=FILE dataset.queries=FILE dataset.qrels=FILE
        rerankbench reranker=base reranker.model=FOLDER      a model of the option's family from a folder
-       rerankbench dry_run=true ...                         what it would compute, and how long that takes
+       rerankbench dry_run=true ...                         what would be computed, and how long it would take
 
-Also: rerankbench-check (faults of a collection), rerankbench-report (compare finished runs or sweeps),
-rerankbench-cache (what is kept), rerankbench-ui (the runs in MLflow), rerankbench-track FOLDER (log a
-finished run to MLflow afterwards).
+Also: rerankbench-check (find problems in a collection), rerankbench-report (compare finished runs
+or sweeps), rerankbench-cache (list and prune what is stored), rerankbench-ui (open the runs in MLflow),
+rerankbench-track FOLDER (log a finished run to MLflow).
 """
 TAIL = """
   --config-dir FOLDER   more options, in files such as FOLDER/reranker/mine.yaml: copy one of the package's
-  --help GROUP          its options and all of their keys; --help dataset=files: the keys of that option
+  --help GROUP          its options and their keys; --help dataset=files: the keys of that option
   --cfg job             print the config instead of running it; every key of the chosen options can be set:
                         rerankbench --cfg job dataset=files
   --version             which rerankbench this is
   --multirun, -m        run every combination of the values that are separated by commas
-  --hydra-help          how to set the output folder, run jobs in parallel, and the rest of Hydra
+  --hydra-help          Hydra's own help: output folders, parallel jobs and the rest
 
-Exit codes: 0 done, 1 a run failed, 2 the command or its data is wrong. Ctrl-C keeps what was computed."""
+Exit codes: 0 success, 1 a run failed, 2 the command or its data is wrong. Ctrl-C keeps what was computed."""
 
 
 def text(folders: list[Path]) -> str:

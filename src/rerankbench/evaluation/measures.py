@@ -1,7 +1,7 @@
 """Recall, MRR, nDCG, Success and Judged of ranked lists, with trec_eval's meaning.
 
-Gains are graded and linear, the ideal knows every judgement of a query (also of documents that were not
-retrieved or are missing from the corpus), and a judged query without results counts 0 in every mean.
+Gains are graded and linear, the ideal ranking counts every judged document of a query (also those that were
+not retrieved or are missing from the corpus), and a judged query without results counts 0 in every mean.
 trec_eval: https://github.com/usnistgov/trec_eval. The tutorial's own formulas are in `tutorial_measures`.
 """
 

@@ -34,6 +34,7 @@ UNSPACED = re.compile(f"([{IDEOGRAPHS}]+|[{SYLLABLES}]+)")
 # Invisible characters inside words: soft hyphen, the joiners of Indic scripts and Persian, word joiner.
 INSIDE_WORDS = "\u00ad\u200c\u200d\u2060"
 UNSTEMMED = ("burmese", "chinese", "japanese", "khmer", "korean", "lao", "none", "thai")
+LARGEST_K1 = 1_000_000  # beyond it nothing changes any more; NaN and infinity would lose every document
 ANALYSIS = 3  # raise it when the same text would become other words
 
 
@@ -57,9 +58,10 @@ class BM25(FirstStage):
         import Stemmer
 
         found = []
-        if self.k1 < 0 or not 0 <= self.b <= 1:
+        if not 0 <= self.k1 <= LARGEST_K1 or not 0 <= self.b <= 1:
             found.append(
-                f"first_stage.k1={self.k1}, first_stage.b={self.b}: k1 is at least 0, b between 0 and 1"
+                f"first_stage.k1={self.k1}, first_stage.b={self.b}: "
+                f"k1 is between 0 and {LARGEST_K1:,}, b between 0 and 1"
             )
         names = sorted([*Stemmer.algorithms(), *UNSTEMMED])
         if self.language not in names:

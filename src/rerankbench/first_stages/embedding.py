@@ -67,7 +67,7 @@ class Embedder:
     normalize: whether vectors have length 1, so that inner products are cosines.
     max_length: most tokens of a document.
     query_max_length: most tokens of a query; null: as max_length.
-    query_instruction, passage_instruction: text put in front of each query, of each document.
+    query_instruction: text put in front of each query. passage_instruction: of each document.
     attention: sdpa, eager or flash_attention_2.
     trust_remote_code: run Python files that come with the model, with all your rights.
     """

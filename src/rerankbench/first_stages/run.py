@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,17 +30,18 @@ _KEYS = {
 class Run(FirstStage):
     """A TREC run, or query id, document id and score as JSON, CSV, TSV or parquet; nothing is embedded.
 
-    `path`: the file. The column keys name what it calls its columns, or give their numbers from 1 where it
-    has no header; null takes the usual names (see `sources.layout`).
+    `path`: the file.
+    `query_column`, `doc_column`, `score_column`, `rank_column`: what the file calls this column, or its
+    number from 1 in a file without a header; null: the usual names.
     `order_by`: score (highest first), distance (lowest score first) or rank; null takes scores, or ranks
     where there are none, and refuses a run in which they contradict each other.
     """
 
     path: str = "???"
-    query_column: str | None = field(default=None, metadata={"help": "the column of query ids"})
-    doc_column: str | None = field(default=None, metadata={"help": "the column of document ids"})
-    score_column: str | None = field(default=None, metadata={"help": "the column of scores"})
-    rank_column: str | None = field(default=None, metadata={"help": "the column of ranks"})
+    query_column: str | None = None
+    doc_column: str | None = None
+    score_column: str | None = None
+    rank_column: str | None = None
     order_by: str | None = None
 
     kind: ClassVar[str] = "run"

@@ -142,6 +142,7 @@ def contest(runs: Sequence[Run], measure: str) -> Contest:
     )
     if not kept:
         raise UserError([f"{each.run}: {each.arm}: {each.why}; run it again" for each in damaged])
+    stages = {run.params.get("first_stage") for run in runs}
     complete = [name for name in names if all(np.isfinite(every[i][name]).all() for i in kept)]
     return Contest(
         measure,
@@ -151,7 +152,10 @@ def contest(runs: Sequence[Run], measure: str) -> Contest:
         oracle,
         tuple(done),
         failed,
-        (*(left_out_by_failure(run) for run in failed if not superseded(run, done)), *damaged),
+        (
+            *(left_out_by_failure(run, len(stages) > 1) for run in failed if not superseded(run, done)),
+            *damaged,
+        ),
         tuple(name for name in names if name not in complete and any(in_part(every[i][name]) for i in kept)),
     )
 
@@ -182,8 +186,12 @@ def unusable(arms: Sequence[Arm], values: Sequence[Values], measure: str) -> lis
     return reasons
 
 
-def left_out_by_failure(run: Run) -> LeftOut:
-    return LeftOut(run.arm, FAILED, f"the run failed: {run.result.get('error')}", run.place)
+def left_out_by_failure(run: Run, several: bool = False) -> LeftOut:
+    """A failed run by the name it gave itself, with its first stage where there are several."""
+    stage, name = str(run.params.get("first_stage") or ""), run.arm
+    if several and stage and not (" + " in name or name.endswith(" without reranking")):
+        name = naming.curve(stage, "" if name == naming.NO_RERANKING else name, None)
+    return LeftOut(name, FAILED, f"the run failed: {run.result.get('error')}", run.place)
 
 
 def superseded(failed: Run, done: Sequence[Run]) -> bool:

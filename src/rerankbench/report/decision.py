@@ -62,10 +62,13 @@ def draw(values: Array, seed: int, draws: int) -> Draws:
     return Draws(means=means, unseen=unseen, signs=signs)
 
 
-def choose(contest: Contest, comparison: Comparison, order: Ordering) -> Decision | None:
+def choose(
+    contest: Contest, comparison: Comparison, order: Ordering, nothing_fits: bool = False
+) -> Decision | None:
     """The cheapest arm of known cost whose expected loss is within delta; None where none is allowed.
 
-    Where no arm of known cost is, the one with the smallest expected loss.
+    Where no arm of known cost is, the one with the smallest expected loss. `nothing_fits`: no arm is known to
+    be within the budget, first stages included, which the sentence says.
     """
     allowed = np.array(comparison.allowed, dtype=np.intp)
     if not len(allowed):
@@ -88,7 +91,9 @@ def choose(contest: Contest, comparison: Comparison, order: Ordering) -> Decisio
         expected_loss=loss,
         bound=bound,
         chance_helps=chance,
-        sentence=sentence(contest, comparison, arm, loss, bound, chance, about_costs(order, allowed, arm)),
+        sentence=sentence(
+            contest, comparison, arm, loss, bound, chance, notes(order, allowed, arm, nothing_fits)
+        ),
     )
 
 
@@ -134,19 +139,21 @@ def sentence(
     measure = display_name(contest.measure)
     name = contest.arms[arm].name
     if len(comparison.allowed) < 2:
-        return f"If you must choose now (a decision, not a finding): {name}, as there is nothing else."
+        return f"If you must choose now (a decision, not a finding): {name}{costs}, as there is nothing else."
     text = (
         f"If you must choose now (a decision, not a finding): {name}{costs}; expected loss about {loss:.4f} "
-        f"{measure}; with {100 * comparison.level:g}% confidence not worse than the best by more than "
-        f"{bound:.4f}"
+        f"{measure}; with {100 * comparison.level:g}% confidence, at most "
+        f"{bound:.4f} worse than the best"
     )
     if chance is not None:
         text += f"; chance that it beats {contest.every_baseline}: {percent(chance)}"
     return f"{text}."
 
 
-def about_costs(order: Ordering, allowed: NDArray[np.intp], arm: int) -> str:
-    """What to add to the arm's name where not every cost is known."""
+def notes(order: Ordering, allowed: NDArray[np.intp], arm: int, nothing_fits: bool) -> str:
+    """What to add to the arm's name where not every cost is known, or none is within the budget."""
+    if nothing_fits:
+        return " (no arm is known to be within the budget)"
     if not np.isfinite(order.values[arm]):
         return " (its cost is not known)"
     return "" if np.isfinite(order.values[allowed]).all() else " (of the arms whose cost is known)"

@@ -98,7 +98,7 @@ def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) 
         excluded=tuple(excluded),
         front=tuple(costing.front(found.compared.mean(axis=1), order.values)),
         verdict=verdict,
-        decision=choosing.choose(found, compared, order),
+        decision=choosing.choose(found, compared, order, nothing_fits=all(excluded)),
         left_out=tuple(deciding.left_out(found, excluded)),
         rooms=tuple(rooms),
         bottleneck=bottleneck(rooms, settings.measure),
@@ -122,7 +122,8 @@ def assumptions(findings: Findings) -> list[str]:
     lines = [
         f"{len(findings.contest.query_ids):,} judged queries, paired: every arm answers all of them; a query "
         "without results counts 0.",
-        f"Intervals are {100 * c.level:g}% percentile bootstrap intervals over queries, each for itself.",
+        f"Intervals are {100 * c.level:g}% percentile bootstrap intervals over queries, not corrected for "
+        "their number.",
         "p-values are of claims about the mean (“better”, “worse”, “as good”). Each is "
         "the larger of two: by the losses that were seen (Gaffke's test), and by the chance that no query "
         "shows losses which undo the gain. All are corrected together (step-down minP over shared random "
@@ -131,12 +132,15 @@ def assumptions(findings: Findings) -> list[str]:
         f"“As good as the best” means: less than {c.delta:g} {findings.measure} below the truly best arm, "
         f"tested against every other arm, and better than {findings.contest.every_baseline}.",
         "What to choose now is a decision, not a finding: the cheapest arm of known cost whose expected loss "
-        f"(Bayesian bootstrap over queries) is within {c.delta:g}, else the one with the smallest.",
+        f"(Bayesian bootstrap over queries) is at most {c.delta:g}, otherwise the one whose expected loss is "
+        "smallest.",
         race_notes.cost_line(order),
         *race_notes.race_lines(findings.contest.arms, findings.costs, findings.book),
     ]
     if findings.settings.price_per_hour:
-        lines.append(f"Prices: a machine at {findings.settings.price_per_hour:g} per hour that is kept busy.")
+        lines.append(
+            f"Prices assume a machine at {findings.settings.price_per_hour:g} per hour that is kept busy."
+        )
     machines = costing.machines(findings.contest.arms)
     if len(machines) > 1 and not findings.book.raced:
         lines.append(
@@ -144,7 +148,7 @@ def assumptions(findings: Findings) -> list[str]:
         )
     if findings.contest.incomplete:
         names = ", ".join(map(display_name, findings.contest.incomplete))
-        lines.append(f"Not shown, as some arm has no value for some queries: {names}.")
+        lines.append(f"Not shown, because some arm has no value for some queries: {names}.")
     if findings.reduced:
         lines.append("The collection was reduced: a quick look, not a result.")
     return lines + [str(note) for run in findings.contest.runs[:1] for note in run.result.get("notes", [])]

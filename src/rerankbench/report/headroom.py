@@ -82,10 +82,10 @@ def bottleneck(rooms: Sequence[Headroom], measure: str) -> str:
     name, stage = display_name(measure), f" {best.stage}" if len({r.stage for r in rooms}) > 1 else ""
     if max(by_reranker, by_retriever) < NOTHING:
         after = stage and f" after{stage}"
-        return f"Nothing is left to gain{after}: the best arm reaches {name} {best.top:.4f}."
+        return f"There is nothing left to gain{after}: the best arm reaches {name} {best.top:.4f}."
     who = f"reranker{stage and ' after'}{stage}" if by_reranker > by_retriever else f"first stage{stage}"
     return (
-        f"The {who} is the bottleneck: with the best order of the {deepest.depth} candidates {name} would be "
+        f"The {who} is the bottleneck: a perfect order of the {deepest.depth} candidates would reach {name} "
         f"{deepest.possible:.4f}, the best arm reaches {best.top:.4f}; documents that the first "
         f"stage did not find cost {by_retriever:.4f}."
     )

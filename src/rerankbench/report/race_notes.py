@@ -17,7 +17,7 @@ def cost_line(order: Ordering) -> str:
         QUERY: "whose median latency of the whole query (embedding, search, reranking) is lower, raced.",
         RACED: "whose median latency of reranking one query is lower, raced.",
         MEASURED: "whose median latency of reranking one query was lower in runs with latency=true; they "
-        "were made at different times, so no ratio is said of them.",
+        "were made at different times, so no ratio is given.",
     }
     fallback = "that computes less: its depth times its parameters, as latency was not measured for all arms."
     return f"The cheaper of two arms is the one {words.get(order.basis, fallback)}"
@@ -33,8 +33,8 @@ def race_lines(arms: Sequence[Arm], costs: Sequence[Cost], book: Book) -> list[s
         ran_line(race),
         *drift_lines(race),
         f"Intervals of latency are {100 * LEVEL:g}% intervals of the median over queries; a ratio is the "
-        "median over queries of both times on the same query. The whole query's time is searching and "
-        "reranking the same query, added, each in a process of its own.",
+        "median over queries of both times on the same query. The time of a whole query is that of "
+        "searching plus that of reranking it, each measured in its own process.",
         *interpolated_lines(arms, costs),
         *missing_lines(arms, costs, book),
     ]
@@ -61,13 +61,13 @@ def drift_lines(race: Record) -> list[str]:
         return []
     busy = f"{race.drifted:,} of {len(race.rounds):,} rounds"
     too = (
-        " The machine was too busy to trust what is missing here."
+        " The machine was too busy for the missing figures to be trusted."
         if race.drifted > len(race.rounds) / 2
         else ""
     )
     return [
-        f"In {busy} the machine itself was more than {100 * race.tolerance:g}% slower than when it is quiet, "
-        f"by a fixed product; their queries were asked again, and their times are left out.{too}"
+        f"In {busy} the machine ran a fixed computation more than {100 * race.tolerance:g}% slower than when "
+        f"quiet; these rounds were repeated, and their times are left out.{too}"
     ]
 
 

@@ -109,7 +109,7 @@ class VerdictWriter:
             what = "no reranker has complete results" if reasons else "no reranker was measured"
             return Verdict(UNKNOWN, f"No verdict: {what}.", reasons, None)
         known = any(why and NOT_MEASURED not in why for why in self.excluded)
-        what = "no reranker is within" if known else "of no reranker is it known whether it is within"
+        what = "no reranker is within" if known else "no reranker is known to be within"
         return Verdict(UNKNOWN, f"No verdict: {what} the budget.", reasons, None)
 
     def why_excluded(self) -> list[str]:
@@ -120,7 +120,7 @@ class VerdictWriter:
                 groups.setdefault(why, []).append(row)
         lines = [f"{self.names(rows)}: {why}." for why, rows in list(groups.items())[:MOST_REASONS]]
         if len(groups) > MOST_REASONS:
-            lines.append(f"The table of arms has {len(groups) - MOST_REASONS} more reasons.")
+            lines.append(f"{len(groups) - MOST_REASONS} more reasons are in the table of arms.")
         if any(ABOVE in why for why in groups):
             lines.append("Raise the bound in report.budget, or measure a smaller model or a smaller depth.")
         return lines
@@ -166,8 +166,8 @@ class VerdictWriter:
         lines = [*self.gain_line(arm), *self.overstated(arm), *self.deeper(arm)]
         if rivals:
             lines.append(
-                f"{counted(len(rivals), 'arm')} could not be told apart from it with "
-                f"{counted(self.queries, 'query', 'queries')}: {self.names(rivals)}."
+                f"{counted(self.queries, 'query', 'queries')} cannot distinguish it from "
+                f"{counted(len(rivals), 'other arm')}: {self.names(rivals)}."
             )
         if cheaper:
             lines += self.needed_to_certify(cheaper, arm)
@@ -189,7 +189,7 @@ class VerdictWriter:
         if self.contest.several:
             stage = self.contest.arms[arm].stage_name
             of = f"those{self.scope}" if self.scope else "all arms here"
-            return f"use {stage} as it is, which is as good as the best of {of} within {self.margin}"
+            return f"use {stage} alone, which is as good as the best of {of} within {self.margin}"
         if any(self.comparison.helps(i) for i in tried):
             return f"what helps{self.scope} gains less than {self.margin}"
         if all(self.comparison.hurts(i) for i in tried):
@@ -237,7 +237,7 @@ class VerdictWriter:
     def unknown_costs(self) -> list[str]:
         """Which arms took no part in the question which one is cheaper."""
         unknown = [i for i in self.comparison.allowed if not math.isfinite(self.order.values[i])]
-        return [f"Not known what it costs: {self.names(unknown)}."] if unknown else []
+        return [f"Cost unknown: {self.names(unknown)}."] if unknown else []
 
     def price(self, arm: int) -> str:
         """At what share of the best arm's cost."""
@@ -280,9 +280,9 @@ class VerdictWriter:
         if selected is None or selected.arm != arm or tried < 2 or selected.optimism < 0.00005:
             return []
         return [
-            f"As the highest of {tried:,} arms on the same queries, its gain is overstated by about "
-            f"{selected.optimism:.4f}: expect {selected.mean - selected.optimism:+.4f}. "
-            f"[{selected.low:+.4f}, {selected.high:+.4f}] allows for the choice."
+            f"Being the highest of {tried:,} arms on the same queries, its gain is overstated by about "
+            f"{selected.optimism:.4f}: expect {selected.mean - selected.optimism:+.4f} "
+            f"[{selected.low:+.4f}, {selected.high:+.4f}], corrected for the selection."
         ]
 
     def symmetric_line(self, arm: int) -> list[str]:
@@ -292,7 +292,7 @@ class VerdictWriter:
             return []
         return [
             f"A sign-flip test alone would call this gain significant (p {p_value(found.sign_flip_p)}), but "
-            f"it allows for no loss that is larger or rarer than those seen: {undone_by(found.gain.mean)} "
+            f"it ignores losses larger or rarer than those observed: {undone_by(found.gain.mean)} "
             "would undo the gain."
         ]
 
@@ -322,18 +322,18 @@ class VerdictWriter:
         if arms[deepest].depth <= arms[arm].depth:
             return []
         more = float((self.contest.compared[deepest] - self.contest.compared[arm]).mean())
-        return [f"Reranking down to {arms[deepest].depth} instead changes {self.measure} by {more:+.4f}."]
+        return [f"Reranking {arms[deepest].depth} candidates instead changes {self.measure} by {more:+.4f}."]
 
     def needed_to_detect(self, arm: int) -> list[str]:
         """How many queries a gain of the observed size would take, corrected for the number of claims."""
         if self.queries == 1:
-            return ["One query says nothing about the next one; judge more queries."]
+            return ["One query says nothing about others; judge more queries."]
         gain, p = gains_of(self.contest)[arm], self.comparison.needed_p
         smallest = sample_size.detectable(gain, RANGE, p)
         target = max(abs(float(gain.mean())), self.comparison.delta)
         count = sample_size.queries_needed(gain, target, RANGE, p)
         queries = counted(self.queries, "query", "queries")
-        lines = [f"{queries} like these show a gain of about {smallest:.3f} or more"] if smallest else []
+        lines = [f"{queries} like these can show a gain of about {smallest:.3f} or more"] if smallest else []
         if count and count > self.queries:
             lines.append(f"one of {target:.3f} takes about {rounded(count):,} queries")
         if not lines:
@@ -356,8 +356,8 @@ class VerdictWriter:
         if count is None:
             return []
         return [
-            f"To show that a cheaper arm is as good within {self.margin} takes about "
-            f"{rounded(max(count, self.queries + 1)):,} queries, if it is."
+            f"Showing that a cheaper arm is as good within {self.margin}, if it is, takes about "
+            f"{rounded(max(count, self.queries + 1)):,} queries."
         ]
 
     def rule_of_three(self) -> list[str]:
@@ -367,9 +367,9 @@ class VerdictWriter:
         if least is None or self.queries >= least:
             return []
         return [
-            f"Even where no query differs, at least {least:,} queries are needed to show that two arms are "
-            f"within {self.margin} of each other (about {-math.log(alpha) * RANGE:.2g} / {delta:g}: a loss "
-            "that is rarer stays unseen too often)."
+            f"Even if no query differs, it takes at least {least:,} queries to show that two arms are "
+            f"within {self.margin} of each other (about {-math.log(alpha) * RANGE:.2g} / {delta:g}; with "
+            "fewer, rare losses go unseen too often)."
         ]
 
     def names(self, rows: Sequence[int], most: int = 6) -> str:

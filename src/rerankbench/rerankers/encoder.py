@@ -15,14 +15,24 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import shown
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import Weights, describe, sentence_modules
+from rerankbench.engine.models.adapters import adapter_identity, adapter_problems, merged
 from rerankbench.engine.models.attention import usable
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens
-from rerankbench.engine.models.model_config import CHECKED
+from rerankbench.engine.models.model_config import CHECKED, DECODERS
 from rerankbench.engine.models.model_files import own_code_problems
 from rerankbench.engine.models.pair_template import PairTemplate
+from rerankbench.engine.models.prompt_template import (
+    PromptTemplate,
+    chat_text,
+    has_roles,
+    template_problems,
+)
 from rerankbench.engine.tokens import Tokens, pad
+from rerankbench.rerankers.families import option_for
+from rerankbench.rerankers.llm import weights_of
 from rerankbench.rerankers.reranker import LocalReranker, PairModel
+from rerankbench.rerankers.templated import TemplatedModel, prompt_of, refuse_no_room
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +40,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Encoder(LocalReranker):
-    """Score = the single logit of `[cls] query [sep] document [sep]`, as the tokenizer joins pairs."""
+    """Score = the single logit of `[cls] query [sep] document [sep]`, as the tokenizer joins pairs.
+
+    label: of a model with several labels, the one that means relevant, from 0: the score is its log-softmax.
+    template: a prompt in place of the tokenizer's own pairs, for decoders that were trained with one: a text,
+    or a list of texts that are tokenized one by one, with {query}, {document} and {instruction} in them; or
+    chat: the tokenizer's own chat template with the roles query and document, which a folder that has one
+    is read with unless told otherwise, as sentence-transformers does. The prompt counts in max_length.
+    instruction: what stands at {instruction}; with chat, the system's message.
+    adapter: a folder of a LoRA adapter, merged into the model as it is loaded.
+    """
+
+    label: int | None = None
+    template: Any = None
+    instruction: str = ""
+    adapter: str | None = None
 
     family: ClassVar[str] = "encoder"
 
@@ -42,12 +66,17 @@ class Encoder(LocalReranker):
         name = (description.get("architectures") or ["unknown"])[0]
         if not name.endswith("ForSequenceClassification"):
             return [
-                f"reranker.model={self.model}: holds {name}, not a sequence classifier; choose "
-                "the option of its family (gemma, minicpm-layerwise, lightweight) or another folder"
+                f"reranker.model={self.model}: holds {name}, not a sequence classifier; {option_for(folder)} "
+                "or another folder"
             ]
         labels = description.get("num_labels") or 2  # two is the default that config.json leaves out
-        if labels != 1:
-            return [f"reranker.model={self.model}: has {labels} labels; a reranker needs exactly one"]
+        if wrong := self.label_problems(labels):
+            return wrong
+        if self.template is not None and description["model_type"] not in DECODERS:
+            return [
+                f"reranker.model={self.model}: holds {name}, which reads pairs as its tokenizer joins them; "
+                "leave reranker.template out"
+            ]
         if config.get("is_encoder_decoder"):
             return [f"reranker.model={self.model}: holds {name}, an encoder-decoder, which is not supported"]
         if more := sentence_modules.modules_of(folder).besides("Transformer"):
@@ -57,8 +86,47 @@ class Encoder(LocalReranker):
             ]
         return own_code_problems(f"reranker.model={self.model}", config, self.trust_remote_code)
 
+    def problems(self) -> list[str]:
+        own = [] if self.template in (None, CHAT) else template_problems(self.template)
+        return super().problems() + own + adapter_problems(self.adapter)
+
+    @property
+    def query_limit(self) -> int:
+        return super().query_limit if self.template is None else self.query_max_length or self.max_length
+
+    def label_problems(self, labels: int) -> list[str]:
+        if labels == 1 and self.label in (None, 0):
+            return []
+        if self.label is None:
+            return [
+                f"reranker.model={self.model}: has {labels} labels; a reranker needs exactly one, or say "
+                "which of them means relevant, such as reranker.label=1"
+            ]
+        if not 0 <= self.label < labels:
+            return [
+                f"reranker.label={self.label}: {self.model} has labels 0 to {labels - 1}; give one of them"
+            ]
+        return []
+
+    def identity(self, weights: Weights, precision: str) -> dict[str, Any]:
+        found = super().identity(weights, precision)
+        if not self.label:
+            del found["label"]  # of one label it is the first; of several it is always said
+        del found["adapter"]
+        if self.adapter is not None:  # what it is, not where it lies
+            found["adapter"] = adapter_identity(self.adapter)
+        texts = [self.template] if isinstance(self.template, str) else self.template
+        found["template"] = texts  # a text is a list of one
+        if texts is None:
+            del found["template"]
+        if self.template != CHAT and not any("{instruction}" in text for text in texts or []):
+            del found["instruction"]
+        return found
+
     def fitted(self, folder: Path) -> Self:
-        return replace(self, attention=usable(self.attention, folder, AUTO, self.trust_remote_code))
+        attention = usable(self.attention, folder, AUTO, self.trust_remote_code)
+        chats = self.template is None and describe(folder)["model_type"] in DECODERS and has_roles(folder)
+        return replace(self, attention=attention, template=CHAT if chats else self.template)
 
     def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
         """FlagEmbedding's wrapper around the model; with `headers_only`, without the weights' values."""
@@ -67,22 +135,34 @@ class Encoder(LocalReranker):
         code = self.trust_remote_code
         with reading(weights.folder, hardware.dtype, self.attention, headers_only, code) as place:
             wrapper = FlagReranker(place, devices=hardware.device, trust_remote_code=self.trust_remote_code)
+            wrapper.model = merged(wrapper.model, self.adapter)
         return with_its_tokens(wrapper, weights.folder)
 
     def rehearse(self, weights: Weights, hardware: Hardware) -> None:
-        PairInputs.of(*parts(self.open(weights, hardware, headers_only=True)), weights.folder)
+        opened = parts(self.open(weights, hardware, headers_only=True))
+        if self.template is not None:
+            refuse_no_room(self.prompt(opened[1], weights.folder), self.max_length)
+            return
+        PairInputs.of(*opened, weights.folder)
         if describe(weights.folder)["model_type"] not in CHECKED:
             on_cpu = replace(hardware, device="cpu")
             try_out(EncoderModel(self, weights, on_cpu), weights.folder, hardware.precision)
 
-    def load(self, weights: Weights, hardware: Hardware) -> EncoderModel:
-        return EncoderModel(self, weights, hardware)
+    def prompt(self, tokenizer: Any, folder: Path) -> PromptTemplate:
+        texts = chat_text(tokenizer, self.instruction) if self.template == CHAT else self.template
+        return prompt_of(tokenizer, texts, self.instruction, folder)
+
+    def load(self, weights: Weights, hardware: Hardware) -> PairModel:
+        return (EncoderModel if self.template is None else TemplatedClassifier)(self, weights, hardware)
 
 
 AUTO = "AutoModelForSequenceClassification"
+CHAT = "chat"
 
 
 class EncoderModel(PairModel):
+    settings: Encoder
+
     def __init__(self, settings: Encoder, weights: Weights, hardware: Hardware) -> None:
         self.settings = settings
         wrapper = settings.open(weights, hardware)
@@ -114,8 +194,40 @@ class EncoderModel(PairModel):
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         if self.by_position:
-            return last_logits(self.model, inputs).view(-1, 1).float()
-        return self.model(**inputs).logits.view(-1, 1).float()
+            return labelled(last_logits(self.model, inputs), self.settings.label)
+        return labelled(self.model(**inputs).logits, self.settings.label)
+
+
+class TemplatedClassifier(TemplatedModel):
+    """A decoder with a scoring head, which reads a prompt."""
+
+    settings: Encoder
+
+    def __init__(self, settings: Encoder, weights: Weights, hardware: Hardware) -> None:
+        self.settings = settings
+        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware.device)
+        self.prepare_prompt(settings.prompt(self.tokenizer, weights.folder), settings.max_length)
+        self.prepare_batches(hardware, weights_of(self.model))
+        self.layers = settings.layers(weights)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        import torch
+
+        ids, lengths = inputs["input_ids"], inputs["lengths"]
+        mask = (torch.arange(ids.shape[1], device=ids.device)[None] < lengths[:, None]).long()
+        logits = last_logits(self.model, {"input_ids": ids, "attention_mask": mask})
+        return labelled(logits, self.settings.label)
+
+
+def labelled(logits: Tensor, label: int | None) -> Tensor:
+    """Scores [n, 1] out of logits [n, labels]: of one label its own, of several its log-softmax."""
+    import torch
+
+    logits = logits.float()
+    if logits.shape[1] == 1:
+        return logits
+    assert label is not None  # asked for where there are several
+    return torch.log_softmax(logits, dim=1)[:, label : label + 1]
 
 
 @dataclass(frozen=True)
@@ -167,7 +279,7 @@ def takes_types(model: Any) -> bool:
 
 
 def last_logits(model: Any, inputs: dict[str, Tensor]) -> Tensor:
-    """Logits [n, 1] of a decoder at the last token of each row."""
+    """Logits [n, labels] of a decoder at the last token of each row."""
     import torch
 
     hidden = model.base_model(**inputs).last_hidden_state

@@ -17,6 +17,7 @@ from rerankbench.engine.models.attention import usable
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens
 from rerankbench.engine.tokens import Tokens, pad
+from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.reranker import LocalReranker, PairModel
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ class LLM(Prompted):
         name = (description.get("architectures") or ["unknown"])[0]
         if not name.endswith("ForCausalLM") or description.get("start_layer") is not None:
             return [
-                f"reranker.model={self.model}: holds {name}, not a plain causal language model; choose the "
-                "option of its family (base, minicpm-layerwise, lightweight) or another folder"
+                f"reranker.model={self.model}: holds {name}, not a plain causal language model; "
+                f"{option_for(folder)} or another folder"
             ]
         if name not in KNOWN:
             return [
@@ -95,7 +96,10 @@ class LLM(Prompted):
                 f"those it is are {', '.join(KNOWN)}"
             ]
         if name != OWN and self.yes is None:
-            return [f"reranker.model={self.model}: holds {name}{likeness(folder)}; {CONFIRM}"]
+            return [
+                f"reranker.model={self.model}: holds {name}{likeness(folder)}; {option_for(folder)}, or, "
+                f"since {CONFIRM}"
+            ]
         return []
 
     def fitted(self, folder: Path) -> Self:

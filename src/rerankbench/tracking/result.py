@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     Dataset = dict[str, Any]
     Throughput = dict[str, Any]
     Model = dict[str, Any]
+    Environment = dict[str, Any]
     Timing = dict[str, dict[str, float]]
 else:
     Timing = dict[Step, dict[Name, Amount | None]]
@@ -53,12 +54,21 @@ else:
         pairs_per_second: Amount | None
         tokens_per_second: Amount | None
         padding_share: Amount | None
+        pairs: Amount | None
+        seconds: Amount | None
 
     class Model(TypedDict, total=False):
         __pydantic_config__ = OPEN
         label: Text
         parameters: Amount | None
         load_seconds: Amount | None
+
+    class Environment(TypedDict, total=False):
+        __pydantic_config__ = OPEN
+        device: Text | None
+        device_name: Text | None
+        precision: Text | None
+        threads: Count | None
 
 
 @dataclass
@@ -97,7 +107,7 @@ class Result:
     memory_mb: dict[Name, Amount | None] = field(default_factory=dict)
     memory_note: Text | None = None
     model: Model = field(default_factory=dict)
-    environment: dict[str, Any] = field(default_factory=dict)
+    environment: Environment = field(default_factory=dict)
     seconds: dict[Name, Amount] = field(default_factory=dict)
     mlflow_run_id: RunId | None = None
 

@@ -31,8 +31,8 @@ class Files(Source):
     ending, in TREC's four columns.
 
     doc_id_column, title_column, text_column, query_id_column, query_text_column, qrels_query_column,
-    qrels_doc_column, qrels_grade_column: what the file calls this column; null: the usual names (see
-    `sources.layout`).
+    qrels_doc_column, qrels_grade_column: what the file calls this column, or its number from 1 in a
+    file without a header; null: the usual names.
     """
 
     kind: ClassVar[str] = "files"

@@ -32,7 +32,7 @@ class Hub(Source):
     """path: a hub id such as mteb/scifact, or a folder of the same layout.
 
     split: the split of the judgements. revision: a commit, tag or branch (null: the newest).
-    corpus_config, queries_config: what the configs are called. qrels_config: null takes `qrels`, or else
+    corpus_config, queries_config: the config's name on the hub. qrels_config: null takes `qrels`, or else
     `default`. qrels_path: another dataset that holds the judgements, such as BeIR/scifact-qrels.
     """
 

@@ -41,8 +41,8 @@ class _Passages:
 class Msmarco(Source):
     """path: a hub id, or a folder with the same columns (`query`: text, `positive`: list of texts).
 
-    queries: how many rows, from the first, are asked. corpus_rows: how many rows' positives, one after the
-    other and duplicates included, make the corpus; document ids are their numbers from 0, query ids the row
+    queries: how many rows, from the first, are used as queries. corpus_rows: how many rows' positives, in
+    order and with duplicates, make the corpus; document ids are their numbers from 0, query ids the row
     numbers. A passage is relevant to a query if its text equals one of the query's positives, wherever it
     stands; this is how the tutorial matches.
 

@@ -22,12 +22,13 @@ ALIKE = 0.75  # of two file names, below which one is hardly a mistyped other; c
 class Source(ABC):
     """A collection as the config describes it. Fields are config keys.
 
-    name: how reports call it (None: the folder's or dataset's own name).
+    name: what reports call it (null: the folder's or dataset's own name).
     relevance_threshold: the lowest grade that counts as relevant for recall, MRR and success.
     drop_same_id: remove a candidate whose id is the query's (ArguAna).
-    join_titles, title_separator: whether and how a document's title goes in front of its text.
+    join_titles: put a document's title in front of its text. title_separator: what stands between them.
     limit_queries: keep only the first judged queries, for a quick look.
-    sample_docs, sample_seed: keep only so many documents, the judged ones always, for a quick look.
+    sample_docs: keep a random sample of so many documents, always with the judged ones, for a quick look.
+    sample_seed: the seed of that sample.
     """
 
     kind: ClassVar[str]

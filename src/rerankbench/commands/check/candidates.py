@@ -52,7 +52,7 @@ def _unjudged(collection: Collection, candidates: Candidates, cutoff: int) -> Fi
         f"candidates at ranks 1 to {cutoff} that nobody judged",
         count,
         (f"Judged@{cutoff} {share:.4f}",),
-        "they count as not relevant, which holds against a reranker that finds what the judges never saw",
+        "they count as not relevant, which penalises rerankers that find relevant ones among them",
     )
 
 
@@ -98,7 +98,7 @@ def _ties(candidates: Candidates) -> Finding:
     same = (candidates.scores[:, 1:] == candidates.scores[:, :-1]) & (candidates.rows[:, 1:] >= 0)
     return Finding(
         "info",
-        "candidates with the score of the one above",
+        "candidates with the same score as the one above",
         int(same.sum()),
         (),
         "they keep the file's order",

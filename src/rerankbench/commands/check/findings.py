@@ -74,7 +74,9 @@ def examine(
 
 
 def _faults(problems: Sequence[str]) -> list[Finding]:
-    return [Finding("error", problem, 1, (), "an experiment does not start with it") for problem in problems]
+    return [
+        Finding("error", problem, 1, (), "no experiment starts until this is fixed") for problem in problems
+    ]
 
 
 def table(found: Sequence[Finding]) -> Table:
@@ -98,7 +100,7 @@ def _sizes(collection: Collection) -> list[Finding]:
     per_query = np.bincount(collection.judged_query, minlength=len(collection.query_ids))
     middle = (f"median {np.median(per_query):g} judgements", f"most {per_query.max()}")
     return [
-        Finding("info", "documents", len(collection.corpus), (), "the more there are, the harder the search"),
+        Finding("info", "documents", len(collection.corpus), (), "the more documents, the harder the search"),
         Finding("info", "judged queries", len(collection.query_ids), middle, _precision(per_query)),
         Finding("info", "judgements", len(collection.judged_grade), spread, _grades(collection)),
     ]
@@ -106,11 +108,9 @@ def _sizes(collection: Collection) -> list[Finding]:
 
 def _precision(per_query: NDArray[np.int64]) -> str:
     """How far a mean over so many queries may be off: values between 0 and 1 spread by at most 0.5."""
-    return (
-        f"every mean is over them: by chance off by up to {0.98 / np.sqrt(len(per_query)):.3f}, usually less"
-    )
+    return f"95% margin of error of a mean over these queries: at most ±{0.98 / np.sqrt(len(per_query)):.3f}"
 
 
 def _grades(collection: Collection) -> str:
     threshold = collection.relevance_threshold
-    return f"nDCG takes the grades as gains; for the other measures {threshold} or more is relevant"
+    return f"nDCG uses the grades as gains; for the other measures, grade {threshold} or higher is relevant"

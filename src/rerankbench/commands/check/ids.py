@@ -38,10 +38,10 @@ def _kept(itself: list[str], other: list[str]) -> list[Finding]:
         Finding("warning", "queries that are documents too", len(itself), examples(itself), effect),
         Finding(
             "info",
-            "query ids that another document bears",
+            "query ids that are also the id of another document",
             len(other),
             examples(other),
-            "none: texts decide, not ids",
+            "none: documents are matched by text, not by id",
         ),
     ]
 
@@ -50,7 +50,13 @@ def _dropped(itself: list[str], other: list[str]) -> list[Finding]:
     effect = "drop_same_id=true removes documents that only share a number; set it to false"
     return [
         Finding("info", "queries that are documents too", len(itself), examples(itself), "removed, as asked"),
-        Finding("warning", "query ids that another document bears", len(other), examples(other), effect),
+        Finding(
+            "warning",
+            "query ids that are also the id of another document",
+            len(other),
+            examples(other),
+            effect,
+        ),
     ]
 
 

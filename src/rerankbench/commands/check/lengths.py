@@ -63,7 +63,7 @@ def _filled(collection: Collection, queries: NDArray[np.int64], max_length: int)
     over = np.flatnonzero(queries > max_length - _SPECIAL_TOKENS).tolist()
     ids = examples([collection.query_ids[number] for number in over])
     what = f"queries that fill max_length={max_length} alone"
-    return Finding("warning", what, len(over), ids, "hardly anything of a document is left to score")
+    return Finding("warning", what, len(over), ids, "hardly any of the document is left to score")
 
 
 def _token_counts(texts: list[str], tokenizer: Tokenizer) -> NDArray[np.int64]:

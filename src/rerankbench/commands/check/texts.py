@@ -37,9 +37,9 @@ def text_findings(collection: Collection) -> list[Finding]:
         document_finding("documents without text", rows.blank, "they still take ranks and pairs", corpus),
         document_finding("relevant documents without text", lost, "nothing in them can be found", corpus),
         document_finding(
-            "documents with the text of an earlier one",
+            "documents with the same text as an earlier one",
             rows.repeated,
-            "copies take ranks, and a copy that nobody judged counts as not relevant",
+            "copies take up ranks, and an unjudged copy counts as not relevant",
             corpus,
         ),
         document_finding(
@@ -89,5 +89,9 @@ def _repeated_queries(collection: Collection) -> Finding:
         seen.add(text)
     effect = "the same question counts more than once in every mean"
     return Finding(
-        "info", "judged queries with the text of an earlier one", len(repeated), examples(repeated), effect
+        "info",
+        "judged queries with the same text as an earlier one",
+        len(repeated),
+        examples(repeated),
+        effect,
     )

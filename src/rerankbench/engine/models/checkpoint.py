@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import visible
 from rerankbench.engine.models import model_config
-from rerankbench.engine.models.json_files import read_json
+from rerankbench.engine.models.json_files import json_object, read_json
 from rerankbench.engine.models.model_files import names_elsewhere, odd_files, place_of, relevant_files
 from rerankbench.store.file_hashes import FileHashes
 
@@ -95,6 +95,8 @@ def folder_problems(folder: Path, code: bool = False) -> list[str]:
         return [f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; give a model's folder"]
     if not folder.name.isprintable():  # it is part of the arm's name, which is shown everywhere
         return [f"{str(folder)!r}: the folder's name holds control characters; rename it"]
+    if (folder / "adapter_config.json").exists():
+        return [adapter_problem(folder)]
     found = [
         *odd_files(folder),
         *config_problems(folder),
@@ -113,13 +115,21 @@ def misfits(folder: Path) -> list[str]:
 def config_problems(folder: Path) -> list[str]:
     if not (folder / "config.json").is_file():
         return [f"{folder}: no config.json, so this is not a model folder; give the one that has it"]
-    if (folder / "adapter_config.json").exists():
-        return [f"{folder}: a LoRA adapter; merge it into its base model first (peft: merge_and_unload)"]
     try:
         config = read_json(folder / "config.json")
     except UserError as error:
         return error.problems
     return [f"{folder / 'config.json'}: {line}" for line in model_config.odd_values(config)]
+
+
+def adapter_problem(folder: Path) -> str:
+    """What to say of a folder that peft wrote: which model it adapts, and how to get one folder of both."""
+    base = json_object(folder / "adapter_config.json").get("base_model_name_or_path")
+    into = f"its base model {base}" if isinstance(base, str) and base.isprintable() else "its base model"
+    return (
+        f"{folder}: a LoRA adapter; merge it into {into} first (peft: merge_and_unload), or give "
+        "that one as reranker.model and this folder as reranker.adapter"
+    )
 
 
 def weights_problems(folder: Path) -> list[str]:

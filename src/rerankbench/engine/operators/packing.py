@@ -26,6 +26,8 @@ NARROW = 16  # outputs below which blocks do not pay: scoring heads
 class PackedLinear(nn.Module):
     """A linear layer with packed weights; the plain ones are dropped, so memory does not grow."""
 
+    weight = None  # T5 looks whether there is one, to cast what it multiplies
+
     def __init__(self, linear: nn.Linear, activation: str = "none") -> None:
         """`activation`: none, or gelu (the exact one), applied while the products are still in the cache."""
         super().__init__()

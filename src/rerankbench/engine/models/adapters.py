@@ -1,0 +1,63 @@
+"""LoRA adapters as peft writes them: what is in their folder, and how they are merged into a model."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from rerankbench.basics.errors import UserError
+from rerankbench.basics.finding import shown
+from rerankbench.engine.models.checkpoint import safetensors_header
+from rerankbench.engine.models.json_files import read_json
+
+SETTINGS, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def adapter_problems(adapter: str | None) -> list[str]:
+    """Why a folder cannot be merged as an adapter, one line each; reads no tensors."""
+    if adapter is None:
+        return []
+    place, folder = f"reranker.adapter={adapter}", Path(adapter).expanduser()
+    missing = [name for name in (SETTINGS, WEIGHTS) if not (folder / name).is_file()]
+    if missing:
+        return [
+            f"{place}: no {' and no '.join(missing)} there; give the folder that peft saved as safetensors"
+        ]
+    try:
+        kind = read_json(folder / SETTINGS).get("peft_type")
+        safetensors_header(folder / WEIGHTS)
+    except UserError as error:
+        return [f"reranker.adapter: {problem}" for problem in error.problems]
+    if kind != "LORA":
+        return [f"{place}: is of kind {kind!r}, not LORA; merge it into its model with peft first"]
+    return []
+
+
+def adapter_identity(adapter: str) -> str:
+    """The hash of the two files that determine what an adapter adds."""
+    digest = hashlib.sha256()
+    for name in (SETTINGS, WEIGHTS):
+        with (Path(adapter).expanduser() / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def merged(model: Any, adapter: str | None) -> Any:
+    """`model` with the adapter's products added to its weights. Raises UserError where they do not fit.
+
+    A model without memory for its weights stays as it is: nothing changes its shapes.
+    """
+    if adapter is None or next(model.parameters()).is_meta:
+        return model
+    from peft import PeftModel
+
+    folder = Path(adapter).expanduser()
+    try:
+        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    except Exception as error:  # whatever peft raises for names and shapes that do not fit
+        reason = shown(" ".join(str(error).split()))
+        raise UserError(
+            f"reranker.adapter={adapter}: does not fit the model ({reason}); give the base model that it was "
+            "trained on as reranker.model"
+        ) from error

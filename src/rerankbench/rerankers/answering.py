@@ -1,0 +1,112 @@
+"""What rerankers that choose between two answers have in common: a prompt and two tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar, Self
+
+from rerankbench.basics.errors import UserError
+from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.models import Weights
+from rerankbench.engine.models.adapters import adapter_identity, adapter_problems, merged
+from rerankbench.engine.models.attention import usable
+from rerankbench.engine.models.loading import reading, with_its_tokens
+from rerankbench.engine.models.prompt_template import PromptTemplate, template_problems
+from rerankbench.rerankers.reranker import LocalReranker
+from rerankbench.rerankers.templated import prompt_of, refuse_no_room
+
+
+@dataclass(frozen=True)
+class Answering(LocalReranker):
+    """A prompt that asks for one of two answers.
+
+    template: the prompt, a text or a list of texts that are tokenized one by one, with {query}, {document}
+    and {instruction} in them. Special tokens are written as they are, such as <|im_start|>; none is added.
+    yes, no: the two answers; each a single token.
+    instruction: what stands at {instruction}.
+    adapter: a folder of a LoRA adapter, merged into the model as it is loaded.
+    max_length: most tokens in all, the prompt's among them.
+    query_max_length: null: as long as it is; a document gets what is left.
+    """
+
+    template: Any = "{query} {document}"
+    yes: str = "yes"
+    no: str = "no"
+    instruction: str = ""
+    adapter: str | None = None
+
+    AUTO: ClassVar[str]
+    """The class of transformers that loads the model."""
+
+    def layers_in(self, description: dict[str, Any]) -> tuple[int, ...]:
+        return (int(description["num_hidden_layers"]),)
+
+    @property
+    def query_limit(self) -> int:
+        return self.query_max_length or self.max_length
+
+    def problems(self) -> list[str]:
+        found = super().problems() + template_problems(self.template) + adapter_problems(self.adapter)
+        words = {"yes": self.yes, "no": self.no}
+        found += [f"reranker.{key} is empty: give an answer" for key, word in words.items() if not word]
+        if self.yes and self.yes == self.no:
+            found.append(f"reranker.yes and reranker.no are both {self.yes}: give two answers")
+        return found
+
+    def length_problems(self, positions: int | None) -> list[str]:
+        """Positions of these models are computed; what has a table of them is of another family."""
+        return super().length_problems(None)
+
+    def fitted(self, folder: Path) -> Self:
+        return replace(self, attention=usable(self.attention, folder, self.AUTO, self.trust_remote_code))
+
+    def identity(self, weights: Weights, precision: str) -> dict[str, Any]:
+        found = super().identity(weights, precision)
+        texts = [self.template] if isinstance(self.template, str) else list(self.template)
+        found["template"] = texts  # a text is a list of one
+        if not any("{instruction}" in text for text in texts):
+            del found["instruction"]
+        del found["adapter"]
+        if self.adapter is not None:  # what it is, not where it lies
+            found["adapter"] = adapter_identity(self.adapter)
+        return found
+
+    def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
+        """The model and its tokenizer; with `headers_only`, without the weights' values."""
+        import transformers
+
+        code = self.trust_remote_code
+        with reading(weights.folder, hardware.dtype, self.attention, headers_only, code) as place:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=code)
+            model = getattr(transformers, self.AUTO).from_pretrained(place, trust_remote_code=code)
+        model = merged(model, self.adapter)
+        return with_its_tokens(SimpleNamespace(model=model, tokenizer=tokenizer), weights.folder)
+
+    def rehearse(self, weights: Weights, hardware: Hardware) -> None:
+        tokenizer = self.open(weights, hardware, headers_only=True).tokenizer
+        refuse_no_room(self.prompt(tokenizer, weights.folder), self.max_length)
+        answer_tokens(tokenizer, self, weights.folder)
+
+    def prompt(self, tokenizer: Any, folder: Path) -> PromptTemplate:
+        return prompt_of(tokenizer, self.template, self.instruction, folder)
+
+
+def answer_tokens(tokenizer: Any, settings: Answering, folder: Path) -> list[int]:
+    """The tokens of yes and of no. Raises UserError unless both are single tokens."""
+    words = {"reranker.yes": settings.yes, "reranker.no": settings.no}
+    found = {key: tokenizer(word, add_special_tokens=False)["input_ids"] for key, word in words.items()}
+    odd = [
+        f"{key}={words[key]}: is {len(ids)} tokens to {folder}; give an answer that is a single token"
+        for key, ids in found.items()
+        if len(ids) != 1
+    ]
+    odd += [
+        f"{key}={words[key]}: is unknown to {folder}; give an answer that is a token of it"
+        for key, ids in found.items()
+        if ids == [tokenizer.unk_token_id]
+    ]
+    if odd:
+        raise UserError(odd)
+    return [ids[0] for ids in found.values()]

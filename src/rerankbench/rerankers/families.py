@@ -1,0 +1,46 @@
+"""Which option a model's folder looks like, for whoever gave it to another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rerankbench.engine.models import describe
+
+TOKENIZER_FILES = (
+    "tokenizer_config.json",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "tokenizer.json",
+    "vocab.json",
+)
+BY_ARCHITECTURE = {
+    "GemmaForCausalLM": "gemma",
+    "LayerWiseMiniCPMForCausalLM": "minicpm-layerwise",
+    "CostWiseGemmaForCausalLM": "lightweight",
+    "T5ForConditionalGeneration": "monot5-base",
+    "MT5ForConditionalGeneration": "monot5-base",
+}
+
+
+def knows(folder: Path, token: str) -> bool:
+    """Whether a folder's tokenizer files name a token; large ones are read, but not parsed."""
+    files = (folder / name for name in TOKENIZER_FILES)
+    return any(token.encode() in file.read_bytes() for file in files if file.is_file())
+
+
+def option_for(folder: Path) -> str:
+    """`choose reranker=NAME`, as far as the folder tells; all families where it does not."""
+    description = describe(folder)
+    name = (description.get("architectures") or ["unknown"])[0]
+    option = BY_ARCHITECTURE.get(name)
+    if name.endswith("ForSequenceClassification"):
+        option = "base"
+    elif name == "Qwen3ForCausalLM" and knows(folder, "<think>"):
+        option = "qwen3-0.6b"
+    elif name == "Qwen2ForCausalLM":
+        option = "mxbai-v2-base"
+    if option:
+        return f"choose reranker={option} with this reranker.model"
+    known = "base, qwen3-0.6b, mxbai-v2-base, gemma, monot5-base, minicpm-layerwise, lightweight"
+    return f"choose the option of its family ({known})"
