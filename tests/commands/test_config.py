@@ -234,7 +234,7 @@ def test_an_embedder_that_nobody_asks_cannot_be_wrong() -> None:
         ("reranker=none", 1),
         ("-m reranker=none,minilm depth=10,20", 4),
         ("-m reranker=glob(min*) depth=range(5,8)", 6),
-        ("-m reranker=glob(*,exclude=[m*,g*,function,run])", 5),
+        ("-m reranker=glob(*,exclude=[m*,g*,j*,q*,function,run])", 5),
         ("-m depth=choice(5,6)", 2),
         ("-m", 1),
         ("-m first_stage=hybrid first_stage.fusion=rrf,weighted first_stage.dense_weight=0.3", 2),

@@ -124,13 +124,7 @@ def contest(runs: Sequence[Run], measure: str) -> Contest:
     refuse_mixtures(done)
     names = same_measures(done, [per_query.measured(run) for run in done], measure)
     ids = per_query.query_ids(per_query.read(done[0]))
-    held: Held = {}
-    oracle: dict[tuple[str, int], Mapping[str, Values]] = {}
-    for run in done:  # one table in memory at a time
-        found = per_query.orders(per_query.read(run), ids, names, run.place)
-        oracle |= {(stage_of(run), o.depth): finite(v) for o, v in found.items() if o.stage == "oracle"}
-        for arm, values in arms_of(run, found, measure):
-            held[arm.key] = better_measured(held.get(arm.key), (arm, values), measure)
+    held, oracle = read_arms(done, ids, names, measure)
     arms = named([arm for arm, _ in held.values()])
     every = [values for _, values in held.values()]
     reasons = unusable(arms, [values[measure] for values in every], measure)
@@ -158,6 +152,20 @@ def contest(runs: Sequence[Run], measure: str) -> Contest:
         ),
         tuple(name for name in names if name not in complete and any(in_part(every[i][name]) for i in kept)),
     )
+
+
+def read_arms(
+    done: Sequence[Run], ids: Sequence[str], names: Sequence[str], measure: str
+) -> tuple[Held, dict[tuple[str, int], Mapping[str, Values]]]:
+    """Each arm with its values, and the oracle's by first stage and depth; one run's table at a time."""
+    held: Held = {}
+    oracle: dict[tuple[str, int], Mapping[str, Values]] = {}
+    for run in done:
+        found = per_query.orders(per_query.read(run), ids, names, run.place)
+        oracle |= {(stage_of(run), o.depth): finite(v) for o, v in found.items() if o.stage == "oracle"}
+        for arm, values in arms_of(run, found, measure):
+            held[arm.key] = better_measured(held.get(arm.key), (arm, values), measure)
+    return held, oracle
 
 
 def finite(values: Mapping[str, Values]) -> dict[str, Values]:
