@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.progress import Progress
-from rerankbench.engine.loop import Buffer
 from rerankbench.rerankers import scoring
 from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.scoring import PairWork, Scored, read_cost, refuse_lost, write_cost
@@ -111,6 +110,8 @@ def score_again(work: TextWork) -> Scored:
 
 def compute(work: TextWork, todo: NDArray[np.int64], store: RowStore) -> dict[str, float]:
     """Score the pairs `todo` into `store` as the work goes. Returns the cost."""
+    from rerankbench.engine.loop import Buffer
+
     buffer = Buffer(store, work.pairs.keys, work.layers)
     try:
         return run(work, todo, buffer.add)
