@@ -225,7 +225,10 @@ def load_reranker(
         return _of_function(name_or_model, settings, _machine(device, precision))
     chosen, kind = _option("reranker", str(name_or_model))
     if chosen is None:
-        kinds = sorted(set(GROUPS["reranker"].kinds) - {"none"})
+        classes = GROUPS["reranker"].classes.items()
+        kinds = sorted(
+            kind for kind, cls in classes if kind != "none" and issubclass(cls, families.LocalReranker)
+        )
         if family is None:
             raise UserError(f"reranker {name_or_model}: give family= with a model; one of {', '.join(kinds)}")
         chosen, kind = {"model": str(name_or_model)}, family
