@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.table import Table
 
 from rerankbench.basics.visible import Console, visible
-from rerankbench.report import table
+from rerankbench.report import race_notes, table
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import counted, subtitle
 
@@ -24,6 +24,9 @@ def show(findings: Findings, page: Path, tracked: str = "") -> None:
         console.print(f"  {reason}", soft_wrap=True)
     console.print(subtitle(findings), soft_wrap=True, style="dim")
     console.print(arm_table(findings))
+    if findings.book.race is not None:
+        for line in race_notes.missing_lines(findings.contest.arms, findings.costs, findings.book):
+            console.print(line, soft_wrap=True, style="dim")
     for run in findings.contest.failed:
         console.print(f"failed     {run.arm}: {run.result.get('error')}", soft_wrap=True)
     console.print(f"report     {page}", soft_wrap=True)
