@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rerankbench.report import document, html, markdown, race_notes, table
+from rerankbench.report import document, html, markdown, race_notes, table, terminal
 from rerankbench.report.cost import COMPUTE, Cost, Ordering, Ratio, front
 from rerankbench.report.findings import Findings, find_out
 from rerankbench.report.race.record import FILE, Cell, Contestant, read
@@ -211,8 +211,17 @@ def test_a_machine_that_was_busy_measures_nothing(tmp_path: Path) -> None:
     found = judged(tmp_path)
     assert costs(found)["minilm@10"].why == "the machine was busy with something else in 57 of 60 rounds"
     told = " ".join(found.assumptions())
-    assert "In 57 of 60 rounds the machine itself was more than 10% slower" in told
+    assert "In 57 of 60 rounds the machine ran a fixed computation more than 10% slower" in told
     assert f"To measure them while the machine is quiet: rerankbench-report --race {tmp_path / '0'}" in told
+
+
+def test_the_terminal_says_what_was_not_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "0", "minilm", FIRST, {10: DEPTHS[10]})
+    write_race(tmp_path, proportional("stage", "minilm", (10,), 3))
+    terminal.show(judged(tmp_path), tmp_path / "report.html")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Not measured: minilm@10" in shown
+    assert "rerankbench-report --race" in shown
 
 
 def test_unknown_parameters_are_unknown_compute(tmp_path: Path) -> None:
