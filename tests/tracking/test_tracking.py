@@ -189,7 +189,8 @@ def test_four_processes_on_a_cold_store_lose_nothing(tmp_path: Path) -> None:
         "[process.start() for process in several]; [process.join() for process in several]\n"
         "assert [process.exitcode for process in several] == [0, 0, 0, 0]\n"
     )
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    places = [Path(__file__).parent, Path(__file__).parents[1] / "helpers"]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([*map(str, places), *sys.path])}
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=env, timeout=200, check=True)
     found = runs_in(f"sqlite:///{tmp_path / 'cold.db'}")
     assert {logged.info.run_name for logged in found} == {"arm0", "arm1", "arm2", "arm3"}
@@ -307,9 +308,9 @@ def test_a_deleted_experiment_is_named_before_a_run_with_two_cures_that_work(
     words = [str(out), f"tracking.uri={uri}"]
     assert track.main([*words, "tracking.experiment=mine"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"error: tracking.uri={uri}: the experiment 'mine' was deleted there")
+    assert said.startswith(f"error: {out}: tracking.uri={uri}: the experiment 'mine' was deleted there")
     (line,) = MLflow(uri, "mine").problems()
-    assert said == f"error: {line}\n"
+    assert said == f"error: {out}: {line}\n"
     assert track.main([*words, re.findall(r"tracking\.experiment=\S+", line)[0].rstrip(",")]) == 0
     restore = shlex.split(line.partition("or restore it: ")[2])
     variable, value = restore[0].split("=", 1)

@@ -99,8 +99,6 @@ class MLflow(Tracking):
                 *found,
                 f"tracking.uri={shown}: write three slashes and a file, sqlite:///path/to/mlflow.db",
             ]
-        if self.uri.startswith("sqlite") and "?" in self.uri:
-            return [*found, f"tracking.uri={shown}: a file takes no settings; leave out ? and what follows"]
         if self.uri.startswith("sqlite") and (
             problem := place_problem(self.database) or other_file(self.database)
         ):
