@@ -92,7 +92,7 @@ def test_a_clock_that_runs_backwards(calm: Path, models: Path, tmp_path: Path) -
     result = json.loads((tmp_path / "sweep" / "1" / "result.json").read_text())
     assert result["measures"] == numbers(calm / "out")["measures"]
     assert min(result["seconds"].values()) >= 0
-    assert min(result["throughput"].values()) >= 0
+    assert min((result["throughput"] or {"too few pairs": 0.0}).values()) >= 0
     client = MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("rerankbench").experiment_id])
     assert {run.info.status for run in runs} == {"FINISHED"}

@@ -27,7 +27,7 @@ MOMENTS = {  # the call of MLflow's client before which the server dies
     "at the start": f"{CLIENT}.get_experiment_by_name",
     "after the run was made": f"{CLIENT}.log_batch",
     "in the middle": f"{CLIENT}.log_inputs",
-    "before the files": f"{CLIENT}.log_artifacts",
+    "before the files": f"{CLIENT}.log_artifact",
     "at the end": f"{CLIENT}.set_terminated",
 }
 
