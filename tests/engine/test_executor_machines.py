@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -35,7 +36,8 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     import ray
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("PYTHONPATH", str(single.TESTS))
+    paths = [*single.PLACES, os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     for name, value in single.RAY.items():
         monkeypatch.setenv(name, value)
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 10**8}
