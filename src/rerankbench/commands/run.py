@@ -147,13 +147,13 @@ def launch(parsed: Namespace, command: preflight.Command) -> int:
         words += [f"hydra.{'sweep' if sweep else 'run'}.dir={as_typed.quoted(str(folder))}"]
         try:
             (hydra.multirun if sweep else hydra.run)(name, task, words)
-        except OSError as error:  # Hydra writes, too
-            place = "hydra.sweep.dir" if sweep else "hydra.run.dir"
-            raise disk.explained(error, {place: folder.absolute()}) from error
-        except (RuntimeError, ConnectionError, ValueError) as error:
+        except (RuntimeError, ConnectionError, ValueError) as error:  # of launchers
             if line := complaints.no_cluster(error):
                 raise UserError(line) from error
             raise
+        except OSError as error:  # Hydra writes, too
+            place = "hydra.sweep.dir" if sweep else "hydra.run.dir"
+            raise disk.explained(error, {place: folder.absolute()}) from error
         results = [Result.read(file.parent) for file in fresh(folder, before)]
         if sweep:
             for file in folder.glob("*.yaml"):
@@ -258,7 +258,8 @@ def hide(hydra_config: Any, cfg: DictConfig, folder: Path) -> None:
     masking.remember_all(OmegaConf.to_container(cfg, resolve=False))
     swept = str(hydra_config.mode).endswith("MULTIRUN")
     sweep = [Path(hydra_config.sweep.dir) / "multirun.yaml"] if swept else []
-    for file in [*(folder / str(hydra_config.output_subdir)).glob("*.yaml"), *sweep]:
+    written = [file for file in sweep if file.is_file()]  # sweepers that choose values write none
+    for file in [*(folder / str(hydra_config.output_subdir)).glob("*.yaml"), *written]:
         mask_file(file)
 
 
