@@ -76,7 +76,9 @@ def stand_in(dimensions: int) -> Any:
         return list(np.stack([codes % 1000, codes // 1000 % 100_000], axis=1).astype(np.int32))
 
     tokenizer = SimpleNamespace(pad_token_id=0)
-    return SimpleNamespace(forward=forward, tokenize=tokenize, tokenizer=tokenizer, dimensions=dimensions)
+    return SimpleNamespace(
+        forward=forward, tokenize=tokenize, tokenizer=tokenizer, padding=0, dimensions=dimensions
+    )
 
 
 def vectors_of(folder: Path, rows: int) -> Any:
