@@ -22,7 +22,7 @@ def test_drawn():
 
 def drawn(folder: Path, *arguments: str) -> set[str]:
     """What two runs of a property test draw, with this folder's conftest.py."""
-    (folder / "conftest.py").write_text(Path(__file__).with_name("conftest.py").read_text())
+    (folder / "conftest.py").write_text((Path(__file__).parents[1] / "conftest.py").read_text())
     (folder / "test_it.py").write_text(PROPERTY)
     command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", *arguments, str(folder)]
     path = {"PYTHONPATH": ":".join([str(Path(__file__).parents[1] / "helpers"), *sys.path])}
