@@ -26,8 +26,8 @@ from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.collections.sources.source import Source
-from rerankbench.engine import hardware, models
-from rerankbench.engine.models import fit
+from rerankbench.engine import hardware
+from rerankbench.engine.models import fit, references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.evaluation import ranking, significance
 from rerankbench.evaluation.evaluation import Judge, Measured, whole
@@ -82,7 +82,7 @@ class Reranker:
     """
 
     settings: families.Reranker
-    origin: families.Origin | models.Weights
+    origin: families.Origin | references.Weights
     hardware: hardware.Hardware
 
     def __repr__(self) -> str:
@@ -360,7 +360,9 @@ def _is_function(place: str | Path) -> bool:
     """Whether this is MODULE:NAME, and no wheel:NAME and no path."""
     text = str(place)
     return (
-        bool(PLACE.fullmatch(text)) and not text.startswith(models.WHEEL_PREFIX) and not Path(text).exists()
+        bool(PLACE.fullmatch(text))
+        and not text.startswith(references.WHEEL_PREFIX)
+        and not Path(text).exists()
     )
 
 

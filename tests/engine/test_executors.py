@@ -19,11 +19,12 @@ import mortal
 import tiny_rerankers
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.sources.in_memory import collection_of
-from rerankbench.engine.executors import Executor, crew
+from rerankbench.engine.executors import crew
+from rerankbench.engine.executors.executor import Executor
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.executors.ray import INSTALL, Ray
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import Weights, resolve
+from rerankbench.engine.models.references import Weights, resolve
 from rerankbench.engine.run_context import RunContext
 from rerankbench.first_stages import embedding as embedding_module
 from rerankbench.first_stages.embedding import Embedder, Embedding

@@ -32,7 +32,7 @@ from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.commands import config, preflight
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import resolve
+from rerankbench.engine.models.references import resolve
 from rerankbench.evaluation import evaluation, measures, ranking
 from rerankbench.first_stages.dense import Dense
 from rerankbench.first_stages.embedding import Embedder

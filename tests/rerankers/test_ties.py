@@ -25,9 +25,9 @@ from folded_texts import VARIANTS, texts
 from rerankbench import api
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
-from rerankbench.engine import models as model_folders
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.models import references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.experiment import estimate, latency
 from rerankbench.first_stages import embedding as embedding_module
@@ -73,7 +73,7 @@ def work_of(
 ) -> Work:
     """Every query with every document."""
     reranker, model = loaded(name, models, hashes, **limits)
-    weights = model_folders.resolve(reranker.model, None, hashes)
+    weights = references.resolve(reranker.model, None, hashes)
     machine = RunContext(CPU, cache_dir, **bench)
     rows = np.tile(np.arange(len(of.corpus)), (len(of.query_ids), 1))
     store = score_store(reranker, weights, machine)
@@ -195,7 +195,7 @@ def test_documents_tie_by_the_window_that_they_share(models: Path, hashes: Path,
 @pytest.mark.parametrize("name", [*ALL])
 def test_a_model_without_weights_reads_pairs_as_the_loaded_one(name: str, models: Path, hashes: Path) -> None:
     reranker, model = loaded(name, models, hashes, **WINDOWS)
-    weights = model_folders.resolve(reranker.model, None, hashes)
+    weights = references.resolve(reranker.model, None, hashes)
     reader = weightless(reranker, weights, "fp32")
     assert {parameter.device.type for parameter in reader.model.parameters()} == {"meta"}  # type: ignore[attr-defined]
     pairs = [(SENTENCES[n % 5], " ".join(SENTENCES[n : n + n % 7])) for n in range(20)]
@@ -253,7 +253,7 @@ def test_a_forecast_counts_what_will_be_scored(models: Path, hashes: Path, tmp_p
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_asked_for_directly_tie(name: str, models: Path, hashes: Path) -> None:
     reranker, model = loaded(name, models, hashes, **WINDOWS)
-    weights = model_folders.resolve(reranker.model, None, hashes)
+    weights = references.resolve(reranker.model, None, hashes)
     held = api.Reranker(reranker, weights, CPU)
     held.__dict__["model"] = model
     documents = [change(text) for text in SENTENCES[:4] for change in VARIANTS.values()]

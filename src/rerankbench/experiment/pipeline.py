@@ -16,7 +16,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
 from rerankbench.engine import hardware
-from rerankbench.engine.executors import Executor
+from rerankbench.engine.executors.executor import Executor
 from rerankbench.engine.models import fit
 from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Evaluation, evaluate

@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import Problem, UserError
 from rerankbench.basics.finding import shown
 from rerankbench.basics.progress import Progress
-from rerankbench.engine import models
-from rerankbench.engine.executors import Executor
+from rerankbench.engine.executors.executor import Executor
 from rerankbench.engine.executors.job import Job
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.executors.worker import Worker
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import fit
+from rerankbench.engine.models import checkpoint, fit, references
 from rerankbench.engine.models.attention import usable
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens
@@ -87,12 +86,12 @@ class Embedder:
 
     def problems(self) -> list[str]:
         """Impossible settings, one line each; reads no weights."""
-        wrong = models.reference_problems(self.model, self.revision, self.trust_remote_code)
+        wrong = references.reference_problems(self.model, self.revision, self.trust_remote_code)
         found: list[str] = [Problem(f"embedder.{line}", "embedder.model", "place") for line in wrong]
         if not found:
-            found += self.length_problems(models.positions(self.model))
-        if not found and models.is_local(self.model):
-            found += self.folder_problems(models.local_folder(self.model))
+            found += self.length_problems(references.positions(self.model))
+        if not found and references.is_local(self.model):
+            found += self.folder_problems(references.local_folder(self.model))
         if self.pooling not in ("cls", "mean"):
             found.append(f"embedder.pooling={self.pooling}: choose cls (BGE) or mean (MiniLM, E5)")
         for name in ("max_length", "query_max_length"):
@@ -104,12 +103,12 @@ class Embedder:
     def length_problems(self, positions: int | None) -> list[str]:
         """Lengths beyond the `positions` that the model has."""
         lengths = {f"embedder.{name}": getattr(self, name) for name in ("max_length", "query_max_length")}
-        return models.length_problems(lengths, positions)
+        return references.length_problems(lengths, positions)
 
     def folder_problems(self, folder: Path) -> list[str]:
         """What a whole folder says of itself that contradicts these settings, or that is not supported."""
         config, place = json_object(folder / "config.json"), f"embedder.model={self.model}"
-        (name, *_) = models.describe(folder)["architectures"] or [""]
+        (name, *_) = checkpoint.describe(folder)["architectures"] or [""]
         if name.endswith("ForSequenceClassification"):
             return [f"{place}: holds {name}, a reranker; give an embedder"]
         if config.get("is_encoder_decoder"):
@@ -135,7 +134,7 @@ class Embedder:
         """These settings as the model in `folder` can follow them: what its vectors are stored under."""
         return replace(self, attention=usable(self.attention, folder, "AutoModel", self.trust_remote_code))
 
-    def open(self, weights: models.Weights, hardware: Hardware, headers_only: bool = False) -> Any:
+    def open(self, weights: references.Weights, hardware: Hardware, headers_only: bool = False) -> Any:
         """FlagEmbedding's wrapper around the model; with `headers_only`, without the weights' values."""
         from FlagEmbedding import FlagModel
 
@@ -150,7 +149,7 @@ class Embedder:
             )
         return with_its_tokens(wrapper, weights.folder)
 
-    def rehearse(self, weights: models.Weights, hardware: Hardware) -> None:
+    def rehearse(self, weights: references.Weights, hardware: Hardware) -> None:
         """Raise UserError for whatever would keep the model from being loaded and from embedding right."""
         _, tokenizer = parts(self.open(weights, hardware, headers_only=True))
         if modules_of(weights.folder).lower_case:
@@ -160,10 +159,10 @@ class Embedder:
                     f"{weights.folder}: sentence_bert_config.json turns texts to lower case, its tokenizer "
                     "does not; that is not supported"
                 )
-        if models.describe(weights.folder)["model_type"] not in CHECKED:
+        if checkpoint.describe(weights.folder)["model_type"] not in CHECKED:
             try_out(EmbedderModel(self, weights, replace(hardware, device="cpu")), weights.folder)
 
-    def identity(self, weights: models.Weights, precision: str) -> dict[str, Any]:
+    def identity(self, weights: references.Weights, precision: str) -> dict[str, Any]:
         """What determines a vector besides its text. Queries and passages differ in their instruction and
         length only, which `for_queries` turns into the settings themselves."""
         settings = {name: value for name, value in asdict(self).items() if name not in self.FREE}
@@ -235,7 +234,7 @@ def written(value: Any) -> str:
 class EmbedderModel:
     """A loaded embedder; vectors depend on each text alone."""
 
-    def __init__(self, settings: Embedder, weights: models.Weights, hardware: Hardware) -> None:
+    def __init__(self, settings: Embedder, weights: references.Weights, hardware: Hardware) -> None:
         wrapper = settings.open(weights, hardware)
         first_only = settings.pooling == "cls"
         self.model, self.tokenizer = take(wrapper, hardware.device, first_only)

@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Self
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import Weights
 from rerankbench.engine.models.adapters import adapter_identity, adapter_problems, merged
 from rerankbench.engine.models.attention import usable
 from rerankbench.engine.models.loading import reading, with_its_tokens
 from rerankbench.engine.models.prompt_template import PromptTemplate, template_problems
+from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.reranker import LocalReranker
 from rerankbench.rerankers.templated import prompt_of, refuse_no_room
 

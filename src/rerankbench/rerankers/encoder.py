@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import shown
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import Weights, describe, sentence_modules
+from rerankbench.engine.models import sentence_modules
 from rerankbench.engine.models.adapters import adapter_identity, adapter_problems, merged
 from rerankbench.engine.models.attention import usable
+from rerankbench.engine.models.checkpoint import describe
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens
 from rerankbench.engine.models.model_config import CHECKED, DECODERS
@@ -28,6 +29,7 @@ from rerankbench.engine.models.prompt_template import (
     has_roles,
     template_problems,
 )
+from rerankbench.engine.models.references import Weights
 from rerankbench.engine.tokens import Tokens, pad
 from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.llm import weights_of

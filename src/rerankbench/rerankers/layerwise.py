@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import Weights, describe
+from rerankbench.engine.models.checkpoint import describe
 from rerankbench.engine.models.loading import reading, take, with_its_tokens
+from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.llm import Prompted, PromptedModel, last
 from rerankbench.rerankers.reranker import PairModel
 

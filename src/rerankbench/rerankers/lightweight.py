@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import Weights
 from rerankbench.engine.models.loading import reading, take, with_its_tokens
+from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.layerwise import Layerwise, causal_mask
 from rerankbench.rerankers.llm import PromptedModel, last, softcapped
 from rerankbench.rerankers.reranker import PairModel

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import Weights, describe, sentence_modules
+from rerankbench.engine.models import sentence_modules
 from rerankbench.engine.models.attention import usable
+from rerankbench.engine.models.checkpoint import describe
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens
+from rerankbench.engine.models.references import Weights
 from rerankbench.engine.tokens import Tokens, pad
 from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.reranker import LocalReranker, PairModel

@@ -26,7 +26,7 @@ from rerankbench.basics.typed_json import Amount, Name
 from rerankbench.collections.collection import Collection
 from rerankbench.engine import hardware
 from rerankbench.engine.executors.job import Job
-from rerankbench.engine.models import Weights
+from rerankbench.engine.models.references import Weights
 from rerankbench.engine.run_context import RunContext
 from rerankbench.engine.tokens import Tokens
 from rerankbench.rerankers.pair_window import PairWindow
@@ -47,7 +47,7 @@ from rerankbench.store.rows import (
 )
 
 if TYPE_CHECKING:
-    from rerankbench.engine.executors import Executor
+    from rerankbench.engine.executors.executor import Executor
     from rerankbench.engine.loop import Meter
 
 log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from rerankbench.store.lock import SUFFIX, hold
 from rerankbench.store.rows import RowStore
 
 if TYPE_CHECKING:
-    from rerankbench.engine.executors import Executor
+    from rerankbench.engine.executors.executor import Executor
 
 log = logging.getLogger(__name__)
 

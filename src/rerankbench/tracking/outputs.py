@@ -17,7 +17,8 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import masked
 from rerankbench.collections.candidates import write_qrels, write_trec
 from rerankbench.collections.unjudged import UNJUDGED
-from rerankbench.engine import hardware, models
+from rerankbench.engine import hardware
+from rerankbench.engine.models import references
 from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Measured, whole
 from rerankbench.experiment import latency
@@ -95,7 +96,7 @@ def params(experiment: Experiment, outcome: Outcome | None = None) -> dict[str, 
 
 
 def model_label(model: str) -> str:
-    return models.folder_label(models.local_folder(model)) if models.is_local(model) else model
+    return references.folder_label(references.local_folder(model)) if references.is_local(model) else model
 
 
 def own_params(reranker: Reranker) -> dict[str, Any]:
