@@ -30,12 +30,14 @@ from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.experiment import estimate, latency
-from rerankbench.first_stages import embedding as embedding_module
+from rerankbench.first_stages import vectors as vectors_module
 from rerankbench.first_stages.dense import Dense
-from rerankbench.first_stages.embedding import Embedder, Embedding, Vectors
+from rerankbench.first_stages.embedder import Embedder
+from rerankbench.first_stages.embedding import Embedding
 from rerankbench.first_stages.index import Exact, Index, search
 from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.first_stages.vector_ties import Copies
+from rerankbench.first_stages.vectors import Vectors
 from rerankbench.rerankers import sequences
 from rerankbench.rerankers.reranker import PairModel, Reranker
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score, score_store
@@ -282,7 +284,7 @@ def embedding_of(models: Path, cache_dir: Path, **settings: Any) -> Embedding:
 def test_texts_that_are_one_sequence_have_one_vector_in_every_block(
     pooling: str, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedding_module, "BLOCK", 8)
+    monkeypatch.setattr(vectors_module, "BLOCK", 8)
     listed = [change(text) for change in VARIANTS.values() for text in SENTENCES[:6]]
     work = embedding_of(models, tmp_path, pooling=pooling, max_length=24)
     tokens = [ids.tobytes() for ids in work.model.tokenize(listed, work.settings)]
@@ -306,7 +308,7 @@ def test_texts_that_are_one_sequence_have_one_vector_in_every_block(
 def test_documents_and_queries_that_are_one_tie_in_every_index(
     index: Index, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedding_module, "BLOCK", 64)
+    monkeypatch.setattr(vectors_module, "BLOCK", 64)
     base = [f"{SENTENCES[n % 12]} {n}" for n in range(290)]
     documents = [change(text) for change in (str, str.upper, str.title) for text in base]
     of = collection(["the moons of mars", "The Moons of MARS", "river", "capital"], documents)

@@ -58,11 +58,11 @@ class Layerwise(Prompted):
     def layers_in(self, description: dict[str, Any]) -> tuple[int, ...]:
         return chosen(self.cutoff_layers, self.available(description))
 
-    def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
+    def open(self, weights: Weights, hardware: Hardware) -> Any:
         from FlagEmbedding import LayerWiseFlagLLMReranker
 
         code = self.trust_remote_code
-        with reading(weights.folder, hardware.dtype, self.attention, headers_only, code) as place:
+        with reading(weights.folder, hardware.dtype, self.attention, code) as place:
             # use_bf16 only silences the wrapper, which would turn fp16 on by itself
             wrapper = LayerWiseFlagLLMReranker(
                 place,

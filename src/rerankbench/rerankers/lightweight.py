@@ -60,11 +60,11 @@ class Lightweight(Layerwise):
         start, step = description["start_layer"] or 28, description["layer_sep"] or 28
         return tuple(range(start, description["num_hidden_layers"] + 1, step))
 
-    def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
+    def open(self, weights: Weights, hardware: Hardware) -> Any:
         from FlagEmbedding import LightWeightFlagLLMReranker
 
         code = self.trust_remote_code
-        with reading(weights.folder, hardware.dtype, self.attention, headers_only, code) as place:
+        with reading(weights.folder, hardware.dtype, self.attention, code) as place:
             wrapper = LightWeightFlagLLMReranker(
                 place,
                 use_bf16=True,  # only silences the wrapper, see layerwise
