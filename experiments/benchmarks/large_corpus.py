@@ -85,7 +85,8 @@ def vectors_of(folder: Path, rows: int) -> Any:
     """The vectors of the corpus, computed or read."""
     from rerankbench.engine.hardware import Hardware
     from rerankbench.engine.loop import Budget
-    from rerankbench.first_stages.embedding import Embedder, Embedding
+    from rerankbench.first_stages.embedder import Embedder
+    from rerankbench.first_stages.embedding import Embedding
 
     (folder / "model").mkdir(exist_ok=True)
     embedding = Embedding.__new__(Embedding)

@@ -26,13 +26,13 @@ from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.collections.sources.source import Source
-from rerankbench.engine import hardware, models
-from rerankbench.engine.models import fit
+from rerankbench.engine import hardware
+from rerankbench.engine.models import fit, references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.evaluation import ranking, significance
 from rerankbench.evaluation.evaluation import Judge, Measured, whole
 from rerankbench.experiment.groups import GROUPS
-from rerankbench.first_stages.embedding import Embedder
+from rerankbench.first_stages.embedder import Embedder
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.first_stages.index import Index
 from rerankbench.first_stages.search_context import SearchContext
@@ -82,7 +82,7 @@ class Reranker:
     """
 
     settings: families.Reranker
-    origin: families.Origin | models.Weights
+    origin: families.Origin | references.Weights
     hardware: hardware.Hardware
 
     def __repr__(self) -> str:
@@ -273,8 +273,8 @@ def retrieve(
     stage = cast(FirstStage, _settings("first_stage", kind, settings))
     read, indexed = _embedding(str(embedder), index) if stage.embeds() else (Embedder(), Index())
     machine, place = _machine(device, precision), _cache_dir(cache_dir)
-    bench = SearchContext(machine, place, embedder=read, index=indexed)
-    return stage.retrieve(collection, candidates, bench)[0]
+    context = SearchContext(machine, place, embedder=read, index=indexed)
+    return stage.retrieve(collection, candidates, context)[0]
 
 
 def score(
@@ -295,11 +295,11 @@ def score(
 
     _refuse_below(0, depth=depth)
     _refuse_foreign(collection, candidates)
-    bench = RunContext(reranker.hardware, _cache_dir(cache_dir), reuse=reuse)
-    store = score_store(reranker.settings, reranker.origin, bench)
+    context = RunContext(reranker.hardware, _cache_dir(cache_dir), reuse=reuse)
+    store = score_store(reranker.settings, reranker.origin, context)
     pairs = distinct_pairs(collection, candidates.rows[:, :depth])
     of: Any = _Loaded if isinstance(reranker.settings, families.LocalReranker) else _LoadedTexts
-    parts = (reranker.settings, reranker.origin, reranker.layers, bench, collection, pairs, store)
+    parts = (reranker.settings, reranker.origin, reranker.layers, context, collection, pairs, store)
     work = of(*parts, by=reranker)
     return pairs.spread(score_work(work, Local()).values)
 
@@ -360,7 +360,9 @@ def _is_function(place: str | Path) -> bool:
     """Whether this is MODULE:NAME, and no wheel:NAME and no path."""
     text = str(place)
     return (
-        bool(PLACE.fullmatch(text)) and not text.startswith(models.WHEEL_PREFIX) and not Path(text).exists()
+        bool(PLACE.fullmatch(text))
+        and not text.startswith(references.WHEEL_PREFIX)
+        and not Path(text).exists()
     )
 
 

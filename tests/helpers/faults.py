@@ -29,7 +29,7 @@ STAGES = {
 }
 EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "sqlite3.connect")
 SCORER = "rerankbench.rerankers.encoder:EncoderModel.forward"
-EMBEDDER = "rerankbench.first_stages.embedding:EmbedderModel.forward"
+EMBEDDER = "rerankbench.first_stages.embedder:EmbedderModel.forward"
 
 
 def wrap(name: str, around: Callable[..., Any]) -> None:

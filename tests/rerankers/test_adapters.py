@@ -12,7 +12,7 @@ import pytest
 from test_causal import FP32, PAIRS, ready
 
 from rerankbench.basics.errors import UserError
-from rerankbench.engine.models import resolve
+from rerankbench.engine.models.references import resolve
 from rerankbench.rerankers.causal import Causal
 from rerankbench.rerankers.encoder import Encoder
 from tiny_prompted import qwen3_card, tiny_qwen3_reranker

@@ -151,8 +151,8 @@ def test_another_answer_is_its_first_tokens_logit(built: Path, hashes: Path) -> 
     folder = folder_of("qwen2", CAUSAL, built)
     yes, one = (scores(ready(LLM(str(folder), yes=word), hashes), NO_EMPTY[:3]) for word in ("Yes", "1"))
     assert np.abs(yes - one).min() > 1e-3
-    spelled = LLM("BAAI/x", yes="Yes").identity(fit.models.Weights(folder, "sha256:0", "x"), "fp32")
-    assert spelled == LLM("BAAI/x").identity(fit.models.Weights(folder, "sha256:0", "x"), "fp32")
+    spelled = LLM("BAAI/x", yes="Yes").identity(fit.references.Weights(folder, "sha256:0", "x"), "fp32")
+    assert spelled == LLM("BAAI/x").identity(fit.references.Weights(folder, "sha256:0", "x"), "fp32")
 
 
 # --- attention ---

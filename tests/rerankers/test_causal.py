@@ -239,7 +239,7 @@ def test_another_model_under_this_family_is_told_its_option(
 
 
 def test_an_instruction_that_stands_nowhere_is_no_other_model(qwen3: Path, hashes: Path) -> None:
-    weights = fit.models.resolve(str(qwen3), None, hashes)
+    weights = fit.references.resolve(str(qwen3), None, hashes)
     plain = Causal(str(qwen3), template="{query} {document}")
     other = replace(plain, instruction="other", template=["{query} {document}"])
     assert plain.identity(weights, "fp32") == other.identity(weights, "fp32")

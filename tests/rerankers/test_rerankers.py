@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from flagembedding_oracle import oracle_scores
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import Weights, resolve
+from rerankbench.engine.models.references import Weights, resolve
 from rerankbench.rerankers.none import NoReranker
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.store.rows import identity

@@ -60,7 +60,7 @@ def test_scoring_compares_five_ways_on_the_same_pairs(
 
 def test_all_of_scorings_contestants_give_the_same_scores(models: Path, tmp_path: Path) -> None:
     from rerankbench.engine.hardware import Hardware
-    from rerankbench.engine.models import resolve
+    from rerankbench.engine.models.references import resolve
 
     scoring = import_module("scoring")
     collection, candidates = scoring.collection_of(None, None, tmp_path)

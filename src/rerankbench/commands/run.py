@@ -192,7 +192,7 @@ class Job:
     swept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     mistake: bool = False
 
-    def __call__(self, cfg: DictConfig) -> float:
+    def __call__(self, composed: DictConfig) -> float:
         """Run one experiment; a failure becomes its result and never stops the other jobs.
 
         Returns the reranked value of the report's measure, for sweepers that optimise.
@@ -200,10 +200,10 @@ class Job:
         hydra_config = HydraConfig.get()
         folder = Path(hydra_config.runtime.output_dir)
         labels = {group: str(choice) for group, choice in hydra_config.runtime.choices.items()}
-        hide(hydra_config, cfg, folder)
+        hide(hydra_config, composed, folder)
         task = OverridesParser.create().parse_overrides(list(map(str, hydra_config.overrides.task)))
-        result = self.attempt(cfg, labels, task, folder, sweep_name(hydra_config))
-        return objective(result, cfg)
+        result = self.attempt(composed, labels, task, folder, sweep_name(hydra_config))
+        return objective(result, composed)
 
     def told(self, task: Sequence[Override]) -> list[str]:
         """What an arm's name tells: the values that vary, and a model or a run of one's own.
@@ -216,7 +216,7 @@ class Job:
 
     def attempt(
         self,
-        cfg: DictConfig,
+        composed: DictConfig,
         labels: dict[str, str],
         task: Sequence[Override],
         folder: Path,
@@ -228,7 +228,7 @@ class Job:
 
         experiment = None
         try:
-            experiment = config.read(cfg, labels, self.told(task), {o.key_or_group for o in task})
+            experiment = config.read(composed, labels, self.told(task), {o.key_or_group for o in task})
             if experiment.dry_run:
                 return only_forecast(experiment, folder)
             result = perform(experiment, folder, sweep_id)
@@ -238,8 +238,8 @@ class Job:
             error = disk.explained(fault, {**cache, place: folder.absolute()})
             self.mistake = isinstance(error, UserError)
             result = outputs.failure(experiment, labels, error, sweep_id)
-            if outputs.keep_failure(result, folder) and cfg.dry_run is not True:
-                track(cfg, result, folder)
+            if outputs.keep_failure(result, folder) and composed.dry_run is not True:
+                track(composed, result, folder)
             summary.show_failure(result, error)
             return result
         summary.show(result, folder, experiment.tracking)
@@ -251,11 +251,11 @@ def short_value(key: str, value: str, listed: Sequence[str]) -> str:
     return value_names.labels(key, listed)[value] if value in listed else value_names.label(key, value)
 
 
-def hide(hydra_config: Any, cfg: DictConfig, folder: Path) -> None:
+def hide(hydra_config: Any, composed: DictConfig, folder: Path) -> None:
     """Mask secrets in what this job, perhaps in a process of its own, logs and in what Hydra has written."""
     masking.install()
     masking.remember_all([str(line) for line in hydra_config.overrides.task])
-    masking.remember_all(OmegaConf.to_container(cfg, resolve=False))
+    masking.remember_all(OmegaConf.to_container(composed, resolve=False))
     swept = str(hydra_config.mode).endswith("MULTIRUN")
     sweep = [Path(hydra_config.sweep.dir) / "multirun.yaml"] if swept else []
     written = [file for file in sweep if file.is_file()]  # sweepers that choose values write none
@@ -263,13 +263,13 @@ def hide(hydra_config: Any, cfg: DictConfig, folder: Path) -> None:
         mask_file(file)
 
 
-def objective(result: Result, cfg: DictConfig) -> float:
+def objective(result: Result, composed: DictConfig) -> float:
     """What a sweeper maximises: the report's measure; over the latency budget, the excess as a loss."""
-    allowed = OmegaConf.select(cfg, "report.budget.latency_p95_ms")
+    allowed = OmegaConf.select(composed, "report.budget.latency_p95_ms")
     taken = (result.latency_ms or {}).get(str(result.depth), {}).get("p95")
     if allowed and taken and taken > allowed:
         return 1 - taken / allowed
-    return result.measures.get("reranked", {}).get(cfg.report.measure, float("nan"))
+    return result.measures.get("reranked", {}).get(composed.report.measure, float("nan"))
 
 
 def only_forecast(experiment: config.RunSettings, folder: Path) -> Result:

@@ -71,7 +71,7 @@ class Step:
 def scoring_step(work: Work, drawn: bool = False) -> Step:
     """What the reranker has to score; of pairs `drawn` at random, it does not matter what is stored."""
     why = UNKNOWN if drawn else ""
-    why = why if work.bench.reuse else UNUSED
+    why = why if work.context.reuse else UNUSED
     total = len(work.pairs)
     todo = np.arange(total) if why else work.missing()
     if drawn or not len(todo):
@@ -83,7 +83,7 @@ def scoring_step(work: Work, drawn: bool = False) -> Step:
 def text_step(work: TextWork, drawn: bool = False) -> Step:
     """What a scorer has to score: where asking costs money only counted, else timed by a pilot."""
     why = UNKNOWN if drawn else ""
-    why = UNUSED if not work.bench.reuse else why if work.reranker.keeps else UNKEPT
+    why = UNUSED if not work.context.reuse else why if work.reranker.keeps else UNKEPT
     todo = np.arange(len(work.pairs)) if why else work.missing()
     rate, bill = text_rate(work, todo), work.reranker.bill(*work.texts(todo)) if len(todo) else ""
     mb = len(todo) * (KEY_BYTES + 4 * len(work.layers)) / 1e6
@@ -102,7 +102,7 @@ def text_rate(work: TextWork, todo: NDArray[np.int64]) -> float:
 
 def counted_step(work: Work, todo: NDArray[np.int64], why: str, rate: float | None = None) -> Step:
     """What is to be scored of the pairs `todo`, whose texts are new; a pilot tells the rate if need be."""
-    sequences = work.unscored(todo) if work.bench.reuse else first_of_each(work.preparer.sequences(todo))
+    sequences = work.unscored(todo) if work.context.reuse else first_of_each(work.preparer.sequences(todo))
     own = np.unique(sequences["pair"])
     alike, total = len(todo) - len(own), len(work.pairs)
     rate = rate or (pair_rate(work, own) if len(own) else 0.0)
@@ -116,7 +116,7 @@ def pair_mb(work: Work) -> float:
 
 def announce(work: Work | TextWork) -> None:
     """Log how long scoring is going to take, where that is long."""
-    todo = work.missing() if work.bench.reuse else np.arange(len(work.pairs))
+    todo = work.missing() if work.context.reuse else np.arange(len(work.pairs))
     if len(todo) < FEW:
         return
     if isinstance(work, TextWork):
@@ -126,7 +126,7 @@ def announce(work: Work | TextWork) -> None:
         return
     known = read_cost(work)
     rate = known["pairs_per_second"] if rests_on_enough(known) else None
-    step = counted_step(work, todo, "" if work.bench.reuse else UNUSED, rate)
+    step = counted_step(work, todo, "" if work.context.reuse else UNUSED, rate)
     if step.seconds > LONG_SECONDS:
         log.info("%s", step.line())
 
@@ -135,8 +135,8 @@ def pair_rate(work: Work, todo: NDArray[np.int64]) -> float:
     """Pairs per second of a short pilot; its scores are not kept."""
     chosen = todo[spread(len(todo), PILOT + WARM_UP)]
     prepare = PairPreparer(work.model, work.collection, work.pairs)
-    machine = work.bench.hardware
-    loop = Loop(work.model.forward, machine, work.bench.budget(work.model.enough), streams=machine.streams)
+    machine = work.context.hardware
+    loop = Loop(work.model.forward, machine, work.context.budget(work.model.enough), streams=machine.streams)
     return pilot(loop, lambda numbers: prepare(chosen[numbers]), len(chosen))
 
 

@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Self
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import Weights
 from rerankbench.engine.models.adapters import adapter_identity, adapter_problems, merged
 from rerankbench.engine.models.attention import usable
-from rerankbench.engine.models.loading import reading, with_its_tokens
+from rerankbench.engine.models.loading import reading, with_its_tokens, without_values
 from rerankbench.engine.models.prompt_template import PromptTemplate, template_problems
+from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.reranker import LocalReranker
 from rerankbench.rerankers.templated import prompt_of, refuse_no_room
 
@@ -73,19 +73,20 @@ class Answering(LocalReranker):
             found["adapter"] = adapter_identity(self.adapter)
         return found
 
-    def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
-        """The model and its tokenizer; with `headers_only`, without the weights' values."""
+    def open(self, weights: Weights, hardware: Hardware) -> Any:
+        """The model and its tokenizer."""
         import transformers
 
         code = self.trust_remote_code
-        with reading(weights.folder, hardware.dtype, self.attention, headers_only, code) as place:
+        with reading(weights.folder, hardware.dtype, self.attention, code) as place:
             tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=code)
             model = getattr(transformers, self.AUTO).from_pretrained(place, trust_remote_code=code)
         model = merged(model, self.adapter)
         return with_its_tokens(SimpleNamespace(model=model, tokenizer=tokenizer), weights.folder)
 
     def rehearse(self, weights: Weights, hardware: Hardware) -> None:
-        tokenizer = self.open(weights, hardware, headers_only=True).tokenizer
+        with without_values():
+            tokenizer = self.open(weights, hardware).tokenizer
         refuse_no_room(self.prompt(tokenizer, weights.folder), self.max_length)
         answer_tokens(tokenizer, self, weights.folder)
 

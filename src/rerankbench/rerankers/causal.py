@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import Weights, describe
+from rerankbench.engine.models.checkpoint import describe
 from rerankbench.engine.models.loading import take
+from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.answering import Answering, answer_tokens
 from rerankbench.rerankers.families import knows, option_for
 from rerankbench.rerankers.llm import AUTO, KNOWN, last, softcapped, weights_of

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import shown
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import Weights, describe, sentence_modules
+from rerankbench.engine.models import sentence_modules
 from rerankbench.engine.models.adapters import adapter_identity, adapter_problems, merged
 from rerankbench.engine.models.attention import usable
+from rerankbench.engine.models.checkpoint import describe
 from rerankbench.engine.models.json_files import json_object
-from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens
+from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens, without_values
 from rerankbench.engine.models.model_config import CHECKED, DECODERS
 from rerankbench.engine.models.model_files import own_code_problems
 from rerankbench.engine.models.pair_template import PairTemplate
@@ -28,6 +29,7 @@ from rerankbench.engine.models.prompt_template import (
     has_roles,
     template_problems,
 )
+from rerankbench.engine.models.references import Weights
 from rerankbench.engine.tokens import Tokens, pad
 from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.llm import weights_of
@@ -128,18 +130,19 @@ class Encoder(LocalReranker):
         chats = self.template is None and describe(folder)["model_type"] in DECODERS and has_roles(folder)
         return replace(self, attention=attention, template=CHAT if chats else self.template)
 
-    def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
-        """FlagEmbedding's wrapper around the model; with `headers_only`, without the weights' values."""
+    def open(self, weights: Weights, hardware: Hardware) -> Any:
+        """FlagEmbedding's wrapper around the model."""
         from FlagEmbedding import FlagReranker
 
         code = self.trust_remote_code
-        with reading(weights.folder, hardware.dtype, self.attention, headers_only, code) as place:
+        with reading(weights.folder, hardware.dtype, self.attention, code) as place:
             wrapper = FlagReranker(place, devices=hardware.device, trust_remote_code=self.trust_remote_code)
             wrapper.model = merged(wrapper.model, self.adapter)
         return with_its_tokens(wrapper, weights.folder)
 
     def rehearse(self, weights: Weights, hardware: Hardware) -> None:
-        opened = parts(self.open(weights, hardware, headers_only=True))
+        with without_values():
+            opened = parts(self.open(weights, hardware))
         if self.template is not None:
             refuse_no_room(self.prompt(opened[1], weights.folder), self.max_length)
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rerankbench.engine.models import describe
+from rerankbench.engine.models.checkpoint import describe
 
 TOKENIZER_FILES = (
     "tokenizer_config.json",

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import Weights, describe
+from rerankbench.engine.models.checkpoint import describe
 from rerankbench.engine.models.loading import reading, take, with_its_tokens
+from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.llm import Prompted, PromptedModel, last
 from rerankbench.rerankers.reranker import PairModel
 
@@ -57,11 +58,11 @@ class Layerwise(Prompted):
     def layers_in(self, description: dict[str, Any]) -> tuple[int, ...]:
         return chosen(self.cutoff_layers, self.available(description))
 
-    def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
+    def open(self, weights: Weights, hardware: Hardware) -> Any:
         from FlagEmbedding import LayerWiseFlagLLMReranker
 
         code = self.trust_remote_code
-        with reading(weights.folder, hardware.dtype, self.attention, headers_only, code) as place:
+        with reading(weights.folder, hardware.dtype, self.attention, code) as place:
             # use_bf16 only silences the wrapper, which would turn fp16 on by itself
             wrapper = LayerWiseFlagLLMReranker(
                 place,

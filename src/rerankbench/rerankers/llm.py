@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import Weights, describe, sentence_modules
+from rerankbench.engine.models import sentence_modules
 from rerankbench.engine.models.attention import usable
+from rerankbench.engine.models.checkpoint import describe
 from rerankbench.engine.models.json_files import json_object
-from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens
+from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens, without_values
+from rerankbench.engine.models.references import Weights
 from rerankbench.engine.tokens import Tokens, pad
 from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.reranker import LocalReranker, PairModel
@@ -54,11 +56,12 @@ class Prompted(LocalReranker):
     prompt: str = PROMPT
 
     @abstractmethod
-    def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
-        """FlagEmbedding's wrapper around the model; with `headers_only`, without the weights' values."""
+    def open(self, weights: Weights, hardware: Hardware) -> Any:
+        """FlagEmbedding's wrapper around the model."""
 
     def rehearse(self, weights: Weights, hardware: Hardware) -> None:
-        parts(self.open(weights, hardware, headers_only=True))
+        with without_values():
+            parts(self.open(weights, hardware))
 
 
 @dataclass(frozen=True)
@@ -115,11 +118,11 @@ class LLM(Prompted):
     def answer(self) -> str:
         return self.yes or ANSWER
 
-    def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
+    def open(self, weights: Weights, hardware: Hardware) -> Any:
         from FlagEmbedding import FlagLLMReranker
 
         code = self.trust_remote_code
-        with reading(weights.folder, hardware.dtype, self.attention, headers_only, code) as place:
+        with reading(weights.folder, hardware.dtype, self.attention, code) as place:
             wrapper = FlagLLMReranker(
                 place, devices=hardware.device, trust_remote_code=self.trust_remote_code
             )

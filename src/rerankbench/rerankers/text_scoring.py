@@ -24,7 +24,7 @@ from rerankbench.store.lock import SUFFIX, hold
 from rerankbench.store.rows import RowStore
 
 if TYPE_CHECKING:
-    from rerankbench.engine.executors import Executor
+    from rerankbench.engine.executors.executor import Executor
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class TextWork(PairWork):
     def loaded(self) -> tuple[Scorer, float]:
         """The scorer and the seconds that loading it took."""
         started = time.perf_counter()
-        scorer = cast(Scorer, self.reranker.load(self.origin, self.bench.hardware))
+        scorer = cast(Scorer, self.reranker.load(self.origin, self.context.hardware))
         return scorer, time.perf_counter() - started
 
     @property
@@ -67,7 +67,7 @@ def score_texts(work: TextWork) -> Scored:
     """All scores of `work`, computing what the store lacks; a second process with the same pairs waits."""
     if not work.reranker.keeps:
         return Scored(*score_unkept(work))
-    if not work.bench.reuse:
+    if not work.context.reuse:
         return score_again(work)
     todo = work.missing()
     if len(todo):

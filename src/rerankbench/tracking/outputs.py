@@ -17,7 +17,8 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import masked
 from rerankbench.collections.candidates import write_qrels, write_trec
 from rerankbench.collections.unjudged import UNJUDGED
-from rerankbench.engine import hardware, models
+from rerankbench.engine import hardware
+from rerankbench.engine.models import references
 from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Measured, whole
 from rerankbench.experiment import latency
@@ -53,7 +54,7 @@ def summarize(outcome: Outcome, sweep_id: str = "") -> Result:
     result.identity = identities(outcome)
     result.index = dict(outcome.candidates.index)
     result.seconds = outcome.seconds
-    result.environment = hardware.environment(outcome.bench.hardware)
+    result.environment = hardware.environment(outcome.context.hardware)
     result.memory_mb, result.memory_note = memory(outcome)
     add_measures(result, outcome)
     add_costs(result, outcome)
@@ -62,7 +63,7 @@ def summarize(outcome: Outcome, sweep_id: str = "") -> Result:
 
 def memory(outcome: Outcome) -> tuple[dict[str, float | None], str | None]:
     """Peak memory of a run that has its process to itself; else nulls, and why there are no figures."""
-    found = hardware.peak_memory_mb(outcome.bench.hardware)
+    found = hardware.peak_memory_mb(outcome.context.hardware)
     why = None
     if outcome.experiment.executor.place():
         why = "models were in other processes; rerankbench-report --race FOLDER measures their memory"
@@ -87,7 +88,7 @@ def params(experiment: Experiment, outcome: Outcome | None = None) -> dict[str, 
         values["embedder.model"] = model_label(e.embedder.model)
         values |= {} if e.index.exact else {"seed": e.seed}
     if outcome is not None:
-        values |= {"precision": outcome.bench.hardware.precision, "device": outcome.bench.hardware.device}
+        values |= {"precision": outcome.context.hardware.precision, "device": outcome.context.hardware.device}
         values["reranker.parameters_m"] = parameters_m(outcome)
         if outcome.work:
             values["reranker.model"] = outcome.work.origin.label
@@ -95,7 +96,7 @@ def params(experiment: Experiment, outcome: Outcome | None = None) -> dict[str, 
 
 
 def model_label(model: str) -> str:
-    return models.folder_label(models.local_folder(model)) if models.is_local(model) else model
+    return references.folder_label(references.local_folder(model)) if references.is_local(model) else model
 
 
 def own_params(reranker: Reranker) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def identities(outcome: Outcome) -> dict[str, str]:
     """Content hashes of what determined the figures; empty for a part that had none."""
     stage = outcome.experiment.first_stage
     return {
-        "embedder": identity(stage.identity(outcome.bench)) if stage.embeds() else "",
+        "embedder": identity(stage.identity(outcome.context)) if stage.embeds() else "",
         "candidates": outcome.candidates_identity,
         "reranker": outcome.work.store.folder.name if outcome.work else "",
     }

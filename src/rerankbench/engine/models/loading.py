@@ -22,7 +22,10 @@ _WITHOUT_VALUES = ContextVar("without_values", default=False)
 
 @contextmanager
 def without_values() -> Iterator[None]:
-    """Leave the weights' values where they are: models that are read inside have shapes and no memory."""
+    """Leave the weights' values where they are: models that are read inside have shapes and no memory.
+
+    That is enough to find out whether a model can be read.
+    """
     before = _WITHOUT_VALUES.set(True)
     try:
         yield
@@ -31,9 +34,7 @@ def without_values() -> Iterator[None]:
 
 
 @contextmanager
-def reading(
-    folder: Path, dtype: Any, attention: str, headers_only: bool = False, code: bool = False
-) -> Iterator[str]:
+def reading(folder: Path, dtype: Any, attention: str, code: bool = False) -> Iterator[str]:
     """Make every `from_pretrained` inside read safetensors as `dtype` with this attention.
 
     Yields the path to read `folder` from. code: whether its own Python files may be run.
@@ -42,15 +43,13 @@ def reading(
     model), and leave the attention to the library's default, which drops Gemma 2's softcap. Weights that
     the files lack would be drawn at random, with a warning that nobody sees.
 
-    headers_only: find out whether it could be read, and leave the weights' values where they are.
-
     Raises UserError where the folder's files do not make a model.
     """
     from torch import OutOfMemoryError
 
     refused: list[UserError] = []
     options = {"dtype": dtype, "attn_implementation": attention, "use_safetensors": True}
-    options |= {"device_map": "meta"} if headers_only or _WITHOUT_VALUES.get() else {}
+    options |= {"device_map": "meta"} if _WITHOUT_VALUES.get() else {}
     try:
         with (
             tokenizers_of_version_5(),

