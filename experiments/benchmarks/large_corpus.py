@@ -85,7 +85,7 @@ def vectors_of(folder: Path, rows: int) -> Any:
     """The vectors of the corpus, computed or read."""
     from rerankbench.engine.hardware import Hardware
     from rerankbench.engine.loop import Budget
-    from rerankbench.first_stages.embedding import Embedder, Embedding
+    from rerankbench.engine.embedders.embedding import Embedder, Embedding
 
     (folder / "model").mkdir(exist_ok=True)
     embedding = Embedding.__new__(Embedding)

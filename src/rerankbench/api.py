@@ -32,7 +32,7 @@ from rerankbench.engine.run_context import RunContext
 from rerankbench.evaluation import ranking, significance
 from rerankbench.evaluation.evaluation import Judge, Measured, whole
 from rerankbench.experiment.groups import GROUPS
-from rerankbench.first_stages.embedding import Embedder
+from rerankbench.engine.embedders.embedding import Embedder
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.first_stages.index import Index
 from rerankbench.first_stages.search_context import SearchContext

@@ -25,8 +25,8 @@ from rerankbench.engine.executors.ray import INSTALL, Ray
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import Weights, resolve
 from rerankbench.engine.run_context import RunContext
-from rerankbench.first_stages import embedding as embedding_module
-from rerankbench.first_stages.embedding import Embedder, Embedding
+from rerankbench.engine.embedders import embedding as embedding_module
+from rerankbench.engine.embedders.embedding import Embedder, Embedding
 from rerankbench.rerankers import scoring
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score, score_store
 from tiny_models import SENTENCES
@@ -319,7 +319,7 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = {tests!r}
 import test_executors as t
-from rerankbench.first_stages import embedding
+from rerankbench.engine.embedders import embedding
 from rerankbench.engine import loop
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.executors.ray import Ray

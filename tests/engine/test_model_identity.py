@@ -14,7 +14,7 @@ import pytest
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import fit
-from rerankbench.first_stages.embedding import Embedder
+from rerankbench.engine.embedders.embedding import Embedder
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.llm import LLM
 

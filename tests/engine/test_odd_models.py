@@ -19,7 +19,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import fit
 from rerankbench.engine.models.checkpoint import folder_problems
-from rerankbench.first_stages.embedding import Embedder
+from rerankbench.engine.embedders.embedding import Embedder
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.llm import LLM
 from rerankbench.rerankers.reranker import Reranker

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
 from rerankbench.first_stages import index as index_module
-from rerankbench.first_stages.embedding import Vectors
+from rerankbench.engine.embedders.embedding import Vectors
 from rerankbench.first_stages.index import Exact, Index, recall, recall_notes, search
 from rerankbench.store.rows import read_array, write_array
 
@@ -161,7 +161,7 @@ def test_the_recall_of_candidates_is_kept_with_them(models: Path, tmp_path: Path
     from rerankbench.collections.sources.in_memory import collection_of
     from rerankbench.engine.hardware import Hardware
     from rerankbench.first_stages.dense import Dense
-    from rerankbench.first_stages.embedding import Embedder
+    from rerankbench.engine.embedders.embedding import Embedder
     from rerankbench.first_stages.hybrid import Hybrid
     from rerankbench.first_stages.search_context import SearchContext
     from tiny_models import SENTENCES

@@ -35,7 +35,7 @@ from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import resolve
 from rerankbench.evaluation import evaluation, measures, ranking
 from rerankbench.first_stages.dense import Dense
-from rerankbench.first_stages.embedding import Embedder
+from rerankbench.engine.embedders.embedding import Embedder
 from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers import scoring
 from rerankbench.rerankers.reranker import Reranker
@@ -285,7 +285,7 @@ def test_evaluation_again_embeds_the_corpus_again(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The peer's only way to a new depth is --overwrite, which embeds too. Ours asks for what is missing."""
-    from rerankbench.first_stages.embedding import EmbedderModel
+    from rerankbench.engine.embedders.embedding import EmbedderModel
 
     work = work_of(settings("minilm", models), tmp_path)
     embedder = Embedder(model=str(models / "bge-small-en"))

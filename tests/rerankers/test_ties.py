@@ -30,12 +30,12 @@ from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.run_context import RunContext
 from rerankbench.experiment import estimate, latency
-from rerankbench.first_stages import embedding as embedding_module
+from rerankbench.engine.embedders import embedding as embedding_module
 from rerankbench.first_stages.dense import Dense
-from rerankbench.first_stages.embedding import Embedder, Embedding, Vectors
+from rerankbench.engine.embedders.embedding import Embedder, Embedding, Vectors
 from rerankbench.first_stages.index import Exact, Index, search
 from rerankbench.first_stages.search_context import SearchContext
-from rerankbench.first_stages.vector_ties import Copies
+from rerankbench.engine.embedders.vector_ties import Copies
 from rerankbench.rerankers import sequences
 from rerankbench.rerankers.reranker import PairModel, Reranker
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score, score_store

@@ -25,7 +25,7 @@ from rerankbench.experiment.estimate import (
 from rerankbench.experiment.pipeline import load, make_bench, plan
 from rerankbench.experiment.settings import Experiment
 from rerankbench.first_stages.dense import embedding
-from rerankbench.first_stages.embedding import text_window
+from rerankbench.engine.embedders.embedding import text_window
 from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers.listed import Listed, ListWork
 from rerankbench.rerankers.text_scoring import TextWork

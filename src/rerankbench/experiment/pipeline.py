@@ -22,7 +22,7 @@ from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Evaluation, evaluate
 from rerankbench.experiment import latency
 from rerankbench.experiment.settings import Experiment
-from rerankbench.first_stages.embedding import Embedder
+from rerankbench.engine.embedders.embedding import Embedder
 from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers.function import Function
 from rerankbench.rerankers.listed import Listed, ListWork, reordered

@@ -31,7 +31,7 @@ from rerankbench.engine.models.model_config import CHECKED, DECODERS
 from rerankbench.engine.models.model_files import has_code, own_code_problems
 from rerankbench.engine.models.sentence_modules import Modules, modules_of
 from rerankbench.engine.tokens import Tokens, pad, sizes, token_digests, token_ids
-from rerankbench.first_stages.vector_ties import Copies, differing
+from rerankbench.engine.embedders.vector_ties import Copies, differing
 from rerankbench.store.lock import SUFFIX, hold
 from rerankbench.store.rows import (
     ARITHMETIC,
