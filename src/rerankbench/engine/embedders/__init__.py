@@ -1,1 +1,1 @@
-"""Models that turn one text into vectors, and what they have embedded: dense retrieval and rerankers share it."""
+"""Models that turn texts into vectors, for dense retrieval and for rerankers."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from rerankbench.basics.errors import Problem, UserError
 from rerankbench.basics.finding import shown
 from rerankbench.basics.progress import Progress
 from rerankbench.engine import models
+from rerankbench.engine.embedders.vector_ties import Copies, differing
 from rerankbench.engine.executors import Executor
 from rerankbench.engine.executors.job import Job
 from rerankbench.engine.executors.local import Local
@@ -26,12 +27,11 @@ from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import fit
 from rerankbench.engine.models.attention import usable
 from rerankbench.engine.models.json_files import json_object
-from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens
+from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens, without_values
 from rerankbench.engine.models.model_config import CHECKED, DECODERS
 from rerankbench.engine.models.model_files import has_code, own_code_problems
-from rerankbench.engine.models.sentence_modules import Modules, modules_of
+from rerankbench.engine.models.sentence_modules import Modules, is_late_interaction, modules_of
 from rerankbench.engine.tokens import Tokens, pad, sizes, token_digests, token_ids
-from rerankbench.engine.embedders.vector_ties import Copies, differing
 from rerankbench.store.lock import SUFFIX, hold
 from rerankbench.store.rows import (
     ARITHMETIC,
@@ -47,7 +47,7 @@ from rerankbench.store.rows import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rerankbench.engine.loop import Budget, Meter
+    from rerankbench.engine.loop import Budget, Meter, Window
 
 WINDOW = 8192  # texts that are tokenized and sorted together
 BLOCK = 8192  # texts whose vectors share a file, the unit that executors share out: 13 MB at 384 dimensions
@@ -93,6 +93,11 @@ class Embedder:
             found += self.length_problems(models.positions(self.model))
         if not found and models.is_local(self.model):
             found += self.folder_problems(models.local_folder(self.model))
+        return found + self.setting_problems()
+
+    def setting_problems(self) -> list[str]:
+        """Impossible values, one line each."""
+        found = []
         if self.pooling not in ("cls", "mean"):
             found.append(f"embedder.pooling={self.pooling}: choose cls (BGE) or mean (MiniLM, E5)")
         for name in ("max_length", "query_max_length"):
@@ -112,11 +117,14 @@ class Embedder:
         (name, *_) = models.describe(folder)["architectures"] or [""]
         if name.endswith("ForSequenceClassification"):
             return [f"{place}: holds {name}, a reranker; give an embedder"]
+        if is_late_interaction(folder):
+            return [f"{place}: holds a ColBERT, which has a vector for each token; give an embedder"]
         if config.get("is_encoder_decoder"):
-            return [f"{place}: holds {name}, an encoder-decoder, which is not supported"]
+            return [f"{place}: holds {name}, an encoder-decoder, which is not supported; give an embedder"]
         if config.get("model_type") in DECODERS and not (self.trust_remote_code and has_code(folder)):
             return [
-                f"{place}: holds {name}, a decoder; those embed by their last token, which is not supported"
+                f"{place}: holds {name}, a decoder, which embeds by its last token and is not supported; "
+                "give an embedder"
             ]
         found = own_code_problems(place, config, self.trust_remote_code)
         return found + contradictions(self, modules_of(folder))
@@ -150,6 +158,10 @@ class Embedder:
             )
         return with_its_tokens(wrapper, weights.folder)
 
+    def load(self, weights: models.Weights, hardware: Hardware) -> EmbedderModel:
+        """Read the weights onto the device."""
+        return EmbedderModel(self, weights, hardware)
+
     def rehearse(self, weights: models.Weights, hardware: Hardware) -> None:
         """Raise UserError for whatever would keep the model from being loaded and from embedding right."""
         _, tokenizer = parts(self.open(weights, hardware, headers_only=True))
@@ -170,13 +182,10 @@ class Embedder:
         del settings["query_instruction"]
         return {"arithmetic": ARITHMETIC, "weights": weights.identity, "precision": precision, **settings}
 
-    def for_queries(self) -> Embedder:
+    def for_queries(self) -> Self:
         """The settings with which queries are embedded, as if they were passages."""
-        changed = {
-            "passage_instruction": self.query_instruction,
-            "max_length": self.query_max_length or self.max_length,
-        }
-        return Embedder(**(asdict(self) | changed))
+        longest = self.query_max_length or self.max_length
+        return replace(self, passage_instruction=self.query_instruction, max_length=longest)
 
 
 # What BGE's English models were trained with before queries, and no other family.
@@ -240,6 +249,10 @@ class EmbedderModel:
         first_only = settings.pooling == "cls"
         self.model, self.tokenizer = take(wrapper, hardware.device, first_only)
         self.settings = settings
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Note what pads sequences, and how many numbers the model has for a token."""
         own, rows = self.tokenizer.pad_token_id, self.model.config.get_text_config().vocab_size
         self.padding: int = own if own is not None and own < rows else 0  # masked, so any token will do
         self.dimensions: int = self.model.config.get_text_config().hidden_size
@@ -247,6 +260,14 @@ class EmbedderModel:
     def tokenize(self, texts: Sequence[str], settings: Embedder) -> list[Tokens]:
         texts = [settings.passage_instruction + text for text in texts]
         return token_ids(self.tokenizer, texts, settings.max_length, special=True)
+
+    def window(self, texts: list[Tokens], settings: Embedder) -> Window:
+        """Some texts, prepared for the loop."""
+        return TextWindow.of(self, texts)
+
+    def matrix(self, values: NDArray[np.float32], text: Tokens, settings: Embedder) -> NDArray[np.float32]:
+        """The vectors of one text [vectors, dimensions] out of what `forward` gave for it."""
+        return values[None].copy()
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Vectors float32 [n, dimensions] of padded `input_ids` with their `attention_mask`."""
@@ -352,9 +373,12 @@ def stretches(rows: int) -> Iterator[NDArray[np.int64]]:
     return (np.arange(start, min(start + size, rows)) for start in range(0, rows, size))
 
 
+TOKENS = ".tokens"
+
+
 def tokens_name(name: str) -> str:
     """The name of what tells the token sequences of a block apart."""
-    return f"{name}.tokens"
+    return f"{name}{TOKENS}"
 
 
 def whole(folder: Path, name: str) -> NDArray[np.float32]:
@@ -382,19 +406,37 @@ class Embedding:
     budget: Budget
     reuse: bool = True
     executor: Executor = field(default_factory=Local)
+    at_hand: models.Weights | None = None  # those of the settings' model, where they were found before
+
+    several: ClassVar[bool] = False  # whether a text may have more vectors than one
 
     def __post_init__(self) -> None:
         from rerankbench.engine.loop import Meter
 
-        self.settings, self.weights = fit.resolved(self.settings, self.cache_dir)
+        if self.at_hand is None:
+            self.settings, self.weights = fit.resolved(self.settings, self.cache_dir)
+        else:
+            self.settings, self.weights = fit.fitted(self.settings, self.at_hand), self.at_hand
         self.meter: Meter = Meter()
         self._model: EmbedderModel | None = None
 
     @property
     def model(self) -> EmbedderModel:
         if self._model is None:
-            self._model = EmbedderModel(self.settings, self.weights, self.hardware)
+            self._model = self.settings.load(self.weights, self.hardware)
         return self._model
+
+    def take_over(self, other: Embedding) -> None:
+        """Use what `other` has loaded, which is the same model."""
+        self._model = other.model
+
+    @cached_property
+    def reader(self) -> EmbedderModel:
+        """What tokenizes: the model, or one without weights where only other processes load them."""
+        if self._model is not None or not self.executor.elsewhere:
+            return self.model
+        with without_values():
+            return self.settings.load(self.weights, replace(self.hardware, device="meta"))
 
     def identity(self) -> dict[str, Any]:
         """What determines candidates found with this embedder, texts apart."""
@@ -425,9 +467,26 @@ class Embedding:
         parts = settings.identity(self.weights, self.hardware.precision)
         RowStore(self.folder(settings), {"label": self.weights.label, **parts}).describe()
         with Progress(title, rows, "texts") as progress:
-            job = EmbeddingJob(self, settings, texts, rows)
+            job = EmbeddingJob(self, settings, texts, self.cuts(settings, texts, rows))
             self.executor.compute(job, progress)
         return Vectors(tuple(self.tied(settings, texts, rows, job.blocks())))
+
+    def cuts(self, settings: Embedder, texts: Texts, rows: int) -> list[NDArray[np.int64]]:
+        """The row numbers of each block."""
+        return list(stretches(rows))
+
+    def computed(self, settings: Embedder, texts: list[Tokens]) -> list[NDArray[np.float32]]:
+        """The vectors of each token sequence, [vectors, dimensions], computed now; nothing is stored."""
+        from rerankbench.engine.loop import Loop
+
+        started, model = time.perf_counter(), self.model
+        loop = Loop(model.forward, self.hardware, self.budget, self.meter, self.hardware.streams)
+        found = [np.empty((0, 0), np.float32)] * len(texts)
+        for index, values in loop.run(model.window(texts, settings)) if texts else ():
+            for place, one in zip(index.tolist(), values, strict=True):
+                found[place] = model.matrix(one, texts[place], settings)
+        self.meter.seconds += time.perf_counter() - started
+        return found
 
     def tied(
         self, settings: Embedder, texts: Texts, rows: int, blocks: list[NDArray[np.float32]]
@@ -511,6 +570,7 @@ class EmbeddingWorker(Worker):
 
     def __init__(
         self,
+        kind: type[Embedding],
         own: Embedder,
         settings: Embedder,
         cache_dir: Path,
@@ -521,7 +581,7 @@ class EmbeddingWorker(Worker):
     ) -> None:
         super().__init__(**rest)
         here = replace(machine, device=self.device)
-        self.embedding = Embedding(own, here, cache_dir, replace(budget), reuse)
+        self.embedding = kind(own, here, cache_dir, replace(budget), reuse)
         self.settings = settings
 
     def load(self) -> float:
@@ -541,24 +601,26 @@ class EmbeddingWorker(Worker):
 
 
 class EmbeddingJob(Job):
-    """The blocks of `rows` texts; those that are stored, or computed here, are held memory-mapped."""
+    """The blocks of texts, cut by `cuts`; those that are stored, or computed here, are held memory-mapped."""
 
     worker, items = EmbeddingWorker, "texts"
 
-    def __init__(self, embedding: Embedding, settings: Embedder, texts: Texts, rows: int) -> None:
-        self.embedding, self.settings, self.texts, self.rows = embedding, settings, texts, rows
+    def __init__(
+        self, embedding: Embedding, settings: Embedder, texts: Texts, cuts: list[NDArray[np.int64]]
+    ) -> None:
+        self.embedding, self.settings, self.texts, self.cuts = embedding, settings, texts, cuts
         self.meter, self.device = embedding.meter, embedding.hardware.device
         self.held: dict[int, NDArray[np.float32]] = {}
         self.names: dict[int, str] = {}
 
     def here(self, progress: Progress) -> None:
-        for stretch in stretches(self.rows):
+        for stretch in self.cuts:
             self.held[int(stretch[0])] = self.embedding.block(self.settings, self.texts(stretch), progress)
 
     def stretches(self, progress: Progress) -> list[NDArray[np.int64]]:
         """The blocks that are not stored, or damaged, and set aside by now."""
         todo, folder = [], self.embedding.folder(self.settings)
-        for stretch in stretches(self.rows):
+        for stretch in self.cuts:
             name = self.names[int(stretch[0])] = block_name(text_keys(self.texts(stretch)))
             block = read_array(folder, name) if self.embedding.reuse else None
             if block is None:
@@ -574,14 +636,14 @@ class EmbeddingJob(Job):
     def task(self, stretch: NDArray[np.int64]) -> Sequence[str]:
         return self.texts(stretch)
 
-    def hiring(self) -> tuple[Embedder, Embedder, Path, Budget, bool, Hardware]:
+    def hiring(self) -> tuple[type[Embedding], Embedder, Embedder, Path, Budget, bool, Hardware]:
         e = self.embedding
-        return e.settings, self.settings, e.cache_dir, e.budget, e.reuse, e.hardware
+        return type(e), e.settings, self.settings, e.cache_dir, e.budget, e.reuse, e.hardware
 
     def blocks(self) -> list[NDArray[np.float32]]:
         """All blocks in row order, once they are computed."""
         folder, found = self.embedding.folder(self.settings), []
-        for stretch in stretches(self.rows):
+        for stretch in self.cuts:
             start = int(stretch[0])
             block = self.held[start] if start in self.held else read_array(folder, self.names[start])
             if block is None:
