@@ -16,19 +16,21 @@ from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
 from rerankbench.engine import hardware
+from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.executors.executor import Executor
 from rerankbench.engine.models import fit
 from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Evaluation, evaluate
 from rerankbench.experiment import latency
 from rerankbench.experiment.settings import Experiment
-from rerankbench.first_stages.embedder import Embedder
 from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers.function import Function
 from rerankbench.rerankers.listed import Listed, ListWork, reordered
 from rerankbench.rerankers.reranker import LocalReranker, Reranker
 from rerankbench.rerankers.scoring import Scored, Work, distinct_pairs, score_store
 from rerankbench.rerankers.text_scoring import TextWork, score
+from rerankbench.rerankers.vector_reranker import VectorReranker
+from rerankbench.rerankers.vector_scoring import VectorWork
 from rerankbench.store.rows import identity
 
 log = logging.getLogger(__name__)
@@ -183,12 +185,12 @@ def warn_of_code(experiment: Experiment) -> None:
             else "; without reranker.name and reranker.version no score is kept",
         )
     for name, settings in (("embedder", experiment.embedder), ("reranker", experiment.reranker)):
-        if isinstance(settings, Embedder | LocalReranker) and settings.trust_remote_code:
+        if getattr(settings, "trust_remote_code", False):
             log.warning(
                 "%s.trust_remote_code=true: Python files that come with %s are run with all your rights; "
                 "only for models whose code you have read",
                 name,
-                settings.model,
+                getattr(settings, "model", ""),
             )
 
 
@@ -230,9 +232,16 @@ def plan(
         return plan_list(reranker, experiment, collection, rows, context)
     reranker, origin = reranker.resolved(experiment.cache_dir)
     pairs = distinct_pairs(collection, rows[:, : experiment.depth])
-    of: Any = Work if isinstance(reranker, LocalReranker) else TextWork
+    of: Any = kind_of_work(reranker)
     layers, store = reranker.layers(origin), score_store(reranker, origin, context)
     return of(reranker, origin, layers, context, collection, pairs, store)
+
+
+def kind_of_work(reranker: Reranker) -> type[Work | TextWork]:
+    """What scores pairs for a reranker: by tokens, by vectors or by texts."""
+    if isinstance(reranker, LocalReranker):
+        return Work
+    return VectorWork if isinstance(reranker, VectorReranker) else TextWork
 
 
 def plan_list(

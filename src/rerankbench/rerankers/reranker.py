@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import Problem
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import checkpoint, fit, references
+from rerankbench.engine.run_context import RunContext
 from rerankbench.engine.tokens import Tokens, token_ids
 from rerankbench.rerankers.scorer import Scorer
 from rerankbench.store.rows import ARITHMETIC
@@ -91,6 +92,10 @@ class Reranker(ABC):
     @abstractmethod
     def load(self, origin: Any, hardware: Hardware) -> Scorer | PairModel:
         """Get ready to score on the device."""
+
+    def deployed(self, origin: Any, context: RunContext) -> Scorer | PairModel:
+        """Ready to score as in a service, with what the context has stored of its documents."""
+        return self.load(origin, context.hardware)
 
     @property
     def title(self) -> str | None:

@@ -23,5 +23,8 @@ class Scorer(ABC):
     def score(self, queries: Sequence[str], documents: Sequence[str]) -> NDArray[np.float32]:
         """Scores [pairs, layers], higher is better, of `queries[i]` with `documents[i]`. Raises UserError."""
 
+    def expect(self, documents: Sequence[str]) -> None:  # noqa: B027
+        """Do what a deployment has done for its documents before any query comes; nobody's time is taken."""
+
     def close(self) -> None:  # noqa: B027
         """Give back what it holds, once no more is asked."""

@@ -49,6 +49,18 @@ class TextWork(PairWork):
         queries = [self.collection.query_texts[row] for row in self.pairs.queries[numbers].tolist()]
         return queries, list(self.collection.corpus.texts(self.pairs.documents[numbers]))
 
+    def run(
+        self,
+        todo: NDArray[np.int64],
+        keep: Callable[[NDArray[np.int64], NDArray[np.float32]], None],
+        store: RowStore | None = None,
+    ) -> dict[str, float]:
+        """Score the pairs `todo` and hand their scores to `keep`. Returns the cost.
+
+        store: where the scores of pairs that are the same to the reranker are kept, if it knows of such.
+        """
+        return run(self, todo, keep)
+
     def close(self) -> None:
         """Let go of a scorer that was loaded."""
         if "loaded" in vars(self):
@@ -89,7 +101,7 @@ def score_unkept(work: TextWork) -> tuple[NDArray[np.float32], int, dict[str, fl
     def keep(numbers: NDArray[np.int64], some: NDArray[np.float32]) -> None:
         values[numbers] = some
 
-    return values, len(values), run(work, np.arange(len(values)), keep)
+    return values, len(values), work.run(np.arange(len(values)), keep)
 
 
 def score_again(work: TextWork) -> Scored:
@@ -114,7 +126,7 @@ def compute(work: TextWork, todo: NDArray[np.int64], store: RowStore) -> dict[st
 
     buffer = Buffer(store, work.pairs.keys, work.layers)
     try:
-        return run(work, todo, buffer.add)
+        return work.run(todo, buffer.add, store)
     finally:  # also after Ctrl-C, or where a server gives up: what was scored is kept
         buffer.flush()
 

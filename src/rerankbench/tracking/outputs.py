@@ -27,6 +27,7 @@ from rerankbench.experiment.pipeline import Outcome
 from rerankbench.experiment.settings import Experiment
 from rerankbench.rerankers.reranker import LocalReranker, Reranker
 from rerankbench.rerankers.scoring import rests_on_enough
+from rerankbench.rerankers.vector_reranker import VectorReranker
 from rerankbench.store.rows import identity, write_atomic
 from rerankbench.tracking.result import Result
 
@@ -104,7 +105,7 @@ def own_params(reranker: Reranker) -> dict[str, Any]:
     if reranker.family == "none":
         return {"reranker.parameters_m": 0.0}
     values = set_params("reranker", reranker)
-    if isinstance(reranker, LocalReranker):
+    if isinstance(reranker, LocalReranker | VectorReranker):
         values["reranker.model"] = model_label(reranker.model)
     return values
 

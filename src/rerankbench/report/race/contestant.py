@@ -111,14 +111,22 @@ class Reranking(Loaded):
                 "here it would be computed otherwise than when the run was made, in "
                 f"{machine.precision} on {machine.device}, or its weights are others"
             )
-        self.model = reranker.load(origin, machine)
+        self.model = reranker.deployed(origin, self.context)
         self.layers = self.model.layers
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         if message["do"] == "bulk":
             return self.bulk(message["pairs"])
         query, documents = message["query"], message["documents"]
+        self.expect(documents)
         return {"ms": [self.rerank(query, documents[:depth], layer) for layer, depth in message["asked"]]}
+
+    def expect(self, documents: Sequence[str]) -> None:
+        """What a service has done for its documents before any query comes: not timed."""
+        from rerankbench.rerankers.scorer import Scorer
+
+        if isinstance(self.model, Scorer):
+            self.model.expect(documents)
 
     def rerank(self, query: str, documents: Sequence[str], layer: int | None) -> float:
         """Milliseconds from texts to scores, computing no layer above `layer`."""
@@ -140,6 +148,7 @@ class Reranking(Loaded):
         from rerankbench.rerankers.text_scoring import checked
 
         model, machine = self.model, self.context.hardware
+        self.expect([text for _, text in pairs])
 
         def score() -> None:
             if isinstance(model, Scorer):
