@@ -19,6 +19,7 @@ import mortal
 import tiny_rerankers
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.sources.in_memory import collection_of
+from rerankbench.engine.embedders import vectors as vectors_module
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.embedders.embedding import Embedding
 from rerankbench.engine.executors import crew
@@ -28,7 +29,6 @@ from rerankbench.engine.executors.ray import INSTALL, Ray
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.references import Weights, resolve
 from rerankbench.engine.run_context import RunContext
-from rerankbench.first_stages import vectors as vectors_module
 from rerankbench.rerankers import scoring
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score, score_store
 from tiny_models import SENTENCES
@@ -321,7 +321,7 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = {tests!r}
 import test_executors as t
-from rerankbench.first_stages import embedder, vectors
+from rerankbench.engine.embedders import embedder, vectors
 from rerankbench.engine.embedders import embedding
 from rerankbench.engine import loop
 from rerankbench.engine.executors.local import Local

@@ -22,11 +22,11 @@ from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
+from rerankbench.engine.embedders import vectors as vectors_module
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.embedders.embedding import Embedding
 from rerankbench.engine.embedders.vectors import Vectors, block_name
 from rerankbench.engine.hardware import Hardware
-from rerankbench.first_stages import vectors as vectors_module
 from rerankbench.first_stages.bm25 import BM25, best, words
 from rerankbench.first_stages.dense import Dense
 from rerankbench.first_stages.first_stage import FirstStage

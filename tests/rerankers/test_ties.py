@@ -25,6 +25,7 @@ from folded_texts import VARIANTS, texts
 from rerankbench import api
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
+from rerankbench.engine.embedders import vectors as vectors_module
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.embedders.embedding import Embedding
 from rerankbench.engine.embedders.vector_ties import Copies
@@ -34,7 +35,6 @@ from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.experiment import estimate, latency
-from rerankbench.first_stages import vectors as vectors_module
 from rerankbench.first_stages.dense import Dense
 from rerankbench.first_stages.index import Exact, Index, search
 from rerankbench.first_stages.search_context import SearchContext
