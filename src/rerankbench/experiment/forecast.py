@@ -28,7 +28,7 @@ from rerankbench.first_stages.dense import embedding
 from rerankbench.first_stages.embedding import text_window
 from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers.listed import Listed, ListWork
-from rerankbench.rerankers.text_scoring import TextWork
+from rerankbench.rerankers.text_scoring import TextWork, released
 
 WORKERS = (1, 8, 64)  # for which a forecast is printed
 
@@ -75,7 +75,8 @@ def forecast(experiment: Experiment, price_per_hour: float | None = None) -> For
     listed = isinstance(experiment.reranker, Listed)  # then there is nothing to score
     work = None if listed else plan(experiment, collection, rows, bench)
     if work is not None and not isinstance(work, ListWork):
-        steps.append(text_step(work, drawn) if isinstance(work, TextWork) else scoring_step(work, drawn))
+        with released(work):
+            steps.append(text_step(work, drawn) if isinstance(work, TextWork) else scoring_step(work, drawn))
     memory = hardware.peak_memory_mb(bench.hardware)
     peak = memory["peak_cuda"] or memory["peak_rss"] or 0.0
     return Forecast(arm(experiment), tuple(steps), peak, price_per_hour)

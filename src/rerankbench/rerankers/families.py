@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rerankbench.engine.models import describe
+from rerankbench.engine.models.cross_encoder_folder import described
 
 TOKENIZER_FILES = (
     "tokenizer_config.json",
@@ -36,7 +37,7 @@ def option_for(folder: Path) -> str:
     option = BY_ARCHITECTURE.get(name)
     if name.endswith("ForSequenceClassification"):
         option = "base"
-    elif name == "Qwen3ForCausalLM" and knows(folder, "<think>"):
+    elif described(folder).answers or (name == "Qwen3ForCausalLM" and knows(folder, "<think>")):
         option = "qwen3-0.6b"
     elif name == "Qwen2ForCausalLM":
         option = "mxbai-v2-base"

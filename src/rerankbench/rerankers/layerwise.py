@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import Weights, describe
+from rerankbench.engine.models.adapters import merged
 from rerankbench.engine.models.loading import reading, take, with_its_tokens
 from rerankbench.rerankers.llm import Prompted, PromptedModel, last
 from rerankbench.rerankers.reranker import PairModel
@@ -69,6 +70,7 @@ class Layerwise(Prompted):
                 devices=hardware.device,
                 trust_remote_code=self.trust_remote_code,
             )
+        wrapper.model = merged(wrapper.model, self.adapter)
         return with_its_tokens(wrapper, weights.folder)
 
     def load(self, weights: Weights, hardware: Hardware) -> PairModel:

@@ -118,7 +118,8 @@ def folder_here(reranker: LocalReranker, cache_dir: Path) -> Path | None:
         folder = cache_dir / "models" / wheels.folder_name(reranker.model.removeprefix(models.WHEEL_PREFIX))
         return folder if folder.is_dir() else None
     if models.is_local(reranker.model):
-        return models.local_folder(reranker.model)
+        place = models.local_folder(reranker.model)
+        return place.parent if place.is_file() else place
     return hub.cached(reranker.model, reranker.revision)
 
 
