@@ -10,6 +10,7 @@ from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import Weights, describe
 from rerankbench.engine.models.adapters import merged
 from rerankbench.engine.models.loading import reading, take, with_its_tokens
+from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.llm import Prompted, PromptedModel, last
 from rerankbench.rerankers.reranker import PairModel
 
@@ -39,8 +40,7 @@ class Layerwise(Prompted):
         if names[0] != self.architecture:
             return [
                 f"reranker.model={self.model}: holds {names[0]}, family {self.family} needs "
-                f"{self.architecture}; "
-                "choose the option of its family or another folder"
+                f"{self.architecture}; {option_for(folder)} or another folder"
             ]
         if cutoff_problems(self.cutoff_layers):
             return []  # reported as such

@@ -18,6 +18,7 @@ from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import onnx_folder
 from rerankbench.engine.models.loading import tokenizers_of_version_5
 from rerankbench.engine.models.onnx_folder import OnnxWeights
+from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.joined import JoinedModel, labelled, template_of, try_out
 from rerankbench.rerankers.reranker import LocalReranker
 
@@ -54,6 +55,10 @@ class Onnx(LocalReranker):
         if self.label is not None and self.label < 0:
             found.append(f"reranker.label={self.label}: labels count from 0; give one of them")
         if not found and onnx_folder.is_local(self.model):
+            folder = models.local_folder(self.model)
+            if folder.is_dir() and self.file is None and not onnx_folder.files_of(folder):
+                fits = f"; {option_for(folder)}" if (folder / "config.json").is_file() else ""
+                return [f"reranker.model={self.model}: holds no ONNX file{fits} or another folder"]
             try:
                 folder, file = onnx_folder.place(self.model, self.file)
             except UserError as error:

@@ -110,12 +110,17 @@ def has_tokenizer(folder: Path) -> bool:
     return any(file.is_file() for pattern in TOKENIZER_FILES for file in folder.glob(pattern))
 
 
+def files_of(folder: Path) -> list[str]:
+    """The ONNX files of a folder by their place in it."""
+    return sorted(place_of(one, folder) for one in [*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")])
+
+
 def chosen(folder: Path, file: str | None) -> Path:
     """The ONNX file of a folder. Raises UserError where there is none, or no telling which is meant."""
     if not folder.is_dir():
         told = "not a folder" if folder.exists() else "no such folder"
         raise UserError(f"{folder}: {told}; give an ONNX file or its folder")
-    there = sorted(place_of(one, folder) for one in [*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")])
+    there = files_of(folder)
     if file is not None:
         found = folder / file
         if ".." in Path(file).parts or Path(file).is_absolute() or not found.is_file():
