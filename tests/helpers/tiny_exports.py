@@ -22,7 +22,9 @@ def exported(source: Path, folder: Path, name: str = "model.onnx") -> Path:
 
     shutil.copytree(source, folder, ignore=NOT_COPIED, dirs_exist_ok=True)
     model = AutoModelForSequenceClassification.from_pretrained(source, attn_implementation="eager").eval()
-    inputs = dict(AutoTokenizer.from_pretrained(source)("a b", "c d", return_tensors="pt"))
+    made = AutoTokenizer.from_pretrained(source)("a b", "c d", return_tensors="pt")
+    order = ("input_ids", "attention_mask", "token_type_ids")  # as forward takes them: names go by it
+    inputs = {name: made[name] for name in order if name in made}
     model.config.return_dict = False
     file = folder / name
     file.parent.mkdir(exist_ok=True)

@@ -86,6 +86,8 @@ def try_out(model: JoinedModel, folder: Path, precision: str) -> None:
             alone = model.forward(to_device(model.collate([query], [short]), "cpu"))
             together = model.forward(to_device(model.collate([query] * 2, [short, long]), "cpu"))[:1]
             model.forward(to_device(model.collate([query], [longest]), "cpu"))
+        except UserError:
+            raise  # which says itself what to do
         except Exception as error:  # whatever a model of any kind may raise
             reason = shown(" ".join(str(error).split()))
             raise UserError(

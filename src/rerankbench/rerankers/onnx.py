@@ -232,7 +232,7 @@ def session_of(weights: models.Weights, hardware: Hardware) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_mem_pattern = False  # made for inputs of one shape
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised as well
     providers = providers_for(hardware.device, onnxruntime.get_available_providers())
     try:
         return onnxruntime.InferenceSession(weights.file, options, providers=providers)
