@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import sys
 from pathlib import Path
@@ -19,10 +20,11 @@ from rerankbench.engine.models.onnx_folder import form_of
 from rerankbench.engine.models.onnx_graph import read_graph
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.onnx import Onnx, providers_for
+from rerankbench.rerankers.weightless import weightless
 from rerankbench.store.rows import identity
 from tiny_architectures import SCORERS
 from tiny_exports import by_onnxruntime, exported, quantized
-from tiny_rerankers import scores
+from tiny_rerankers import scores, window_of
 
 CPU = Hardware("cpu", "fp32")
 LONG = "Mars has two small moons, Phobos and Deimos, discovered in 1877. "
@@ -98,6 +100,30 @@ def test_files_that_take_no_types_are_given_none(name: str, hashes: Path, tmp_pa
     assert "token_type_ids" not in read_graph(found / "onnx/model.onnx").inputs
     expected = by_onnxruntime(found / "onnx/model.onnx", PAIRS)
     np.testing.assert_allclose(scores(ready(Onnx(str(found)), hashes), PAIRS), expected, atol=1e-5)
+
+
+def test_without_its_session_pairs_are_the_same_tokens(folder: Path, hashes: Path) -> None:
+    """As who hands work to other machines reads them; weights travel there."""
+    settings = Onnx(str(folder), file=INT8)
+    weights = pickle.loads(pickle.dumps(settings.resolved(hashes)[1]))  # noqa: S301
+    one, other = weightless(settings, weights, "fp32"), ready(settings, hashes)
+    for index in range(len(PAIRS)):
+        found = (window_of(model, PAIRS).collate(np.array([index])) for model in (one, other))
+        for first, second in zip(*(arrays.values() for arrays in found), strict=True):
+            np.testing.assert_array_equal(first, second)
+
+
+def test_a_folder_of_sentence_transformers_is_read_as_it_says(copy: Path, folder: Path, hashes: Path) -> None:
+    shutil.copy(folder / "model.onnx", copy / "model.onnx")
+    told = {"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.activation.Sigmoid"}
+    (copy / "config_sentence_transformers.json").write_text(json.dumps(told))
+    config = json.loads((copy / "tokenizer_config.json").read_text()) | {"model_max_length": 40}
+    (copy / "tokenizer_config.json").write_text(json.dumps(config))
+    found = scores(ready(Onnx(str(copy)), hashes), PAIRS)
+    np.testing.assert_allclose(found, by_onnxruntime(folder / "model.onnx", PAIRS, 40), atol=1e-5)
+    told["activation_fn"] = "torch.nn.modules.activation.ReLU"
+    (copy / "config_sentence_transformers.json").write_text(json.dumps(told))
+    assert "its activation_fn is torch.nn.modules.activation.ReLU" in refusal(Onnx(str(copy)), hashes)
 
 
 def test_parameters_are_those_of_the_model(folder: Path, models: Path) -> None:

@@ -16,8 +16,10 @@ from rerankbench.basics.finding import shown
 from rerankbench.engine import models
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import onnx_folder
+from rerankbench.engine.models.cross_encoder_folder import described
 from rerankbench.engine.models.loading import tokenizers_of_version_5
 from rerankbench.engine.models.onnx_folder import OnnxWeights
+from rerankbench.rerankers.as_described import as_described
 from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.joined import JoinedModel, labelled, template_of, try_out
 from rerankbench.rerankers.reranker import LocalReranker
@@ -82,6 +84,7 @@ class Onnx(LocalReranker):
         """What keeps a whole file from being read here as a classifier of pairs."""
         graph, place = weights.graph, f"reranker.model={self.model}"
         found = self.length_problems(weights.positions)
+        found += [f"{place}: {line}, which is not supported" for line in described(weights.folder).problems]
         if "input_ids" not in graph.inputs:
             asked = ", ".join(graph.inputs) or "nothing"
             return [*found, f"{place}: {weights.file.name} takes {asked}, not the tokens of a text"]
@@ -101,7 +104,7 @@ class Onnx(LocalReranker):
         weights = self.origin(cache_dir)
         if problems := self.weights_problems(weights):
             raise UserError(problems)
-        return self, weights
+        return as_described(self, weights.folder), weights
 
     def layers(self, weights: models.Weights) -> tuple[int, ...]:
         return (0,)

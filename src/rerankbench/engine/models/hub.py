@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 REACH_SECONDS = 5.0
 LOCAL_CURE = "give a local folder instead (reranker.model=/path/to/folder or embedder.model=/path/to/folder)"
-# What is fetched of a model: of its own level, and of a level below what says how its vectors are pooled.
+# What is fetched of a model: of its own level, and of a level below what says how vectors or scores are made.
 FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "vocab.*", "*.tiktoken")
-BELOW = ("*_Pooling/config.json",)
+BELOW = ("*_Pooling/config.json", "*_LogitScore/config.json")
 ONE_NAME = r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?"
 HUB_ID = re.compile(rf"{ONE_NAME}/{ONE_NAME}")
 REVISION = re.compile(r"[\w][\w./-]*")
