@@ -160,8 +160,9 @@ def environment(hardware: Hardware) -> dict[str, Any]:
 
     names = ("rerankbench", "torch", "transformers", "FlagEmbedding", "faiss-cpu", "numpy", "datasets")
     versions = {name: metadata.version(name) for name in names}
-    with suppress(metadata.PackageNotFoundError):  # an extra
-        versions["liger-kernel"] = metadata.version("liger-kernel")
+    for extra in ("liger-kernel", "onnxruntime"):
+        with suppress(metadata.PackageNotFoundError):
+            versions[extra] = metadata.version(extra)
     return {
         "device": hardware.device,
         "device_name": device_name(hardware.device),

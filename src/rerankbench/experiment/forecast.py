@@ -31,7 +31,7 @@ from rerankbench.first_stages.dense import embedding
 from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers.listed import Listed, ListWork
 from rerankbench.rerankers.scoring import Work
-from rerankbench.rerankers.text_scoring import TextWork
+from rerankbench.rerankers.text_scoring import TextWork, released
 from rerankbench.rerankers.vector_scoring import VectorWork
 
 WORKERS = (1, 8, 64)  # for which a forecast is printed
@@ -79,7 +79,8 @@ def forecast(experiment: Experiment, price_per_hour: float | None = None) -> For
     listed = isinstance(experiment.reranker, Listed)  # then there is nothing to score
     work = None if listed else plan(experiment, collection, rows, context)
     if work is not None and not isinstance(work, ListWork):
-        steps += scoring_steps(work, drawn, experiment.first_stage.embeds(), context)
+        with released(work):
+            steps += scoring_steps(work, drawn, experiment.first_stage.embeds(), context)
     memory = hardware.peak_memory_mb(context.hardware)
     peak = memory["peak_cuda"] or memory["peak_rss"] or 0.0
     return Forecast(arm(experiment), tuple(steps), peak, price_per_hour)

@@ -28,7 +28,7 @@ from rerankbench.rerankers.function import Function
 from rerankbench.rerankers.listed import Listed, ListWork, reordered
 from rerankbench.rerankers.reranker import LocalReranker, Reranker
 from rerankbench.rerankers.scoring import Scored, Work, distinct_pairs, score_store
-from rerankbench.rerankers.text_scoring import TextWork, score
+from rerankbench.rerankers.text_scoring import TextWork, released, score
 from rerankbench.rerankers.vector_reranker import VectorReranker
 from rerankbench.rerankers.vector_scoring import VectorWork
 from rerankbench.store.rows import identity
@@ -48,7 +48,7 @@ class Clock:
     def __call__(self, step: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
-        self.seconds[step] = time.perf_counter() - started
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - started
 
 
 @dataclass(frozen=True)
@@ -91,17 +91,17 @@ def run(experiment: Experiment) -> Outcome:
         experiment = within(experiment, candidates)
     with clock("scoring"):
         work = plan(experiment, collection, candidates.rows, context)
-        if isinstance(work, ListWork):
-            experiment = replace(experiment, depth=work.found.depth)
-        elif work:
-            announce(work)
-        scored, scores = scores_of(work, experiment.executor)
-    with clock("measures"):
-        evaluation = measure(experiment, collection, candidates, scores, work.layers if work else ())
-    with clock("latency"):
-        timing = time_queries(experiment, collection, candidates, work, context)
-    if isinstance(work, TextWork):
-        work.close()
+    with released(work):
+        with clock("scoring"):
+            if isinstance(work, ListWork):
+                experiment = replace(experiment, depth=work.found.depth)
+            elif work:
+                announce(work)
+            scored, scores = scores_of(work, experiment.executor)
+        with clock("measures"):
+            evaluation = measure(experiment, collection, candidates, scores, work.layers if work else ())
+        with clock("latency"):
+            timing = time_queries(experiment, collection, candidates, work, context)
     return Outcome(
         experiment,
         context,

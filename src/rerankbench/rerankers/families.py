@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rerankbench.engine.models.checkpoint import describe
+from rerankbench.engine.models.cross_encoder_folder import described
 from rerankbench.engine.models.sentence_modules import is_late_interaction, modules_of
 
 TOKENIZER_FILES = (
@@ -43,7 +44,7 @@ def option_for(folder: Path) -> str:
         option = "colbertv2"
     elif name.endswith("Model"):
         option = "minilm-bi-encoder" if "mean" in modules_of(folder).pooling else "bge-base-bi-encoder"
-    elif name == "Qwen3ForCausalLM" and knows(folder, "<think>"):
+    elif described(folder).answers or (name == "Qwen3ForCausalLM" and knows(folder, "<think>")):
         option = "qwen3-0.6b"
     elif name == "Qwen2ForCausalLM":
         option = "mxbai-v2-base"

@@ -165,12 +165,7 @@ class LocalReranker(Reranker):
 
     def problems(self) -> list[str]:
         """Impossible settings, one line each; reads no weights."""
-        wrong = references.reference_problems(self.model, self.revision, self.trust_remote_code)
-        found: list[str] = [Problem(f"reranker.{line}", "reranker.model", "place") for line in wrong]
-        if not found:
-            found += self.length_problems(references.positions(self.model))
-        if not found and references.is_local(self.model):
-            found += self.folder_problems(references.local_folder(self.model))
+        found = self.model_problems()
         if self.max_length < 8:
             found.append(f"reranker.max_length={self.max_length}: give at least 8 tokens")
         if self.query_max_length is not None and not 0 < self.query_max_length < self.max_length:
@@ -190,6 +185,16 @@ class LocalReranker(Reranker):
                 f"reranker.window_overlap={self.window_overlap}: choose between 0 and a quarter of "
                 f"max_length = {self.max_length // 4}"
             )
+        return found
+
+    def model_problems(self) -> list[str]:
+        """Whether there is such a model, whole and of this family, as far as files here tell."""
+        wrong = references.reference_problems(self.model, self.revision, self.trust_remote_code)
+        found: list[str] = [Problem(f"reranker.{line}", "reranker.model", "place") for line in wrong]
+        if not found:
+            found += self.length_problems(references.positions(self.model))
+        if not found and references.is_local(self.model):
+            found += self.folder_problems(references.local_folder(self.model))
         return found
 
     def length_problems(self, positions: int | None) -> list[str]:

@@ -7,7 +7,8 @@ import logging
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
@@ -64,8 +65,19 @@ class TextWork(PairWork):
     def close(self) -> None:
         """Let go of a scorer that was loaded."""
         if "loaded" in vars(self):
-            self.model.close()
-            del vars(self)["loaded"]
+            scorer = self.model
+            del vars(self)["loaded"]  # whatever closing it raises, it is closed once
+            scorer.close()
+
+
+@contextmanager
+def released(work: object) -> Iterator[None]:
+    """Let go, at the end, of a scorer that `work` loads inside: after a failure as after success."""
+    try:
+        yield
+    finally:
+        if isinstance(work, TextWork):
+            work.close()
 
 
 def score(work: PairWork, executor: Executor) -> Scored:

@@ -120,7 +120,8 @@ def folder_here(reranker: LocalReranker | VectorReranker, cache_dir: Path) -> Pa
         )
         return folder if folder.is_dir() else None
     if references.is_local(reranker.model):
-        return references.local_folder(reranker.model)
+        place = references.local_folder(reranker.model)
+        return place.parent if place.is_file() else place
     return hub.cached(reranker.model, reranker.revision)
 
 
