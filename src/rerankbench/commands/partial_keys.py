@@ -55,7 +55,7 @@ def without(config: DictConfig, keys: Collection[str]) -> DictConfig:
         parent, _, name = key.rpartition(".")
         node = plain
         for part in parent.split("."):
-            node = node.get(part) if isinstance(node, dict) else None  # type: ignore[call-overload]
+            node = node.get(part) if isinstance(node, dict) else None
         if isinstance(node, dict):
             node.pop(name, None)
             prune(plain, parent)

@@ -151,9 +151,7 @@ class Endpoint(Reranker):
             if value and not value.startswith("/"):
                 found.append(f"{name}={shown(value)}: give a path that begins with /")
             elif holds_secret(value):
-                found.append(
-                    f"{name}={shown(value)}: holds a key; give the key by reranker.key_variable=NAME"
-                )
+                found.append(f"{name} holds a key; give it by reranker.key_variable=NAME")
         return found
 
     def body_problems(self) -> list[str]:
@@ -213,8 +211,7 @@ class Endpoint(Reranker):
     def connection(self) -> Connection:
         """Raises UserError where the key is not there."""
         own = Key.read(self.key_variable, self.key_header)
-        host = urlsplit(self.base).hostname or ""
-        if own is not None and self.base.startswith("http://") and not is_here(host):
+        if own is not None and self.base.startswith("http://") and not stays_here(self.base):
             log.warning("reranker.url=%s: the key goes there unencrypted; use https://", self.base)
         return Connection(self.base, Habits(self.concurrency, self.timeout, self.retries), own)
 
@@ -260,6 +257,7 @@ class Endpoint(Reranker):
     def served(self) -> dict[str, Any]:
         return {
             "url": masked(self.base),
+            "key_variable": self.key_variable,
             "concurrency": self.concurrency,
             "documents_per_request": self.documents_per_request,
         }
@@ -297,8 +295,9 @@ def holds_secret(address: str) -> bool:
     return any(SECRET.search(part.partition("=")[0]) for part in SETTINGS.split(address)[2::2])
 
 
-def is_here(host: str) -> bool:
-    """Whether a host is this machine."""
+def stays_here(url: str) -> bool:
+    """Whether an address is this machine's own."""
+    host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
