@@ -22,6 +22,8 @@ from commands import results, run, store, tiny
 from rerank_server import RerankServer, rerank_server
 from rerankbench import api
 from rerankbench.basics import masking
+from rerankbench.basics.errors import UserError
+from rerankbench.commands import preflight
 from rerankbench.report import cost as costing
 from rerankbench.report.arms import contest
 from rerankbench.report.book import Book
@@ -83,10 +85,7 @@ def test_a_server_stands_beside_local_arms_in_one_sweep(swept: Swept) -> None:
     assert "reranker.max_length does not apply to reranker=tei, cohere, which run without\n" in swept.printed
     found = results(swept.sweep)
     assert {result["status"] for result in found.values()} == {"ok"}
-    assert (
-        set(found) == {"bm25 without reranking", "bm25 + tei@2", "bm25 + cohere@2 model=rerank-v3.5"}
-        or len(found) == 3
-    )
+    assert set(found) == {"bm25 without reranking", "bm25 + tei@2", "bm25 + cohere@2"}
     own = {file.parent.parent.name: file.read_text() for file in swept.sweep.glob("*/.hydra/config.yaml")}
     assert ["url: http" in own[number] for number in "012"] == [False, True, True]
     assert ["max_length: 64" in own[number] for number in "012"] == [True, False, False]
@@ -171,18 +170,25 @@ def test_a_budget_says_what_is_not_known_of_a_server(swept: Swept) -> None:
     assert "price per 1,000 queries was not measured (set reranker.price_per_request for its run)" in told
 
 
-def test_a_key_that_no_option_has_is_still_a_mistake(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run("-m", "reranker=none,base", "reranker.uri=http://h", *PLAIN, *tiny(models, tmp_path)) == 2
-    assert "reranker.uri=http://h: there is no such key" in capsys.readouterr().err
-    assert run("reranker=none", "reranker.url=http://h", *PLAIN, *tiny(models, tmp_path)) == 2
-    assert "endpoint would have it" in capsys.readouterr().err
-    secret = ["reranker.api_key=sk-4711", *PLAIN, *tiny(models, tmp_path)]
-    assert run("reranker=tei", "reranker.url=http://h", *secret) == 2
-    told = capsys.readouterr().err
-    assert "reranker.api_key=***: there is no such key; keys come from the environment" in told
-    assert "4711" not in told
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("-m reranker=none,base reranker.uri=http://h", r"reranker\.uri=http://h: there is no such key"),
+        ("reranker=none reranker.url=http://h", r"reranker\.url=http://h: .* no such key; .*endpoint would"),
+        (
+            "-m reranker=none,tei",
+            r"reranker\.url is needed: add reranker\.url=VALUE \(in the job reranker=tei",
+        ),
+        ("-m reranker=none,tei reranker.url=there", r"reranker\.url=there: give an address"),
+        ("reranker=tei reranker.url=http://h reranker.api_key=4711", r"api_key=\*\*\*: .*come from the env"),
+        ("reranker=cohere reranker.key_variable=4711-x", r"reranker\.key_variable: give the name of an env"),
+        ("reranker=cohere reranker.url=http://me:4711@h", r"reranker\.url=.*: holds a user or a password"),
+    ],
+)
+def test_mistakes_are_told_before_anything_and_without_keys(words: str, told: str) -> None:
+    with pytest.raises(UserError, match=told) as caught:
+        preflight.check([*words.split(), "first_stage=bm25"])
+    assert "4711" not in str(caught.value)
 
 
 def test_a_strangers_folder_sends_nothing_away_in_a_race(
@@ -200,37 +206,24 @@ def test_a_strangers_folder_sends_nothing_away_in_a_race(
 
 
 @pytest.mark.parametrize(
-    ("file", "text"),
+    ("file", "text", "sends"),
     [
-        ("mine", "key_variable: COHERE_API_KEY\nurl: {url}\nbody: {{q: '{{query}}', d: '{{documents}}'}}\n"),
-        (
-            "cohere",
-            "url: {url}\nkey_variable: COHERE_API_KEY\nbody: {{q: '{{query}}', d: '{{documents}}'}}\n",
-        ),
+        ("mine", "key_variable: COHERE_API_KEY\nurl: http://evil.example\n", True),
+        ("cohere", "key_variable: COHERE_API_KEY\nurl: http://evil.example\n", True),
+        ("cohere", "key_variable: COHERE_API_KEY\nurl: https://api.cohere.com\npath: /elsewhere\n", True),
+        ("mine", "url: http://tei.example\n", False),
     ],
 )
-def test_a_config_cannot_send_a_key_to_a_server(
-    file: str,
-    text: str,
-    models: Path,
-    tmp_path: Path,
-    server: RerankServer,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    folder = tmp_path / "own" / "reranker"
-    folder.mkdir(parents=True)
-    schema = "defaults: [/schema/reranker/endpoint@_here_, _self_]\n"
-    (folder / f"{file}.yaml").write_text(schema + text.format(url=server.url))
-    words = ["--config-dir", str(folder.parent), f"reranker={file}", *PLAIN, *tiny(models, tmp_path)]
-    assert run(*words) == 2
-    assert "reranker.key_variable=COHERE_API_KEY: a config cannot send a key" in capsys.readouterr().err
-    assert not server.asked
-    (folder / f"{file}.yaml").write_text(
-        schema + "path: /plain\nbody: {question: '{query}', passages: '{documents}'}\nurl: "
-        f"{server.url}\nresults: out.scores\nindex: null\nscore: ''\n"
-    )
-    assert run(*words) == 0  # a server without a key, it may name
-    assert server.asked
+def test_a_config_cannot_send_a_key_to_a_server(file: str, text: str, sends: bool, tmp_path: Path) -> None:
+    (tmp_path / "reranker").mkdir()
+    body = "defaults: [/schema/reranker/endpoint@_here_, _self_]\nbody: {q: '{query}', d: '{documents}'}\n"
+    (tmp_path / "reranker" / f"{file}.yaml").write_text(body + text)
+    words = ["--config-dir", str(tmp_path), f"reranker={file}", "first_stage=bm25"]
+    if sends:
+        with pytest.raises(UserError, match="key_variable=COHERE_API_KEY: a config cannot send a key to a"):
+            preflight.check(words)
+        words.append("reranker.key_variable=COHERE_API_KEY")  # whoever types it knows
+    assert preflight.check(words) is not None
 
 
 INFINITY = os.environ.get("RERANKBENCH_INFINITY", "")
@@ -262,7 +255,7 @@ def test_infinity_gives_the_scores_of_the_packaged_model(tmp_path: Path) -> None
                 try:
                     served = api.load_reranker("infinity", retries=0, **settings)  # type: ignore[arg-type]
                     break
-                except api.UserError:
+                except UserError:
                     assert process.poll() is None, (tmp_path / "log").read_text()[-2000:]
                     time.sleep(0.5)
             texts = [
