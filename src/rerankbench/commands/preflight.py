@@ -32,6 +32,7 @@ from rerankbench.commands import (
     config_files,
     config_trust,
     hydra_private,
+    partial_keys,
     sweep_size,
     targets,
 )
@@ -49,7 +50,7 @@ class Command:
     """A command that can be run: how many jobs it stands for, and whether it only asks for a forecast.
 
     `words`: its settings in Hydra's grammar; `swept`: the keys in which its jobs differ, and
-    the values that are listed for them.
+    the values that are listed for them; `partial`: keys that some swept options lack, with these options.
     """
 
     jobs: int = 1
@@ -57,6 +58,7 @@ class Command:
     multirun: bool = False
     words: tuple[str, ...] = ()
     swept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    partial: partial_keys.Partial = field(default_factory=dict)
 
 
 def check(arguments: Sequence[str]) -> Command | None:
@@ -304,6 +306,7 @@ class Checker:
         """A job's config without Hydra's part and without types: `config.read` finds what does not fit."""
         options = [o for o in job if self.is_group(o.get_key_element())]
         made = self.compose(options)
+        job = self.own(job)
         untyped = OmegaConf.create({str(key): as_written(made, key) for key in made if key != "hydra"})
         for override in job:
             if override not in options and not override.is_hydra_override():
@@ -314,7 +317,28 @@ class Checker:
         """A job's settings. Raises UserError with every problem."""
         made = self.compose([o for o in job if self.is_group(o.get_key_element())])
         labels = {group: str(choice) for group, choice in made.hydra.runtime.choices.items()}
-        return config.read(self.untyped(job), labels, typed={o.key_or_group for o in job})
+        return config.read(self.untyped(job), labels, typed={o.key_or_group for o in self.own(job)})
+
+    def own(self, job: Sequence[Override]) -> list[Override]:
+        """A job's settings without those that its options lack and others of the sweep have."""
+        choices = {o.key_or_group: str(o.value()) for o in job if self.is_group(o.get_key_element())}
+        dropped = partial_keys.lacked(self.partial, choices)
+        return [o for o in job if o.key_or_group not in dropped]
+
+    @cached_property
+    def partial(self) -> dict[str, tuple[str, ...]]:
+        """Keys that only some swept options of their group have, with the options that lack them."""
+        if not self.multirun:
+            return {}
+        groups = [o for o in self.overrides if self.is_group(o.get_key_element())]
+        swept = [o for o in groups if o.is_sweep_override() and o.is_discrete_sweep()]
+        fixed = [o for o in groups if not o.is_sweep_override()]
+
+        def listed(group: str, option: str, key: str) -> bool:
+            return has(self.compose([*fixed, *self.parser.parse_overrides([f"{group}={option}"])]), key)
+
+        keys = [o.key_or_group for o in self.overrides if o not in groups]
+        return partial_keys.partial_keys(keys, {o.key_or_group: chosen_options(o) for o in swept}, listed)
 
     # --- jobs ---
 
@@ -396,7 +420,7 @@ class Checker:
             self.problems += self.torn_texts() or stopping
         if self.problems:
             raise UserError(list(dict.fromkeys(self.problems)))
-        return Command(len(self.jobs), dry_run, self.multirun, tuple(self.words()), self.swept)
+        return Command(len(self.jobs), dry_run, self.multirun, tuple(self.words()), self.swept, self.partial)
 
     def torn_texts(self) -> list[Problem]:
         """Texts that a sweep took for several values because of their commas, and that work in quotes."""

@@ -29,8 +29,8 @@ EPILOG = """examples:
   rerankbench-report --race multirun/2026-01-31/12-00-00 report.race.seconds=300
   rerankbench-report rerankbench tracking.uri=sqlite:///mlflow.db report.budget.latency_p95_ms=50
 settings: report.measure, report.delta, report.level, report.price_per_hour, report.budget.latency_p95_ms,
-  report.budget.memory_mb, report.budget.price_per_1k, report.race.seconds, report.race.width, tracking.uri,
-  tracking.experiment"""
+  report.budget.memory_mb, report.budget.price_per_1k, report.race.seconds, report.race.width,
+  report.race.paid, tracking.uri, tracking.experiment"""
 
 
 @printing.command

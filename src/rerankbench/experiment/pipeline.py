@@ -302,6 +302,9 @@ def time_queries(
     if isinstance(work, ListWork):
         log.warning("latency=true: what the model behind %s costs is not known here", work.origin.label)
         return None
+    if work.reranker.paid:
+        log.warning("latency=true: asking %s costs money, so it is not timed", work.origin.label)
+        return None
     searcher = experiment.first_stage.searcher(collection, experiment.candidates, context)
     depths = ranking.depths_up_to(experiment.depth)
     return latency.measure(work.model, collection, candidates, depths, searcher, context)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rerankbench.report.arms import Arm
 from rerankbench.report.book import Book
-from rerankbench.report.cost import ABOVE, NOT_MEASURED, P95_QUERIES, Cost, single_p50
+from rerankbench.report.cost import ABOVE, NOT_MEASURED, P95_QUERIES, Cost, served, single_p50
 from rerankbench.report.race.record import Record
 from rerankbench.report.settings import Budget
 
@@ -27,7 +27,7 @@ def over_budget(cost: Cost, arm: Arm, budget: Budget, book: Book | None = None) 
     reasons = [p95_problem(cost, arm, budget.latency_p95_ms, book)]
     reasons.append(memory_problem(cost, arm, budget.memory_mb, book))
     if budget.price_per_1k is not None:
-        reasons.append(price_problem(cost, budget.price_per_1k, book))
+        reasons.append(price_problem(cost, arm, budget.price_per_1k, book))
     return "; ".join(reason for reason in reasons if reason)
 
 
@@ -67,14 +67,18 @@ def memory_problem(cost: Cost, arm: Arm, bound: float | None, book: Book) -> str
         return ""
     parts = [cost.search_memory_mb] if book.whole else []
     parts += [cost.memory_mb] if arm.reranks else []
+    if arm.reranks and served(arm):
+        return unmeasured("peak memory", "it is its server's", "")
     if any(part is None for part in parts):
         return unmeasured("peak memory", cost.why, book.cure)
     total = sum(part or 0.0 for part in parts)
     return f"peak memory {total:,.4g} MB {ABOVE} {bound:,.4g}" if total > bound else ""
 
 
-def price_problem(cost: Cost, bound: float, book: Book) -> str:
-    if book.price_per_hour is None:
+def price_problem(cost: Cost, arm: Arm, bound: float, book: Book) -> str:
+    if served(arm) and cost.price_per_1k is None:
+        return unmeasured("price per 1,000 queries", "", "set reranker.price_per_request for its run")
+    if book.price_per_hour is None and not served(arm):
         return unmeasured("price per 1,000 queries", "", "set report.price_per_hour")
     if cost.price_per_1k is None:
         few = f"throughput rests on {cost.pairs:,} pairs" if book.race else cost.why

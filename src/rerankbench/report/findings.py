@@ -137,10 +137,7 @@ def assumptions(findings: Findings) -> list[str]:
         race_notes.cost_line(order),
         *race_notes.race_lines(findings.contest.arms, findings.costs, findings.book),
     ]
-    if findings.settings.price_per_hour:
-        lines.append(
-            f"Prices assume a machine at {findings.settings.price_per_hour:g} per hour that is kept busy."
-        )
+    lines += race_notes.price_lines(findings.contest.arms, findings.settings.price_per_hour)
     machines = costing.machines(findings.contest.arms)
     if len(machines) > 1 and not findings.book.raced:
         lines.append(

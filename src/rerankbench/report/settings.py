@@ -31,11 +31,12 @@ class Race:
     """How costs are measured when a sweep is over.
 
     `seconds`: at most, loading included; 0: not at all. It ends before where half the interval of each median
-    is within `width` of it.
+    is within `width` of it. `paid`: whether services that cost money are asked, too.
     """
 
     seconds: float = 120.0
     width: float = 0.05
+    paid: bool = False
 
     def problems(self) -> list[str]:
         found = []

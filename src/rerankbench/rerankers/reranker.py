@@ -116,6 +116,15 @@ class Reranker(ABC):
         """What scoring these pairs, `queries[i]` with `documents[i]`, would cost; empty where unknown."""
         return ""
 
+    def price(self, queries: Sequence[str], documents: Sequence[str]) -> float | None:
+        """Money for scoring these pairs, which stand query by query; None where none is known."""
+        return None
+
+    @property
+    def served(self) -> dict[str, Any]:
+        """How a server is asked that computes the scores, as plain values; empty where this machine does."""
+        return {}
+
 
 @dataclass(frozen=True)
 class LocalReranker(Reranker):

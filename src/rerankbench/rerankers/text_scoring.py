@@ -150,10 +150,11 @@ def run(
     scorer, load_seconds = work.loaded
     started = time.perf_counter()
     with Progress("scoring", len(todo), "pairs") as progress:
-        for start in range(0, len(todo), scorer.batch):
-            some = todo[start : start + scorer.batch]
-            keep(some, checked(scorer, *work.texts(some), work.origin.label))
-            progress.advance(len(some))
+        for stretch in scorer.stretches(work.pairs.queries[todo]):
+            some = todo[stretch]
+            for places, values in checked_parts(scorer, *work.texts(some), work.origin.label):
+                keep(some[places], values)
+                progress.advance(len(places))
     seconds = time.perf_counter() - started
     rate = {"pairs_per_second": len(todo) / seconds if len(todo) else 0.0}
     return {**rate, "pairs": len(todo), "seconds": seconds, "load_seconds": load_seconds}
@@ -163,10 +164,31 @@ def checked(
     scorer: Scorer, queries: Sequence[str], documents: Sequence[str], label: str
 ) -> NDArray[np.float32]:
     """Scores [pairs, layers] of one batch. Raises UserError for an answer that is not one number a pair."""
-    if not len(documents):
-        return np.empty((0, len(scorer.layers)), np.float32)
-    answer = scorer.score(queries, documents)
-    wanted = (len(documents), len(scorer.layers))
+    found = np.empty((len(documents), len(scorer.layers)), np.float32)
+    if len(documents):
+        for places, values in checked_parts(scorer, queries, documents, label):
+            found[places] = values
+    return found
+
+
+def checked_parts(
+    scorer: Scorer, queries: Sequence[str], documents: Sequence[str], label: str
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Scores of one batch as they come, with their places in it. Raises as `checked`, also for lost ones."""
+    given = np.zeros(len(documents), bool)
+    for places, answer in scorer.parts(queries, documents):
+        yield (
+            places,
+            numbers(answer, [queries[place] for place in places.tolist()], len(scorer.layers), label),
+        )
+        given[places] = True
+    if not given.all():
+        raise UserError(f"{label}: gave no score for {(~given).sum()} of {len(given)} pairs")
+
+
+def numbers(answer: object, queries: Sequence[str], layers: int, label: str) -> NDArray[np.float32]:
+    """An answer as scores [queries, layers]. Raises UserError for whatever else it is."""
+    wanted = (len(queries), layers)
     try:
         values = np.asarray(answer, np.float32)
     except (TypeError, ValueError) as error:
