@@ -80,9 +80,9 @@ def rerank(
     """Scores [documents, layers] of one query's documents, from texts to numbers."""
     if isinstance(model, Scorer):
         return score_directly(model, query, documents)
-    return score_texts(
-        model, query, documents, Loop(model.forward, bench.hardware, bench.budget(model.enough))
-    )
+    machine = bench.hardware
+    loop = Loop(model.forward, machine, bench.budget(model.enough), streams=machine.streams)
+    return score_texts(model, query, documents, loop)
 
 
 def timed(step: Callable[[], object], bench: RunContext) -> float:

@@ -238,7 +238,7 @@ class EmbedderModel:
     def __init__(self, settings: Embedder, weights: models.Weights, hardware: Hardware) -> None:
         wrapper = settings.open(weights, hardware)
         first_only = settings.pooling == "cls"
-        self.model, self.tokenizer = take(wrapper, hardware.device, first_only)
+        self.model, self.tokenizer = take(wrapper, hardware, first_only)
         self.settings = settings
         own, rows = self.tokenizer.pad_token_id, self.model.config.get_text_config().vocab_size
         self.padding: int = own if own is not None and own < rows else 0  # masked, so any token will do
