@@ -75,7 +75,7 @@ class Int8Linear(nn.Module):
         """Float32 [..., in] to [..., out]."""
         rows = Rows.of(inputs.reshape(-1, self.in_features))
         products, scales, bias = self.multiplied(rows)
-        int8_rows.rescale(products, scales, bias, products)
+        int8_rows.rescale(products, scales, bias)
         return torch.from_numpy(products).view(*inputs.shape[:-1], self.out_features)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rerankbench.engine.operators import int8_rows
+from rerankbench.engine.operators import int8_attention, int8_rows
 from rerankbench.engine.operators.flat_encoder import FlatEncoder, joined
 from rerankbench.engine.operators.int8 import Int8Linear, Rows
 from rerankbench.engine.operators.layout import SEQUENCES, Layout, topped_up
@@ -54,7 +54,7 @@ class FeedForward(nn.Module):
     def forward(self, rows: Rows) -> Rows:
         if not self.exact:
             products, scales, bias = self.linear.multiplied(rows)
-            int8_rows.rescale(products, scales, bias, products)
+            int8_rows.rescale(products, scales, bias)
             return Rows.of(self.activation(torch.from_numpy(products)))
         found = Rows.empty(len(rows.values), self.linear.out_features)
         int8_rows.gelu_quantize(*self.linear.multiplied(rows), *found.arrays)
@@ -77,9 +77,12 @@ class Int8Layer(nn.Module):
         self.all = Int8Linear(joined(attention.query, attention.key, attention.value))
 
     def forward(self, hidden: Hidden, layout: Layout) -> Hidden:
-        rows = spread(self.all, hidden.rows, layout)
-        context = layout.context(rows, self.heads).flatten(0, 1).flatten(1)
-        return self.feed(gathered(context, layout.real), hidden)
+        seen = Rows.empty(*hidden.values.shape)
+        int8_attention.attend(
+            *self.all.multiplied(hidden.rows), layout.starts.numpy(), layout.lengths.numpy(), self.heads,
+            *seen.arrays,
+        )  # fmt: skip
+        return self.feed(seen, hidden)
 
     def feed(self, context: Rows, hidden: Hidden) -> Hidden:
         hidden = self.context(context, hidden)
@@ -95,35 +98,13 @@ class FirstTokenInt8Layer(Int8Layer):
         self.keys = Int8Linear(joined(attention.key, attention.value))
 
     def forward(self, hidden: Hidden, layout: Layout) -> Hidden:
-        joint = spread(self.keys, hidden.rows, layout)
         first = hidden.take(topped_up(layout.starts, SEQUENCES))
-        query = laid(self.query, first.rows, torch.arange(len(layout.starts)), layout.dtype)
-        context = layout.context_of(query, joint, self.heads)
-        return self.feed(gathered(context, topped_up(torch.arange(len(context)), SEQUENCES)), first)
-
-
-def spread(linear: Int8Linear, rows: Rows, layout: Layout) -> Tensor:
-    """The layer's output in padded rows [n, width, out]."""
-    return laid(linear, rows, layout.padded, layout.dtype).view(*layout.mask.shape, -1)
-
-
-def laid(linear: Int8Linear, rows: Rows, places: Tensor, dtype: torch.dtype) -> Tensor:
-    """The layer's output at these `places` [m], in the precision of attention: [m, out]."""
-    out = torch.empty(len(places), linear.out_features, dtype=dtype)
-    if dtype == torch.bfloat16:
-        int8_rows.rescale_to_halves(*linear.multiplied(rows), places.numpy(), out.view(torch.uint16).numpy())
-    else:
-        int8_rows.rescale_to_rows(*linear.multiplied(rows), places.numpy(), out.numpy())
-    return out
-
-
-def gathered(context: Tensor, places: Tensor) -> Rows:
-    """The rows `places` [m] of what attention saw [any, hidden], in int8."""
-    if context.dtype != torch.bfloat16:
-        return Rows.of(context.index_select(0, places))
-    rows = Rows.empty(len(places), context.shape[1])
-    int8_rows.quantize_halves(context.view(torch.uint16).numpy(), places.numpy(), *rows.arrays)
-    return rows
+        seen = Rows.empty(*first.values.shape)
+        int8_attention.attend_first(
+            *self.query.multiplied(first.rows), *self.keys.multiplied(hidden.rows), layout.starts.numpy(),
+            layout.lengths.numpy(), self.heads, *seen.arrays,
+        )  # fmt: skip
+        return self.feed(seen, first)
 
 
 class Int8Encoder(FlatEncoder):

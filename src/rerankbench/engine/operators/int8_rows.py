@@ -35,19 +35,6 @@ def quantize(rows, values, scales):
 
 
 @compiled
-def quantize_halves(halves, places, values, scales):
-    """The rows `places` [n] of bfloat16 [any, columns], given as uint16, likewise."""
-    row = np.empty(halves.shape[1], np.float32)
-    for i in range(places.size):
-        half = halves[places[i]]
-        top = np.int32(0)
-        for j in range(row.size):
-            row[j] = np.uint32(np.uint32(half[j]) << np.uint32(16)).view(np.float32)
-            top = max(top, magnitude(row[j]))
-        scales[i] = bytes_of(row, top, values[i])
-
-
-@compiled
 def gelu_quantize(products, scales, bias, values, new_scales):
     """gelu(scale * product + bias), quantized: products float32 [n, columns]."""
     row = np.empty(products.shape[1], np.float32)
@@ -86,30 +73,12 @@ def add_norm_quantize(products, scales, bias, hidden, weight, shift, eps, values
 
 
 @compiled
-def rescale(products, scales, bias, out):
-    """scale * product + bias: float32 [n, columns] to the same; `out` may be `products`."""
+def rescale(products, scales, bias):
+    """scale * product + bias: float32 [n, columns], in place."""
     for i in range(products.shape[0]):
-        product, scale, row = products[i], scales[i], out[i]
+        row, scale = products[i], scales[i]
         for j in range(row.size):
-            row[j] = product[j] * scale + bias[j]
-
-
-@compiled
-def rescale_to_halves(products, scales, bias, places, halves):
-    """The same of the rows `places` [m], as bfloat16 [m, columns], given as uint16."""
-    for i in range(places.size):
-        product, scale, half = products[places[i]], scales[places[i]], halves[i]
-        for j in range(half.size):
-            half[j] = rounded(product[j] * scale + bias[j])
-
-
-@compiled
-def rescale_to_rows(products, scales, bias, places, out):
-    """The same as float32 [m, columns]."""
-    for i in range(places.size):
-        product, scale, row = products[places[i]], scales[places[i]], out[i]
-        for j in range(row.size):
-            row[j] = product[j] * scale + bias[j]
+            row[j] = row[j] * scale + bias[j]
 
 
 @compiled
@@ -129,14 +98,6 @@ def bytes_of(row, top, values):
     else:
         values[:] = ZERO
     return largest * np.float32(1 / 127)
-
-
-@compiled
-def rounded(value):
-    """A float32 as the bits of the nearest bfloat16, uint16; of two equally near ones the even."""
-    bits = np.float32(value).view(np.uint32)
-    near = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-    return np.uint16(near) if value == value else np.uint16(0x7FC0)
 
 
 @compiled

@@ -98,19 +98,12 @@ class Padded(Layout):
     """Attention over rows as wide as the longest sequence."""
 
     def attend(self, joint: Tensor, heads: int) -> Tensor:
-        return self.gather(self.context(self.spread(joint), heads)).flatten(1)
+        query, key, value = split(self.spread(joint), 3, heads)
+        context = scaled_dot_product_attention(query, key, value, attn_mask=self.bias)
+        return self.gather(context.transpose(1, 2)).flatten(1)
 
     def attend_first(self, query: Tensor, joint: Tensor, heads: int) -> Tensor:
-        return self.context_of(query, self.spread(joint), heads)
-
-    def context(self, rows: Tensor, heads: int) -> Tensor:
-        """Queries, keys and values in rows [n, width, 3 * hidden] to [n, width, heads, size of a head]."""
-        query, key, value = split(rows, 3, heads)
-        return scaled_dot_product_attention(query, key, value, attn_mask=self.bias).transpose(1, 2)
-
-    def context_of(self, query: Tensor, rows: Tensor, heads: int) -> Tensor:
-        """What single queries [n, hidden] see of keys and values [n, width, 2 * hidden]: [n, hidden]."""
-        key, value = split(rows, 2, heads)
+        key, value = split(self.spread(joint), 2, heads)
         (query,) = split(query[:, None], 1, heads)
         context = scaled_dot_product_attention(query, key, value, attn_mask=self.bias)
         return context.transpose(1, 2).flatten(1)
