@@ -277,8 +277,8 @@ def fast(model: Any, hardware: Hardware, first_only: bool) -> Any:
 
         model = flatten(model, first_only, Int8Encoder)
         to_int8(model)
-    else:
-        model = flatten(model, first_only)
+        return model
+    model = flatten(model, first_only)
     if hardware.device == "cpu" and packable():
         pack(model)
     if hardware.device.startswith("cuda") and hardware.precision != "fp32":

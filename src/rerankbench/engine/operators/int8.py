@@ -56,8 +56,7 @@ class Int8Linear(nn.Module):
         whole = (weight / self.scales.clamp(min=1e-30)[:, None]).round().to(torch.int8)
         self.packed = torch.ops.onednn.qlinear_prepack(whole, [ROWS, self.in_features])
         self.zeros = torch.zeros(self.out_features, dtype=torch.int32)
-        bias = torch.zeros(self.out_features) if linear.bias is None else linear.bias.detach().float()
-        self.bias = bias.clone()
+        self.bias = bias_of(linear)
 
     def products(self, rows: Rows) -> Tensor:
         """Products float32 [n, out], without the rows' scales and the bias."""
@@ -79,16 +78,40 @@ class Int8Linear(nn.Module):
         return torch.from_numpy(products).view(*inputs.shape[:-1], self.out_features)
 
 
-HEADS = ("lm_head", "pooler", "classifier", "score")  # see one token of each sequence, and decide
+class Head(nn.Module):
+    """A linear layer in float32 whose rows do not depend on how many there are; oneDNN's do, in last bits."""
+
+    weight: Tensor
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.register_buffer("weight", linear.weight.detach().float().contiguous())
+        self.bias = bias_of(linear)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Float32 [..., in] to [..., out]."""
+        rows = inputs.reshape(-1, self.in_features).contiguous()
+        out = torch.empty(len(rows), self.out_features)
+        int8_rows.multiply(rows.numpy(), self.weight.numpy(), self.bias.numpy(), out.numpy())
+        return out.view(*inputs.shape[:-1], self.out_features)
 
 
-def to_int8(model: nn.Module, keep: tuple[str, ...] = HEADS) -> None:
-    """Replace the linear layers below `model`, except narrow ones and those named in `keep`."""
+def bias_of(linear: nn.Linear) -> Tensor:
+    return torch.zeros(linear.out_features) if linear.bias is None else linear.bias.detach().float().clone()
+
+
+HEADS = ("pooler", "classifier", "score")  # see one token of each sequence, and decide
+
+
+def to_int8(model: nn.Module, head: bool = False) -> None:
+    """Replace the linear layers below `model`; heads stay float32, and the vocabulary's is never computed."""
     for name, child in list(model.named_children()):
-        if name in keep:
+        if name == "lm_head":
             continue
-        if isinstance(child, nn.Linear):
-            if child.out_features >= NARROW:
-                setattr(model, name, Int8Linear(child))
+        if not isinstance(child, nn.Linear):
+            to_int8(child, head or name in HEADS)
+        elif head or name in HEADS or child.out_features < NARROW:
+            setattr(model, name, Head(child))
         else:
-            to_int8(child, keep)
+            setattr(model, name, Int8Linear(child))

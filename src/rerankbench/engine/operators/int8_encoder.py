@@ -31,7 +31,8 @@ class Norm(nn.Module):
     def __init__(self, linear: nn.Linear, norm: Any) -> None:
         super().__init__()
         self.linear = Int8Linear(linear)
-        self.weight, self.shift, self.eps = norm.weight, norm.bias, float(norm.eps)
+        self.weight, self.shift = norm.weight.detach(), norm.bias.detach()
+        self.eps = float(norm.eps)
 
     def forward(self, rows: Rows, hidden: Hidden) -> Hidden:
         """Writes into `hidden`, which nobody reads again."""

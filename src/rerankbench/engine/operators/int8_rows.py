@@ -82,6 +82,18 @@ def rescale(products, scales, bias):
 
 
 @compiled
+def multiply(rows, weight, bias, out):
+    """rows @ weight.T + bias in float32, each row summed up alike whatever is beside it."""
+    for i in range(rows.shape[0]):
+        row = rows[i]
+        for k in range(weight.shape[0]):
+            own, total = weight[k], np.float32(0)
+            for j in range(row.size):
+                total += row[j] * own[j]
+            out[i, k] = total + bias[k]
+
+
+@compiled
 def magnitude(value):
     """The bits of a float32 without its sign, int32: ordered as magnitudes are, NaN above infinity."""
     return np.float32(value).view(np.int32) & np.int32(0x7FFFFFFF)
