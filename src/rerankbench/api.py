@@ -120,7 +120,8 @@ class Reranker:
         if isinstance(self.model, Scorer):
             return score_directly(self.model, query, texts, self.name)
         budget = Budget(512, self.hardware.batch_tokens, self.model.enough)
-        return score_texts(self.model, query, texts, Loop(self.model.forward, self.hardware, budget))
+        loop = Loop(self.model.forward, self.hardware, budget, streams=self.hardware.streams)
+        return score_texts(self.model, query, texts, loop)
 
     def rank(self, query: str, texts: Iterable[str]) -> list[Ranked]:
         """The texts best first, by the last layer; equal scores keep the order given. Raises as `score`."""

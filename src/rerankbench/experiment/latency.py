@@ -83,9 +83,9 @@ def rerank(
     """Scores [documents, layers] of one query's documents, from texts to numbers."""
     if isinstance(model, Scorer):
         return score_directly(model, query, documents)
-    return score_texts(
-        model, query, documents, Loop(model.forward, context.hardware, context.budget(model.enough))
-    )
+    machine = context.hardware
+    loop = Loop(model.forward, machine, context.budget(model.enough), streams=machine.streams)
+    return score_texts(model, query, documents, loop)
 
 
 def timed(step: Callable[[], object], context: RunContext) -> float:

@@ -112,7 +112,7 @@ class CausalModel(TemplatedModel):
         from rerankbench.engine.operators.last_position import narrow
 
         self.settings = settings
-        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware.device)
+        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware)
         self.prepare_prompt(settings.prompt(self.tokenizer, weights.folder), settings.max_length)
         self.prepare_batches(hardware, weights_of(self.model))
         self.layers = (self.model.config.get_text_config().num_hidden_layers,)

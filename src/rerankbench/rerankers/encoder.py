@@ -175,7 +175,7 @@ class EncoderModel(JoinedModel):
         self.settings = settings
         wrapper = settings.open(weights, hardware)
         inputs = PairInputs.of(wrapper.model, wrapper.tokenizer, weights.folder)
-        self.model, self.tokenizer = take(wrapper, hardware.device, first_only=True)
+        self.model, self.tokenizer = take(wrapper, hardware, first_only=True)
         self.layers = settings.layers(weights)
         self.template, self.padding, self.typed = inputs.template, inputs.padding, inputs.typed
         self.by_position = inputs.by_position
@@ -196,7 +196,7 @@ class TemplatedClassifier(TemplatedModel):
 
     def __init__(self, settings: Encoder, weights: Weights, hardware: Hardware) -> None:
         self.settings = settings
-        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware.device)
+        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware)
         self.prepare_prompt(settings.prompt(self.tokenizer, weights.folder), settings.max_length)
         self.prepare_batches(hardware, weights_of(self.model))
         self.layers = settings.layers(weights)

@@ -86,7 +86,7 @@ class LayerwiseModel(PromptedModel):
 
         self.settings = settings
         wrapper = settings.open(weights, hardware)
-        self.model, self.tokenizer = take(wrapper, hardware.device)
+        self.model, self.tokenizer = take(wrapper, hardware)
         self.prepare(hardware)
         self.layers = settings.layers_in(self.model.config.to_dict())
         narrow(self.model.model, self.layers[-1] - 1)

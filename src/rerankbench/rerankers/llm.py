@@ -211,7 +211,7 @@ class LLMModel(PromptedModel):
 
         self.settings = settings
         wrapper = settings.open(weights, hardware)
-        self.model, self.tokenizer = take(wrapper, hardware.device)
+        self.model, self.tokenizer = take(wrapper, hardware)
         self.prepare(hardware)
         self.layers = (self.model.config.num_hidden_layers,)
         narrow(self.model.model, -1)

@@ -55,7 +55,7 @@ class Seq2SeqModel(TemplatedModel):
 
     def __init__(self, settings: Seq2Seq, weights: Weights, hardware: Hardware) -> None:
         self.settings = settings
-        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware.device)
+        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware)
         self.prepare_prompt(settings.prompt(self.tokenizer, weights.folder), settings.max_length)
         self.prepare_batches(hardware, weights_of(self.model) // 2)  # the decoder sees one token
         config = self.model.config

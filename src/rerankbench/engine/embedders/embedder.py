@@ -220,7 +220,7 @@ class EmbedderModel:
     def __init__(self, settings: Embedder, weights: references.Weights, hardware: Hardware) -> None:
         wrapper = settings.open(weights, hardware)
         first_only = settings.pooling == "cls"
-        self.model, self.tokenizer = take(wrapper, hardware.device, first_only)
+        self.model, self.tokenizer = take(wrapper, hardware, first_only)
         self.settings = settings
         self.prepare()
 

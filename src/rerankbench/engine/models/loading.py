@@ -11,6 +11,7 @@ from typing import Any
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import shown
+from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.checkpoint import tensors
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.model_config import older_rope
@@ -254,22 +255,31 @@ def parts(wrapper: Any) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def take(wrapper: Any, device: str, first_only: bool = False) -> tuple[Any, Any]:
-    """The model (on `device`, ready for inference) and tokenizer out of a FlagEmbedding wrapper.
+def take(wrapper: Any, hardware: Hardware, first_only: bool = False) -> tuple[Any, Any]:
+    """The model (on the device, ready for inference) and tokenizer out of a FlagEmbedding wrapper.
 
     first_only: nothing but the first token is read from an encoder's last hidden states.
     """
-    import torch
+    model, tokenizer = parts(wrapper)
+    return fast(model.to(hardware.device).eval(), hardware, first_only), tokenizer
 
+
+def fast(model: Any, hardware: Hardware, first_only: bool) -> Any:
+    """`model` with its layers replaced by those that are fastest on this hardware."""
     from rerankbench.engine.operators.flat_encoder import flatten
     from rerankbench.engine.operators.fused import fuse
     from rerankbench.engine.operators.packing import pack, packable
 
-    model, tokenizer = parts(wrapper)
-    half = model.dtype in (torch.float16, torch.bfloat16)
-    model = flatten(model.to(device).eval(), first_only)
-    if device == "cpu" and packable():
+    if hardware.precision == "int8" and hardware.device == "cpu":
+        from rerankbench.engine.operators.int8 import to_int8
+        from rerankbench.engine.operators.int8_encoder import Int8Encoder
+
+        model = flatten(model, first_only, Int8Encoder)
+        to_int8(model)
+        return model
+    model = flatten(model, first_only)
+    if hardware.device == "cpu" and packable():
         pack(model)
-    if device.startswith("cuda") and half:
+    if hardware.device.startswith("cuda") and hardware.precision != "fp32":
         fuse(model)
-    return model, tokenizer
+    return model
