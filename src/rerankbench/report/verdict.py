@@ -21,12 +21,16 @@ LONGEST = 120  # characters of an error
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do. `arm` is the row of the recommended arm, None where nothing can be said."""
+    """What to do. `arm` is the row of the recommended arm, None where nothing can be said.
+
+    `arrangement`: the row of the field of plain arms and arrangements, where an arrangement is recommended.
+    """
 
     kind: str
     sentence: str
     reasons: tuple[str, ...]
     arm: int | None
+    arrangement: int | None = None
 
 
 def decide(
@@ -362,7 +366,7 @@ class VerdictWriter:
 
     def rule_of_three(self) -> list[str]:
         """How many queries "as good within delta" takes where hardly any query differs."""
-        delta, alpha = self.comparison.delta, self.comparison.alpha
+        delta, alpha = self.comparison.delta, self.comparison.own_alpha
         least = sample_size.rule_of_three(delta, RANGE, alpha)
         if least is None or self.queries >= least:
             return []
