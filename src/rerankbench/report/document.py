@@ -43,6 +43,7 @@ def document(findings: Findings) -> dict[str, Any]:
         "arms": [arm(f, i) for i in f.ranked()] + arranged_arms(f),
         "arrangements": arrangements(f),
         "answers": answers(f),
+        "trial": None if f.trial is None else asdict(f.trial),
         "headroom": [asdict(room) | {"captured": room.captured} for room in f.rooms],
         "bottleneck": f.bottleneck,
         "failed": [

@@ -17,6 +17,7 @@ from rerankbench.report import verdict as deciding
 from rerankbench.report.arms import Contest, LeftOut, contest
 from rerankbench.report.arrangements.field import assembled
 from rerankbench.report.arrangements.findings import SHARE, Arranged, arrange
+from rerankbench.report.arrangements.trial import Trial
 from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.book import Book
 from rerankbench.report.comparison import Comparison
@@ -51,6 +52,7 @@ class Findings:
     losses: tuple[Example, ...]
     book: Book = field(default_factory=Book)
     arranged: Arranged | None = None
+    trial: Trial | None = None
 
     @property
     def measure(self) -> str:

@@ -1,4 +1,4 @@
-"""For every budget and every margin, what to deploy: all answers worked out, so that a page only looks them up."""
+"""For every budget and every margin, what to deploy: worked out here, so that a page only looks it up."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class Desk:
     """Where questions are answered: what is shown of the field, and how its arms are chosen.
 
     `certified` [arms]: what the plain arms' own verdict shows at the report's margin; `helping` [arms]: all
-    that is shown to help; `usable` [arms]: what the report's own budget allows; `reference`: the plain arm that answers are compared with; `baseline`: the
-    first stage.
+    that is shown to help; `usable` [arms]: what the report's own budget allows; `reference`: the plain arm
+    that answers are compared with; `baseline`: the first stage.
     """
 
     field: Field

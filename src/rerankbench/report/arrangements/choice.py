@@ -126,7 +126,7 @@ class Chooser:
             yield float((predicted - own.mean()) ** 2), float(own.var(ddof=1) / len(own))
 
     def pick(self, means: Array, kept: NDArray[np.bool_], margin: float) -> Rows:
-        """The arms [choices] that rows of means [choices, arms] choose; `kept` [arms], one at least, may be."""
+        """The arms [choices] that rows of means [choices, arms] choose among `kept` ones [arms]."""
         seen = np.where(kept, means, -np.inf)
         near = seen >= seen.max(axis=1, keepdims=True) - margin - 1e-12
         price = self.price[near.argmax(axis=1)]

@@ -1,4 +1,4 @@
-"""What may be claimed of every arm of a field at every margin, with one bound on the chance of a false claim."""
+"""What may be claimed of every arm at every margin, with one bound on the chance of a false claim."""
 
 from __future__ import annotations
 

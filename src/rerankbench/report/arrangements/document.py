@@ -24,7 +24,7 @@ def arms(found: Arranged, level: float, delta: float) -> list[dict[str, Any]]:
     rows = np.arange(field.plain, len(field))
     if not len(rows):
         return []
-    own = np.array([field.first_stage(row) for row in rows])
+    own = np.array([field.first_stage(row) for row in rows.tolist()])
     used = np.unique(np.concatenate([own, rows, [found.reference]]))
     drawn = resampled_means(field.values[used], seed=SEED, resamples=RESAMPLES)
     at = np.searchsorted(used, rows)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rerankbench.report.arms import Contest
 from rerankbench.report.arrangements import answers as answering

@@ -1,10 +1,10 @@
-"""Which arrangements are tried: chosen by what was scored and what it costs, never by how good it came out."""
+"""Which arrangements are tried: chosen by what was scored and what it costs, never by how good it is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, permutations
+from itertools import combinations, pairwise, permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,7 +129,7 @@ class Maker:
         if arrangement.kind == FUSION:
             return True
         per_document = [self.costs[row] / self.contest.arms[row].depth for row in arrangement.steps]
-        return not any(later <= before for before, later in zip(per_document, per_document[1:], strict=False))
+        return not any(later <= before for before, later in pairwise(per_document))
 
 
 def may_follow(one: Model, two: Model) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,9 +144,9 @@ def read(run: Run, ids: Sequence[str], layers: Sequence[int | None]) -> tuple[Ta
         return laid_out(table, ids, names), ""
 
 
-def columns(found: Sequence[str], names: Iterator[str] | object) -> dict[str, str]:
+def columns(found: Sequence[str], names: Iterable[str]) -> dict[str, str]:
     known = {"query_id": TEXT, "rank": WHOLE, "first_stage_score": NUMBER, "relevance": WHOLE}
-    return known | {name: NUMBER for name in names if name in found}  # type: ignore[attr-defined]
+    return known | {name: NUMBER for name in names if name in found}
 
 
 def laid_out(table: pa.Table, ids: Sequence[str], names: Mapping[int | None, str]) -> Table:

@@ -46,7 +46,7 @@ class Teller:
         return arranging.said(arm) if arm.reranks else f"{arm.stage_name} without reranking"
 
     def verdict(self, plain: Verdict) -> Verdict:
-        """The report's verdict: an arrangement, where one is shown to be what to deploy, else the plain arms'."""
+        """The report's verdict: an arrangement, where one is shown to be best, else the plain arms'."""
         answer = self.found.headline
         if answer.arm is None or answer.arm < self.found.field.plain:
             return with_reasons(plain, self.tried_lines())
@@ -135,22 +135,25 @@ class Teller:
         if not field.arrangements:
             return []
         kinds = ", ".join(counted(count, PLURALS[kind]) for kind, count in field.count().items() if count)
-        more = f" of {field.possible:,} possible ones" if field.possible > len(field.arrangements) else ""
+        more = f" of {field.possible:,} possible" if field.possible > len(field.arrangements) else ""
+        were = "was" if len(field.arrangements) == 1 else "were"
         lines = [
-            f"{counted(len(field.arrangements), 'arrangement')}{more} of the scored rerankers "
-            f"{'was' if len(field.arrangements) == 1 else 'were'} tried beside the plain arms ({kinds}); what is claimed allows for all of them."
+            f"{len(field.arrangements):,}{more} arrangements of the scored rerankers ({kinds}) {were} tried "
+            "besides the plain arms; the claims allow for all of them."
         ]
         if answer.estimate is not None and answer.choice is not None:
             lines.append(self.judged(answer.estimate, answer.choice))
         return lines
 
     def judged(self, estimate: Estimate, choice: int) -> str:
+        """What the rule of choosing is worth, and what it chooses."""
         gain = signed((estimate.gain, estimate.low, estimate.high))
+        stage = self.found.field.contest.arms[self.found.baseline].stage_name
         return (
-            f"Judged was a rule: take the cheapest arm within {self.margin(self.delta)} of the highest mean. On "
-            f"queries that did not choose, it reaches {estimate.mean:.4f}, {gain} against the first stage; on those "
-            f"that chose, {estimate.naive:.4f}, which flatters by {estimate.optimism:.4f}. What it chooses by all "
-            f"queries is {self.arm(choice)}."
+            f"Chosen is the cheapest arm within {self.margin(self.delta)} of the highest mean. On queries "
+            f"that took no part in the choice, such arms reach {estimate.mean:.4f} ({gain} against "
+            f"{stage} without reranking); on those that chose, {estimate.naive:.4f}, which flatters "
+            f"by {estimate.optimism:.4f}. By all queries it is {self.arm(choice)}."
         )
 
 
