@@ -1,4 +1,4 @@
-"""Arrangements against trec_eval: their orders made again, document by document, from scores.parquet alone."""
+"""Arrangements against trec_eval: their orders made again, one document after the other, by hand."""
 
 from __future__ import annotations
 

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.report.comparison import RANGE
+
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 SEED = 0
 FOLDS, REPEATS = 5, 10
 LEAST = 10  # queries below which nothing is said of it
+UNSEEN = 2  # imagined queries, of which one gains and one loses everything: about the rule of three
 Z = 1.959964  # of a 95% interval
 
 
@@ -64,8 +67,8 @@ class Chooser:
     def cross_fitted(self, usable: NDArray[np.bool_], margin: float, baseline: Array) -> Estimate | None:
         """What the rule reaches on held-out queries; `baseline`: values [queries] to gain against.
 
-        The standard error is that of nested cross-validation (Bates, Hastie and Tibshirani, JASA 2024), and
-        at least the plain one. None where there are too few queries.
+        The standard error is that of nested cross-validation (Bates, Hastie and Tibshirani, JASA 2024), at
+        least the plain one, with two imagined queries for what none has shown. None for too few queries.
         """
         queries = self.values.shape[1]
         if queries < LEAST:
@@ -82,6 +85,7 @@ class Chooser:
         naive_se = float(np.mean(spreads))
         mse = float(np.mean([a - b for a, b in errors])) * (FOLDS - 1) / FOLDS
         se = min(max(math.sqrt(max(mse, 0.0)), naive_se), math.sqrt(FOLDS) * naive_se)
+        se = math.hypot(se, math.sqrt(UNSEEN) * RANGE / queries)
         chosen = self.pick(self.values.mean(axis=1)[None], kept, margin)[0]
         gain = float(np.mean(outer))
         return Estimate(
