@@ -24,22 +24,28 @@ def over_budget(cost: Cost, arm: Arm, budget: Budget, book: Book | None = None) 
     book = book or Book()
     if not arm.reranks and not book.whole:
         return ""
-    reasons = [p95_problem(cost, arm, budget.latency_p95_ms, book)]
-    reasons.append(memory_problem(cost, arm, budget.memory_mb, book))
+    return problems(cost, (arm,), budget, book)
+
+
+def problems(cost: Cost, steps: Sequence[Arm], budget: Budget, book: Book) -> str:
+    """The same of the plain arms that follow each other in an arrangement, one or more."""
+    reasons = [p95_problem(cost, steps, budget.latency_p95_ms, book)]
+    reasons.append(memory_problem(cost, steps[0], budget.memory_mb, book))
     if budget.price_per_1k is not None:
         reasons.append(price_problem(cost, arm, budget.price_per_1k, book))
     return "; ".join(reason for reason in reasons if reason)
 
 
-def p95_problem(cost: Cost, arm: Arm, bound: float | None, book: Book) -> str:
+def p95_problem(cost: Cost, steps: Sequence[Arm], bound: float | None, book: Book) -> str:
     """Why the 95th percentile of the latency is not within the bound."""
     if bound is None:
         return ""
     span = cost.query_p95_interval if book.whole else cost.latency_p95_interval
     cure = f"{book.cure} report.budget.latency_p95_ms={bound:g}" if book.cure else ""
     if span is None:
-        if not book.raced and single_p50(arm) > bound:
-            return f"p50 latency {single_p50(arm):,.4g} ms {ABOVE} {bound:,.4g}"
+        single = sum(map(single_p50, steps))
+        if not book.raced and single > bound:
+            return f"p50 latency {single:,.4g} ms {ABOVE} {bound:,.4g}"
         return unmeasured("p95 latency", cost.why, cure)
     low, high = span
     what = f"p95 latency {said(low, high)} ms"

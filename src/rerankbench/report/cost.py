@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from rerankbench.report.arms import Arm
 from rerankbench.report.book import Book, Times
-from rerankbench.report.race.intervals import UNKNOWN, quantile, ratio
+from rerankbench.report.race.intervals import UNKNOWN, Estimate, quantile, ratio
 from rerankbench.report.race.record import Contestant
 
 QUERY = "raced whole-query latency"  # median of searching and reranking one query
@@ -108,7 +108,11 @@ def spans(name: str, values: Times | None, measured: bool) -> dict[str, Any]:
     """Median and 95th percentile with their intervals, as `Cost` names them; nothing that is not known."""
     if values is None or not measured:
         return {}
-    middle, high = quantile(values), quantile(values, 0.95, P95_LEVEL)
+    return span(name, quantile(values), quantile(values, 0.95, P95_LEVEL))
+
+
+def span(name: str, middle: Estimate, high: Estimate) -> dict[str, Any]:
+    """The same, of a median and a 95th percentile."""
     found: dict[str, Any] = {}
     if middle.known:
         found |= {f"{name}_p50_ms": middle.value, f"{name}_p50_interval": (middle.low, middle.high)}

@@ -52,13 +52,15 @@ class Report:
     """Settings of the verdict.
 
     `measure` is what arms are compared by, `delta` how much of it may be given up for a cheaper arm,
-    `level` the confidence, `price_per_hour` what the machine costs.
+    `level` the confidence, `price_per_hour` what the machine costs, `arrangements` whether cascades, fusions
+    and early exits compete as well.
     """
 
     measure: str = USUAL
     delta: float = 0.01
     level: float = 0.95
     price_per_hour: float | None = None
+    arrangements: bool = True
     budget: Budget = field(default_factory=Budget)
     race: Race = field(default_factory=Race)
 
