@@ -44,7 +44,12 @@ def options(group: str) -> dict[str, type]:
 
 @cache
 def register_schemas() -> None:
-    """Tell Hydra the keys and types of every group, as `/schema/<group>/<kind>`."""
+    """Tell Hydra the keys and types of every group, as `/schema/<group>/<kind>`.
+
+    Each composition copies Hydra's sources, and with them the store, which took half of a command's checks.
+    It need not be copied: there is one for the process, and it gives out copies of what it holds.
+    """
+    ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
     store = ConfigStore.instance()
     store.store(name="schema", node=Root)
     for group, found in GROUPS.items():
