@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import Weights, describe
 from rerankbench.engine.models.loading import reading, take, with_its_tokens
+from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.llm import Prompted, PromptedModel, last
 from rerankbench.rerankers.reranker import PairModel
 
@@ -39,7 +40,7 @@ class Layerwise(Prompted):
             return [
                 f"reranker.model={self.model}: holds {names[0]}, family {self.family} needs "
                 f"{self.architecture}; "
-                "choose the option of its family or another folder"
+                f"{option_for(folder)} or another folder"
             ]
         if cutoff_problems(self.cutoff_layers):
             return []  # reported as such

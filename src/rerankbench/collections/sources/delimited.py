@@ -61,7 +61,7 @@ class Shape:
 
 def shape_of(path: Path, layout: Layout, suffix: str) -> Shape | None:
     """The shape of a file with this extension, from its first rows; None for a file without any."""
-    dialects = _dialects(path, suffix)
+    dialects = _dialects(path, suffix, layout)
     peeked = {dialect: _peek(path, dialect, layout) for dialect in dialects}
     own = dialects[0]
     if not any(peeked.values()):  # the first row is a long one
@@ -79,7 +79,7 @@ def shape_of(path: Path, layout: Layout, suffix: str) -> Shape | None:
 
 def log_faults(path: Path, layout: Layout, suffix: str, log: FileLog) -> None:
     """Note why a file has no first row, if anything is wrong with it."""
-    for _ in _cells(path, _dialects(path, suffix)[0], layout, log):
+    for _ in _cells(path, _dialects(path, suffix, layout)[0], layout, log):
         pass
 
 
@@ -89,21 +89,35 @@ def read_cells(path: Path, shape: Shape, layout: Layout, log: FileLog) -> Iterat
         if number < shape.number or (number == shape.number and shape.header):
             continue
         if len(cells) != shape.width:
-            log.add(number, f"has {len(cells)} columns instead of {shape.width}: {shown(' '.join(cells))}")
+            has = f"has {len(cells)} columns instead of {shape.width}: {shown(' '.join(cells))}"
+            log.add(number, f"{has}; {_width_cure(shape)}", kind="columns")
             continue
         yield number, cells
+
+
+def _width_cure(shape: Shape) -> str:
+    """What to do about a record with another number of columns than the first one."""
+    if shape.dialect.separator is None:
+        return f"write {shape.width}, as in line {shape.number}; an id cannot hold a space here"
+    quotes = f", and quote a field that holds {shape.dialect.separator!r}" if shape.dialect.quoted else ""
+    return f"write {shape.width}, as in line {shape.number}{quotes}"
 
 
 # --- what stands between columns ---
 
 
-def _dialects(path: Path, suffix: str) -> list[Dialect]:
-    """The dialects that a file may have, that of its extension first."""
+def _dialects(path: Path, suffix: str, layout: Layout) -> list[Dialect]:
+    """The dialects that a file may have, that of its extension first.
+
+    Judgements and runs hold no texts, so white space may stand between their columns whatever the extension.
+    """
     if suffix == ".csv":
         return list(_QUOTED)
     tabs = _QUOTED[2] if _quotes_everything(path) else _TABS
     others = [dialect for dialect in _QUOTED if dialect.separator != "\t"]
-    return [tabs, *others] if suffix == ".tsv" else [_SPACED, tabs, *others]
+    if suffix == ".tsv":
+        return [tabs, *others, *([_SPACED] if layout.numbers else [])]
+    return [_SPACED, tabs, *others]
 
 
 def _quotes_everything(path: Path) -> bool:
@@ -266,7 +280,9 @@ def _by_number(
 def _header_problems(names: Cells, rest: list[Cells], layout: Layout) -> list[str]:
     problems = layout.missing(names, cure(names, rest, layout))
     found = layout.find(names)
-    return problems + [f"two columns are named {name!r}" for name in found.values() if names.count(name) > 1]
+    return problems + [
+        f"two columns are named {name!r}: rename one" for name in found.values() if names.count(name) > 1
+    ]
 
 
 def _unknown(first: Cells, rest: list[Cells], layout: Layout) -> str:
@@ -277,12 +293,11 @@ def _unknown(first: Cells, rest: list[Cells], layout: Layout) -> str:
         widths = sorted({len(positions) for positions in layout.headerless})
         shapes = f"{', '.join(map(str, widths[:-1]))} or {widths[-1]}" if len(widths) > 1 else str(widths[0])
         what = f"has {len(first)} columns, not {shapes}, and no header: {shown(' '.join(first))}"
-        return f"{what}; {layout.header_cure(numbers)}"
+        return f"{what}; {layout.header_cure(len(first), numbers)}"
     named = cure([cell.strip() for cell in first], rest, layout)
     record = f"; if it is a record: {numbers}" if numbers else ""
-    return (
-        f"names columns that we do not know: {shown(', '.join(first))}; {layout.header_cure(named)}{record}"
-    )
+    what = f"names columns that we do not know: {shown(', '.join(first))}"
+    return f"{what}; {layout.header_cure(len(first), named)}{record}"
 
 
 def _names_columns(first: Cells, rest: list[Cells], layout: Layout) -> bool:

@@ -19,6 +19,7 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _CURE = "save the file as UTF-8"
+_BINARY = "the file is damaged, binary or UTF-16; save it as text in UTF-8, or fetch it again"
 
 
 def read_bytes_lines(path: Path, log: FileLog) -> Iterator[tuple[int, bytes]]:
@@ -32,7 +33,7 @@ def read_bytes_lines(path: Path, log: FileLog) -> Iterator[tuple[int, bytes]]:
         with _open(path) as file:
             for number, line in enumerate(file, start=1):
                 if number == 1 and line.startswith(_UTF16):
-                    log.add(1, f"starts with the mark of UTF-16, byte 0x{line[0]:02x}: {_CURE}")
+                    log.add(1, f"starts with the mark of {_wide(line)}, byte 0x{line[0]:02x}: {_CURE}")
                     return
                 start, offset = offset, offset + len(line)
                 kept = line.removeprefix(_BOM) if number == 1 else line
@@ -62,10 +63,14 @@ def _open(path: Path) -> IO[bytes]:
             return path.open("rb")
 
 
+def _wide(line: bytes) -> str:
+    return "UTF-32" if line.startswith(b"\xff\xfe\0\0") else "UTF-16"
+
+
 def _is_text(line: bytes, number: int, start: int, log: FileLog) -> bool:
     if b"\0" in line:
         at = start + line.index(b"\0")
-        log.add(number, f"holds a NUL byte at byte offset {at}: the file is damaged, binary or UTF-16")
+        log.add(number, f"holds a NUL byte at byte offset {at}: {_BINARY}")
         return False
     if line.isascii():
         return True

@@ -193,7 +193,9 @@ def _without_dispensable(row: Row, item: dict[str, object], columns: dict[str, s
 def _lacking(item: dict[str, object], columns: dict[str, str], layout: Layout) -> str:
     """What is wrong with an object that lacks a key: its first lines told us how the keys are called."""
     lost = [name for role, name in columns.items() if name not in item and role not in layout.optional]
-    return f"lacks {', '.join(map(repr, lost))}" if lost else layout.missing(list(item))[0]
+    if lost:
+        return f"lacks {', '.join(map(repr, lost))}, which other lines have: give it to each"
+    return layout.missing(list(item))[0]
 
 
 def _object(line: str, number: int, log: FileLog) -> dict[str, object] | None:
@@ -229,7 +231,9 @@ def _table(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]
                 yield from enumerate(table_rows(batch, layout), start=first)
                 first += batch.num_rows
         except (OSError, pa.ArrowException) as error:
-            log.add(None, f"{part.name} cannot be read as parquet ({str(error).splitlines()[0]})")
+            name = "" if part == path else f"{part.name} "
+            reason = str(error).splitlines()[0].rstrip(".")
+            log.add(None, f"{name}cannot be read as parquet ({reason}): write it again or fetch it again")
             return
 
 
