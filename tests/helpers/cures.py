@@ -205,7 +205,7 @@ A_RUN = Cure(_a_run, "`... first_stage.path=<folder>/run.trec`")
 # What the next message says where a cure leads to another fault, which is there as well.
 NEXT = {
     "corpus: id a float": "none of its document ids",
-    "files: all three files wrong": "queries.jsonl:1: is not valid JSON",
+    "files: all three files wrong": "queries.jsonl: holds one JSON value over all its lines",
     "run files: JSON, an object a line": "no column for the document",
     "models: three labels": "in its weight files, but",
     "models: a LoRA adapter": "no adapter_model.safetensors there",

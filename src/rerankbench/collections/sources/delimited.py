@@ -74,7 +74,17 @@ def shape_of(path: Path, layout: Layout, suffix: str) -> Shape | None:
     if dialect.quoted and all(cell.startswith(" ") for _, cells in rows for cell in cells[1:]):
         dialect = replace(dialect, padded=True)
         rows = _peek(path, dialect, layout) or rows
-    return _shape(dialect, rows[0][0], rows[0][1], [cells for _, cells in rows[1:]], layout)
+    shape = _shape(dialect, rows[0][0], rows[0][1], [cells for _, cells in rows[1:]], layout)
+    late = next((number for number, cells in rows[1:] if _is_whole_header(cells, layout)), None)
+    if late is not None and not shape.header:  # sep=; of Excel, a title
+        problem = f"the columns are named in line {late} only: take out what stands above it"
+        return replace(shape, problems=(problem,))
+    return shape
+
+
+def _is_whole_header(cells: Cells, layout: Layout) -> bool:
+    names = [cell.strip() for cell in cells]
+    return layout.is_header(names) and not layout.missing(names)
 
 
 def log_faults(path: Path, layout: Layout, suffix: str, log: FileLog) -> None:
@@ -87,6 +97,9 @@ def read_cells(path: Path, shape: Shape, layout: Layout, log: FileLog) -> Iterat
     """Yield (line number, cells) of every record, the header left out; other widths are faults."""
     for number, cells in _cells(path, shape.dialect, layout, log):
         if number < shape.number or (number == shape.number and shape.header):
+            continue
+        if shape.header and tuple(map(str.strip, cells)) == shape.header:  # files that were joined
+            log.add(number, "names the columns again: take this line out")
             continue
         if len(cells) != shape.width:
             has = f"has {len(cells)} columns instead of {shape.width}: {shown(' '.join(cells))}"
@@ -241,7 +254,9 @@ def _shape(dialect: Dialect, number: int, first: Cells, rest: list[Cells], layou
         return Shape(dialect, width, places, tuple(names), number, tuple(problems))
     positions = next((shape for shape in layout.headerless if len(shape) == width), None)
     if positions is None or _names_columns(first, rest, layout):
-        return Shape(dialect, width, number=number, problems=(_unknown(first, rest, layout),))
+        spaced = dialect.separator is None and not layout.numbers
+        problem = _untabbed(first, layout) if spaced else _unknown(first, rest, layout)
+        return Shape(dialect, width, number=number, problems=(problem,))
     places = tuple(positions.index(role) if role in positions else None for role in layout.roles)
     return Shape(dialect, width, places, (), number)
 
@@ -283,6 +298,12 @@ def _header_problems(names: Cells, rest: list[Cells], layout: Layout) -> list[st
     return problems + [
         f"two columns are named {name!r}: rename one" for name in found.values() if names.count(name) > 1
     ]
+
+
+def _untabbed(first: Cells, layout: Layout) -> str:
+    """What to say of texts between whose columns nothing but blanks stands."""
+    kept = " and ".join(role for role in layout.roles if role not in layout.optional)
+    return f"has no tab between {kept}: {shown(' '.join(first))}; put one there, or write CSV or JSONL"
 
 
 def _unknown(first: Cells, rest: list[Cells], layout: Layout) -> str:
