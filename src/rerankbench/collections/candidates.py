@@ -232,7 +232,10 @@ def _log_gaps(entries: _Entries, log: FileLog) -> None:
     for what, lacks in (("score", np.isnan(entries.scores)), ("rank", entries.ranks == _NO_RANK)):
         if lacks.any() and not lacks.all():
             rows = entries.numbers[lacks].tolist()
-            log.add_all(rows, lambda number, what=what: (number, f"lacks the {what} that others have"))  # type: ignore[misc]
+            log.add_all(
+                rows,
+                lambda number, what=what: (number, f"lacks the {what} that others have: give it to each"),
+            )  # type: ignore[misc]
 
 
 def _log_duplicates(entries: _Entries, log: FileLog) -> None:

@@ -193,7 +193,7 @@ class Checker:
         self.typed: list[str] = list(parsed.overrides)
         self.name = parsed.config_name or "config"
         self.loader = hydra_private.config_loader()
-        self.options_of = cache(self.loader.get_group_options)
+        self.options_of = cache(self.loader.repository.get_group_options)
         self.parser = OverridesParser.create(config_loader=self.loader)
         self.problems: list[Problem] = []
         self.composed: dict[tuple[str, ...], DictConfig] = {}
