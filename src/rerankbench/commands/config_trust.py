@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import os
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -56,18 +56,19 @@ def problems(
     loader: ConfigLoaderImpl,
     conf: Path,
     groups: Sequence[Override],
-    typed: Sequence[Override],
+    words: Sequence[str],
 ) -> list[str]:
     """Why a config may not be used: one line each; none where only the package's own configs were read.
 
-    made: what the options in `groups` make, read by `loader`; conf: the package's configs; typed: all that
-    the command line sets.
+    made: what the options in `groups` make, read by `loader`; conf: the package's configs; words: the
+    command line's, options and settings alike.
     """
     usual = without_strangers(loader, conf, groups)
     if usual is None:
         return []
-    keys = {o.key_or_group for o in typed if not loader.repository.group_exists(o.key_or_group)}
-    lines = {str(o.input_line) for o in (*typed, *groups)}
+    typed = {word: word.partition("=")[0].lstrip("+~") for word in words}
+    keys = {key for key in typed.values() if not loader.repository.group_exists(key)}
+    lines = {*words, *(str(o.input_line) for o in groups)}
     return [
         *hydra_section.problems(made.hydra, usual.hydra, keys, lines),
         *value_problems(made, usual, keys),
@@ -174,10 +175,10 @@ def swept_problems(made: DictConfig, usual: DictConfig) -> Iterator[str]:
                 yield f"hydra.sweeper.{kind}.{key}: a config cannot sweep over this; {TYPE}"
 
 
-def typed_place_problems(made: DictConfig, typed: Sequence[Override]) -> Iterator[str]:
+def typed_place_problems(made: DictConfig, typed: Mapping[str, str]) -> Iterator[str]:
     """Places that are typed, but lead elsewhere by a config: `hydra.run.dir='runs/${dataset.name}'`."""
-    for override in typed:
-        key, text = override.key_or_group, str(override.value())
+    for word, key in typed.items():
+        text = word.partition("=")[2].strip("'\"")
         if key not in PLACES or "${" not in text:
             continue
         filled = copy.deepcopy(made)
@@ -187,7 +188,7 @@ def typed_place_problems(made: DictConfig, typed: Sequence[Override]) -> Iterato
         if sum(part.count("..") for part in parts) > text.count("..") or any(
             part.startswith(("/", "~")) for part in parts[1:]
         ):
-            yield f"{override.input_line}: what a config puts into it leads elsewhere; write a plain folder"
+            yield f"{word}: what a config puts into it leads elsewhere; write a plain folder"
 
 
 def resolved_text(config: DictConfig, key: str) -> str:

@@ -28,6 +28,7 @@ from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import Problem, UserError
 from rerankbench.commands import (
     as_typed,
+    composition,
     config,
     config_files,
     config_trust,
@@ -233,7 +234,10 @@ class Checker:
             cure = f"{group}={value}"
             line = f"{word}: options have no package here; write {cure}"
             raise UserError(Problem(line, group, "syntax", word, cure))
-        chosen = self.parsed(as_typed.option(word.lstrip("+") if group in config.GROUPS else word), word)
+        groups = (*config.GROUPS, "experiment")
+        if group not in groups and not group.startswith("hydra/"):
+            raise UserError(complaints.unknown_key("", group, value, groups))
+        chosen = self.parsed(as_typed.option(word.lstrip("+") if group in groups else word), word)
         if any(w.lstrip("+").startswith("hydra.searchpath=") for w in self.typed):
             return chosen  # options may come from there
         known = self.options_of(group)
@@ -285,22 +289,17 @@ class Checker:
             try:
                 made = config_trust.load(self.loader, conf_folder(), self.name, [*path, *words])
             except CONFIG_ERRORS as error:
-                raise UserError([*self.problems, complaints.one_line(error)]) from None
+                raise UserError([*self.problems, *composition.problems(error, self.loader)]) from None
+            if made.get("experiment") is not None:
+                file = f"experiment/{made.hydra.runtime.choices.get('experiment')}.yaml"
+                line = f"{file}: its first line must be `# @package _global_`; without it its keys do nothing"
+                raise UserError([*self.problems, Problem(line, "experiment")])
             if found := [*targets.problems(made.hydra), *targets.command_problems(made.hydra)]:
                 raise UserError(found)
-            if found := config_trust.problems(made, self.loader, conf_folder(), options, self.roughly()):
+            if found := config_trust.problems(made, self.loader, conf_folder(), options, self.typed):
                 raise UserError(found)
             self.composed[words] = made
         return self.composed[words]
-
-    def roughly(self) -> list[Override]:
-        """All that was typed, for what it is about; words that cannot be read are told elsewhere."""
-        found: list[Override] = []
-        for word in self.typed:
-            with suppress(HydraException, ValueError, UserError):
-                line = as_typed.option(word) if self.is_group(word) else as_typed.word(word, True)
-                found += self.parser.parse_overrides([line])
-        return found
 
     def untyped(self, job: Sequence[Override]) -> DictConfig:
         """A job's config without Hydra's part and without types: `config.read` finds what does not fit."""
@@ -364,10 +363,10 @@ class Checker:
         words = [f"{key}={value}" for key, value in preset.items()]
         words = [as_typed.option(w) if self.is_group(w) else as_typed.word(w, True) for w in words]
         try:
-            return [*self.parser.parse_overrides(words), *self.in_order]
-        except (HydraException, ValueError) as error:
-            line = f"hydra.sweeper.params: {complaints.one_line(error)}"
-            raise UserError([*self.problems, Problem(line, "hydra.sweeper.params", "syntax")]) from None
+            return [*(self.parsed(word, word) for word in words), *self.in_order]
+        except UserError as error:
+            lines = [problem.saying(f"hydra.sweeper.params: {problem}") for problem in error.typed]
+            raise UserError([*self.problems, *lines]) from None
 
     @cached_property
     def jobs(self) -> list[list[Override]]:

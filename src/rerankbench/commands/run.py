@@ -10,7 +10,7 @@ import tempfile
 import threading
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -67,9 +67,12 @@ def command(words: list[str]) -> int:
     config.register_schemas()
     try:
         with stopping_cleanly():
-            checked = preflight.check(words)
             parsed = preflight.parse(words)
-            return (show(parsed) or printing.lost()) if checked is None else launch(parsed, checked)
+            if preflight.shows(parsed):
+                return show(parsed) or printing.lost()
+            with preflight.composing(parsed) as hydra:
+                checked = preflight.Checker(parsed).command()
+                return launch(hydra, parsed.config_name or "config", checked)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(complaints.one_line(error)) from error
     except KeyboardInterrupt as stop:
@@ -118,6 +121,9 @@ def show(parsed: Namespace) -> int:
         try:
             with printed_as(masking.masked_yaml if parsed.cfg else masked):
                 show_by_hydra(hydra, parsed, parsed.config_name or "config")
+        except SystemExit:
+            line = f"--package {parsed.package}: the config has no such part; give one of its keys"
+            raise UserError(line) from None
         except preflight.CONFIG_ERRORS as error:
             raise UserError(complaints.one_line(error)) from error
     return 0
@@ -128,7 +134,7 @@ def printed_as(hide: Callable[[str], str]) -> Iterator[None]:
     """Print what Hydra prints, a config above all, as `hide` leaves it."""
     printed = StringIO()
     try:
-        with redirect_stdout(printed):
+        with redirect_stdout(printed), redirect_stderr(StringIO()):
             yield
     finally:
         say(*visible_lines(hide(printed.getvalue())).splitlines())
@@ -146,11 +152,11 @@ def show_by_hydra(hydra: Any, parsed: Namespace, name: str) -> None:
         hydra.show_info(parsed.info, name, preflight.Checker(parsed).shown())
 
 
-def launch(parsed: Namespace, command: preflight.Command) -> int:
+def launch(hydra: Any, name: str, command: preflight.Command) -> int:
     """Let Hydra run `Job` for each job of a command; then say what failed."""
-    name, sweep = parsed.config_name or "config", command.multirun
+    sweep = command.multirun
     words = [*command.words, f"hydra.mode={'MULTIRUN' if sweep else 'RUN'}"]
-    with preflight.composing(parsed) as hydra, folder_of(hydra, name, words, command) as folder:
+    with folder_of(hydra, name, words, command) as folder:
         before = frozenset(map(stamp, result_files(folder)))
         task = Job(command.swept, command.partial)
         say(*partial_keys.lines(command.partial), end="\n" * bool(command.partial))

@@ -32,7 +32,7 @@ def problems(cost: Cost, steps: Sequence[Arm], budget: Budget, book: Book) -> st
     reasons = [p95_problem(cost, steps, budget.latency_p95_ms, book)]
     reasons.append(memory_problem(cost, steps[0], budget.memory_mb, book))
     if budget.price_per_1k is not None:
-        reasons.append(price_problem(cost, arm, budget.price_per_1k, book))
+        reasons.append(price_problem(cost, steps, budget.price_per_1k, book))
     return "; ".join(reason for reason in reasons if reason)
 
 
@@ -81,10 +81,11 @@ def memory_problem(cost: Cost, arm: Arm, bound: float | None, book: Book) -> str
     return f"peak memory {total:,.4g} MB {ABOVE} {bound:,.4g}" if total > bound else ""
 
 
-def price_problem(cost: Cost, arm: Arm, bound: float, book: Book) -> str:
-    if served(arm) and cost.price_per_1k is None:
+def price_problem(cost: Cost, steps: Sequence[Arm], bound: float, book: Book) -> str:
+    """Why the price is not within the bound: that of this machine's hours, and of services asked."""
+    if any(map(served, steps)) and cost.price_per_1k is None:
         return unmeasured("price per 1,000 queries", "", "set reranker.price_per_request for its run")
-    if book.price_per_hour is None and not served(arm):
+    if book.price_per_hour is None and not all(map(served, steps)):
         return unmeasured("price per 1,000 queries", "", "set report.price_per_hour")
     if cost.price_per_1k is None:
         few = f"throughput rests on {cost.pairs:,} pairs" if book.race else cost.why

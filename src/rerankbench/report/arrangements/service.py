@@ -56,7 +56,7 @@ class Service(Contestant):
 
     def synchronize(self) -> None:
         for model in self.models.values():
-            model.bench.hardware.synchronize()
+            model.context.hardware.synchronize()
 
     def candidates(self, message: dict[str, Any]) -> tuple[list[str], list[str], Scores]:
         """Ids, texts and first-stage scores, best first: searched, or as they are given."""
