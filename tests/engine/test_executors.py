@@ -19,14 +19,14 @@ import mortal
 import tiny_rerankers
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.sources.in_memory import collection_of
+from rerankbench.engine.embedders import embedding as embedding_module
+from rerankbench.engine.embedders.embedding import Embedder, Embedding
 from rerankbench.engine.executors import Executor, crew
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.executors.ray import INSTALL, Ray
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import Weights, resolve
 from rerankbench.engine.run_context import RunContext
-from rerankbench.engine.embedders import embedding as embedding_module
-from rerankbench.engine.embedders.embedding import Embedder, Embedding
 from rerankbench.rerankers import scoring
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score, score_store
 from tiny_models import SENTENCES

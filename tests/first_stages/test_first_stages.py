@@ -22,11 +22,11 @@ from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
-from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.embedders import embedding as embedding_module
+from rerankbench.engine.embedders.embedding import Embedder, Embedding
+from rerankbench.engine.hardware import Hardware
 from rerankbench.first_stages.bm25 import BM25, best, words
 from rerankbench.first_stages.dense import Dense
-from rerankbench.engine.embedders.embedding import Embedder, Embedding
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.first_stages.hybrid import Hybrid
 from rerankbench.first_stages.index import Index, search

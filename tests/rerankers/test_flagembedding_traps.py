@@ -30,12 +30,12 @@ from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.commands import config, preflight
+from rerankbench.engine.embedders.embedding import Embedder
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import resolve
 from rerankbench.evaluation import evaluation, measures, ranking
 from rerankbench.first_stages.dense import Dense
-from rerankbench.engine.embedders.embedding import Embedder
 from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers import scoring
 from rerankbench.rerankers.reranker import Reranker

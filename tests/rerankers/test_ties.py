@@ -26,16 +26,16 @@ from rerankbench import api
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.engine import models as model_folders
+from rerankbench.engine.embedders import embedding as embedding_module
+from rerankbench.engine.embedders.embedding import Embedder, Embedding, Vectors
+from rerankbench.engine.embedders.vector_ties import Copies
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.run_context import RunContext
 from rerankbench.experiment import estimate, latency
-from rerankbench.engine.embedders import embedding as embedding_module
 from rerankbench.first_stages.dense import Dense
-from rerankbench.engine.embedders.embedding import Embedder, Embedding, Vectors
 from rerankbench.first_stages.index import Exact, Index, search
 from rerankbench.first_stages.search_context import SearchContext
-from rerankbench.engine.embedders.vector_ties import Copies
 from rerankbench.rerankers import sequences
 from rerankbench.rerankers.reranker import PairModel, Reranker
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score, score_store

@@ -258,10 +258,10 @@ def test_a_block_that_somebody_else_finishes_is_read(
     from contextlib import nullcontext
 
     from rerankbench.engine import loop
-    from rerankbench.engine.hardware import Hardware
-    from rerankbench.engine.run_context import RunContext
     from rerankbench.engine.embedders import embedding
     from rerankbench.engine.embedders.embedding import Embedder, EmbedderModel, Embedding
+    from rerankbench.engine.hardware import Hardware
+    from rerankbench.engine.run_context import RunContext
 
     texts, settings = [f"text {n}" for n in range(40)], Embedder(model=str(models / "bge-small-en"))
 
