@@ -244,14 +244,8 @@ def load_reranker(
         return _of_function(name_or_model, settings, _machine(device, precision))
     chosen, kind = _option("reranker", str(name_or_model))
     if chosen is None:
-        classes = GROUPS["reranker"].classes.items()
-        kinds = sorted(
-            kind
-            for kind, cls in classes
-            if kind != "none" and issubclass(cls, families.LocalReranker | VectorReranker)
-        )
         if family is None:
-            raise UserError(f"reranker {name_or_model}: give family= with a model; one of {', '.join(kinds)}")
+            raise UserError(f"reranker {name_or_model}: give family= with a model; one of {_families()}")
         chosen, kind = {"model": str(name_or_model)}, family
     if kind == "none":
         raise UserError(
@@ -376,6 +370,13 @@ def compare(first: Measured, second: Measured, measure: str = "ndcg_at_10", *, s
         significance.randomisation_test(differences, seed=seed),
         *significance.wins(differences),
     )
+
+
+def _families() -> str:
+    """The families of models on this machine."""
+    own = (families.LocalReranker, VectorReranker)
+    classes = GROUPS["reranker"].classes.items()
+    return ", ".join(sorted(kind for kind, cls in classes if kind != "none" and issubclass(cls, own)))
 
 
 def _is_function(place: str | Path) -> bool:

@@ -15,21 +15,23 @@ DIMENSIONS = 24  # of ColBERT's token vectors
 def _linear(inputs: int, outputs: int, bias: bool, seed: int) -> Any:
     import torch
 
-    torch_seed = torch.Generator().manual_seed(seed)
+    drawn = torch.Generator().manual_seed(seed)
     layer = torch.nn.Linear(inputs, outputs, bias=bias)
     with torch.no_grad():
         for weight in layer.parameters():
-            weight.copy_(0.3 * torch.randn(weight.shape, generator=torch_seed))
+            weight.copy_(0.3 * torch.randn(weight.shape, generator=drawn))
     return layer
 
 
 def tiny_bge_m3(path: Path, half: bool = False) -> Path:
-    """An XLM-R with both of bge-m3's heads in files of their own; half: in fp16, as published."""
+    """An XLM-R with bge-m3's two heads in files of their own; half: in fp16, as the published ones are."""
     import torch
 
     tiny_m3(path)
     for name, outputs in (("colbert_linear", 64), ("sparse_linear", 1)):
         layer = _linear(64, outputs, True, outputs)
+        if outputs == 1:  # most tokens have a weight, which relu leaves as it is
+            layer.bias.data += 4
         torch.save((layer.half() if half else layer).state_dict(), path / f"{name}.pt")
     return path
 

@@ -17,11 +17,14 @@ from rerankbench.rerankers.vector_reranker import VectorReranker, similarities
 class LateInteraction(VectorReranker):
     """Score = the sum over the query's vectors of the cosine with the document's most similar vector.
 
-    What is null is taken from the folder, which Stanford's ColBERT or PyLate wrote: max_length and
-    query_max_length, most tokens of a document and of a query, the marker among them; query_prefix and
-    document_prefix, the markers; query_expansion, whether queries are filled up with mask tokens;
-    attend_to_expansion_tokens, whether other tokens see those; skiplist_words, whose vectors documents leave
-    out.
+    What is null is taken from the folder, which Stanford's ColBERT or PyLate wrote.
+
+    max_length: most tokens of a document, its marker among them.
+    query_max_length: most tokens of a query, to which it is filled up.
+    query_prefix, document_prefix: the token that marks queries, documents; '' for none.
+    query_expansion: whether queries are filled up with mask tokens, which have vectors as others do.
+    attend_to_expansion_tokens: whether a query's other tokens attend to those.
+    skiplist_words: tokens whose vectors documents leave out, by default punctuation.
     """
 
     max_length: int | None = None

@@ -37,7 +37,7 @@ class M3Embedder(Embedder):
             return found
         return [
             f"embedder.model={self.model}: has no {' and no '.join(lacking)}, which make bge-m3's token "
-            "vectors and lexical weights; copy the files there, or give a folder that has them"
+            "vectors and lexical weights; give an embedder that has them"
         ]
 
     def rehearse(self, weights: Weights, hardware: Hardware) -> None:
