@@ -215,8 +215,8 @@ def load_reranker(
     """A reranker by its option's name (`minilm`, `base`, ...), or a folder or hub id with its family.
 
     family: encoder, causal, seq2seq, llm, layerwise, lightweight, onnx, ...; an option brings its own.
-    settings: the keys of `reranker.*`, such as max_length=256. Raises UserError for whatever cannot be, before
-    loading.
+    settings: the keys of `reranker.*`, such as max_length=256. Raises UserError for whatever cannot be,
+    before loading.
 
     Or by a function of a query and its texts, itself or as "module:function", which returns one number for
     each text, the higher the better. `name=` and `version=` identify it: change the version when its scores
