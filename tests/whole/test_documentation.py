@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir, table
 from commands import own_options, run, tiny
@@ -119,3 +120,22 @@ def test_links_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             if "://" not in target and not target.startswith("reference/"):  # pages that make docs writes
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_option_that_is_a_model_is_in_the_table_as_its_file_says() -> None:
+    """Its model, its family, its parameters, and whether it was verified."""
+    page = (ROOT / "docs" / "rerankers.md").read_text(encoding="utf-8")
+    rows = {cells[1].strip(" `"): cells for line in page.splitlines() if (cells := line.split("|"))[1:]}
+    for file in sorted((ROOT / "conf" / "reranker").glob("*.yaml")):
+        text = file.read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
+        if "model" not in values or values["model"].startswith("wheel:"):
+            assert "model" not in values or file.stem in rows, file.stem
+            continue
+        _, _, model, family, parameters, _, licence, _, verified, _ = rows[file.stem]
+        assert model.strip() == values["model"]
+        assert f"schema/reranker/{family.strip()}@" in text
+        number = float(parameters.strip(" MB")) * (1000 if "B" in parameters else 1)
+        assert number == pytest.approx(values["parameters_m"], rel=0.03)
+        assert licence.strip()
+        assert verified.strip() in ("real weights", "kind", "no")
