@@ -53,7 +53,7 @@ class Adapted(LocalReranker):
         usable, weights = fit.resolved(self.told_apart(), cache_dir)
         return usable, usable.named(weights)
 
-    def named(self, weights: references.Weights) -> models.Weights:
+    def named(self, weights: references.Weights) -> references.Weights:
         """The base's weights under a label that tells of the adapter; its content is in the identity."""
         if self.adapter is None:
             return weights
