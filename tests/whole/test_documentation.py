@@ -14,6 +14,7 @@ import yaml
 
 from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir, table
 from commands import own_options, run, tiny
+from rerank_server import rerank_server
 from rerankbench.commands import config, preflight
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +33,7 @@ ELSEWHERE = (
     "export ",
     "rerankbench-ui",
 )
+SERVED = re.compile(r"\breranker=\S*(tei|vllm|infinity|cohere|jina|voyage|endpoint)\b")
 OTHERS = ("executor=ray", "hydra/launcher=", "tracking.uri=http", "ir_datasets", "mteb/")
 
 
@@ -62,8 +64,20 @@ def at_home(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 @pytest.mark.parametrize("command", [line for line in commands() if line.startswith("rerankbench ")])
-def test_rerankbench_commands_run(command: str, models: Path, at_home: Path) -> None:
+def test_rerankbench_commands_run(
+    command: str, models: Path, at_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = shlex.split(command.replace("/path/to/folder", str(models / "base")))[1:]
+    if SERVED.search(command):
+        monkeypatch.setenv("COHERE_API_KEY", "sk-4711-of-a-test")
+        with rerank_server() as server:
+            plain = [word for word in words if not word.startswith("reranker.url=")]
+            run_command(command, [*plain, f"reranker.url={server.url}"], models, at_home)
+        return
+    run_command(command, words, models, at_home)
+
+
+def run_command(command: str, words: list[str], models: Path, at_home: Path) -> None:
     if any(other in command for other in OTHERS):
         config.register_schemas()
         checked = preflight.check(words)
