@@ -22,7 +22,13 @@ REACH_SECONDS = 5.0
 LOCAL_CURE = "give a local folder instead (reranker.model=/path/to/folder or embedder.model=/path/to/folder)"
 # What is fetched of a model: of its own level, and of a level below what says how vectors or scores are made.
 FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "vocab.*", "*.tiktoken")
-BELOW = ("*_Pooling/config.json", "*_LogitScore/config.json")
+HEADS = ("artifact.metadata", "colbert_linear.pt", "sparse_linear.pt")  # of ColBERTs, of bge-m3
+BELOW = (
+    "*_Pooling/config.json",
+    "*_LogitScore/config.json",
+    "*_Dense/config.json",
+    "*_Dense/model.safetensors",
+)
 ONE_NAME = r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?"
 HUB_ID = re.compile(rf"{ONE_NAME}/{ONE_NAME}")
 REVISION = re.compile(r"[\w][\w./-]*")
@@ -109,7 +115,7 @@ def download(model: str, revision: str | None, form: Form) -> Path:
 
 def wanted(names: Sequence[str], code: bool) -> list[str]:
     """The files to fetch, out of all that a model has. Patterns would match across slashes."""
-    patterns = (*FILES, CODE) if code else FILES
+    patterns = (*FILES, *HEADS, CODE) if code else (*FILES, *HEADS)
     own = [name for name in names if "/" not in name and any(fnmatch(name, one) for one in patterns)]
     return own + [name for name in names if name.count("/") == 1 and any(fnmatch(name, one) for one in BELOW)]
 
