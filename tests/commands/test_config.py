@@ -16,7 +16,7 @@ from fault_table import composing_once
 from rerankbench.basics import complaints
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import Problem, UserError
-from rerankbench.commands import config, preflight, usage
+from rerankbench.commands import command_line, config, preflight, usage
 
 CONF = conf_folder()
 YAMLS = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
@@ -189,11 +189,11 @@ def test_a_sweeper_looks_for_the_best_arm() -> None:
     """Optuna's own option looks for the smallest value unless it is told otherwise."""
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     command = ["-m", "hydra/sweeper=optuna", "depth=choice(1,2)"]
-    assert preflight.parse(command).overrides[-1] == "hydra.sweeper.direction=maximize"
+    assert command_line.parse(command).overrides[-1] == "hydra.sweeper.direction=maximize"
     assert jobs(command) == 1
     with pytest.raises(UserError, match=r"hydra\.sweeper\.direction=minimize: looks for the worst arm"):
         preflight.check([*command, "hydra.sweeper.direction=minimize"])
-    assert preflight.parse(["-m", "depth=1,2"]).overrides == ["depth=1,2"]
+    assert command_line.parse(["-m", "depth=1,2"]).overrides == ["depth=1,2"]
 
 
 def test_all_mistakes_of_one_command_are_named_at_once() -> None:

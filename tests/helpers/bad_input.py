@@ -520,7 +520,7 @@ STRANGERS = [
     Fault("strangers' configs", "broken YAML", "theirs.yaml", in_own("reranker/theirs.yaml", "model: [x\n", "reranker=theirs")),
     Fault("strangers' configs", "a tab in YAML", "theirs.yaml", in_own("reranker/theirs.yaml", "family: none\n\tmodel: x\n", "reranker=theirs")),
     Fault("strangers' configs", "a key twice", "theirs.yaml", in_own("reranker/theirs.yaml", "family: none\nfamily: llm\n", "reranker=theirs")),
-    Fault("strangers' configs", "a list for a config", "theirs.yaml: holds a list", in_own("reranker/theirs.yaml", "- family\n", "reranker=theirs")),
+    Fault("strangers' configs", "a list for a config", "theirs.yaml: holds no keys", in_own("reranker/theirs.yaml", "- family\n", "reranker=theirs")),
     Fault("strangers' configs", "Latin-1 in YAML", "theirs.yaml", in_own("reranker/theirs.yaml", b"family: none # caf\xe9\n", "reranker=theirs")),
     Fault("strangers' configs", "a NUL byte in YAML", "theirs.yaml", in_own("reranker/theirs.yaml", b"family: none\0\n", "reranker=theirs")),
     Fault("strangers' configs", "an unknown family", "reranker.family=bm25: choose one of causal, encoder", in_own("reranker/theirs.yaml", "family: bm25\n", "reranker=theirs")),
