@@ -88,7 +88,8 @@ def wrong_value(key: str, value: object, error: BaseException, text: bool = Fals
 def unknown_key(prefix: str, name: str, value: object, known: Sequence[str]) -> Problem:
     """A key that is not there, with the one that was meant or all there are."""
     close = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {prefix}{close[0]}?" if close else f"known keys: {', '.join(known)}"
+    hint = f"known keys: {', '.join(known)}" if known else "it has no keys"
+    hint = f"did you mean {prefix}{close[0]}?" if close else hint
     setting = f"{prefix}{name}={shown(value)}"
     cure = f"{prefix}{close[0]}={shown(value)}" if close else ""
     return Problem(f"{setting}: there is no such key; {hint}", f"{prefix}{name}", "key", setting, cure)

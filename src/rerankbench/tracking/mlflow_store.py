@@ -92,6 +92,8 @@ class MLflow(Tracking):
         if urlsplit(self.uri).scheme not in SCHEMES:
             cure = "give sqlite:///path/to/mlflow.db, or http://host:port of an MLflow server"
             return [*found, f"tracking.uri={shown}: {cure}"]
+        if self.uri.startswith("http") and not is_address(self.uri):
+            return [*found, f"tracking.uri={shown}: give http://host:port of an MLflow server"]
         if self.uri.startswith("sqlite") and (
             not self.uri.startswith("sqlite:///") or self.uri == "sqlite:///"
         ):
@@ -230,6 +232,15 @@ def is_of(run: Any, result: Result) -> bool:
     if not any(name in tags for name in TOLD):
         return not run.data.params and not run.data.metrics
     return all(tags.get(name) == told[name] for name in TOLD)
+
+
+def is_address(uri: str) -> bool:
+    """Whether an address of a server names a host, and a port that there may be."""
+    try:
+        parts = urlsplit(uri)
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
 
 
 def place_problem(database: Path) -> str:
