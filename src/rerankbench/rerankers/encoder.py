@@ -250,7 +250,9 @@ class PairInputs:
             template = PairTemplate.of(tokenizer)
         except Exception as error:  # whatever a tokenizer with odd settings raises
             reason = shown(" ".join(str(error).split()))
-            raise UserError(f"{folder}: its tokenizer cannot join pairs of texts ({reason}); fetch the model again") from error
+            raise UserError(
+                f"{folder}: its tokenizer cannot join pairs of texts ({reason}); fetch the model again"
+            ) from error
         typed = "token_type_ids" in tokenizer.model_input_names and takes_types(model)
         known = getattr(model.config, "type_vocab_size", None)
         if typed and isinstance(known, int) and 0 < known < template.type_count:

@@ -125,7 +125,9 @@ class Layout:
         return f"add a header, for instance {', '.join(usual)}"
 
     def _cure(self, role: str) -> str:
-        return f"set {self.keys[role]}=NAME, or rename the column" if role in self.keys else "rename the column"
+        return (
+            f"set {self.keys[role]}=NAME, or rename the column" if role in self.keys else "rename the column"
+        )
 
 
 def loose(name: str) -> str:
