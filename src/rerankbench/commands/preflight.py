@@ -270,9 +270,18 @@ class Checker:
             self.look_at_options()
             return [fixed]
         try:
-            return [self.parser.parse_overrides(job) for job in hydra_private.expanded(self.overrides)]
+            jobs = [self.parser.parse_overrides(job) for job in hydra_private.expanded(self.overrides)]
         except CONFIG_ERRORS as error:
             raise UserError([*self.problems, complaints.one_line(error)]) from None
+        if not jobs:
+            nothing = [str(o.input_line) for o in self.overrides if not list(self.listed_values(o))]
+            lines = [f"{line}: there is nothing to sweep over; give values: KEY=1,2,3" for line in nothing]
+            raise UserError([*self.problems, *(Problem(line, "", "sweep") for line in lines)])
+        return jobs
+
+    def listed_values(self, override: Override) -> Iterable[str]:
+        """The values that a setting goes through."""
+        return override.sweep_string_iterator() if override.is_sweep_override() else [""]
 
     def trials_problem(self) -> str:
         """Why a sweeper that chooses values as it goes would never be done; empty if it would."""
@@ -391,7 +400,10 @@ class Checker:
             return
         if "dry_run=true" in self.typed:
             return
-        if place.strip() in ("", "None"):
+        if place.partition("/")[0] == "~":  # the shell expands it at the start of a word only
+            cure = f"{key}={Path(place).expanduser()}"
+            yield Problem(f"{key}={place}: ~ would be a folder of that name; give {cure}", key, cure=cure)
+        elif place.strip() in ("", "None"):
             yield Problem(f"{key}={place}: give a folder for the results", key)
         elif problem := place_problem(Path(place).absolute() / "result.json"):
             yield Problem(f"{key}={place}: {problem}", key)

@@ -38,15 +38,23 @@ def reference_problems(model: str, revision: str | None) -> list[str]:
     """Why this cannot be a hub id and revision, one line each; asks nobody."""
     problems = []
     if not HUB_ID.fullmatch(model) or ".." in model or "--" in model or len(model) > 96:
-        problems.append(
-            f"model {model!r}: no such folder, and not a hub id either; give a folder's path, "
-            "a hub id such as BAAI/bge-reranker-base, or wheel:<name>"
-        )
+        problems.append(f"model {model!r}: no such folder, and not a hub id either; {cure_of_name(model)}")
     if revision is not None and (not REVISION.fullmatch(revision) or ".." in revision):
         problems.append(
             f"revision {revision!r} of {model}: not a branch, tag or commit; null means the newest"
         )
     return problems
+
+
+def cure_of_name(model: str) -> str:
+    """What to give instead of a name that is no hub id, where it shows what was meant."""
+    page = re.match(rf"(?:https?://[\w.-]+/|hf:/*)({HUB_ID.pattern})", model)
+    named = re.fullmatch(rf"({HUB_ID.pattern})[@:]([\w./-]+)", model)
+    if page:
+        return f"give the id alone, {page[1]}"
+    if named:
+        return f"give the id alone, {named[1]}, and its revision as revision={named[2]}"
+    return "give a folder's path, a hub id such as BAAI/bge-reranker-base, or wheel:<name>"
 
 
 @dataclass(frozen=True)
