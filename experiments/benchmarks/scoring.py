@@ -30,9 +30,10 @@ from rerankbench.collections.candidates import Candidates, read_trec
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.beir import Beir
 from rerankbench.collections.sources.sample import Sample
-from rerankbench.engine import hardware, models
+from rerankbench.engine import hardware
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.loop import Budget, Loop, Meter
+from rerankbench.engine.models import references
 from rerankbench.evaluation import measures, ranking
 from rerankbench.first_stages.bm25 import BM25
 from rerankbench.rerankers.encoder import Encoder
@@ -51,7 +52,7 @@ class Contestant:
     score: Callable[[Sequence[Pair]], Scores]
 
 
-def contestants(weights: models.Weights, auto: Hardware, batch_tokens: int | None) -> list[Contestant]:
+def contestants(weights: references.Weights, auto: Hardware, batch_tokens: int | None) -> list[Contestant]:
     """All that are compared, on the same weights."""
     from FlagEmbedding import FlagReranker
     from sentence_transformers import CrossEncoder
@@ -76,7 +77,7 @@ def tutorial_loop(flag: Any, pairs: Sequence[Pair]) -> Scores:
     return as_scores(np.concatenate([np.atleast_1d(part) for part in parts]))
 
 
-def ours(name: str, weights: models.Weights, machine: Hardware, batch_tokens: int | None) -> Contestant:
+def ours(name: str, weights: references.Weights, machine: Hardware, batch_tokens: int | None) -> Contestant:
     model = Encoder(model=str(weights.folder)).load(weights, machine)
     return Contestant(name, lambda pairs: our_scores(model, machine, pairs, batch_tokens)[0])
 
@@ -212,7 +213,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Everything that the last line holds."""
     cache_dir = Path(arguments.cache_dir).expanduser()
     collection, candidates = collection_of(arguments.collection, arguments.run, cache_dir)
-    weights = models.resolve(arguments.model, None, cache_dir)
+    weights = references.resolve(arguments.model, None, cache_dir)
     auto = hardware.choose()
     pairs = pairs_of(collection, candidates, arguments.pairs)
     seconds = race(contestants(weights, auto, arguments.batch_tokens), pairs, arguments.rounds)
@@ -229,7 +230,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def details(
     arguments: argparse.Namespace,
-    weights: models.Weights,
+    weights: references.Weights,
     auto: Hardware,
     collection: Collection,
     candidates: Candidates,

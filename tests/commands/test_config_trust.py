@@ -289,7 +289,7 @@ def refused(here: Path, content: Any, *words: str, name: str = "experiment/their
         ("dataset:\n  name: ${dataset.name}\n", "it refers to itself"),
         ("x: &a [*a]\n", "*a stands in what it names"),
         ("x: " + "[" * 3000, "nested deeper than 50 levels"),
-        ("hydra: null\n", "cannot be put together"),
+        ("hydra: null\n", "hydra=null: it must be a group of keys"),
     ],
 )  # fmt: skip
 def test_a_command_refuses_what_a_config_may_not_decide(content: Any, said: str, here: Path) -> None:

@@ -19,14 +19,16 @@ import mortal
 import tiny_rerankers
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.sources.in_memory import collection_of
-from rerankbench.engine.executors import Executor, crew
+from rerankbench.engine.embedders import vectors as vectors_module
+from rerankbench.engine.embedders.embedder import Embedder
+from rerankbench.engine.embedders.embedding import Embedding
+from rerankbench.engine.executors import crew
+from rerankbench.engine.executors.executor import Executor
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.executors.ray import INSTALL, Ray
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import Weights, resolve
+from rerankbench.engine.models.references import Weights, resolve
 from rerankbench.engine.run_context import RunContext
-from rerankbench.first_stages import embedding as embedding_module
-from rerankbench.first_stages.embedding import Embedder, Embedding
 from rerankbench.rerankers import scoring
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score, score_store
 from tiny_models import SENTENCES
@@ -67,7 +69,7 @@ def cluster() -> Iterator[None]:
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of 50 pairs and blocks of 16 texts, so that there are several."""
     monkeypatch.setattr(scoring, "SMALL_WINDOW", 50)
-    monkeypatch.setattr(embedding_module, "BLOCK", 16)
+    monkeypatch.setattr(vectors_module, "BLOCK", 16)
 
 
 def work_of(
@@ -104,7 +106,7 @@ def mortal_work(folder: Path, cache: Path, pause: float = 0.0) -> Work:
     work = work_of(reranker, cache, Weights(folder, "sha256:mortal", "mortal"))
     # where orders lie and how long it waits changes no score
     parts = {"family": "mortal"}
-    return Work(work.reranker, work.weights, work.layers, work.bench, work.collection, work.pairs,
+    return Work(work.reranker, work.weights, work.layers, work.context, work.collection, work.pairs,
                 scoring.RowStore(cache / "scores" / "mortal", parts))  # fmt: skip
 
 
@@ -319,13 +321,14 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = {tests!r}
 import test_executors as t
-from rerankbench.first_stages import embedding
+from rerankbench.engine.embedders import embedder, vectors
+from rerankbench.engine.embedders import embedding
 from rerankbench.engine import loop
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.executors.ray import Ray
-embedding.BLOCK, loop.FLUSH_SECONDS = 16, 0.0
-forward = embedding.EmbedderModel.forward
-embedding.EmbedderModel.forward = lambda self, inputs: time.sleep(0.1) or forward(self, inputs)
+vectors.BLOCK, loop.FLUSH_SECONDS = 16, 0.0
+forward = embedder.EmbedderModel.forward
+embedder.EmbedderModel.forward = lambda self, inputs: time.sleep(0.1) or forward(self, inputs)
 t.many_vectors(Path({models!r}), Path({cache!r}), {executor})
 """
 

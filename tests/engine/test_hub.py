@@ -24,7 +24,7 @@ import json, sys
 from pathlib import Path
 from rerankbench.engine.models import hub
 from rerankbench.basics.errors import UserError
-from rerankbench.engine.models import resolve
+from rerankbench.engine.models.references import resolve
 hub.REACH_SECONDS = 0.5
 try:
     weights = resolve(sys.argv[1], sys.argv[2] or None, Path(sys.argv[3]), sys.argv[4] == 'code')

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from rerankbench.basics.errors import UserError
+from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import fit
-from rerankbench.first_stages.embedding import Embedder
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.llm import LLM
 
@@ -53,7 +53,7 @@ def with_code(folder: Path) -> Path:
 
 def identities(folder: Path, cache: Path, code: bool = False) -> tuple[str, str]:
     """Of the folder as a reranker and, with the same files, as an embedder."""
-    weights = fit.models.resolve(str(folder), None, cache, code)
+    weights = fit.references.resolve(str(folder), None, cache, code)
     return weights.identity, str(
         Embedder(str(folder)).identity(weights, "fp32")["weights"],
     )

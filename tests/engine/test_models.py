@@ -9,14 +9,8 @@ from pathlib import Path
 import pytest
 
 from rerankbench.basics.errors import UserError
-from rerankbench.engine.models import (
-    Weights,
-    describe,
-    parameter_count,
-    positions,
-    reference_problems,
-    resolve,
-)
+from rerankbench.engine.models.checkpoint import describe, parameter_count
+from rerankbench.engine.models.references import Weights, positions, reference_problems, resolve
 from tiny_folder import write_tiny_folder
 
 
@@ -116,7 +110,7 @@ def test_packaged_models_have_no_problems(name: str) -> None:
 
 def test_checking_references_loads_nothing_heavy() -> None:
     heavy = "torch transformers huggingface_hub requests FlagEmbedding"
-    check = "import sys, rerankbench.engine.models as m; print(m.reference_problems('a/b', None))"
+    check = "import sys, rerankbench.engine.models.references as m; print(m.reference_problems('a/b', None))"
     script = f"{check}; print([name for name in '{heavy}'.split() if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["[]", "[]"]

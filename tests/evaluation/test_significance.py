@@ -15,7 +15,6 @@ from rerankbench.evaluation.significance import (
     bootstrap_interval,
     bootstrap_intervals,
     holm,
-    paired_t_test,
     randomisation_test,
     randomisation_tests,
     wins,
@@ -171,32 +170,14 @@ def test_the_sign_of_the_difference_does_not_matter():
 def test_without_an_effect_five_percent_are_significant_at_five_percent():
     trials = 2_000
     differences = null_differences(np.random.default_rng(19), trials, 43)
-    for p_values in (
-        randomisation_tests(differences, seed=20, permutations=2_000),
-        np.array([paired_t_test(arm) for arm in differences]),
-    ):
-        share = np.mean(p_values <= 0.05)
-        assert at_most(0.05, share, trials)
-        assert share > 0.03, "far too careful: the test would miss what is there"
+    share = np.mean(randomisation_tests(differences, seed=20, permutations=2_000) <= 0.05)
+    assert at_most(0.05, share, trials)
+    assert share > 0.03, "far too careful: the test would miss what is there"
 
 
 def test_a_real_effect_is_found():
     differences = null_differences(np.random.default_rng(21), 50, 100) + 0.15
     assert (randomisation_tests(differences, seed=22) <= 0.05).all()
-
-
-# --- t-test ---------------------------------------------------------------------------------------------
-
-
-def test_the_t_test_is_scipys():
-    one, other = np.random.default_rng(23).random((2, 30))
-    assert paired_t_test(one - other) == pytest.approx(stats.ttest_rel(one, other).pvalue, abs=1e-14)
-
-
-def test_the_t_test_of_nothing_or_of_a_constant_has_a_value():
-    assert paired_t_test([0.3]) == 1.0
-    assert paired_t_test([0.0, 0.0, 0.0]) == 1.0
-    assert paired_t_test([0.2, 0.2, 0.2]) == 0.0
 
 
 # --- several comparisons --------------------------------------------------------------------------------
@@ -246,7 +227,6 @@ def test_wins_worked_by_hand():
 TESTS_OF_ONE_ARM = {
     "bootstrap": lambda values: bootstrap_interval(values, seed=0),
     "randomisation": lambda values: randomisation_test(values, seed=0),
-    "t": paired_t_test,
     "wins": wins,
 }
 

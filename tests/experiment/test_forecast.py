@@ -85,7 +85,7 @@ def test_people_are_told_before_long_scoring(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     work: Any = SimpleNamespace(
-        bench=SimpleNamespace(reuse=True),
+        context=SimpleNamespace(reuse=True),
         pairs=range(pairs),
         layers=(1,),
         missing=lambda: np.arange(pairs),

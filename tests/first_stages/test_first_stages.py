@@ -22,11 +22,13 @@ from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
+from rerankbench.engine.embedders import vectors as vectors_module
+from rerankbench.engine.embedders.embedder import Embedder
+from rerankbench.engine.embedders.embedding import Embedding
+from rerankbench.engine.embedders.vectors import Vectors, block_name
 from rerankbench.engine.hardware import Hardware
-from rerankbench.first_stages import embedding as embedding_module
 from rerankbench.first_stages.bm25 import BM25, best, words
 from rerankbench.first_stages.dense import Dense
-from rerankbench.first_stages.embedding import Embedder, Embedding
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.first_stages.hybrid import Hybrid
 from rerankbench.first_stages.index import Index, search
@@ -232,7 +234,7 @@ def test_flat_search_is_brute_force(rows: int) -> None:
     drawn = np.random.default_rng(rows)
     vectors = drawn.integers(-3, 4, (rows, 8)).astype(np.float32)  # whole numbers: exact products, many ties
     queries = drawn.integers(-3, 4, (70, 8)).astype(np.float32)
-    index = Index().build(embedding_module.Vectors((vectors[: rows // 2], vectors[rows // 2 :])), seed=0)
+    index = Index().build(Vectors((vectors[: rows // 2], vectors[rows // 2 :])), seed=0)
     found, scores = search(index, queries, 500, batch=32)
     order = np.lexsort((np.broadcast_to(np.arange(rows), (70, rows)), -(queries @ vectors.T)))
     np.testing.assert_array_equal(found[:, :rows], order)
@@ -255,7 +257,7 @@ def test_approximate_indexes_find_most(index: Index, at_least: float) -> None:
     drawn = np.random.default_rng(0)
     vectors = drawn.normal(size=(1000, 16)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    queries, blocks = vectors[:50] + 0.1, embedding_module.Vectors((vectors[:600], vectors[600:]))
+    queries, blocks = vectors[:50] + 0.1, Vectors((vectors[:600], vectors[600:]))
     assert index.problems() == []
     assert not index.exact
     rows, scores = search(index.build(blocks, seed=1), queries, 10)
@@ -271,7 +273,7 @@ def test_approximate_indexes_find_most(index: Index, at_least: float) -> None:
 
 def test_an_approximate_index_that_finds_too_little_pads() -> None:
     vectors = np.random.default_rng(0).normal(size=(400, 8)).astype(np.float32)
-    index = Index("IVF8,Flat", "nprobe=1").build(embedding_module.Vectors((vectors,)), seed=0)
+    index = Index("IVF8,Flat", "nprobe=1").build(Vectors((vectors,)), seed=0)
     rows, scores = search(index, vectors[:20], 300)
     assert (rows == -1).any(axis=1).all()
     for some, values in zip(rows, scores, strict=True):
@@ -332,7 +334,7 @@ def all_texts(rows: NDArray[np.int64]) -> Sequence[str]:
 
 
 def test_interrupted_embedding_goes_on(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding_module, "BLOCK", 16)
+    monkeypatch.setattr(vectors_module, "BLOCK", 16)
     whole = embedder_at(models, tmp_path / "whole").passages(all_texts, len(TEXTS)).array()
     broken = embedder_at(models, tmp_path / "broken")
     forward, calls = broken.model.forward, []
@@ -370,7 +372,7 @@ def test_embedding_again_computes_and_the_new_vectors_stand(models: Path, tmp_pa
 
     true = embedder_at(models, tmp_path).passages(all_texts, 4).array()
     (folder,) = (tmp_path / "vectors").iterdir()
-    write_array(folder, embedding_module.block_name(text_keys(TEXTS[:4])), np.zeros_like(true))
+    write_array(folder, block_name(text_keys(TEXTS[:4])), np.zeros_like(true))
     assert not embedder_at(models, tmp_path).passages(all_texts, 4).array().any()
     for reuse in (False, True):
         again = embedder_at(models, tmp_path, reuse=reuse).passages(all_texts, 4).array()

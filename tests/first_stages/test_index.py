@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
+from rerankbench.engine.embedders.vectors import Vectors
 from rerankbench.first_stages import index as index_module
-from rerankbench.first_stages.embedding import Vectors
 from rerankbench.first_stages.index import Exact, Index, recall, recall_notes, search
 from rerankbench.store.rows import read_array, write_array
 
@@ -160,9 +160,9 @@ def test_too_few_vectors_are_the_users_matter(tmp_path: Path) -> None:
 def test_the_recall_of_candidates_is_kept_with_them(models: Path, tmp_path: Path) -> None:
     """A stage that reads stored candidates knows, and says, what the one that found them measured."""
     from rerankbench.collections.sources.in_memory import collection_of
+    from rerankbench.engine.embedders.embedder import Embedder
     from rerankbench.engine.hardware import Hardware
     from rerankbench.first_stages.dense import Dense
-    from rerankbench.first_stages.embedding import Embedder
     from rerankbench.first_stages.hybrid import Hybrid
     from rerankbench.first_stages.search_context import SearchContext
     from tiny_models import SENTENCES

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
-from rerankbench.engine import models
 from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.models import references
 from rerankbench.engine.tokens import pad
 from rerankbench.rerankers.reranker import LocalReranker, PairModel, Tokens
 
@@ -34,7 +34,7 @@ class Mortal(LocalReranker):
 
     family: ClassVar[str] = "encoder"
 
-    def layers(self, weights: models.Weights) -> tuple[int, ...]:
+    def layers(self, weights: references.Weights) -> tuple[int, ...]:
         return (1,)
 
     def layers_in(self, description: dict[str, Any]) -> tuple[int, ...]:
@@ -43,7 +43,7 @@ class Mortal(LocalReranker):
     def folder_problems(self, folder: Path) -> list[str]:
         return []
 
-    def load(self, weights: models.Weights, hardware: Hardware) -> PairModel:
+    def load(self, weights: references.Weights, hardware: Hardware) -> PairModel:
         return MortalModel(self)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import tiny_prompted
 from rerankbench.engine.hardware import Hardware, Precision
 from rerankbench.engine.loop import Budget, Loop
-from rerankbench.engine.models import resolve
+from rerankbench.engine.models.references import resolve
 from rerankbench.rerankers.causal import Causal
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.layerwise import Layerwise

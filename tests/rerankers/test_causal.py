@@ -66,7 +66,7 @@ def mxbai(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ready(settings: Reranker, cache: Path) -> PairModel:
     """As a run gets it: checked, fitted and rehearsed before it is loaded."""
     assert settings.problems() == []
-    usable, weights = fit.resolved(settings, cache)
+    usable, weights = settings.resolved(cache)
     usable.rehearse(weights, FP32)
     return usable.load(weights, FP32)
 
@@ -239,7 +239,7 @@ def test_another_model_under_this_family_is_told_its_option(
 
 
 def test_an_instruction_that_stands_nowhere_is_no_other_model(qwen3: Path, hashes: Path) -> None:
-    weights = fit.models.resolve(str(qwen3), None, hashes)
+    weights = fit.references.resolve(str(qwen3), None, hashes)
     plain = Causal(str(qwen3), template="{query} {document}")
     other = replace(plain, instruction="other", template=["{query} {document}"])
     assert plain.identity(weights, "fp32") == other.identity(weights, "fp32")

@@ -46,7 +46,7 @@ def work_of(reranker: Overlap, cache: Path, rows: Any = ROWS, **bench: Any) -> T
 
 
 def found(work: TextWork) -> Any:
-    return score(work, work.bench.executor)
+    return score(work, work.context.executor)
 
 
 def expected(work: TextWork) -> Any:
@@ -160,7 +160,7 @@ def test_a_forecast_times_a_pilot_and_only_counts_where_asking_costs_money(tmp_p
 
 def test_a_service_is_timed_from_texts_to_scores(tmp_path: Path) -> None:
     work = work_of(Overlap(), tmp_path)
-    scores = latency.rerank(work.model, QUERIES[0], TEXTS, work.bench)
+    scores = latency.rerank(work.model, QUERIES[0], TEXTS, work.context)
     np.testing.assert_array_equal(scores[:, 0], np.float32([shared(QUERIES[0], text) for text in TEXTS]))
     assert score_directly(work.model, QUERIES[0], []).shape == (0, 1)
     assert checked(work.model, [], [], "overlap").shape == (0, 1)

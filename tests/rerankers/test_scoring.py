@@ -18,9 +18,9 @@ import tiny_rerankers
 import warm
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
-from rerankbench.engine import models as model_folders
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.models import references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.rerankers import scoring
 from rerankbench.rerankers.reranker import Reranker
@@ -55,7 +55,7 @@ def work_of(
     **bench: Any,
 ) -> Work:
     of = of or collection()
-    weights = model_folders.resolve(reranker.model, None, cache)
+    weights = references.resolve(reranker.model, None, cache)
     machine = RunContext(Hardware("cpu", "fp32"), cache, **bench)
     layers = reranker.layers(weights)
     store = score_store(reranker, weights, machine)

@@ -25,17 +25,19 @@ from folded_texts import VARIANTS, texts
 from rerankbench import api
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
-from rerankbench.engine import models as model_folders
+from rerankbench.engine.embedders import vectors as vectors_module
+from rerankbench.engine.embedders.embedder import Embedder
+from rerankbench.engine.embedders.embedding import Embedding
+from rerankbench.engine.embedders.vector_ties import Copies
+from rerankbench.engine.embedders.vectors import Vectors
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.models import references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.experiment import estimate, latency
-from rerankbench.first_stages import embedding as embedding_module
 from rerankbench.first_stages.dense import Dense
-from rerankbench.first_stages.embedding import Embedder, Embedding, Vectors
 from rerankbench.first_stages.index import Exact, Index, search
 from rerankbench.first_stages.search_context import SearchContext
-from rerankbench.first_stages.vector_ties import Copies
 from rerankbench.rerankers import sequences
 from rerankbench.rerankers.reranker import PairModel, Reranker
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score, score_store
@@ -73,7 +75,7 @@ def work_of(
 ) -> Work:
     """Every query with every document."""
     reranker, model = loaded(name, models, hashes, **limits)
-    weights = model_folders.resolve(reranker.model, None, hashes)
+    weights = references.resolve(reranker.model, None, hashes)
     machine = RunContext(CPU, cache_dir, **bench)
     rows = np.tile(np.arange(len(of.corpus)), (len(of.query_ids), 1))
     store = score_store(reranker, weights, machine)
@@ -195,7 +197,7 @@ def test_documents_tie_by_the_window_that_they_share(models: Path, hashes: Path,
 @pytest.mark.parametrize("name", [*ALL])
 def test_a_model_without_weights_reads_pairs_as_the_loaded_one(name: str, models: Path, hashes: Path) -> None:
     reranker, model = loaded(name, models, hashes, **WINDOWS)
-    weights = model_folders.resolve(reranker.model, None, hashes)
+    weights = references.resolve(reranker.model, None, hashes)
     reader = weightless(reranker, weights, "fp32")
     assert {parameter.device.type for parameter in reader.model.parameters()} == {"meta"}  # type: ignore[attr-defined]
     pairs = [(SENTENCES[n % 5], " ".join(SENTENCES[n : n + n % 7])) for n in range(20)]
@@ -253,7 +255,7 @@ def test_a_forecast_counts_what_will_be_scored(models: Path, hashes: Path, tmp_p
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_asked_for_directly_tie(name: str, models: Path, hashes: Path) -> None:
     reranker, model = loaded(name, models, hashes, **WINDOWS)
-    weights = model_folders.resolve(reranker.model, None, hashes)
+    weights = references.resolve(reranker.model, None, hashes)
     held = api.Reranker(reranker, weights, CPU)
     held.__dict__["model"] = model
     documents = [change(text) for text in SENTENCES[:4] for change in VARIANTS.values()]
@@ -282,7 +284,7 @@ def embedding_of(models: Path, cache_dir: Path, **settings: Any) -> Embedding:
 def test_texts_that_are_one_sequence_have_one_vector_in_every_block(
     pooling: str, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedding_module, "BLOCK", 8)
+    monkeypatch.setattr(vectors_module, "BLOCK", 8)
     listed = [change(text) for change in VARIANTS.values() for text in SENTENCES[:6]]
     work = embedding_of(models, tmp_path, pooling=pooling, max_length=24)
     tokens = [ids.tobytes() for ids in work.model.tokenize(listed, work.settings)]
@@ -306,7 +308,7 @@ def test_texts_that_are_one_sequence_have_one_vector_in_every_block(
 def test_documents_and_queries_that_are_one_tie_in_every_index(
     index: Index, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedding_module, "BLOCK", 64)
+    monkeypatch.setattr(vectors_module, "BLOCK", 64)
     base = [f"{SENTENCES[n % 12]} {n}" for n in range(290)]
     documents = [change(text) for change in (str, str.upper, str.title) for text in base]
     of = collection(["the moons of mars", "The Moons of MARS", "river", "capital"], documents)

@@ -17,7 +17,11 @@ KINDS = {
     "is not Optional": "null is not possible here; give a value, or leave it out for the default",
     "Incompatible value 'None'": "null is not possible here; give a value, or leave it out for the default",
     "is not a ListConfig": "give a list, for instance [1,10]",
+    "with ListConfig": "give a list, for instance [1,10]",
     "to string": "give a text",
+    "is not a subclass of": "it must be a group of keys; leave it out, or give its keys one by one",
+    "Cannot assign": "it must be a group of keys; leave it out, or give its keys one by one",
+    "input '${": "the reference has no end; write ${KEY}, or a value",
 }
 # Lines with which Hydra and OmegaConf surround what they have to say.
 NOISE = (
@@ -37,6 +41,9 @@ PLUGINS = {
     "optuna": "hydra-optuna-sweeper",
 }
 
+KEY_VARIABLE = "key_variable"
+SECRET_NAME = re.compile(r"(?i)key|token$|secret|password|bearer|authorization")
+
 CLUSTERS = {  # what a launcher says where there is no cluster, and what to do about it
     'Could not detect "srun"': (
         "hydra/launcher=submitit_slurm: there is no srun here; run the command on a login node of a Slurm "
@@ -51,6 +58,9 @@ CLUSTERS = {  # what a launcher says where there is no cluster, and what to do a
         "hydra.launcher.ray.init.object_store_memory=null"
     ),
 }
+
+
+ONE_OF = re.compile(r"expected one of \[(.+?)\]")
 
 
 def no_cluster(error: BaseException) -> str | None:
@@ -78,6 +88,8 @@ def wrong_value(key: str, value: object, error: BaseException, text: bool = Fals
     said = next((cure for sign, cure in KINDS.items() if sign in str(error)), "")
     if not said and "Interpolation" in type(error).__name__:
         said = f"{one_line(error)}; write a value, or refer to a key that exists"
+    if one := ONE_OF.search(str(error)):
+        said = f"give one of {one[1]}"
     setting, cure = f"{key}={shown(value)}", ""
     if value is None and text:
         cure = f"{key}='null'"
@@ -85,22 +97,32 @@ def wrong_value(key: str, value: object, error: BaseException, text: bool = Fals
     return Problem(f"{setting}: {said or one_line(error)}", key, "type", setting, cure)
 
 
+def closest(name: str, known: Sequence[str]) -> str:
+    """The one of these that was probably meant; empty where none is like it."""
+    return next(iter(difflib.get_close_matches(name, known, 1)), "")
+
+
 def unknown_key(prefix: str, name: str, value: object, known: Sequence[str]) -> Problem:
     """A key that is not there, with the one that was meant or all there are."""
-    close = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {prefix}{close[0]}?" if close else f"known keys: {', '.join(known)}"
+    if SECRET_NAME.search(name):
+        setting = f"{prefix}{name}=***"
+        hint = f"; keys come from the environment: name the variable by {prefix}{KEY_VARIABLE}=NAME"
+        line = f"{setting}: there is no such key{hint * (KEY_VARIABLE in known)}"
+        return Problem(line, f"{prefix}{name}", "key", setting)
+    close = closest(name, known)
+    hint = f"did you mean {prefix}{close}?" if close else f"known keys: {', '.join(known)}"
     setting = f"{prefix}{name}={shown(value)}"
-    cure = f"{prefix}{close[0]}={shown(value)}" if close else ""
+    cure = f"{prefix}{close}={shown(value)}" if close else ""
     return Problem(f"{setting}: there is no such key; {hint}", f"{prefix}{name}", "key", setting, cure)
 
 
 def unknown_option(group: str, option: str, known: Sequence[str]) -> Problem:
     """An option that a group does not have."""
-    close = difflib.get_close_matches(option, known, 1)
-    hint = f"did you mean {close[0]}? " if close else ""
+    close = closest(option, known)
+    hint = f"did you mean {close}? " if close else ""
     if option in PLUGINS:
         hint = f"install it with: pip install {PLUGINS[option]}; "
-    setting, cure = f"{group}={option}", f"{group}={close[0]}" if close else ""
+    setting, cure = f"{group}={option}", f"{group}={close}" if close else ""
     line = f"{setting}: there is no such option; {hint}choose one of {', '.join(known)}"
     return Problem(line, group, "option", setting, cure)
 

@@ -27,6 +27,7 @@ ADDRESS = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
 PLACES = re.compile(r"[+~]*(tracking\.uri|hydra\.sweeper\.storage|executor\.address)=(.*)", re.DOTALL)
 SECRET = re.compile(r"(?i)token|key|secret|pass|pwd|auth|sig|credential|session|jwt|bearer|code")
 SETTINGS = re.compile(r"([?&#;])(?=[^?&#;=]*=)")
+TOKEN_ONLY = "databricks"  # MLflow's addresses of this kind name a profile or a token, and no host
 IN_ADDRESSES = ":/?#[]@!$&'()*+,;=%~"  # what requests leaves as it is
 LONG = 8  # characters from which a secret is replaced where it stands alone
 WORD = re.compile(r"[a-z_.-]*")  # as names of models and modules are: only replaced in an address
@@ -46,6 +47,8 @@ def mask_address(address: str) -> str:
     scheme, slashes, rest = address.partition("://")
     if not slashes:
         scheme, rest = "", address
+    if scheme.lower().startswith(TOKEN_ONLY) and rest:
+        return f"{scheme}{slashes}{MASK}{rest[len(rest.rstrip(':;,.)')) :]}"
     user, at, place = rest.rpartition("@")
     shown = f"{scheme}{slashes}{MASK}@{place}" if at and user else address
     parts = SETTINGS.split(shown)
@@ -98,6 +101,18 @@ def remember_address(address: str) -> None:
             found |= {setting: f"{name}={MASK}"} | ({secret: MASK} if stands_out(secret) else {})
     for secret, mask in found.items():
         _known.update(dict.fromkeys(spellings(secret), mask))
+    order_known()
+
+
+def remember_secret(secret: str) -> None:
+    """Mask a key wherever it stands from now on, unless it is so short that words would be torn."""
+    if len(secret) >= LONG:
+        _known.update(dict.fromkeys(spellings(secret), MASK))
+        order_known()
+
+
+def order_known() -> None:
+    """The longest secrets first, so that none is masked in part only."""
     ordered = sorted(_known.items(), key=lambda pair: -len(pair[0]))
     _known.clear()
     _known.update(ordered)

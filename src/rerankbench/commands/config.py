@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any, cast
+from typing import Any, cast, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
@@ -63,6 +63,9 @@ def keys_of(kind: str, cls: type, key: str | None) -> DictConfig:
     if key:
         node = OmegaConf.create({key: kind, **OmegaConf.to_container(node)})  # type: ignore[dict-item]
         OmegaConf.set_struct(node, True)
+    for name, kind in get_type_hints(cls).items():
+        if get_origin(kind) is dict and name in node:
+            OmegaConf.set_struct(node[name], False)  # its keys are the user's own
     return node
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 import yaml
 from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig, OmegaConf
 
+from rerankbench.basics.complaints import shown
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.regular_file import NotRegular, TooLarge, read_regular
 from rerankbench.commands.hydra_private import CachingConfigRepository, ConfigLoaderImpl, SourcesRegistry
@@ -38,7 +40,47 @@ class FileConfigSource(HydraFileConfigSource):
         file = Path(os.path.realpath(os.path.join(self.path, self._normalize_file_name(config_path))))
         if file.exists():
             refuse(file)
-        return super().load_config(config_path)
+        try:
+            loaded = super().load_config(config_path)
+        except yaml.YAMLError as error:
+            raise UserError(f"{file}{unreadable(error)}") from None
+        if problem := shape_problem(loaded.config):
+            raise UserError(f"{file}: {problem}")
+        return loaded
+
+
+def shape_problem(made: object) -> str:
+    """What keeps Hydra from looking into a file that is good YAML; empty if nothing does."""
+    if not isinstance(made, DictConfig):
+        return "holds a list; write keys with values, KEY: VALUE"
+    plain = OmegaConf.to_container(made, resolve=False)
+    assert isinstance(plain, dict)
+    defaults = plain.get("defaults", [])
+    if not isinstance(defaults, list) or any(isinstance(one, dict) and len(one) != 1 for one in defaults):
+        return f"defaults={shown(defaults)}: write a list of options, defaults: [OPTION, GROUP: OPTION]"
+    if not isinstance(plain.get("hydra", {}), dict):
+        return f"hydra={shown(plain['hydra'])}: it must be a group of keys; leave it out"
+    return ""
+
+
+# What PyYAML says, and what to do about it.
+CURES = {
+    "constructor for the tag": "values have no tags here; write it without",
+    "found duplicate key": "keep one of the two",
+    "found unhashable key": "a key is a plain word; write KEY: VALUE",
+    "mapping values are not allowed": "put a value that holds a colon in quotes",
+    "cannot start any token": "indent with spaces, and put such a value in quotes",
+    "expected ',' or": "close the brackets",
+    "special characters are not allowed": "take them out",
+}
+
+
+def unreadable(error: yaml.YAMLError) -> str:
+    """`:line: what is wrong; cure` for a file that is no YAML, or more than plain YAML."""
+    mark = getattr(error, "problem_mark", None)
+    said = " ".join(str(getattr(error, "problem", None) or getattr(error, "reason", error)).split())
+    cure = next((cure for sign, cure in CURES.items() if sign in said), "mend the file there")
+    return f"{f':{mark.line + 1}' if mark else ''}: {said.replace('tag:yaml.org,2002:', '!!')}; {cure}"
 
 
 def check_all() -> None:

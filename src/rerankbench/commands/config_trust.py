@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import os
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,9 @@ CODE = (
     "reranker.allow_code",
     "reranker.function",
 )
-TYPED_ONLY = ("cache_dir", "tracking.uri", "executor.address", *CODE)
+# Which key is sent, and where to: together they have to be the package's own, or the first be typed.
+KEY, SENT = "reranker.key_variable", ("reranker.url", "reranker.path", "reranker.key_header")
+TYPED_ONLY = ("cache_dir", "tracking.uri", "executor.address", KEY, "reranker.url", *CODE)
 PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir")
 TYPE = "to have it all the same, give it on the command line"
 ELSEWHERE = "a config may make a new store below the current folder only"
@@ -54,18 +56,19 @@ def problems(
     loader: ConfigLoaderImpl,
     conf: Path,
     groups: Sequence[Override],
-    typed: Sequence[Override],
+    words: Sequence[str],
 ) -> list[str]:
     """Why a config may not be used: one line each; none where only the package's own configs were read.
 
-    made: what the options in `groups` make, read by `loader`; conf: the package's configs; typed: all that
-    the command line sets.
+    made: what the options in `groups` make, read by `loader`; conf: the package's configs; words: the
+    command line's, options and settings alike.
     """
     usual = without_strangers(loader, conf, groups)
     if usual is None:
         return []
-    keys = {o.key_or_group for o in typed if not loader.repository.group_exists(o.key_or_group)}
-    lines = {str(o.input_line) for o in (*typed, *groups)}
+    typed = {word: word.partition("=")[0].lstrip("+~") for word in words}
+    keys = {key for key in typed.values() if not loader.repository.group_exists(key)}
+    lines = {*words, *(str(o.input_line) for o in groups)}
     return [
         *hydra_section.problems(made.hydra, usual.hydra, keys, lines),
         *value_problems(made, usual, keys),
@@ -146,6 +149,9 @@ def value_problems(made: DictConfig, usual: DictConfig, typed: Collection[str]) 
     for key in CODE:
         if value(raw, key) not in (None, False, "???") and not is_typed(key, typed):
             yield f"{key}={shown(value(raw, key))}: a config cannot run code; {TYPE}"
+    own = any(value(raw, key) != value(shipped, key) for key in (KEY, *SENT))
+    if own and value(raw, KEY) is not None and not is_typed(KEY, typed):
+        yield f"{KEY}={shown(value(raw, KEY))}: a config cannot send a key to a server; {TYPE}"
     for key, check, otherwise in (
         ("cache_dir", cache_problem, None),
         ("tracking.uri", store_problem, SHIPPED_URI),
@@ -169,10 +175,10 @@ def swept_problems(made: DictConfig, usual: DictConfig) -> Iterator[str]:
                 yield f"hydra.sweeper.{kind}.{key}: a config cannot sweep over this; {TYPE}"
 
 
-def typed_place_problems(made: DictConfig, typed: Sequence[Override]) -> Iterator[str]:
+def typed_place_problems(made: DictConfig, typed: Mapping[str, str]) -> Iterator[str]:
     """Places that are typed, but lead elsewhere by a config: `hydra.run.dir='runs/${dataset.name}'`."""
-    for override in typed:
-        key, text = override.key_or_group, str(override.value())
+    for word, key in typed.items():
+        text = word.partition("=")[2].strip("'\"")
         if key not in PLACES or "${" not in text:
             continue
         filled = copy.deepcopy(made)
@@ -182,7 +188,7 @@ def typed_place_problems(made: DictConfig, typed: Sequence[Override]) -> Iterato
         if sum(part.count("..") for part in parts) > text.count("..") or any(
             part.startswith(("/", "~")) for part in parts[1:]
         ):
-            yield f"{override.input_line}: what a config puts into it leads elsewhere; write a plain folder"
+            yield f"{word}: what a config puts into it leads elsewhere; write a plain folder"
 
 
 def resolved_text(config: DictConfig, key: str) -> str:

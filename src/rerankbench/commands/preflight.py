@@ -28,10 +28,12 @@ from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import Problem, UserError
 from rerankbench.commands import (
     as_typed,
+    composition,
     config,
     config_files,
     config_trust,
     hydra_private,
+    partial_keys,
     sweep_size,
     targets,
 )
@@ -49,7 +51,7 @@ class Command:
     """A command that can be run: how many jobs it stands for, and whether it only asks for a forecast.
 
     `words`: its settings in Hydra's grammar; `swept`: the keys in which its jobs differ, and
-    the values that are listed for them.
+    the values that are listed for them; `partial`: keys that some swept options lack, with these options.
     """
 
     jobs: int = 1
@@ -57,6 +59,7 @@ class Command:
     multirun: bool = False
     words: tuple[str, ...] = ()
     swept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    partial: partial_keys.Partial = field(default_factory=dict)
 
 
 def check(arguments: Sequence[str]) -> Command | None:
@@ -191,7 +194,7 @@ class Checker:
         self.typed: list[str] = list(parsed.overrides)
         self.name = parsed.config_name or "config"
         self.loader = hydra_private.config_loader()
-        self.options_of = cache(self.loader.get_group_options)
+        self.options_of = cache(self.loader.repository.get_group_options)
         self.parser = OverridesParser.create(config_loader=self.loader)
         self.problems: list[Problem] = []
         self.composed: dict[tuple[str, ...], DictConfig] = {}
@@ -231,7 +234,10 @@ class Checker:
             cure = f"{group}={value}"
             line = f"{word}: options have no package here; write {cure}"
             raise UserError(Problem(line, group, "syntax", word, cure))
-        chosen = self.parsed(as_typed.option(word.lstrip("+") if group in config.GROUPS else word), word)
+        groups = (*config.GROUPS, "experiment")
+        if group not in groups and not group.startswith("hydra/"):
+            raise UserError(complaints.unknown_key("", group, value, groups))
+        chosen = self.parsed(as_typed.option(word.lstrip("+") if group in groups else word), word)
         if any(w.lstrip("+").startswith("hydra.searchpath=") for w in self.typed):
             return chosen  # options may come from there
         known = self.options_of(group)
@@ -283,27 +289,23 @@ class Checker:
             try:
                 made = config_trust.load(self.loader, conf_folder(), self.name, [*path, *words])
             except CONFIG_ERRORS as error:
-                raise UserError([*self.problems, complaints.one_line(error)]) from None
+                raise UserError([*self.problems, *composition.problems(error, self.loader)]) from None
+            if made.get("experiment") is not None:
+                file = f"experiment/{made.hydra.runtime.choices.get('experiment')}.yaml"
+                line = f"{file}: its first line must be `# @package _global_`; without it its keys do nothing"
+                raise UserError([*self.problems, Problem(line, "experiment")])
             if found := [*targets.problems(made.hydra), *targets.command_problems(made.hydra)]:
                 raise UserError(found)
-            if found := config_trust.problems(made, self.loader, conf_folder(), options, self.roughly()):
+            if found := config_trust.problems(made, self.loader, conf_folder(), options, self.typed):
                 raise UserError(found)
             self.composed[words] = made
         return self.composed[words]
-
-    def roughly(self) -> list[Override]:
-        """All that was typed, for what it is about; words that cannot be read are told elsewhere."""
-        found: list[Override] = []
-        for word in self.typed:
-            with suppress(HydraException, ValueError, UserError):
-                line = as_typed.option(word) if self.is_group(word) else as_typed.word(word, True)
-                found += self.parser.parse_overrides([line])
-        return found
 
     def untyped(self, job: Sequence[Override]) -> DictConfig:
         """A job's config without Hydra's part and without types: `config.read` finds what does not fit."""
         options = [o for o in job if self.is_group(o.get_key_element())]
         made = self.compose(options)
+        job = self.own(job)
         untyped = OmegaConf.create({str(key): as_written(made, key) for key in made if key != "hydra"})
         for override in job:
             if override not in options and not override.is_hydra_override():
@@ -314,7 +316,28 @@ class Checker:
         """A job's settings. Raises UserError with every problem."""
         made = self.compose([o for o in job if self.is_group(o.get_key_element())])
         labels = {group: str(choice) for group, choice in made.hydra.runtime.choices.items()}
-        return config.read(self.untyped(job), labels, typed={o.key_or_group for o in job})
+        return config.read(self.untyped(job), labels, typed={o.key_or_group for o in self.own(job)})
+
+    def own(self, job: Sequence[Override]) -> list[Override]:
+        """A job's settings without those that its options lack and others of the sweep have."""
+        choices = {o.key_or_group: str(o.value()) for o in job if self.is_group(o.get_key_element())}
+        dropped = partial_keys.lacked(self.partial, choices)
+        return [o for o in job if o.key_or_group not in dropped]
+
+    @cached_property
+    def partial(self) -> dict[str, tuple[str, ...]]:
+        """Keys that only some swept options of their group have, with the options that lack them."""
+        if not self.multirun:
+            return {}
+        groups = [o for o in self.overrides if self.is_group(o.get_key_element())]
+        swept = [o for o in groups if o.is_sweep_override() and o.is_discrete_sweep()]
+        fixed = [o for o in groups if not o.is_sweep_override()]
+
+        def listed(group: str, option: str, key: str) -> bool:
+            return has(self.compose([*fixed, *self.parser.parse_overrides([f"{group}={option}"])]), key)
+
+        keys = [o.key_or_group for o in self.overrides if o not in groups]
+        return partial_keys.partial_keys(keys, {o.key_or_group: chosen_options(o) for o in swept}, listed)
 
     # --- jobs ---
 
@@ -340,10 +363,10 @@ class Checker:
         words = [f"{key}={value}" for key, value in preset.items()]
         words = [as_typed.option(w) if self.is_group(w) else as_typed.word(w, True) for w in words]
         try:
-            return [*self.parser.parse_overrides(words), *self.in_order]
-        except (HydraException, ValueError) as error:
-            line = f"hydra.sweeper.params: {complaints.one_line(error)}"
-            raise UserError([*self.problems, Problem(line, "hydra.sweeper.params", "syntax")]) from None
+            return [*(self.parsed(word, word) for word in words), *self.in_order]
+        except UserError as error:
+            lines = [problem.saying(f"hydra.sweeper.params: {problem}") for problem in error.typed]
+            raise UserError([*self.problems, *lines]) from None
 
     @cached_property
     def jobs(self) -> list[list[Override]]:
@@ -396,7 +419,7 @@ class Checker:
             self.problems += self.torn_texts() or stopping
         if self.problems:
             raise UserError(list(dict.fromkeys(self.problems)))
-        return Command(len(self.jobs), dry_run, self.multirun, tuple(self.words()), self.swept)
+        return Command(len(self.jobs), dry_run, self.multirun, tuple(self.words()), self.swept, self.partial)
 
     def torn_texts(self) -> list[Problem]:
         """Texts that a sweep took for several values because of their commas, and that work in quotes."""

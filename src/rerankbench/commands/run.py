@@ -10,7 +10,7 @@ import tempfile
 import threading
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -31,7 +31,16 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import mask_file, masked
 from rerankbench.basics.quiet_libraries import quiet_libraries
 from rerankbench.basics.visible import say, visible_lines
-from rerankbench.commands import as_typed, cli, config, hydra_private, key_help, preflight, usage
+from rerankbench.commands import (
+    as_typed,
+    cli,
+    config,
+    hydra_private,
+    key_help,
+    partial_keys,
+    preflight,
+    usage,
+)
 from rerankbench.store import disk
 from rerankbench.tracking.mlflow_store import Tracking, why
 from rerankbench.tracking.result import Result
@@ -58,9 +67,12 @@ def command(words: list[str]) -> int:
     config.register_schemas()
     try:
         with stopping_cleanly():
-            checked = preflight.check(words)
             parsed = preflight.parse(words)
-            return (show(parsed) or printing.lost()) if checked is None else launch(parsed, checked)
+            if preflight.shows(parsed):
+                return show(parsed) or printing.lost()
+            with preflight.composing(parsed) as hydra:
+                checked = preflight.Checker(parsed).command()
+                return launch(hydra, parsed.config_name or "config", checked)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(complaints.one_line(error)) from error
     except KeyboardInterrupt as stop:
@@ -109,6 +121,9 @@ def show(parsed: Namespace) -> int:
         try:
             with printed_as(masking.masked_yaml if parsed.cfg else masked):
                 show_by_hydra(hydra, parsed, parsed.config_name or "config")
+        except SystemExit:
+            line = f"--package {parsed.package}: the config has no such part; give one of its keys"
+            raise UserError(line) from None
         except preflight.CONFIG_ERRORS as error:
             raise UserError(complaints.one_line(error)) from error
     return 0
@@ -119,7 +134,7 @@ def printed_as(hide: Callable[[str], str]) -> Iterator[None]:
     """Print what Hydra prints, a config above all, as `hide` leaves it."""
     printed = StringIO()
     try:
-        with redirect_stdout(printed):
+        with redirect_stdout(printed), redirect_stderr(StringIO()):
             yield
     finally:
         say(*visible_lines(hide(printed.getvalue())).splitlines())
@@ -137,13 +152,14 @@ def show_by_hydra(hydra: Any, parsed: Namespace, name: str) -> None:
         hydra.show_info(parsed.info, name, preflight.Checker(parsed).shown())
 
 
-def launch(parsed: Namespace, command: preflight.Command) -> int:
+def launch(hydra: Any, name: str, command: preflight.Command) -> int:
     """Let Hydra run `Job` for each job of a command; then say what failed."""
-    name, sweep = parsed.config_name or "config", command.multirun
+    sweep = command.multirun
     words = [*command.words, f"hydra.mode={'MULTIRUN' if sweep else 'RUN'}"]
-    with preflight.composing(parsed) as hydra, folder_of(hydra, name, words, command) as folder:
+    with folder_of(hydra, name, words, command) as folder:
         before = frozenset(map(stamp, result_files(folder)))
-        task = Job(command.swept)
+        task = Job(command.swept, command.partial)
+        say(*partial_keys.lines(command.partial), end="\n" * bool(command.partial))
         words += [f"hydra.{'sweep' if sweep else 'run'}.dir={as_typed.quoted(str(folder))}"]
         try:
             (hydra.multirun if sweep else hydra.run)(name, task, words)
@@ -185,14 +201,16 @@ def folder_of(hydra: Any, name: str, words: list[str], command: preflight.Comman
 class Job:
     """What Hydra calls for every job of one command, here or in other processes.
 
-    `swept`: keys that the jobs do not share, with the values listed for them. `mistake`: whether a run in
-    this process failed by a mistake in its data, the user's to fix.
+    `swept`: keys that the jobs do not share, with the values listed for them; `partial`: keys that some
+    options lack, which run without them. `mistake`: whether a run in this process failed by a mistake in its
+    data, the user's to fix.
     """
 
     swept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    partial: partial_keys.Partial = field(default_factory=dict)
     mistake: bool = False
 
-    def __call__(self, cfg: DictConfig) -> float:
+    def __call__(self, composed: DictConfig) -> float:
         """Run one experiment; a failure becomes its result and never stops the other jobs.
 
         Returns the reranked value of the report's measure, for sweepers that optimise.
@@ -200,10 +218,14 @@ class Job:
         hydra_config = HydraConfig.get()
         folder = Path(hydra_config.runtime.output_dir)
         labels = {group: str(choice) for group, choice in hydra_config.runtime.choices.items()}
-        hide(hydra_config, cfg, folder)
         task = OverridesParser.create().parse_overrides(list(map(str, hydra_config.overrides.task)))
-        result = self.attempt(cfg, labels, task, folder, sweep_name(hydra_config))
-        return objective(result, cfg)
+        if lacked := partial_keys.lacked(self.partial, labels):
+            composed = partial_keys.without(composed, lacked)
+            partial_keys.rewrite(composed, folder / str(hydra_config.output_subdir) / "config.yaml")
+            task = [o for o in task if o.key_or_group not in lacked]
+        hide(hydra_config, composed, folder)
+        result = self.attempt(composed, labels, task, folder, sweep_name(hydra_config))
+        return objective(result, composed)
 
     def told(self, task: Sequence[Override]) -> list[str]:
         """What an arm's name tells: the values that vary, and a model or a run of one's own.
@@ -216,7 +238,7 @@ class Job:
 
     def attempt(
         self,
-        cfg: DictConfig,
+        composed: DictConfig,
         labels: dict[str, str],
         task: Sequence[Override],
         folder: Path,
@@ -228,7 +250,7 @@ class Job:
 
         experiment = None
         try:
-            experiment = config.read(cfg, labels, self.told(task), {o.key_or_group for o in task})
+            experiment = config.read(composed, labels, self.told(task), {o.key_or_group for o in task})
             if experiment.dry_run:
                 return only_forecast(experiment, folder)
             result = perform(experiment, folder, sweep_id)
@@ -238,8 +260,8 @@ class Job:
             error = disk.explained(fault, {**cache, place: folder.absolute()})
             self.mistake = isinstance(error, UserError)
             result = outputs.failure(experiment, labels, error, sweep_id)
-            if outputs.keep_failure(result, folder) and cfg.dry_run is not True:
-                track(cfg, result, folder)
+            if outputs.keep_failure(result, folder) and composed.dry_run is not True:
+                track(composed, result, folder)
             summary.show_failure(result, error)
             return result
         summary.show(result, folder, experiment.tracking)
@@ -251,11 +273,11 @@ def short_value(key: str, value: str, listed: Sequence[str]) -> str:
     return value_names.labels(key, listed)[value] if value in listed else value_names.label(key, value)
 
 
-def hide(hydra_config: Any, cfg: DictConfig, folder: Path) -> None:
+def hide(hydra_config: Any, composed: DictConfig, folder: Path) -> None:
     """Mask secrets in what this job, perhaps in a process of its own, logs and in what Hydra has written."""
     masking.install()
     masking.remember_all([str(line) for line in hydra_config.overrides.task])
-    masking.remember_all(OmegaConf.to_container(cfg, resolve=False))
+    masking.remember_all(OmegaConf.to_container(composed, resolve=False))
     swept = str(hydra_config.mode).endswith("MULTIRUN")
     sweep = [Path(hydra_config.sweep.dir) / "multirun.yaml"] if swept else []
     written = [file for file in sweep if file.is_file()]  # sweepers that choose values write none
@@ -263,13 +285,13 @@ def hide(hydra_config: Any, cfg: DictConfig, folder: Path) -> None:
         mask_file(file)
 
 
-def objective(result: Result, cfg: DictConfig) -> float:
+def objective(result: Result, composed: DictConfig) -> float:
     """What a sweeper maximises: the report's measure; over the latency budget, the excess as a loss."""
-    allowed = OmegaConf.select(cfg, "report.budget.latency_p95_ms")
+    allowed = OmegaConf.select(composed, "report.budget.latency_p95_ms")
     taken = (result.latency_ms or {}).get(str(result.depth), {}).get("p95")
     if allowed and taken and taken > allowed:
         return 1 - taken / allowed
-    return result.measures.get("reranked", {}).get(cfg.report.measure, float("nan"))
+    return result.measures.get("reranked", {}).get(composed.report.measure, float("nan"))
 
 
 def only_forecast(experiment: config.RunSettings, folder: Path) -> Result:

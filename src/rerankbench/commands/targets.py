@@ -23,21 +23,8 @@ LOGGING = ("job_logging", "hydra_logging")
 PLUGINS = re.compile(r"(hydra_plugins|hydra\._internal\.core_plugins)(\.\w+)+")  # Hydra asks for these too
 CALLBACKS = re.compile(r"rerankbench\.commands\.callbacks\.Report")
 SAMPLERS = re.compile(r"optuna\.samplers\.[A-Za-z]+")
-# Not those that send what is logged over the network.
-LOG_CLASSES = (
-    "logging.Formatter",
-    "logging.StreamHandler",
-    "logging.FileHandler",
-    "logging.NullHandler",
-    "logging.handlers.RotatingFileHandler",
-    "logging.handlers.TimedRotatingFileHandler",
-    "rerankbench.basics.masking.MaskedFormatter",
-    "colorlog.ColoredFormatter",
-)
-STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 # What is a text for certain: other resolvers, or a dict as an argument, could make a `_target_` at run time.
 TEXT = re.compile(r"\$\{(now:|oc\.env:|hydra[.:](job|run|sweep|runtime)\.\w+)[^${]*\}")
-LOG_FILE = re.compile(r"(\$\{hydra\.runtime\.output_dir\}/|hydra-\$).*")  # can never become ext://...
 # Keys of launchers that run commands or fetch code where a job starts.
 COMMANDS = ("setup", "setup_commands", "runtime_env", "srun_args", "additional_parameters", "python")
 CODE = "a config cannot name code to run"
@@ -118,12 +105,8 @@ def leaf_problem(part: str, path: str, key: str, value: Any) -> str:
         return f"{CODE}; take it out"
     if "${" in text and "${" in TEXT.sub("", text):
         return "it may only refer to now:, oc.env: and hydra.job, run, sweep or runtime here"
-    if part in LOGGING and key in ("class", "()") and value not in LOG_CLASSES:
-        return f"{CODE}; loggers may use {', '.join(LOG_CLASSES[1:3])}"
-    if part in LOGGING and "ext://" in text and text not in STREAMS:
-        return f"{CODE}; write {' or '.join(STREAMS)}"
-    if part in LOGGING and "${" in text and not LOG_FILE.fullmatch(text):
-        return "loggers may only refer to ${hydra.runtime.output_dir}/, the folder of the run"
+    if part in LOGGING and "://" in text and text not in logging_section.STREAMS:
+        return f"{CODE}; write {' or '.join(logging_section.STREAMS)}"  # logging imports what follows ext://
     return ""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rerankbench.engine.executors import Executor
+from rerankbench.engine.executors.executor import Executor
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
 

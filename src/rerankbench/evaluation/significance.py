@@ -97,22 +97,6 @@ def randomisation_tests(
     return p_values
 
 
-def paired_t_test(differences: ArrayLike) -> float:
-    """The two-sided p-value of Student's paired t-test of differences [queries] (scipy's ttest_1samp).
-
-    Of the tests in use, the t-test keeps its error rate best on retrieval measures (Urbano, Lima and
-    Hanjalic, SIGIR 2019). One query alone, or none that differs, proves nothing: 1.
-    """
-    from scipy import stats
-
-    arm = _one_arm(differences)[0]
-    if len(arm) < 2 or not arm.any():
-        return 1.0
-    if np.ptp(arm) == 0:  # the same difference for every query: t is infinite, and scipy would warn
-        return 0.0
-    return float(stats.ttest_1samp(arm, 0.0).pvalue)
-
-
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     """P-values [tests] corrected for being several, in the order given (Holm, Scand. J. Statistics 1979).
 

@@ -14,6 +14,7 @@ from rerankbench.engine.loop import Loop, Window
 from rerankbench.rerankers.scoring import PairPreparer, Work, read_cost, rests_on_enough
 from rerankbench.rerankers.sequences import first_of_each
 from rerankbench.rerankers.text_scoring import TextWork, pilot_rate
+from rerankbench.rerankers.vector_scoring import VectorWork
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Step:
 def scoring_step(work: Work, drawn: bool = False) -> Step:
     """What the reranker has to score; of pairs `drawn` at random, it does not matter what is stored."""
     why = UNKNOWN if drawn else ""
-    why = why if work.bench.reuse else UNUSED
+    why = why if work.context.reuse else UNUSED
     total = len(work.pairs)
     todo = np.arange(total) if why else work.missing()
     if drawn or not len(todo):
@@ -83,11 +84,49 @@ def scoring_step(work: Work, drawn: bool = False) -> Step:
 def text_step(work: TextWork, drawn: bool = False) -> Step:
     """What a scorer has to score: where asking costs money only counted, else timed by a pilot."""
     why = UNKNOWN if drawn else ""
-    why = UNUSED if not work.bench.reuse else why if work.reranker.keeps else UNKEPT
+    why = UNUSED if not work.context.reuse else why if work.reranker.keeps else UNKEPT
     todo = np.arange(len(work.pairs)) if why else work.missing()
     rate, bill = text_rate(work, todo), work.reranker.bill(*work.texts(todo)) if len(todo) else ""
     mb = len(todo) * (KEY_BYTES + 4 * len(work.layers)) / 1e6
     return Step("pairs", len(work.pairs), len(todo), rate, mb, why, bill=bill)
+
+
+def vector_steps(work: VectorWork, drawn: bool = False, embedded: bool = False) -> list[Step]:
+    """What there is to embed, and to compare; a pilot times both.
+
+    embedded: whether the first stage is going to embed the same documents in the same way.
+    """
+    why = (UNKNOWN if drawn else "") if work.context.reuse else UNUSED
+    total = len(work.pairs)
+    todo = np.arange(total) if why else work.missing()
+    documents = len(np.unique(work.pairs.documents))
+    if not len(todo):
+        return [Step("documents", documents, 0, 0.0, 0.0), Step("pairs", total, 0, 0.0, 0.0)]
+    rows = work.lacking(todo)
+    rows = rows[:0] if embedded else rows
+    rates, size = vector_rates(work, todo)
+    return [
+        Step("documents", documents, len(rows), rates[0], len(rows) * size, why),
+        Step("pairs", total, len(todo), rates[1], 2 * len(todo) * (KEY_BYTES + 4) / 1e6, why),
+    ]
+
+
+def vector_rates(work: VectorWork, todo: NDArray[np.int64]) -> tuple[tuple[float, float], float]:
+    """(documents per second, pairs per second) of a short pilot, and the MB of a document's vectors."""
+    some = todo[spread(len(todo), PILOT + WARM_UP)]
+    queries, texts = work.texts(some)
+    warm = min(WARM_UP, len(some) // 2)
+    work.documents.fresh(texts[:warm])
+    asked = work.queries.fresh(queries[:1])
+    started = time.perf_counter()
+    found = work.documents.fresh(texts[warm:])
+    embedding = time.perf_counter() - started
+    started = time.perf_counter()
+    for document in found:
+        work.reranker.compare(asked[0], document)
+    comparing = time.perf_counter() - started
+    size = sum(document.nbytes for document in found) / len(found) / 1e6
+    return (len(set(texts[warm:])) / embedding, len(found) / comparing), size
 
 
 def text_rate(work: TextWork, todo: NDArray[np.int64]) -> float:
@@ -102,7 +141,7 @@ def text_rate(work: TextWork, todo: NDArray[np.int64]) -> float:
 
 def counted_step(work: Work, todo: NDArray[np.int64], why: str, rate: float | None = None) -> Step:
     """What is to be scored of the pairs `todo`, whose texts are new; a pilot tells the rate if need be."""
-    sequences = work.unscored(todo) if work.bench.reuse else first_of_each(work.preparer.sequences(todo))
+    sequences = work.unscored(todo) if work.context.reuse else first_of_each(work.preparer.sequences(todo))
     own = np.unique(sequences["pair"])
     alike, total = len(todo) - len(own), len(work.pairs)
     rate = rate or (pair_rate(work, own) if len(own) else 0.0)
@@ -116,8 +155,13 @@ def pair_mb(work: Work) -> float:
 
 def announce(work: Work | TextWork) -> None:
     """Log how long scoring is going to take, where that is long."""
-    todo = work.missing() if work.bench.reuse else np.arange(len(work.pairs))
+    todo = work.missing() if work.context.reuse else np.arange(len(work.pairs))
     if len(todo) < FEW:
+        return
+    if isinstance(work, VectorWork):
+        for step in vector_steps(work):
+            if step.seconds > LONG_SECONDS:
+                log.info("%s", step.line())
         return
     if isinstance(work, TextWork):
         step = text_step(work)
@@ -126,7 +170,7 @@ def announce(work: Work | TextWork) -> None:
         return
     known = read_cost(work)
     rate = known["pairs_per_second"] if rests_on_enough(known) else None
-    step = counted_step(work, todo, "" if work.bench.reuse else UNUSED, rate)
+    step = counted_step(work, todo, "" if work.context.reuse else UNUSED, rate)
     if step.seconds > LONG_SECONDS:
         log.info("%s", step.line())
 
@@ -135,8 +179,8 @@ def pair_rate(work: Work, todo: NDArray[np.int64]) -> float:
     """Pairs per second of a short pilot; its scores are not kept."""
     chosen = todo[spread(len(todo), PILOT + WARM_UP)]
     prepare = PairPreparer(work.model, work.collection, work.pairs)
-    machine = work.bench.hardware
-    loop = Loop(work.model.forward, machine, work.bench.budget(work.model.enough), streams=machine.streams)
+    machine = work.context.hardware
+    loop = Loop(work.model.forward, machine, work.context.budget(work.model.enough), streams=machine.streams)
     return pilot(loop, lambda numbers: prepare(chosen[numbers]), len(chosen))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.collections.collection import Collection
 from rerankbench.engine import hardware
+from rerankbench.engine.embedders.embedder import text_window
 from rerankbench.engine.loop import Loop, Window
 from rerankbench.experiment.arm_name import arm
 from rerankbench.experiment.estimate import (
@@ -21,14 +23,16 @@ from rerankbench.experiment.estimate import (
     scoring_step,
     spread,
     text_step,
+    vector_steps,
 )
-from rerankbench.experiment.pipeline import load, make_bench, plan
+from rerankbench.experiment.pipeline import load, make_context, plan
 from rerankbench.experiment.settings import Experiment
 from rerankbench.first_stages.dense import embedding
-from rerankbench.first_stages.embedding import text_window
 from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers.listed import Listed, ListWork
-from rerankbench.rerankers.text_scoring import TextWork
+from rerankbench.rerankers.scoring import Work
+from rerankbench.rerankers.text_scoring import TextWork, released
+from rerankbench.rerankers.vector_scoring import VectorWork
 
 WORKERS = (1, 8, 64)  # for which a forecast is printed
 
@@ -69,44 +73,59 @@ class Forecast:
 
 def forecast(experiment: Experiment, price_per_hour: float | None = None) -> Forecast:
     """Count what is stored, time a short pilot of what is not."""
-    bench, collection = make_bench(experiment), load(experiment)
-    steps = [step for step in (embedding_step(experiment, collection, bench),) if step]
-    rows, drawn = likely_rows(experiment, collection, bench)
+    context, collection = make_context(experiment), load(experiment)
+    steps = [step for step in (embedding_step(experiment, collection, context),) if step]
+    rows, drawn = likely_rows(experiment, collection, context)
     listed = isinstance(experiment.reranker, Listed)  # then there is nothing to score
-    work = None if listed else plan(experiment, collection, rows, bench)
+    work = None if listed else plan(experiment, collection, rows, context)
     if work is not None and not isinstance(work, ListWork):
-        steps.append(text_step(work, drawn) if isinstance(work, TextWork) else scoring_step(work, drawn))
-    memory = hardware.peak_memory_mb(bench.hardware)
+        with released(work):
+            steps += scoring_steps(work, drawn, experiment.first_stage.embeds(), context)
+    memory = hardware.peak_memory_mb(context.hardware)
     peak = memory["peak_cuda"] or memory["peak_rss"] or 0.0
     return Forecast(arm(experiment), tuple(steps), peak, price_per_hour)
 
 
+def scoring_steps(work: Work | TextWork, drawn: bool, embeds: bool, context: SearchContext) -> list[Step]:
+    """What the reranker has to do after a first stage that `embeds` the corpus, or not."""
+    if isinstance(work, VectorWork):
+        same = embeds and work.embedding.folder(work.documents.settings) == corpus_folder(context)
+        return vector_steps(work, drawn, same)
+    return [text_step(work, drawn) if isinstance(work, TextWork) else scoring_step(work, drawn)]
+
+
+def corpus_folder(context: SearchContext) -> Path:
+    """Where the first stage's vectors of documents are."""
+    embedder = embedding(context)
+    return embedder.folder(embedder.settings)
+
+
 def likely_rows(
-    experiment: Experiment, collection: Collection, bench: SearchContext
+    experiment: Experiment, collection: Collection, context: SearchContext
 ) -> tuple[NDArray[np.int64], bool]:
     """Candidates [queries, candidates] where they are stored or cheap, else as many rows at random, and True.
 
     Random rows have about the lengths that candidates will have, and as many pairs.
     """
     stage, depth = experiment.first_stage, experiment.candidates
-    stored = stage.stored(collection, depth, bench)
+    stored = stage.stored(collection, depth, context)
     if stored is not None or not stage.embeds():
-        return (stored or stage.find(collection, depth, bench)).rows, False
+        return (stored or stage.find(collection, depth, context)).rows, False
     total = len(collection.corpus)
-    starts = np.random.default_rng(bench.seed).integers(0, total, (len(collection.query_ids), 1))
+    starts = np.random.default_rng(context.seed).integers(0, total, (len(collection.query_ids), 1))
     return (starts + np.arange(min(depth, total))) % total, True  # neighbours: no document twice for a query
 
 
-def embedding_step(experiment: Experiment, collection: Collection, bench: SearchContext) -> Step | None:
+def embedding_step(experiment: Experiment, collection: Collection, context: SearchContext) -> Step | None:
     """What the first stage has to embed, None if it embeds nothing."""
     stage = experiment.first_stage
     if not stage.embeds():
         return None
     total = len(collection.corpus)
-    if stage.stored(collection, experiment.candidates, bench) is not None:
+    if stage.stored(collection, experiment.candidates, context) is not None:
         return Step("documents", total, 0, 0.0, 0.0)
-    embedder = embedding(bench)
-    missing = embedder.missing(collection.corpus.texts, total) if bench.reuse else total
+    embedder = embedding(context)
+    missing = embedder.missing(collection.corpus.texts, total) if context.reuse else total
     if not missing:
         return Step("documents", total, 0, 0.0, 0.0)
     rows = spread(total, PILOT + WARM_UP)
@@ -115,9 +134,9 @@ def embedding_step(experiment: Experiment, collection: Collection, bench: Search
         return text_window(embedder.model, collection.corpus.texts(rows[numbers]), embedder.settings)
 
     rate = pilot(
-        Loop(embedder.model.forward, bench.hardware, bench.budget(), streams=bench.hardware.streams),
+        Loop(embedder.model.forward, context.hardware, context.budget(), streams=context.hardware.streams),
         window,
         len(rows),
     )
     size = missing * embedder.model.dimensions * 4 / 1e6
-    return Step("documents", total, missing, rate, size, "" if bench.reuse else UNUSED)
+    return Step("documents", total, missing, rate, size, "" if context.reuse else UNUSED)

@@ -38,11 +38,12 @@ def measure(
     candidates: Candidates,
     depths: Sequence[int],
     searcher: Searcher | None,
-    bench: RunContext,
+    context: RunContext,
 ) -> Latency:
     """Time `QUERIES` queries, spread over the collection, at each depth.
 
-    Texts are at hand, as in a service that stores them with its index; tokenization is timed.
+    Texts are at hand, as in a service that stores them with its index; tokenization is timed. So are the
+    vectors of documents, for a reranker that compares vectors: embedding the query is timed.
     """
     asked = np.unique(np.linspace(0, len(collection.query_ids) - 1, QUERIES).astype(int))
     reranking: dict[int, NDArray[np.float64]] = {}
@@ -51,7 +52,7 @@ def measure(
         for depth in depths:
             times = []
             for query in [*asked[:WARM_UP], *asked]:
-                times.append(once(model, collection, candidates, int(query), depth, searcher, bench))
+                times.append(once(model, collection, candidates, int(query), depth, searcher, context))
                 progress.advance(1)
             kept = np.array(times[min(WARM_UP, len(asked)) :])
             reranking[depth], whole[depth] = kept[:, 0], kept.sum(axis=1)
@@ -65,32 +66,34 @@ def once(
     query: int,
     depth: int,
     searcher: Searcher | None,
-    bench: RunContext,
+    context: RunContext,
 ) -> tuple[float, float]:
     """(milliseconds of reranking, milliseconds of searching) for one query."""
     text, rows = collection.query_texts[query], candidates.rows[query, :depth]
     documents = collection.corpus.texts(rows[rows >= 0])
-    searching = timed(lambda: searcher(text), bench) if searcher else 0.0
-    return timed(lambda: rerank(model, text, documents, bench), bench), searching
+    if isinstance(model, Scorer):
+        model.expect(documents)
+    searching = timed(lambda: searcher(text), context) if searcher else 0.0
+    return timed(lambda: rerank(model, text, documents, context), context), searching
 
 
 def rerank(
-    model: PairModel | Scorer, query: str, documents: Sequence[str], bench: RunContext
+    model: PairModel | Scorer, query: str, documents: Sequence[str], context: RunContext
 ) -> NDArray[np.float32]:
     """Scores [documents, layers] of one query's documents, from texts to numbers."""
     if isinstance(model, Scorer):
         return score_directly(model, query, documents)
-    return score_texts(
-        model, query, documents, Loop(model.forward, bench.hardware, bench.budget(model.enough))
-    )
+    machine = context.hardware
+    loop = Loop(model.forward, machine, context.budget(model.enough), streams=machine.streams)
+    return score_texts(model, query, documents, loop)
 
 
-def timed(step: Callable[[], object], bench: RunContext) -> float:
+def timed(step: Callable[[], object], context: RunContext) -> float:
     """Milliseconds of one step, with the device idle before and after."""
-    bench.hardware.synchronize()
+    context.hardware.synchronize()
     started = time.perf_counter()
     step()
-    bench.hardware.synchronize()
+    context.hardware.synchronize()
     return (time.perf_counter() - started) * 1000
 
 

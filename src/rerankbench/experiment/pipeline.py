@@ -16,19 +16,21 @@ from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
 from rerankbench.engine import hardware
-from rerankbench.engine.executors import Executor
+from rerankbench.engine.embedders.embedder import Embedder
+from rerankbench.engine.executors.executor import Executor
 from rerankbench.engine.models import fit
 from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Evaluation, evaluate
 from rerankbench.experiment import latency
 from rerankbench.experiment.settings import Experiment
-from rerankbench.first_stages.embedding import Embedder
 from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers.function import Function
 from rerankbench.rerankers.listed import Listed, ListWork, reordered
 from rerankbench.rerankers.reranker import LocalReranker, Reranker
 from rerankbench.rerankers.scoring import Scored, Work, distinct_pairs, score_store
-from rerankbench.rerankers.text_scoring import TextWork, score
+from rerankbench.rerankers.text_scoring import TextWork, released, score
+from rerankbench.rerankers.vector_reranker import VectorReranker
+from rerankbench.rerankers.vector_scoring import VectorWork
 from rerankbench.store.rows import identity
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ class Clock:
     def __call__(self, step: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
-        self.seconds[step] = time.perf_counter() - started
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - started
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Outcome:
     """
 
     experiment: Experiment
-    bench: SearchContext
+    context: SearchContext
     collection: Collection
     candidates: Candidates
     candidates_identity: str
@@ -79,30 +81,30 @@ def run(experiment: Experiment) -> Outcome:
     """Run one experiment; what is stored is read, the rest is computed and stored."""
     from rerankbench.experiment.estimate import announce
 
-    clock, bench = Clock(), make_bench(experiment)
+    clock, context = Clock(), make_context(experiment)
     with clock("collection"):
         collection = load(experiment)
     with clock("models"):
-        ready_models(experiment, bench)
+        ready_models(experiment, context)
     with clock("first_stage"):
-        candidates, found_by = retrieve(experiment, collection, bench)
+        candidates, found_by = retrieve(experiment, collection, context)
         experiment = within(experiment, candidates)
     with clock("scoring"):
-        work = plan(experiment, collection, candidates.rows, bench)
-        if isinstance(work, ListWork):
-            experiment = replace(experiment, depth=work.found.depth)
-        elif work:
-            announce(work)
-        scored, scores = scores_of(work, experiment.executor)
-    with clock("measures"):
-        evaluation = measure(experiment, collection, candidates, scores, work.layers if work else ())
-    with clock("latency"):
-        timing = time_queries(experiment, collection, candidates, work, bench)
-    if isinstance(work, TextWork):
-        work.close()
+        work = plan(experiment, collection, candidates.rows, context)
+    with released(work):
+        with clock("scoring"):
+            if isinstance(work, ListWork):
+                experiment = replace(experiment, depth=work.found.depth)
+            elif work:
+                announce(work)
+            scored, scores = scores_of(work, experiment.executor)
+        with clock("measures"):
+            evaluation = measure(experiment, collection, candidates, scores, work.layers if work else ())
+        with clock("latency"):
+            timing = time_queries(experiment, collection, candidates, work, context)
     return Outcome(
         experiment,
-        bench,
+        context,
         collection,
         candidates,
         found_by,
@@ -115,7 +117,7 @@ def run(experiment: Experiment) -> Outcome:
     )
 
 
-def make_bench(experiment: Experiment) -> SearchContext:
+def make_context(experiment: Experiment) -> SearchContext:
     """The machine and what all stages share."""
     e = experiment
     if e.threads:
@@ -140,7 +142,7 @@ def reranks(experiment: Experiment) -> bool:
     return experiment.reranker.family != "none" and experiment.depth > 0
 
 
-def ready_models(experiment: Experiment, bench: SearchContext) -> None:
+def ready_models(experiment: Experiment, context: SearchContext) -> None:
     """Have the models at hand, and know that they can be used, before hours of embedding.
 
     Raises UserError naming all that cannot be had or used.
@@ -150,26 +152,26 @@ def ready_models(experiment: Experiment, bench: SearchContext) -> None:
     problems: list[str] = []
     for settings in used:
         try:
-            ready(settings, bench)
+            ready(settings, context)
         except UserError as error:
             problems += error.problems
     if problems:
         raise UserError(problems)
 
 
-def ready(settings: Embedder | Reranker, bench: SearchContext) -> None:
+def ready(settings: Embedder | Reranker, context: SearchContext) -> None:
     """Raise UserError unless the model can be used; one whose values are stored needs no rehearsal."""
     if isinstance(settings, Embedder):
-        embedder, weights = fit.resolved(settings, bench.cache_dir)
+        embedder, weights = fit.resolved(settings, context.cache_dir)
         for note in embedder.notes(weights.folder):
             log.warning("%s", note)
-        parts = embedder.identity(weights, bench.hardware.precision)
-        if not fit.stored(bench.cache_dir / "vectors" / identity(parts)):
-            embedder.rehearse(weights, bench.hardware)
+        parts = embedder.identity(weights, context.hardware.precision)
+        if not fit.stored(context.cache_dir / "vectors" / identity(parts)):
+            embedder.rehearse(weights, context.hardware)
         return
-    reranker, origin = settings.resolved(bench.cache_dir)
-    if not fit.stored(score_store(reranker, origin, bench).folder):
-        reranker.rehearse(origin, bench.hardware)
+    reranker, origin = settings.resolved(context.cache_dir)
+    if not fit.stored(score_store(reranker, origin, context).folder):
+        reranker.rehearse(origin, context.hardware)
 
 
 def warn_of_code(experiment: Experiment) -> None:
@@ -183,12 +185,12 @@ def warn_of_code(experiment: Experiment) -> None:
             else "; without reranker.name and reranker.version no score is kept",
         )
     for name, settings in (("embedder", experiment.embedder), ("reranker", experiment.reranker)):
-        if isinstance(settings, Embedder | LocalReranker) and settings.trust_remote_code:
+        if getattr(settings, "trust_remote_code", False):
             log.warning(
                 "%s.trust_remote_code=true: Python files that come with %s are run with all your rights; "
                 "only for models whose code you have read",
                 name,
-                settings.model,
+                getattr(settings, "model", ""),
             )
 
 
@@ -199,9 +201,11 @@ def load(experiment: Experiment) -> Collection:
     return collection
 
 
-def retrieve(experiment: Experiment, collection: Collection, bench: SearchContext) -> tuple[Candidates, str]:
+def retrieve(
+    experiment: Experiment, collection: Collection, context: SearchContext
+) -> tuple[Candidates, str]:
     """Candidates [queries, candidates] and their identity."""
-    candidates, found_by = experiment.first_stage.retrieve(collection, experiment.candidates, bench)
+    candidates, found_by = experiment.first_stage.retrieve(collection, experiment.candidates, context)
     for note in candidates.notes:
         log.warning("candidates: %s", note)
     return candidates, found_by
@@ -218,19 +222,26 @@ def within(experiment: Experiment, candidates: Candidates) -> Experiment:
 
 
 def plan(
-    experiment: Experiment, collection: Collection, rows: NDArray[np.int64], bench: SearchContext
+    experiment: Experiment, collection: Collection, rows: NDArray[np.int64], context: SearchContext
 ) -> Work | TextWork | ListWork | None:
     """The pairs to score: candidates [queries, candidates] down to `depth`; None where nothing reranks."""
     reranker = experiment.reranker
     if not reranks(experiment):
         return None
     if isinstance(reranker, Listed):
-        return plan_list(reranker, experiment, collection, rows, bench)
+        return plan_list(reranker, experiment, collection, rows, context)
     reranker, origin = reranker.resolved(experiment.cache_dir)
     pairs = distinct_pairs(collection, rows[:, : experiment.depth])
-    of: Any = Work if isinstance(reranker, LocalReranker) else TextWork
-    layers, store = reranker.layers(origin), score_store(reranker, origin, bench)
-    return of(reranker, origin, layers, bench, collection, pairs, store)
+    of: Any = kind_of_work(reranker)
+    layers, store = reranker.layers(origin), score_store(reranker, origin, context)
+    return of(reranker, origin, layers, context, collection, pairs, store)
+
+
+def kind_of_work(reranker: Reranker) -> type[Work | TextWork]:
+    """What scores pairs for a reranker: by tokens, by vectors or by texts."""
+    if isinstance(reranker, LocalReranker):
+        return Work
+    return VectorWork if isinstance(reranker, VectorReranker) else TextWork
 
 
 def plan_list(
@@ -238,7 +249,7 @@ def plan_list(
     experiment: Experiment,
     collection: Collection,
     rows: NDArray[np.int64],
-    bench: SearchContext,
+    context: SearchContext,
 ) -> ListWork:
     """The order of the candidates [queries, candidates] in another tool's lists, as deep as they go."""
     lists = reranker.read(collection)
@@ -246,8 +257,8 @@ def plan_list(
     for note in (*lists.notes, *(finding.line() for finding in found.findings)):
         log.warning("%s: %s", reranker.title, note)
     found, origin = found.down_to(experiment.depth), reranker.origin(experiment.cache_dir)
-    pairs, store = distinct_pairs(collection, rows[:, : found.depth]), score_store(reranker, origin, bench)
-    return ListWork(reranker, origin, reranker.layers(origin), bench, collection, pairs, store, found)
+    pairs, store = distinct_pairs(collection, rows[:, : found.depth]), score_store(reranker, origin, context)
+    return ListWork(reranker, origin, reranker.layers(origin), context, collection, pairs, store, found)
 
 
 def scores_of(
@@ -283,7 +294,7 @@ def time_queries(
     collection: Collection,
     candidates: Candidates,
     work: Work | TextWork | ListWork | None,
-    bench: SearchContext,
+    context: SearchContext,
 ) -> latency.Latency | None:
     """How long single queries take at several depths, where `latency` asks for it."""
     if not experiment.latency or work is None:
@@ -291,6 +302,9 @@ def time_queries(
     if isinstance(work, ListWork):
         log.warning("latency=true: what the model behind %s costs is not known here", work.origin.label)
         return None
-    searcher = experiment.first_stage.searcher(collection, experiment.candidates, bench)
+    if work.reranker.paid:
+        log.warning("latency=true: asking %s costs money, so it is not timed", work.origin.label)
+        return None
+    searcher = experiment.first_stage.searcher(collection, experiment.candidates, context)
     depths = ranking.depths_up_to(experiment.depth)
-    return latency.measure(work.model, collection, candidates, depths, searcher, bench)
+    return latency.measure(work.model, collection, candidates, depths, searcher, context)

@@ -70,14 +70,14 @@ class BM25(FirstStage):
             found.append(f"first_stage.language={self.language}: {hint} of {' '.join(names)}")
         return found
 
-    def identity(self, bench: SearchContext) -> dict[str, Any]:
+    def identity(self, context: SearchContext) -> dict[str, Any]:
         import bm25s
         import Stemmer
 
         versions = {"bm25s": bm25s.__version__, "stemmer": Stemmer.version(), "analysis": ANALYSIS}
         return {"kind": self.kind, **versions, **asdict(self)}
 
-    def search(self, collection: Collection, depth: int, bench: SearchContext) -> Candidates:
+    def search(self, collection: Collection, depth: int, context: SearchContext) -> Candidates:
         index = self.index(collection)
         rows = np.full((len(collection.query_texts), depth), -1, np.int64)
         scores = np.full(rows.shape, -np.inf, np.float32)
@@ -88,7 +88,7 @@ class BM25(FirstStage):
                 progress.advance(1)
         return Candidates(rows, scores).with_findings(silent(collection.query_texts, rows))
 
-    def searcher(self, collection: Collection, depth: int, bench: SearchContext) -> Searcher:
+    def searcher(self, collection: Collection, depth: int, context: SearchContext) -> Searcher:
         index = self.index(collection)
         return lambda query: best(self.scores(index, query), depth)
 

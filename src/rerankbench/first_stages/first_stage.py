@@ -41,67 +41,69 @@ class FirstStage(ABC):
         return False
 
     @abstractmethod
-    def search(self, collection: Collection, depth: int, bench: SearchContext) -> Candidates:
+    def search(self, collection: Collection, depth: int, context: SearchContext) -> Candidates:
         """The `depth` best candidates of every query."""
 
     @abstractmethod
-    def identity(self, bench: SearchContext) -> dict[str, Any]:
+    def identity(self, context: SearchContext) -> dict[str, Any]:
         """Everything besides the collection's texts that determines the candidates."""
 
-    def searcher(self, collection: Collection, depth: int, bench: SearchContext) -> Searcher | None:
+    def searcher(self, collection: Collection, depth: int, context: SearchContext) -> Searcher | None:
         """A function that searches for one query as a service would, or None where nothing is searched."""
         return None
 
-    def lacking(self, collection: Collection, bench: SearchContext) -> str:
+    def lacking(self, collection: Collection, context: SearchContext) -> str:
         """What `searcher` would have to compute first that is no part of a search; empty if nothing."""
         return ""
 
-    def retrieve(self, collection: Collection, depth: int, bench: SearchContext) -> tuple[Candidates, str]:
+    def retrieve(self, collection: Collection, depth: int, context: SearchContext) -> tuple[Candidates, str]:
         """Candidates [queries, depth] and their identity: read where they were found before, else found."""
-        key = self.key(collection, depth, bench)
-        found = self.stored(collection, depth, bench)
+        key = self.key(collection, depth, context)
+        found = self.stored(collection, depth, context)
         if found is None:
-            folder = bench.cache_dir / "candidates"
+            folder = context.cache_dir / "candidates"
             folder.mkdir(parents=True, exist_ok=True)
             with hold(folder / f"{key}{SUFFIX}", "finding candidates"):  # others wait for the first
-                found = self.stored(collection, depth, bench)
-                found = found or self.find_and_keep(collection, depth, bench, key)
+                found = self.stored(collection, depth, context)
+                found = found or self.find_and_keep(collection, depth, context, key)
         return found, key
 
-    def find_and_keep(self, collection: Collection, depth: int, bench: SearchContext, key: str) -> Candidates:
+    def find_and_keep(
+        self, collection: Collection, depth: int, context: SearchContext, key: str
+    ) -> Candidates:
         """Search, and write down what was found."""
-        found = self.find(collection, depth, bench)
+        found = self.find(collection, depth, context)
         stored = np.empty(found.rows.shape, STORED)
         stored["row"], stored["score"] = found.rows, found.scores
-        self.describe(f"{self.kind}@{depth} of {collection.name}", key, bench, found)
-        write_array(bench.cache_dir / "candidates", key, stored)
+        self.describe(f"{self.kind}@{depth} of {collection.name}", key, context, found)
+        write_array(context.cache_dir / "candidates", key, stored)
         return found
 
-    def describe(self, label: str, key: str, bench: SearchContext, found: Candidates) -> None:
+    def describe(self, label: str, key: str, context: SearchContext, found: Candidates) -> None:
         """Say beside stored candidates what they are; for people, and for `rerankbench-cache list`."""
         parts: dict[str, Any] = {
             "label": label,
-            "first_stage": self.identity(bench),
+            "first_stage": self.identity(context),
             "index": dict(found.index),
         }
         parts["findings"] = [asdict(finding) for finding in found.findings]
         note = json.dumps(parts, indent=2, ensure_ascii=False).encode()
-        write_atomic(bench.cache_dir / "candidates" / f"{key}.json", note)
+        write_atomic(context.cache_dir / "candidates" / f"{key}.json", note)
 
-    def stored(self, collection: Collection, depth: int, bench: SearchContext) -> Candidates | None:
+    def stored(self, collection: Collection, depth: int, context: SearchContext) -> Candidates | None:
         """The candidates that an earlier run found."""
-        name = self.key(collection, depth, bench)
-        array = read_array(bench.cache_dir / "candidates", name) if bench.reuse else None
+        name = self.key(collection, depth, context)
+        array = read_array(context.cache_dir / "candidates", name) if context.reuse else None
         if array is None:
             return None
-        measures, findings = read_description(bench.cache_dir / "candidates" / f"{name}.json")
+        measures, findings = read_description(context.cache_dir / "candidates" / f"{name}.json")
         rows, scores = np.array(array["row"]), np.array(array["score"])
         return Candidates(rows, scores, recall_notes(measures), index=measures).with_findings(findings)
 
-    def key(self, collection: Collection, depth: int, bench: SearchContext) -> str:
+    def key(self, collection: Collection, depth: int, context: SearchContext) -> str:
         """Identity of the candidates: the stage, the texts, and how many are kept."""
         parts = {
-            "first_stage": self.identity(bench),
+            "first_stage": self.identity(context),
             "corpus": collection.corpus.digest(),
             "queries": [key.hex() for key in text_keys(collection.query_texts).tolist()],
             "query_ids": collection.query_ids if collection.drop_same_id else None,
@@ -109,11 +111,11 @@ class FirstStage(ABC):
         }
         return identity(parts)
 
-    def find(self, collection: Collection, depth: int, bench: SearchContext) -> Candidates:
+    def find(self, collection: Collection, depth: int, context: SearchContext) -> Candidates:
         """Search, one deeper where a document equal to its query is going to be left out."""
         if not collection.drop_same_id:
-            return self.search(collection, depth, bench)
-        found = self.search(collection, depth + 1, bench)
+            return self.search(collection, depth, context)
+        found = self.search(collection, depth + 1, context)
         same = collection.corpus.rows(collection.query_ids)
         return without(found, same, depth)
 

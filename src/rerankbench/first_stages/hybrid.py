@@ -57,24 +57,24 @@ class Hybrid(FirstStage):
     def words(self) -> BM25:
         return BM25(self.k1, self.b, self.language)
 
-    def identity(self, bench: SearchContext) -> dict[str, Any]:
+    def identity(self, context: SearchContext) -> dict[str, Any]:
         own = {"kind": self.kind, **asdict(self)}
-        return own | {"dense": Dense().identity(bench), "bm25": self.words().identity(bench)}
+        return own | {"dense": Dense().identity(context), "bm25": self.words().identity(context)}
 
-    def search(self, collection: Collection, depth: int, bench: SearchContext) -> Candidates:
+    def search(self, collection: Collection, depth: int, context: SearchContext) -> Candidates:
         pool = max(depth, self.pool)
-        dense, _ = Dense().retrieve(collection, pool, bench)
-        words, _ = self.words().retrieve(collection, pool, bench)
+        dense, _ = Dense().retrieve(collection, pool, context)
+        words, _ = self.words().retrieve(collection, pool, context)
         lists = zip(dense.rows, dense.scores, words.rows, words.scores, strict=True)
         fused = [self.fuse(*of_query, depth) for of_query in lists]
         rows, scores = (np.stack(parts) for parts in zip(*fused, strict=True))
         both = Candidates(rows, scores, dense.notes, dense.findings, dense.index)
         return both.with_findings(words.findings)
 
-    def searcher(self, collection: Collection, depth: int, bench: SearchContext) -> Searcher:
+    def searcher(self, collection: Collection, depth: int, context: SearchContext) -> Searcher:
         pool = max(depth, self.pool)
-        dense = Dense().searcher(collection, pool, bench)
-        words = self.words().searcher(collection, pool, bench)
+        dense = Dense().searcher(collection, pool, context)
+        words = self.words().searcher(collection, pool, context)
 
         def both(query: str) -> object:
             (dense_rows, dense_scores), (word_rows, word_scores) = dense(query), words(query)
@@ -82,8 +82,8 @@ class Hybrid(FirstStage):
 
         return both
 
-    def lacking(self, collection: Collection, bench: SearchContext) -> str:
-        return Dense().lacking(collection, bench)
+    def lacking(self, collection: Collection, context: SearchContext) -> str:
+        return Dense().lacking(collection, context)
 
     def fuse(
         self,

@@ -81,18 +81,18 @@ class Run(FirstStage):
         """What the columns of the file were taken for."""
         return taken(self.file, self.layout)
 
-    def identity(self, bench: SearchContext) -> dict[str, Any]:
+    def identity(self, context: SearchContext) -> dict[str, Any]:
         with self.file.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         keys = (*_KEYS.values(), "order_by")
         columns = {key: name for key in keys if (name := getattr(self, key)) is not None}
         return {"kind": self.kind, "file": digest, **columns}
 
-    def retrieve(self, collection: Collection, depth: int, bench: SearchContext) -> tuple[Candidates, str]:
+    def retrieve(self, collection: Collection, depth: int, context: SearchContext) -> tuple[Candidates, str]:
         """Read anew each time: that is as fast as the store, and keeps the notes about the file."""
-        return self.search(collection, depth, bench), self.key(collection, depth, bench)
+        return self.search(collection, depth, context), self.key(collection, depth, context)
 
-    def search(self, collection: Collection, depth: int, bench: SearchContext) -> Candidates:
+    def search(self, collection: Collection, depth: int, context: SearchContext) -> Candidates:
         return self.read(collection, depth)
 
     def read(self, collection: Collection, depth: int) -> Candidates:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import Weights
+from rerankbench.engine.models.adapters import merged
 from rerankbench.engine.models.loading import reading, take, with_its_tokens
+from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.layerwise import Layerwise, causal_mask
 from rerankbench.rerankers.llm import PromptedModel, last, softcapped
 from rerankbench.rerankers.reranker import PairModel
@@ -60,17 +61,18 @@ class Lightweight(Layerwise):
         start, step = description["start_layer"] or 28, description["layer_sep"] or 28
         return tuple(range(start, description["num_hidden_layers"] + 1, step))
 
-    def open(self, weights: Weights, hardware: Hardware, headers_only: bool = False) -> Any:
+    def open(self, weights: Weights, hardware: Hardware) -> Any:
         from FlagEmbedding import LightWeightFlagLLMReranker
 
         code = self.trust_remote_code
-        with reading(weights.folder, hardware.dtype, self.attention, headers_only, code) as place:
+        with reading(weights.folder, hardware.dtype, self.attention, code) as place:
             wrapper = LightWeightFlagLLMReranker(
                 place,
                 use_bf16=True,  # only silences the wrapper, see layerwise
                 devices=hardware.device,
                 trust_remote_code=self.trust_remote_code,
             )
+        wrapper.model = merged(wrapper.model, self.adapter)
         return with_its_tokens(wrapper, weights.folder)
 
     def load(self, weights: Weights, hardware: Hardware) -> PairModel:
@@ -87,7 +89,7 @@ class LightweightModel(PromptedModel):
 
         self.settings = settings
         wrapper = settings.open(weights, hardware)
-        self.model, self.tokenizer = take(wrapper, hardware.device)
+        self.model, self.tokenizer = take(wrapper, hardware)
         self.prepare(hardware)
         self.layers = settings.layers_in(self.model.config.to_dict())
         narrow(self.model.model, self.layers[-1] - 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import Weights
+from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.reranker import LocalReranker, PairModel
 
 

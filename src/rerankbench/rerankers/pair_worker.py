@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.progress import Progress
-from rerankbench.engine import models
 from rerankbench.engine.executors.worker import Worker
+from rerankbench.engine.models import references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.rerankers.pair_window import PairWindow
 from rerankbench.rerankers.reranker import LocalReranker
@@ -46,7 +46,7 @@ class PairWorker(Worker):
     def __init__(
         self,
         reranker: LocalReranker,
-        weights: models.Weights,
+        weights: references.Weights,
         context: RunContext,
         layers: tuple[int, ...],
         store: RowStore,
@@ -63,12 +63,11 @@ class PairWorker(Worker):
         self.context.hardware.synchronize()
         return time.perf_counter() - started
 
-    def here(self) -> models.Weights:
+    def here(self) -> references.Weights:
         """The weights on this machine, which are the driver's where the disk is shared."""
         if Path(self.weights.folder).is_dir():
             return self.weights
-        asked, cache_dir = self.reranker, self.context.cache_dir
-        found = models.resolve(asked.model, asked.revision, cache_dir, asked.trust_remote_code)
+        found = self.reranker.origin(self.context.cache_dir)
         if found.identity != self.weights.identity:
             raise UserError(
                 f"{self.weights.label}: another machine of the cluster has other weights under this name"

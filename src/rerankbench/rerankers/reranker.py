@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.basics.errors import Problem
-from rerankbench.engine import models
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import fit
+from rerankbench.engine.models import checkpoint, fit, references
+from rerankbench.engine.run_context import RunContext
 from rerankbench.engine.tokens import Tokens, token_ids
 from rerankbench.rerankers.scorer import Scorer
 from rerankbench.store.rows import ARITHMETIC
@@ -47,7 +47,7 @@ class Reranker(ABC):
     """Settings of a reranker; every field is a config key and, unless `FREE` names it, changes scores.
 
     The `origin` that the methods take is what the reranker's own `origin` found: an `Origin`, or the
-    `models.Weights` of a model on this machine.
+    `references.Weights` of a model on this machine.
 
     parameters_m: millions of parameters, for the axis of charts; 0: as counted.
     """
@@ -63,10 +63,10 @@ class Reranker(ABC):
         return []
 
     @abstractmethod
-    def origin(self, cache_dir: Path) -> Origin | models.Weights:
+    def origin(self, cache_dir: Path) -> Origin | references.Weights:
         """What is going to score, fetched if need be. Raises UserError where it cannot be had."""
 
-    def resolved(self, cache_dir: Path) -> tuple[Self, Origin | models.Weights]:
+    def resolved(self, cache_dir: Path) -> tuple[Self, Origin | references.Weights]:
         """These settings as their origin can follow them, and the origin. Raises UserError."""
         return self, self.origin(cache_dir)
 
@@ -93,6 +93,10 @@ class Reranker(ABC):
     def load(self, origin: Any, hardware: Hardware) -> Scorer | PairModel:
         """Get ready to score on the device."""
 
+    def deployed(self, origin: Any, context: RunContext) -> Scorer | PairModel:
+        """Ready to score as in a service, with what the context has stored of its documents."""
+        return self.load(origin, context.hardware)
+
     @property
     def title(self) -> str | None:
         """What its arm is called; None: as the option that was chosen."""
@@ -111,6 +115,15 @@ class Reranker(ABC):
     def bill(self, queries: Sequence[str], documents: Sequence[str]) -> str:
         """What scoring these pairs, `queries[i]` with `documents[i]`, would cost; empty where unknown."""
         return ""
+
+    def price(self, queries: Sequence[str], documents: Sequence[str]) -> float | None:
+        """Money for scoring these pairs, which stand query by query; None where none is known."""
+        return None
+
+    @property
+    def served(self) -> dict[str, Any]:
+        """How a server is asked that computes the scores, as plain values; empty where this machine does."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -142,31 +155,26 @@ class LocalReranker(Reranker):
     # Where the weights lie is replaced by what they are.
     FREE: ClassVar[frozenset[str]] = Reranker.FREE | {"model", "revision", "trust_remote_code"}
 
-    def origin(self, cache_dir: Path) -> models.Weights:
-        return models.resolve(self.model, self.revision, cache_dir, self.trust_remote_code)
+    def origin(self, cache_dir: Path) -> references.Weights:
+        return references.resolve(self.model, self.revision, cache_dir, self.trust_remote_code)
 
-    def resolved(self, cache_dir: Path) -> tuple[Self, models.Weights]:
+    def resolved(self, cache_dir: Path) -> tuple[Self, references.Weights]:
         return fit.resolved(self, cache_dir)
 
     @abstractmethod
-    def load(self, weights: models.Weights, hardware: Hardware) -> PairModel:
+    def load(self, weights: references.Weights, hardware: Hardware) -> PairModel:
         """Read the weights onto the device."""
 
-    def layers(self, weights: models.Weights) -> tuple[int, ...]:
-        return self.layers_in(models.describe(weights.folder))
+    def layers(self, weights: references.Weights) -> tuple[int, ...]:
+        return self.layers_in(checkpoint.describe(weights.folder))
 
     @abstractmethod
     def layers_in(self, description: dict[str, Any]) -> tuple[int, ...]:
-        """The layers that score in one pass, ascending, given what `models.describe` says of the folder."""
+        """The layers that score in one pass, ascending, by what `checkpoint.describe` says of the folder."""
 
     def problems(self) -> list[str]:
         """Impossible settings, one line each; reads no weights."""
-        wrong = models.reference_problems(self.model, self.revision, self.trust_remote_code)
-        found: list[str] = [Problem(f"reranker.{line}", "reranker.model", "place") for line in wrong]
-        if not found:
-            found += self.length_problems(models.positions(self.model))
-        if not found and models.is_local(self.model):
-            found += self.folder_problems(models.local_folder(self.model))
+        found = self.model_problems()
         if self.max_length < 8:
             found.append(f"reranker.max_length={self.max_length}: give at least 8 tokens")
         if self.query_max_length is not None and not 0 < self.query_max_length < self.max_length:
@@ -188,9 +196,19 @@ class LocalReranker(Reranker):
             )
         return found
 
+    def model_problems(self) -> list[str]:
+        """Whether there is such a model, whole and of this family, as far as files here tell."""
+        wrong = references.reference_problems(self.model, self.revision, self.trust_remote_code)
+        found: list[str] = [Problem(f"reranker.{line}", "reranker.model", "place") for line in wrong]
+        if not found:
+            found += self.length_problems(references.positions(self.model))
+        if not found and references.is_local(self.model):
+            found += self.folder_problems(references.local_folder(self.model))
+        return found
+
     def length_problems(self, positions: int | None) -> list[str]:
         """Lengths beyond the `positions` that the model has."""
-        return models.length_problems({"reranker.max_length": self.max_length}, positions)
+        return references.length_problems({"reranker.max_length": self.max_length}, positions)
 
     @abstractmethod
     def folder_problems(self, folder: Path) -> list[str]:
@@ -200,13 +218,13 @@ class LocalReranker(Reranker):
         """These settings as the model in `folder` can follow them: what its scores are stored under."""
         return self
 
-    def rehearse(self, weights: models.Weights, hardware: Hardware) -> None:
+    def rehearse(self, weights: references.Weights, hardware: Hardware) -> None:
         """Raise UserError for whatever would keep the model from being loaded and from scoring right.
 
         Reads the tokenizer, and of the weights what their headers say.
         """
 
-    def identity(self, weights: models.Weights, precision: str) -> dict[str, Any]:
+    def identity(self, weights: references.Weights, precision: str) -> dict[str, Any]:
         settings = self.settings()
         settings["query_max_length"] = self.query_limit  # a default spelled out is the same setting
         if self.long_documents == "truncate":

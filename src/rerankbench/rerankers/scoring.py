@@ -26,7 +26,7 @@ from rerankbench.basics.typed_json import Amount, Name
 from rerankbench.collections.collection import Collection
 from rerankbench.engine import hardware
 from rerankbench.engine.executors.job import Job
-from rerankbench.engine.models import Weights
+from rerankbench.engine.models.references import Weights
 from rerankbench.engine.run_context import RunContext
 from rerankbench.engine.tokens import Tokens
 from rerankbench.rerankers.pair_window import PairWindow
@@ -47,7 +47,7 @@ from rerankbench.store.rows import (
 )
 
 if TYPE_CHECKING:
-    from rerankbench.engine.executors import Executor
+    from rerankbench.engine.executors.executor import Executor
     from rerankbench.engine.loop import Meter
 
 log = logging.getLogger(__name__)
@@ -174,7 +174,7 @@ class PairWork:
     reranker: Reranker
     origin: Origin | Weights
     layers: tuple[int, ...]
-    bench: RunContext
+    context: RunContext
     collection: Collection
     pairs: Pairs
     store: RowStore
@@ -199,8 +199,8 @@ class Work(PairWork):
     def loaded(self) -> tuple[PairModel, float]:
         """The model and the seconds that loading it took."""
         started = time.perf_counter()
-        model = self.reranker.load(self.weights, self.bench.hardware)
-        self.bench.hardware.synchronize()
+        model = self.reranker.load(self.weights, self.context.hardware)
+        self.context.hardware.synchronize()
         return model, time.perf_counter() - started
 
     @property
@@ -215,10 +215,10 @@ class Work(PairWork):
     @property
     def reader(self) -> PairModel:
         """What tokenizes pairs: the model, or one without weights where only other processes load them."""
-        if not self.bench.executor.elsewhere:
+        if not self.context.executor.elsewhere:
             return self.model
         try:
-            return weightless(self.reranker, self.weights, self.bench.hardware.precision)
+            return weightless(self.reranker, self.weights, self.context.hardware.precision)
         except Exception as error:  # a model's own code may ask for numbers while it is built
             log.debug("%s is loaded to tokenize: %s", self.weights.label, error)
             return self.model
@@ -251,13 +251,13 @@ class ScoringJob(Job):
         from rerankbench.engine.loop import Meter
 
         self.work, self.planned, self.found = work, planned, found
-        self.meter, self.device = Meter(), work.bench.hardware.device
+        self.meter, self.device = Meter(), work.context.hardware.device
 
     def here(self, progress: Progress) -> None:
         from rerankbench.engine.loop import Loop, fill
 
         work, planned, (model, self.meter.load_seconds) = self.work, self.planned, self.work.loaded
-        machine, budget = work.bench.hardware, work.bench.budget(model.enough)
+        machine, budget = work.context.hardware, work.context.budget(model.enough)
         loop = Loop(model.forward, machine, budget, self.meter, machine.streams)
         rows, layers, size = np.arange(len(planned)), columns(model.layers), window_size(len(planned))
 
@@ -285,7 +285,7 @@ class ScoringJob(Job):
 
     def hiring(self) -> tuple[LocalReranker, Weights, RunContext, tuple[int, ...], RowStore]:
         work = self.work
-        return work.reranker, work.weights, work.bench, work.layers, work.store
+        return work.reranker, work.weights, work.context, work.layers, work.store
 
 
 def compute(work: Work, executor: Executor, planned: NDArray[np.void], found: NDArray[np.bool_]) -> Meter:
@@ -296,10 +296,10 @@ def compute(work: Work, executor: Executor, planned: NDArray[np.void], found: ND
     return job.meter
 
 
-def score_store(reranker: Reranker, origin: Origin | Weights, bench: RunContext) -> RowStore:
+def score_store(reranker: Reranker, origin: Origin | Weights, context: RunContext) -> RowStore:
     """Where scores of this reranker, these weights and this precision are kept."""
-    parts = reranker.identity(origin, bench.hardware.precision)
-    return RowStore(bench.cache_dir / "scores" / identity(parts), {"label": origin.label, **parts})
+    parts = reranker.identity(origin, context.hardware.precision)
+    return RowStore(context.cache_dir / "scores" / identity(parts), {"label": origin.label, **parts})
 
 
 @dataclass(frozen=True)
@@ -321,7 +321,7 @@ def score(work: Work, executor: Executor) -> Scored:
     Scores are read back from the store, so that a run uses exactly what every later run will use. A second
     process with the same pairs waits and then finds them.
     """
-    if not work.bench.reuse:
+    if not work.context.reuse:
         return score_again(work, executor)
     todo, scored = work.missing(), 0
     if len(todo):
@@ -388,7 +388,7 @@ def window_size(pairs: int) -> int:
 
 def cost_file(work: PairWork, executor: Executor | None = None) -> Path:
     """One file for each machine and executor, since a cost means nothing elsewhere."""
-    machine = hardware.fingerprint(work.bench.hardware) | (executor.place() if executor else {})
+    machine = hardware.fingerprint(work.context.hardware) | (executor.place() if executor else {})
     return work.store.folder / f"cost-{identity(machine)[:16]}.json"
 
 

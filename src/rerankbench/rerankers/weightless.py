@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import Weights
 from rerankbench.engine.models.loading import without_values
+from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.reranker import LocalReranker, PairModel
 
 

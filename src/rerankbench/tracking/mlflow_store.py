@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from filelock import FileLock
 
 from rerankbench.basics.errors import UserError
-from rerankbench.basics.masking import masked, remember
+from rerankbench.basics.masking import MASK, masked, remember
 from rerankbench.basics.regular_file import NotRegular, open_regular
 from rerankbench.basics.visible import visible, visible_lines
 from rerankbench.collections.sources.column_guess import setting
@@ -91,7 +91,9 @@ class MLflow(Tracking):
         shown = masked(self.uri)
         if urlsplit(self.uri).scheme not in SCHEMES:
             cure = "give sqlite:///path/to/mlflow.db, or http://host:port of an MLflow server"
-            return [*found, f"tracking.uri={shown}: {cure}"]
+            scheme, slashes, place = shown.partition("://")
+            told = f"{scheme}{slashes}{MASK}" if place and "@" not in place else shown  # some are tokens
+            return [*found, f"tracking.uri={told}: {cure}"]
         if self.uri.startswith("sqlite") and (
             not self.uri.startswith("sqlite:///") or self.uri == "sqlite:///"
         ):

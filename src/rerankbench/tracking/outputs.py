@@ -17,7 +17,8 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import masked
 from rerankbench.collections.candidates import write_qrels, write_trec
 from rerankbench.collections.unjudged import UNJUDGED
-from rerankbench.engine import hardware, models
+from rerankbench.engine import hardware
+from rerankbench.engine.models import references
 from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Measured, whole
 from rerankbench.experiment import latency
@@ -26,6 +27,7 @@ from rerankbench.experiment.pipeline import Outcome
 from rerankbench.experiment.settings import Experiment
 from rerankbench.rerankers.reranker import LocalReranker, Reranker
 from rerankbench.rerankers.scoring import rests_on_enough
+from rerankbench.rerankers.vector_reranker import VectorReranker
 from rerankbench.store.rows import identity, write_atomic
 from rerankbench.tracking.result import Result
 
@@ -53,7 +55,7 @@ def summarize(outcome: Outcome, sweep_id: str = "") -> Result:
     result.identity = identities(outcome)
     result.index = dict(outcome.candidates.index)
     result.seconds = outcome.seconds
-    result.environment = hardware.environment(outcome.bench.hardware)
+    result.environment = hardware.environment(outcome.context.hardware)
     result.memory_mb, result.memory_note = memory(outcome)
     add_measures(result, outcome)
     add_costs(result, outcome)
@@ -62,7 +64,7 @@ def summarize(outcome: Outcome, sweep_id: str = "") -> Result:
 
 def memory(outcome: Outcome) -> tuple[dict[str, float | None], str | None]:
     """Peak memory of a run that has its process to itself; else nulls, and why there are no figures."""
-    found = hardware.peak_memory_mb(outcome.bench.hardware)
+    found = hardware.peak_memory_mb(outcome.context.hardware)
     why = None
     if outcome.experiment.executor.place():
         why = "models were in other processes; rerankbench-report --race FOLDER measures their memory"
@@ -87,7 +89,7 @@ def params(experiment: Experiment, outcome: Outcome | None = None) -> dict[str, 
         values["embedder.model"] = model_label(e.embedder.model)
         values |= {} if e.index.exact else {"seed": e.seed}
     if outcome is not None:
-        values |= {"precision": outcome.bench.hardware.precision, "device": outcome.bench.hardware.device}
+        values |= {"precision": outcome.context.hardware.precision, "device": outcome.context.hardware.device}
         values["reranker.parameters_m"] = parameters_m(outcome)
         if outcome.work:
             values["reranker.model"] = outcome.work.origin.label
@@ -95,7 +97,7 @@ def params(experiment: Experiment, outcome: Outcome | None = None) -> dict[str, 
 
 
 def model_label(model: str) -> str:
-    return models.folder_label(models.local_folder(model)) if models.is_local(model) else model
+    return references.folder_label(references.local_folder(model)) if references.is_local(model) else model
 
 
 def own_params(reranker: Reranker) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def own_params(reranker: Reranker) -> dict[str, Any]:
     if reranker.family == "none":
         return {"reranker.parameters_m": 0.0}
     values = set_params("reranker", reranker)
-    if isinstance(reranker, LocalReranker):
+    if isinstance(reranker, LocalReranker | VectorReranker):
         values["reranker.model"] = model_label(reranker.model)
     return values
 
@@ -123,7 +125,7 @@ def identities(outcome: Outcome) -> dict[str, str]:
     """Content hashes of what determined the figures; empty for a part that had none."""
     stage = outcome.experiment.first_stage
     return {
-        "embedder": identity(stage.identity(outcome.bench)) if stage.embeds() else "",
+        "embedder": identity(stage.identity(outcome.context)) if stage.embeds() else "",
         "candidates": outcome.candidates_identity,
         "reranker": outcome.work.store.folder.name if outcome.work else "",
     }
@@ -201,10 +203,32 @@ def add_costs(result: Result, outcome: Outcome) -> None:
         "label": work.origin.label,
         "load_seconds": cost.pop("load_seconds", None),
     }
+    result.model |= {"served": served} if (served := work.reranker.served) else {}
+    result.model |= {"paid": True} if work.reranker.paid else {}
+    result.price_per_1k = prices(outcome, work.reranker)
     result.throughput = cost if rests_on_enough(cost) else None
     if outcome.latency:
         result.latency_ms = latency.percentiles(outcome.latency.reranking)
         result.query_latency_ms = latency.percentiles(outcome.latency.whole) or None
+
+
+def prices(outcome: Outcome, reranker: Reranker) -> dict[str, float] | None:
+    """What a service charges for reranking 1,000 such queries, by depth; None where that is not known.
+
+    By these queries' own candidates, each query asked for by itself and nothing stored, as a search is.
+    """
+    if not reranker.paid:
+        return None
+    collection, found = outcome.collection, {}
+    for depth in ranking.depths_up_to(outcome.experiment.depth):
+        rows = outcome.candidates.rows[:, :depth]
+        query_of, _ = np.nonzero(rows >= 0)
+        queries = [collection.query_texts[query] for query in query_of.tolist()]
+        price = reranker.price(queries, collection.corpus.texts(rows[rows >= 0]))
+        if price is None:
+            return None
+        found[str(depth)] = 1000 * price / max(1, len(rows))
+    return found
 
 
 def write(folder: Path, result: Result, outcome: Outcome) -> None:

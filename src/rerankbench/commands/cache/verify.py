@@ -112,7 +112,7 @@ def noted(file: Path) -> bool:
 def wheel_file(file: Path, sha256: str) -> bool:
     if matches(file, sha256):
         return True
-    wheels.set_aside(file, "not the pinned sha256")
+    wheels.move_away(file, "not the pinned sha256")
     return False
 
 
@@ -122,5 +122,5 @@ def packaged_model(folder: Path) -> bool:
     if model is None:
         return True
     if wrong := wheels.damage(folder, model, sha256_of):
-        wheels.set_aside(folder, wrong)
+        wheels.move_away(folder, wrong)
     return not wrong

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 from rerankbench.basics.errors import UserError
-from rerankbench.engine import models
 from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.models import checkpoint, references
 
 
 class Settings(Protocol):
@@ -23,25 +23,25 @@ class Settings(Protocol):
     def length_problems(self, positions: int | None) -> list[str]: ...
     def folder_problems(self, folder: Path) -> list[str]: ...
     def fitted(self, folder: Path) -> Self: ...
-    def rehearse(self, weights: models.Weights, hardware: Hardware) -> None: ...
-    def identity(self, weights: models.Weights, precision: str) -> dict[str, Any]: ...
+    def rehearse(self, weights: references.Weights, hardware: Hardware) -> None: ...
+    def identity(self, weights: references.Weights, precision: str) -> dict[str, Any]: ...
 
 
 S = TypeVar("S", bound=Settings)
 
 
-def fitted(settings: S, weights: models.Weights) -> S:
+def fitted(settings: S, weights: references.Weights) -> S:
     """The settings as the model can follow them. Raises UserError with all that the folder contradicts."""
-    problems = settings.length_problems(models.describe(weights.folder)["positions"])
+    problems = settings.length_problems(checkpoint.describe(weights.folder)["positions"])
     problems += settings.folder_problems(weights.folder)
     if problems:
         raise UserError(problems)
     return settings.fitted(weights.folder)
 
 
-def resolved(settings: S, cache_dir: Path) -> tuple[S, models.Weights]:
+def resolved(settings: S, cache_dir: Path) -> tuple[S, references.Weights]:
     """The model, fetched if need be, and the settings as it can follow them. Raises UserError."""
-    weights = models.resolve(settings.model, settings.revision, cache_dir, settings.trust_remote_code)
+    weights = references.resolve(settings.model, settings.revision, cache_dir, settings.trust_remote_code)
     return fitted(settings, weights), weights
 
 

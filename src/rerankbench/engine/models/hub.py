@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -19,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 REACH_SECONDS = 5.0
 LOCAL_CURE = "give a local folder instead (reranker.model=/path/to/folder or embedder.model=/path/to/folder)"
-# What is fetched of a model: of its own level, and of a level below what says how its vectors are pooled.
+# What is fetched of a model: of its own level, and of a level below what says how vectors or scores are made.
 FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "vocab.*", "*.tiktoken")
-BELOW = ("*_Pooling/config.json",)
+BELOW = ("*_Pooling/config.json", "*_LogitScore/config.json")
 ONE_NAME = r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?"
 HUB_ID = re.compile(rf"{ONE_NAME}/{ONE_NAME}")
 REVISION = re.compile(r"[\w][\w./-]*")
@@ -42,25 +43,41 @@ def reference_problems(model: str, revision: str | None) -> list[str]:
     return problems
 
 
-def snapshot(model: str, revision: str | None, code: bool = False) -> tuple[Path, str]:
+@dataclass(frozen=True)
+class Form:
+    """What is fetched of a model, out of all names that it has, and what is wrong with a folder of it."""
+
+    wanted: Callable[[Sequence[str]], list[str]]
+    problems: Callable[[Path], list[str]]
+
+
+def safetensors(code: bool) -> Form:
+    """Weights as safetensors; code: with the model's own Python files."""
+    return Form(lambda names: wanted(names, code), lambda folder: folder_problems(folder, code))
+
+
+def snapshot(
+    model: str, revision: str | None, code: bool = False, form: Form | None = None
+) -> tuple[Path, str]:
     """(folder, commit) of a hub model: the newest commit of `revision` when the hub answers, else the
     cached one.
 
-    code: whether its own Python files are wanted, too. A full commit that is already cached is used without
-    asking. Raises UserError, within seconds, when the model is neither reachable nor cached, or has no
-    safetensors weights.
+    code: whether its own Python files are wanted, too. form: which files are; None: safetensors. A full
+    commit that is already cached is used without asking. Raises UserError, within seconds, when the model is
+    neither reachable nor cached, or lacks what is wanted.
     """
-    if revision and re.fullmatch("[0-9a-f]{40}", revision) and (folder := cached(model, revision, code)):
+    form = form or safetensors(code)
+    if revision and re.fullmatch("[0-9a-f]{40}", revision) and (folder := cached(model, revision, form)):
         return folder, folder.name
     try:
-        folder = download(model, revision, code)
+        folder = download(model, revision, form)
     except OSError as error:  # every error of the hub client and of its connections is one
-        kept = cached(model, revision, code)
+        kept = cached(model, revision, form)
         if not kept:
             raise failure(model, revision, error) from None
         logger.info("%s: hub not reached, using the cached commit %s", model, kept.name)
         return kept, kept.name
-    if problems := folder_problems(folder, code):
+    if problems := form.problems(folder):
         raise UserError(
             [f"model {model}, from the hub: {problem}; {cure_for(problem)}" for problem in problems]
         )
@@ -73,7 +90,7 @@ def cure_for(problem: str) -> str:
     return f"pickle weights are never fetched: set a revision that has safetensors, or {LOCAL_CURE}"
 
 
-def download(model: str, revision: str | None, code: bool = False) -> Path:
+def download(model: str, revision: str | None, form: Form) -> Path:
     """The snapshot's folder in the hub's own cache, complete. Raises the hub client's OSErrors."""
     from huggingface_hub import HfApi, snapshot_download
 
@@ -84,7 +101,7 @@ def download(model: str, revision: str | None, code: bool = False) -> Path:
         snapshot_download(
             model,
             revision=revision,
-            allow_patterns=wanted(listed, code),
+            allow_patterns=form.wanted(listed),
             etag_timeout=REACH_SECONDS,
         )
     )
@@ -97,7 +114,7 @@ def wanted(names: Sequence[str], code: bool) -> list[str]:
     return own + [name for name in names if name.count("/") == 1 and any(fnmatch(name, one) for one in BELOW)]
 
 
-def cached(model: str, revision: str | None, code: bool = False) -> Path | None:
+def cached(model: str, revision: str | None, form: Form | None = None) -> Path | None:
     """The folder in the hub's cache, if a whole model is there. An interrupted download does not count."""
     from huggingface_hub import snapshot_download
 
@@ -105,7 +122,7 @@ def cached(model: str, revision: str | None, code: bool = False) -> Path | None:
         folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
     except OSError:
         return None
-    return None if folder_problems(folder, code) else folder
+    return None if (form or safetensors(False)).problems(folder) else folder
 
 
 def failure(model: str, revision: str | None, error: OSError) -> UserError:

@@ -11,6 +11,7 @@ from typing import Any
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import shown
+from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.checkpoint import tensors
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.model_config import older_rope
@@ -22,7 +23,10 @@ _WITHOUT_VALUES = ContextVar("without_values", default=False)
 
 @contextmanager
 def without_values() -> Iterator[None]:
-    """Leave the weights' values where they are: models that are read inside have shapes and no memory."""
+    """Leave the weights' values where they are: models that are read inside have shapes and no memory.
+
+    That is enough to find out whether a model can be read.
+    """
     before = _WITHOUT_VALUES.set(True)
     try:
         yield
@@ -31,9 +35,7 @@ def without_values() -> Iterator[None]:
 
 
 @contextmanager
-def reading(
-    folder: Path, dtype: Any, attention: str, headers_only: bool = False, code: bool = False
-) -> Iterator[str]:
+def reading(folder: Path, dtype: Any, attention: str, code: bool = False) -> Iterator[str]:
     """Make every `from_pretrained` inside read safetensors as `dtype` with this attention.
 
     Yields the path to read `folder` from. code: whether its own Python files may be run.
@@ -42,15 +44,13 @@ def reading(
     model), and leave the attention to the library's default, which drops Gemma 2's softcap. Weights that
     the files lack would be drawn at random, with a warning that nobody sees.
 
-    headers_only: find out whether it could be read, and leave the weights' values where they are.
-
     Raises UserError where the folder's files do not make a model.
     """
     from torch import OutOfMemoryError
 
     refused: list[UserError] = []
     options = {"dtype": dtype, "attn_implementation": attention, "use_safetensors": True}
-    options |= {"device_map": "meta"} if headers_only or _WITHOUT_VALUES.get() else {}
+    options |= {"device_map": "meta"} if _WITHOUT_VALUES.get() else {}
     try:
         with (
             tokenizers_of_version_5(),
@@ -255,22 +255,31 @@ def parts(wrapper: Any) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def take(wrapper: Any, device: str, first_only: bool = False) -> tuple[Any, Any]:
-    """The model (on `device`, ready for inference) and tokenizer out of a FlagEmbedding wrapper.
+def take(wrapper: Any, hardware: Hardware, first_only: bool = False) -> tuple[Any, Any]:
+    """The model (on the device, ready for inference) and tokenizer out of a FlagEmbedding wrapper.
 
     first_only: nothing but the first token is read from an encoder's last hidden states.
     """
-    import torch
+    model, tokenizer = parts(wrapper)
+    return fast(model.to(hardware.device).eval(), hardware, first_only), tokenizer
 
+
+def fast(model: Any, hardware: Hardware, first_only: bool) -> Any:
+    """`model` with its layers replaced by those that are fastest on this hardware."""
     from rerankbench.engine.operators.flat_encoder import flatten
     from rerankbench.engine.operators.fused import fuse
     from rerankbench.engine.operators.packing import pack, packable
 
-    model, tokenizer = parts(wrapper)
-    half = model.dtype in (torch.float16, torch.bfloat16)
-    model = flatten(model.to(device).eval(), first_only)
-    if device == "cpu" and packable():
+    if hardware.precision == "int8" and hardware.device == "cpu":
+        from rerankbench.engine.operators.int8 import to_int8
+        from rerankbench.engine.operators.int8_encoder import Int8Encoder
+
+        model = flatten(model, first_only, Int8Encoder)
+        to_int8(model)
+        return model
+    model = flatten(model, first_only)
+    if hardware.device == "cpu" and packable():
         pack(model)
-    if device.startswith("cuda") and half:
+    if hardware.device.startswith("cuda") and hardware.precision != "fp32":
         fuse(model)
-    return model, tokenizer
+    return model

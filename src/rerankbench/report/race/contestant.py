@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
 
@@ -45,13 +46,13 @@ class Loaded(Contestant):
     """A contestant on an experiment's machine."""
 
     def __init__(self, message: dict[str, Any]) -> None:
-        from rerankbench.experiment.pipeline import make_bench
+        from rerankbench.experiment.pipeline import make_context
 
         self.experiment = settings(Path(message["config"]))
-        self.bench = make_bench(self.experiment)
+        self.context = make_context(self.experiment)
         started = time.perf_counter()
         self.load(message["key"])
-        self.bench.hardware.synchronize()
+        self.context.hardware.synchronize()
         self.load_seconds = time.perf_counter() - started
 
     @abstractmethod
@@ -61,12 +62,12 @@ class Loaded(Contestant):
     def memory(self) -> dict[str, float | None]:
         from rerankbench.engine import hardware
 
-        return hardware.peak_memory_mb(self.bench.hardware)
+        return hardware.peak_memory_mb(self.context.hardware)
 
     def greeting(self) -> dict[str, Any]:
         from rerankbench.engine import hardware
 
-        return {"load_seconds": self.load_seconds, "environment": hardware.environment(self.bench.hardware)}
+        return {"load_seconds": self.load_seconds, "environment": hardware.environment(self.context.hardware)}
 
 
 class Searching(Loaded):
@@ -77,25 +78,38 @@ class Searching(Loaded):
 
         collection, stage = experiment.load(self.experiment), self.experiment.first_stage
         candidates = self.experiment.candidates
-        if stage.key(collection, candidates, self.bench) != key:
+        if stage.key(collection, candidates, self.context) != key:
             raise UserError(
                 "the collection or the first stage's models are others than when the run was made"
             )
-        if problem := stage.lacking(collection, self.bench):
+        if problem := stage.lacking(collection, self.context):
             raise UserError(problem)
-        self.search = stage.searcher(collection, candidates, self.bench)
+        self.collection = collection
+        more = int(collection.drop_same_id)  # one deeper, in place of the document that is left out
+        self.search = stage.searcher(collection, candidates + more, self.context)
         if self.search is None:
             raise UserError("what finding its candidates costs is not known here")
+
+    def candidates(self, query: str, query_id: str) -> tuple[list[str], list[str], NDArray[np.float32]]:
+        """Ids, texts and scores of what is found for a query, best first."""
+        corpus = self.collection.corpus
+        assert self.search is not None
+        rows, scores = (np.atleast_2d(each)[0] for each in self.search(query)[:2])
+        kept = rows >= 0
+        if self.collection.drop_same_id:
+            kept &= rows != corpus.rows([query_id])[0]
+        kept &= np.cumsum(kept) <= self.experiment.candidates
+        return corpus.ids(rows[kept]), corpus.texts(rows[kept]), scores[kept]
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         from rerankbench.experiment.latency import timed
 
         search, query = self.search, message["query"]
         assert search is not None
-        first = timed(lambda: search(query), self.bench)
+        first = timed(lambda: search(query), self.context)
         if first > QUICK:
             return {"ms": first}
-        return {"ms": float(np.median([timed(lambda: search(query), self.bench) for _ in range(TAKES)]))}
+        return {"ms": float(np.median([timed(lambda: search(query), self.context) for _ in range(TAKES)]))}
 
 
 class Reranking(Loaded):
@@ -105,31 +119,48 @@ class Reranking(Loaded):
         from rerankbench.rerankers.scoring import score_store
 
         reranker, origin = self.experiment.reranker.resolved(self.experiment.cache_dir)
-        if score_store(reranker, origin, self.bench).folder.name != key:
+        machine = self.context.hardware
+        if score_store(reranker, origin, self.context).folder.name != key:
             raise UserError(
-                f"here it would be computed otherwise than when the run was made, in "
-                f"{self.bench.hardware.precision} on {self.bench.hardware.device}, or its weights are others"
+                "here it would be computed otherwise than when the run was made, in "
+                f"{machine.precision} on {machine.device}, or its weights are others"
             )
-        self.model = reranker.load(origin, self.bench.hardware)
+        self.model = reranker.deployed(origin, self.context)
         self.layers = self.model.layers
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         if message["do"] == "bulk":
             return self.bulk(message["pairs"])
         query, documents = message["query"], message["documents"]
+        self.expect(documents)
         return {"ms": [self.rerank(query, documents[:depth], layer) for layer, depth in message["asked"]]}
+
+    def expect(self, documents: Sequence[str]) -> None:
+        """What a service has done for its documents before any query comes: not timed."""
+        from rerankbench.rerankers.scorer import Scorer
+
+        if isinstance(self.model, Scorer):
+            self.model.expect(documents)
 
     def rerank(self, query: str, documents: Sequence[str], layer: int | None) -> float:
         """Milliseconds from texts to scores, computing no layer above `layer`."""
-        from rerankbench.experiment.latency import rerank, timed
+        from rerankbench.experiment.latency import timed
+
+        return timed(lambda: self.scores(query, documents, layer), self.context)
+
+    def scores(self, query: str, documents: Sequence[str], layer: int | None) -> NDArray[np.float32]:
+        """Scores [documents] of one query's documents, computing no layer above `layer`."""
+        from rerankbench.experiment.latency import rerank
         from rerankbench.rerankers.scorer import Scorer
 
         if not isinstance(self.model, Scorer):  # which computes all of its layers
             self.model.layers = self.layers if layer is None else (layer,)
         try:
-            return timed(lambda: rerank(self.model, query, documents, self.bench), self.bench)
+            found = rerank(self.model, query, documents, self.context)
         finally:
             self.model.layers = self.layers
+        every = isinstance(self.model, Scorer) and layer is not None
+        return np.asarray(found[:, self.layers.index(layer) if every else -1])
 
     def bulk(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
         """Score pairs as a run does, which never waits for one query's."""
@@ -138,7 +169,8 @@ class Reranking(Loaded):
         from rerankbench.rerankers.scorer import Scorer
         from rerankbench.rerankers.text_scoring import checked
 
-        model, machine = self.model, self.bench.hardware
+        model, machine = self.model, self.context.hardware
+        self.expect([text for _, text in pairs])
 
         def score() -> None:
             if isinstance(model, Scorer):
@@ -148,13 +180,13 @@ class Reranking(Loaded):
                 return
             queries = model.tokenize_queries([query for query, _ in pairs])
             window = PairWindow.of(model, queries, model.tokenize_documents([text for _, text in pairs]))
-            loop = Loop(model.forward, machine, self.bench.budget(model.enough), streams=machine.streams)
+            loop = Loop(model.forward, machine, self.context.budget(model.enough), streams=machine.streams)
             for _ in loop.run(window):
                 pass
 
         from rerankbench.experiment.latency import timed
 
-        return {"pairs": len(pairs), "seconds": timed(score, self.bench) / 1000}
+        return {"pairs": len(pairs), "seconds": timed(score, self.context) / 1000}
 
 
 class Product(Contestant):
@@ -196,11 +228,8 @@ class Product(Contestant):
         return (time.perf_counter() - started) * 1000
 
 
-KINDS: dict[str, type[Loaded | Product]] = {
-    "first_stage": Searching,
-    "reranker": Reranking,
-    "product": Product,
-}
+Maker = Callable[[dict[str, Any]], Any]  # of the first message: a contestant that greets and answers
+KINDS: Mapping[str, Maker] = {"first_stage": Searching, "reranker": Reranking, "product": Product}
 
 
 def settings(file: Path) -> Any:
@@ -214,7 +243,7 @@ def settings(file: Path) -> Any:
     return replace(found, executor=Local(), reuse=True)
 
 
-def serve(messages: queue.SimpleQueue[str], answers: IO[str]) -> None:
+def serve(messages: queue.SimpleQueue[str], answers: IO[str], kinds: Mapping[str, Maker]) -> None:
     """Load what the first message asks for, then answer the others."""
 
     def say(answer: dict[str, Any], memory: dict[str, float | None]) -> None:
@@ -226,7 +255,7 @@ def serve(messages: queue.SimpleQueue[str], answers: IO[str]) -> None:
         message = json.loads(messages.get())
         try:
             if contestant is None:
-                contestant = KINDS[message["kind"]](message)
+                contestant = kinds[message["kind"]](message)
                 answer = contestant.greeting()
                 gc.collect()
                 gc.freeze()  # what is loaded stays; looking through it again would be timed
@@ -252,7 +281,7 @@ def first_to_go() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def main() -> None:
+def main(kinds: Mapping[str, Maker] = KINDS) -> None:
     from rerankbench.basics.quiet_libraries import quiet_libraries
 
     first_to_go()
@@ -261,7 +290,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever is printed from here on is no answer
     messages: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=listen, args=(messages,), daemon=True).start()
-    serve(messages, answers)
+    serve(messages, answers, kinds)
 
 
 if __name__ == "__main__":
