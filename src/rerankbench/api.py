@@ -232,8 +232,8 @@ def load_reranker(
 ) -> Reranker:
     """A reranker by its option's name (`minilm`, `base`, ...), or a folder or hub id with its family.
 
-    family: encoder, causal, seq2seq, llm, layerwise, lightweight, bi-encoder, m3 or late-interaction; an
-    option brings its own. settings: the keys of `reranker.*`, such as max_length=256. Raises UserError for
+    family: encoder, causal, seq2seq, llm, layerwise, lightweight, onnx, bi-encoder, m3 or late-interaction;
+    an option brings its own. settings: the keys of `reranker.*`, such as max_length=256. Raises UserError for
     whatever cannot be, before loading.
 
     Or by a function of a query and its texts, itself or as "module:function", which returns one number for

@@ -97,7 +97,7 @@ def test_what_is_no_plain_yaml_is_named_by_its_line(text: str, said: str) -> Non
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[a]", "holds a list; write keys with values"),
+        ("[a]", "holds no keys; write keys with values"),
         ("defaults: nine", "defaults=nine: write a list of options"),
         ("defaults: [{a: b, c: d}]", "defaults=[{'a': 'b', 'c': 'd'}]: write a list of options"),
         ("hydra: null", "hydra=null: it must be a group of keys"),

@@ -22,6 +22,7 @@ from commands import run, tiny
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import (
+    command_line,
     config,
     config_trust,
     hydra_private,
@@ -168,7 +169,7 @@ ATTACKS: dict[str, tuple[dict[str, Any], str]] = {
 def usual() -> DictConfig:
     """Hydra's section as the package's own configs make it."""
     config.register_schemas()
-    with preflight.composing(preflight.parse([])):
+    with command_line.composing(command_line.parse([])):
         made = config_trust.load(hydra_private.config_loader(), conf_folder(), "config", [])
     OmegaConf.set_struct(made, False)
     return made

@@ -65,3 +65,11 @@ def test_it_is_printed_and_mistakes_are_refused(capsys: pytest.CaptureFixture[st
     for word, close in {"datset": "dataset", "dataset=flies": "files", "nothing": "give one of"}.items():
         with pytest.raises(UserError, match=close):
             key_help.text([word], FOLDERS)
+
+
+@pytest.mark.parametrize(("text", "said"), [("model: [x\n", "theirs.yaml:2: "), ("- a\n", "holds no keys")])
+def test_an_option_that_cannot_be_read_is_named(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "reranker").mkdir()
+    (tmp_path / "reranker" / "theirs.yaml").write_text(text)
+    with pytest.raises(UserError, match=said):
+        key_help.text(["reranker=theirs"], [tmp_path, *FOLDERS])

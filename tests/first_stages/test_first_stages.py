@@ -465,6 +465,10 @@ def test_words_of_unspaced_scripts_are_pairs_of_characters() -> None:
     assert words(" …!") == []
     assert words("人々と") == ["人々", "々と"]
     assert words("क्\u200dष co\u00adop می\u200cخواهم") == ["क्ष", "coop", "میخواهم"]  # joiners are no borders
+    unseen = ("\ufeff", "\u200f", "\u2062", "\u034f", "\ufe0f", "\u180e", "\u0640")
+    assert [words(f"c{one}at") for one in unseen] == [["cat"]] * len(unseen)
+    assert words("c\u200bat") == ["c", "at"]  # a border that takes no room
+    assert words("น\u0e4d\u0e49\u0e32") == words("น\u0e49\u0e4d\u0e32")  # marks typed in either order
     assert words("cafe\u0301 Ａ１") == ["café", "a1"]
     assert words("แมวหนู") == ["แม", "มว", "วห", "หนู", "แมว", "มวห", "วหนู"]  # marks belong to their letters
     assert words("ตา 猫 ab") == ["ตา", "猫", "ab"]

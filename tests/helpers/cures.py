@@ -19,7 +19,7 @@ from collection_faults import HEADER, JUDGED, SEVEN
 
 Act = Callable[[Place, list[str], str], list[str]]  # the place, the command and the message -> the command
 FILE = re.compile(
-    r"(/[^\s:=']+\.(?:jsonl|tsv|csv|parquet|json|trec|yaml)(?:\.gz)?)(?:(?::| row | entry )(\d+))?"
+    r"(/[^\s:=']+\.(?:jsonl|tsv|csv|txt|parquet|json|trec|yaml)(?:\.gz)?)(?:(?::| row | entry )(\d+))?"
 )
 # A setting that can be typed as it stands; VALUE, PRICE and their like only stand for one.
 SETTING = re.compile(
@@ -191,6 +191,28 @@ def _renamed(place: Place, command: list[str], said: str) -> list[str]:
     return changed(command, f"first_stage.path={place.folder / 'run.jsonl'}")
 
 
+def _exported(place: Place, command: list[str], said: str) -> list[str]:
+    table = place.write("corpus.csv", "_id,text\n7,a\n")
+    return changed(command, f"dataset.corpus={table}")
+
+
+def _gz_added(place: Place, command: list[str], said: str) -> list[str]:
+    file, _ = place_of(said)
+    return changed(command, f"dataset.corpus={file.rename(f'{file}.gz')}")
+
+
+def as_offered_id() -> Cure:
+    """The id that the message names is checked; whether the hub has it is another matter."""
+
+    def act(place: Place, command: list[str], said: str) -> list[str]:
+        found = re.search(r"give the id alone, ([\w./-]+)(?:, and its revision as revision=(\w+))?", said)
+        assert found
+        revision = [f"reranker.revision={found[2]}"] if found[2] else []
+        return ["rerankbench", "--cfg", "job", *changed(command[1:], f"reranker.model={found[1]}", *revision)]
+
+    return Cure(act, "`... reranker.model=BAAI/bge-reranker-base`")
+
+
 def _a_run(place: Place, command: list[str], said: str) -> list[str]:
     return changed(command, f"first_stage.path={place.write('run.trec', RANKED)}")
 
@@ -277,6 +299,12 @@ CURES: dict[str, Cure] = {
     "files: CSV with a column twice": line("_id,text,more"),
     "files: CSV without a text": as_offered(),
     "files: TSV of three columns, no header": as_offered(),
+    "files: CSV with Excel's separator line": line(""),
+    "files: two CSV files joined": line(""),
+    "files: a spreadsheet": Cure(_exported, "`... dataset.corpus=<folder>/corpus.csv`"),
+    "files: gzip without .gz": Cure(_gz_added, "`... dataset.corpus=<folder>/corpus.jsonl.gz`"),
+    "files: a JSON list of documents": whole('{"_id": "7", "text": "a"}\n{"_id": "c", "text": "b"}\n'),
+    "files: texts without ids": whole("7\tparis is the capital\nc\tberlin too\n"),
     "files: no parquet": _parquet({"_id": ["7"], "text": ["a"]}),
     "files: cut-off gzip": whole(SEVEN),
     "files: not gzip": whole(SEVEN),
@@ -364,6 +392,10 @@ CURES: dict[str, Cure] = {
     "models: weights that are not the model's": restored("base", "model.safetensors"),
     "models: weights without the classifier": restored("base", "model.safetensors"),
     "models: weights without a layer": restored("base", "model.safetensors"),
+    "models: no room for a token": restored("base", "config.json"),
+    "models: a broken modules.json": typed("reranker.model={models}/base"),
+    "models: a page of the hub": as_offered_id(),
+    "models: a revision behind the name": as_offered_id(),
     "models: weights of another width": restored("base"),
     "models: weights that are NaN": restored("base"),
     "models: a file of the index is missing": restored("base"),

@@ -96,7 +96,8 @@ def test_an_adapters_folder_as_the_model_brings_its_base(tmp_path: Path, hashes:
     )
     names = [of.identity(weights, "fp32") for of, weights in (one.resolved(hashes) for one in (alone, both))]
     assert names[0] == names[1]
-    assert alone.origin(hashes).identity == both.origin(hashes).identity
+    assert alone.origin(hashes) == both.origin(hashes) == alone.resolved(hashes)[1]
+    assert both.origin(hashes).label == "minilm + lora"
 
     (line,) = Encoder(str(lora), adapter=str(lora)).problems()
     assert "is an adapter, and so is reranker.adapter; give the base model" in line

@@ -23,7 +23,7 @@ from rerank_server import RerankServer, rerank_server
 from rerankbench import api
 from rerankbench.basics import masking
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import preflight
+from rerankbench.commands import config, preflight
 from rerankbench.report import cost as costing
 from rerankbench.report.arms import contest
 from rerankbench.report.book import Book
@@ -47,6 +47,7 @@ def server() -> Iterator[RerankServer]:
 
 @pytest.fixture(autouse=True)
 def forgetful(monkeypatch: pytest.MonkeyPatch, server: RerankServer) -> None:
+    config.register_schemas()
     monkeypatch.setattr(masking, "_known", {})
     monkeypatch.setenv("COHERE_API_KEY", KEY)
     server.key = None
@@ -199,8 +200,8 @@ def test_a_strangers_folder_sends_nothing_away_in_a_race(
     told = {one.label: without_sending(one).why for one in found}
     assert f"its config sends a key to {server.url}, which only the sweep's own" in told.pop("cohere")
     assert set(told.values()) == {""}
-    config = tmp_path / "sweep" / "1" / ".hydra" / "config.yaml"
-    config.write_text(config.read_text().replace(server.url, "http://evil.example"))
+    kept = tmp_path / "sweep" / "1" / ".hydra" / "config.yaml"
+    kept.write_text(kept.read_text().replace(server.url, "http://evil.example"))
     told = {one.label: without_sending(one).why for one in found}
     assert "its config sends texts to http://evil.example, which only the sweep's own" in told["tei"]
 

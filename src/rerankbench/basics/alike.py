@@ -8,7 +8,7 @@ NAMED = 3  # further places
 
 
 def folded(problems: Iterable[str]) -> list[str]:
-    """One line for all problems `PLACE: WHAT` with the same WHAT: the first, how many more, the next places."""
+    """One line for all problems `PLACE: WHAT` of the same WHAT: the first, how many more, where."""
     by_what: dict[str, list[str]] = {}
     for problem in dict.fromkeys(problems):
         place, colon, what = problem.partition(": ")

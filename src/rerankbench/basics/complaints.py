@@ -110,7 +110,8 @@ def unknown_key(prefix: str, name: str, value: object, known: Sequence[str]) -> 
         line = f"{setting}: there is no such key{hint * (KEY_VARIABLE in known)}"
         return Problem(line, f"{prefix}{name}", "key", setting)
     close = closest(name, known)
-    hint = f"did you mean {prefix}{close}?" if close else f"known keys: {', '.join(known)}"
+    hint = f"known keys: {', '.join(known)}" if known else "it has no keys"
+    hint = f"did you mean {prefix}{close}?" if close else hint
     setting = f"{prefix}{name}={shown(value)}"
     cure = f"{prefix}{close}={shown(value)}" if close else ""
     return Problem(f"{setting}: there is no such key; {hint}", f"{prefix}{name}", "key", setting, cure)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra.core.override_parser.types import Override
@@ -52,7 +53,7 @@ class FileConfigSource(HydraFileConfigSource):
 def shape_problem(made: object) -> str:
     """What keeps Hydra from looking into a file that is good YAML; empty if nothing does."""
     if not isinstance(made, DictConfig):
-        return "holds a list; write keys with values, KEY: VALUE"
+        return NO_KEYS
     plain = OmegaConf.to_container(made, resolve=False)
     assert isinstance(plain, dict)
     defaults = plain.get("defaults", [])
@@ -63,6 +64,7 @@ def shape_problem(made: object) -> str:
     return ""
 
 
+NO_KEYS = "holds no keys; write keys with values, KEY: VALUE"
 # What PyYAML says, and what to do about it.
 CURES = {
     "constructor for the tag": "values have no tags here; write it without",
@@ -73,6 +75,18 @@ CURES = {
     "expected ',' or": "close the brackets",
     "special characters are not allowed": "take them out",
 }
+
+
+def values_of(file: Path) -> dict[str, Any]:
+    """What an option says, as plain values. Raises UserError where that cannot be read."""
+    refuse(file)
+    try:
+        found = yaml.safe_load(text_of(file)) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{file}{unreadable(error)}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: {NO_KEYS}")
+    return found
 
 
 def unreadable(error: yaml.YAMLError) -> str:

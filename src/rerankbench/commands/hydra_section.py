@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rerankbench.basics.complaints import shown
+from rerankbench.basics.complaints import as_text, shown
 from rerankbench.commands import logging_section
 from rerankbench.commands.targets import leaves, plain
 
@@ -185,25 +185,18 @@ def complaint(rules: Mapping[str, Rule], name: str, full: str, value: Any) -> st
     rule = next((rule for pattern, rule in rules.items() if re.fullmatch(pattern, name)), None)
     if rule is None:
         return f"{full}={shown(value)}: a config cannot set this; take it out, or {COMMAND}"
-    if re.fullmatch(rule.pattern, text_of(value)):
+    if re.fullmatch(rule.pattern, as_text(value)):
         return ""
     return f"{full}={shown(value)}: in a config, this may be {rule.words}"
-
-
-def text_of(value: Any) -> str:
-    """A value as YAML writes it."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def needed(parts: Mapping[str, Any]) -> list[str]:
     """Without its callback a sweep ends without a report."""
     callbacks = parts.get("callbacks")
-    have = callbacks if isinstance(callbacks, dict) else {}
-    return [
-        f"hydra.callbacks.{name}={shown(have.get(name))}: rerankbench needs it; leave it as it is"
-        for name in ("report",)
-        if not isinstance(have.get(name), dict)
-    ]
+    report = callbacks.get("report") if isinstance(callbacks, dict) else None
+    if isinstance(report, dict):
+        return []
+    return [f"hydra.callbacks.report={shown(report)}: rerankbench needs it; leave it as it is"]
 
 
 def by_the_command_line(parts: Mapping[str, Any], typed: Collection[str]) -> list[str]:

@@ -15,11 +15,9 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
-import yaml
-
 from rerankbench.basics import complaints, installed
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import config, usage
+from rerankbench.commands import config, config_files, usage
 from rerankbench.experiment.config import Root
 
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "text or list"}
@@ -86,7 +84,7 @@ def option_lines(group: str, option: str, folders: Sequence[Path]) -> Iterator[s
     if group == "experiment":
         yield from (f"  {line}" for line in file.read_text(encoding="utf-8").splitlines() if line[:1] != "#")
         return
-    values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    values = config_files.values_of(file)
     schema = SCHEMA.search(str(values.pop("defaults", "")))
     known_group = config.GROUPS[group]
     key = known_group.key or ""

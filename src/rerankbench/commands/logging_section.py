@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rerankbench.basics.complaints import shown
+from rerankbench.basics.complaints import as_text, shown
 
 Found = Iterator[tuple[str, str]]
 
@@ -166,8 +166,7 @@ def handler(at: str, one: Any, node: Mapping[str, Any]) -> Found:
             if value not in STREAMS:
                 yield full, f"{full}={shown(value)}: {CODE}; write {' or '.join(STREAMS)}"
         elif key in rules:
-            text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-            if not re.fullmatch(rules[key], text):
+            if not re.fullmatch(rules[key], as_text(value)):
                 yield full, f"{full}={shown(value)}: this handler has no such value"
         elif key != "class" and not (key == "filename" and files):
             yield full, f"{full}={shown(value)}: this handler has no such key here; take it out"

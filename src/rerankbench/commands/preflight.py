@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, NoReturn
 
-import hydra
-from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -28,9 +22,9 @@ from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import Problem, UserError
 from rerankbench.commands import (
     as_typed,
+    command_line,
     composition,
     config,
-    config_files,
     config_trust,
     hydra_private,
     partial_keys,
@@ -68,123 +62,20 @@ def check(arguments: Sequence[str]) -> Command | None:
     Raises UserError with every problem of its configs. Jobs of a sweep whose model or data cannot be read
     are left to fail on their own, unless no job could run.
     """
-    parsed = parse(arguments)
-    if shows(parsed):
+    parsed = command_line.parse(arguments)
+    if command_line.shows(parsed):
         return None
-    with composing(parsed):
+    with command_line.composing(parsed):
         return Checker(parsed).command()
 
 
 def experiment(arguments: Sequence[str]) -> config.RunSettings:
     """The settings of a command that is one job. Raises UserError with every problem."""
-    parsed = parse(arguments)
-    with composing(parsed):
+    parsed = command_line.parse(arguments)
+    with command_line.composing(parsed):
         checker = Checker(parsed)
         checker.command()
         return checker.read(checker.jobs[0])
-
-
-def shows(parsed: Namespace) -> bool:
-    """Whether a command prints something instead of running."""
-    return bool(
-        parsed.help or parsed.hydra_help or parsed.shell_completion or parsed.cfg or parsed.info is not None
-    )
-
-
-def parse(arguments: Sequence[str]) -> Namespace:
-    """Hydra's own arguments and the settings, as they were typed."""
-    parser = hydra_private.arguments_parser()
-    parser.error = refuse_arguments  # type: ignore[method-assign]
-    parsed, unknown = parser.parse_known_intermixed_args(list(arguments))
-    if unknown:
-        raise UserError([dashed(word) for word in unknown])
-    if parsed.experimental_rerun is not None:
-        raise UserError(
-            f"--experimental-rerun {parsed.experimental_rerun}: reads a pickle, which can run code; "
-            "run the command again, what was computed is reused"
-        )
-    if parsed.resolve and not parsed.cfg:
-        raise UserError("--resolve: goes together with --cfg job; add it, or leave --resolve out")
-    if parsed.cfg and (parsed.multirun or parsed.run):
-        raise UserError(
-            "Only one of --run, --multirun, --cfg, --info and --shell-completion can be given; "
-            "leave the others out"
-        )
-    if parsed.config_dir is not None:
-        refuse_folder(parsed.config_dir)
-    if "hydra/sweeper=optuna" in parsed.overrides and not any(
-        word.startswith("hydra.sweeper.direction=") for word in parsed.overrides
-    ):  # by itself it looks for the smallest value, the worst arm
-        parsed.overrides = [*parsed.overrides, "hydra.sweeper.direction=maximize"]
-    return parsed
-
-
-def refuse_folder(folder: str) -> None:
-    """Raise UserError for a --config-dir that is none, or holds what cannot be read or used."""
-    if not Path(folder).is_dir():
-        what = "is a file" if Path(folder).exists() else "does not exist"
-        raise UserError(
-            f"--config-dir {folder}: {what}; give a folder with groups such as reranker/mine.yaml"
-        )
-    for name in ("config.yaml", "hydra/config.yaml"):
-        if (Path(folder) / name).exists():
-            raise UserError(
-                f"--config-dir {folder}: its {name} would take the package's place; keep options only"
-            )
-    problems: list[Problem] = []
-    for file in sorted(Path(folder).glob("*/*.yaml")):
-        config_files.refuse(file)
-        problems += as_typed.misread(file, file.parent.name)
-    if problems:
-        raise UserError(problems)
-
-
-def refuse_arguments(message: str) -> NoReturn:
-    raise UserError(f"{message}; rerankbench --help shows what there is")
-
-
-def dashed(word: str) -> Problem:
-    plain = word.lstrip("-")
-    if "=" in word:
-        return Problem(f"{word}: settings are written without dashes: {plain}", "", "syntax", word, plain)
-    return Problem(f"{word}: there is no such argument; rerankbench --help shows what there is")
-
-
-class OwnOptions(SearchPathPlugin):
-    """Looks into `--config-dir` first.
-
-    Hydra would look there last, and a user's reranker/base.yaml would do nothing.
-    """
-
-    folder: Path | None = None
-
-    @classmethod
-    def use(cls, config_dir: str | None) -> None:
-        cls.folder = None if config_dir is None else Path(config_dir).absolute()
-        Plugins.instance().register(cls)
-        config_files.check_all()
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        if self.folder is not None:
-            search_path.prepend("command-line", self.folder.as_uri(), SearchPathQuery(provider="main"))
-
-
-@contextmanager
-def composing(parsed: Namespace) -> Iterator[Any]:
-    """Hydra, with the search path of the command; it both checks and runs inside."""
-    GlobalHydra.instance().clear()
-    OwnOptions.use(parsed.config_dir)
-    config.register_installed(sayings(parsed))
-    folder = Path(parsed.config_path or conf_folder()).absolute()
-    with hydra.initialize_config_dir(str(folder), job_name="rerankbench", version_base="1.3"):
-        config_files.count_files(hydra_private.config_loader())
-        yield GlobalHydra.instance().hydra
-
-
-def sayings(parsed: Namespace) -> list[str]:
-    """All that may name an option: the command's words, and the configs of its own folder."""
-    own = sorted(Path(parsed.config_dir).glob("*/*.yaml")) if parsed.config_dir else []
-    return [*parsed.overrides, *(f"{file.stem} {config_files.text_of(file)}" for file in own)]
 
 
 class Checker:
@@ -301,22 +192,21 @@ class Checker:
             self.composed[words] = made
         return self.composed[words]
 
-    def untyped(self, job: Sequence[Override]) -> DictConfig:
-        """A job's config without Hydra's part and without types: `config.read` finds what does not fit."""
+    def read(self, job: Sequence[Override]) -> config.RunSettings:
+        """A job's settings. Raises UserError with every problem.
+
+        Its config is put together without types and without Hydra's part: `config.read` finds what does not
+        fit, all of it.
+        """
         options = [o for o in job if self.is_group(o.get_key_element())]
         made = self.compose(options)
         job = self.own(job)
-        untyped = OmegaConf.create({str(key): as_written(made, key) for key in made if key != "hydra"})
+        untyped = OmegaConf.create({k: v for k, v in config_trust.written(made).items() if k != "hydra"})
         for override in job:
             if override not in options and not override.is_hydra_override():
                 OmegaConf.update(untyped, override.key_or_group, override.value(), force_add=True)
-        return untyped
-
-    def read(self, job: Sequence[Override]) -> config.RunSettings:
-        """A job's settings. Raises UserError with every problem."""
-        made = self.compose([o for o in job if self.is_group(o.get_key_element())])
         labels = {group: str(choice) for group, choice in made.hydra.runtime.choices.items()}
-        return config.read(self.untyped(job), labels, typed={o.key_or_group for o in self.own(job)})
+        return config.read(untyped, labels, typed={o.key_or_group for o in job})
 
     def own(self, job: Sequence[Override]) -> list[Override]:
         """A job's settings without those that its options lack and others of the sweep have."""
@@ -380,9 +270,18 @@ class Checker:
             self.look_at_options()
             return [fixed]
         try:
-            return [self.parser.parse_overrides(job) for job in hydra_private.expanded(self.overrides)]
+            jobs = [self.parser.parse_overrides(job) for job in hydra_private.expanded(self.overrides)]
         except CONFIG_ERRORS as error:
             raise UserError([*self.problems, complaints.one_line(error)]) from None
+        if not jobs:
+            nothing = [str(o.input_line) for o in self.overrides if not list(self.listed_values(o))]
+            lines = [f"{line}: there is nothing to sweep over; give values: KEY=1,2,3" for line in nothing]
+            raise UserError([*self.problems, *(Problem(line, "", "sweep") for line in lines)])
+        return jobs
+
+    def listed_values(self, override: Override) -> Iterable[str]:
+        """The values that a setting goes through."""
+        return override.sweep_string_iterator() if override.is_sweep_override() else [""]
 
     def trials_problem(self) -> str:
         """Why a sweeper that chooses values as it goes would never be done; empty if it would."""
@@ -501,7 +400,10 @@ class Checker:
             return
         if "dry_run=true" in self.typed:
             return
-        if place.strip() in ("", "None"):
+        if place.partition("/")[0] == "~":  # the shell expands it at the start of a word only
+            cure = f"{key}={Path(place).expanduser()}"
+            yield Problem(f"{key}={place}: ~ would be a folder of that name; give {cure}", key, cure=cure)
+        elif place.strip() in ("", "None"):
             yield Problem(f"{key}={place}: give a folder for the results", key)
         elif problem := place_problem(Path(place).absolute() / "result.json"):
             yield Problem(f"{key}={place}: {problem}", key)
@@ -532,12 +434,6 @@ def hydra_problem(override: Override, master: DictConfig) -> list[Problem]:
     except (OmegaConfBaseException, TypeError) as error:
         return [complaints.wrong_value(key, value, error)]
     return []
-
-
-def as_written(made: DictConfig, key: Any) -> Any:
-    """A value of a config, nothing of it resolved."""
-    node = made._get_node(key)
-    return OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node._value()  # type: ignore[union-attr]
 
 
 def has(made: DictConfig, key: str) -> bool:

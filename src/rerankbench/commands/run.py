@@ -34,6 +34,7 @@ from rerankbench.basics.visible import say, visible_lines
 from rerankbench.commands import (
     as_typed,
     cli,
+    command_line,
     config,
     hydra_private,
     key_help,
@@ -67,10 +68,10 @@ def command(words: list[str]) -> int:
     config.register_schemas()
     try:
         with stopping_cleanly():
-            parsed = preflight.parse(words)
-            if preflight.shows(parsed):
+            parsed = command_line.parse(words)
+            if command_line.shows(parsed):
                 return show(parsed) or printing.lost()
-            with preflight.composing(parsed) as hydra:
+            with command_line.composing(parsed) as hydra:
                 checked = preflight.Checker(parsed).command()
                 return launch(hydra, parsed.config_name or "config", checked)
     except (HydraException, OmegaConfBaseException) as error:
@@ -117,7 +118,7 @@ def show(parsed: Namespace) -> int:
         text = key_help.text(parsed.overrides, folders) if parsed.overrides else usage.text(folders)
         say(*text.splitlines())
         return 0
-    with preflight.composing(parsed) as hydra:
+    with command_line.composing(parsed) as hydra:
         try:
             with printed_as(masking.masked_yaml if parsed.cfg else masked):
                 show_by_hydra(hydra, parsed, parsed.config_name or "config")

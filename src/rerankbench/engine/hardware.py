@@ -8,6 +8,7 @@ import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -155,6 +156,8 @@ def int8_problem(device: str) -> str:
             "precision=int8: this CPU has no int8 instructions (AVX512-VNNI, AVX-VNNI or AMX); "
             "use precision=auto"
         )
+    if find_spec("numba") is None:
+        return "precision=int8: needs numba, which is not installed: pip install 'rerankbench[int8]'"
     return ""
 
 
@@ -188,7 +191,7 @@ def environment(hardware: Hardware) -> dict[str, Any]:
 
     names = ("rerankbench", "torch", "transformers", "FlagEmbedding", "faiss-cpu", "numpy", "datasets")
     versions = {name: metadata.version(name) for name in names}
-    for extra in ("liger-kernel", "onnxruntime"):
+    for extra in ("liger-kernel", "onnxruntime", "numba"):
         with suppress(metadata.PackageNotFoundError):
             versions[extra] = metadata.version(extra)
     return {

@@ -46,10 +46,18 @@ class Adapted(LocalReranker):
         return super(Adapted, whole).model_problems() + adapter_problems(whole.adapter)
 
     def origin(self, cache_dir: Path) -> references.Weights:
-        return super(Adapted, self.told_apart()).origin(cache_dir)
+        whole = self.told_apart()
+        return whole.named(super(Adapted, whole).origin(cache_dir))
 
     def resolved(self, cache_dir: Path) -> tuple[Self, references.Weights]:
-        return fit.resolved(self.told_apart(), cache_dir)
+        usable, weights = fit.resolved(self.told_apart(), cache_dir)
+        return usable, usable.named(weights)
+
+    def named(self, weights: references.Weights) -> references.Weights:
+        """The base's weights under a label that tells of the adapter; its content is in the identity."""
+        if self.adapter is None:
+            return weights
+        return replace(weights, label=f"{weights.label} + {references.local_folder(self.adapter).name}")
 
     def identity(self, weights: references.Weights, precision: str) -> dict[str, Any]:
         found = super().identity(weights, precision)

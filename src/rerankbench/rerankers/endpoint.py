@@ -5,26 +5,25 @@ What a server is sent and where its scores stand is all in the keys, so that a s
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-import httpx
-
 from rerankbench.basics.complaints import shown
 from rerankbench.basics.errors import UserError
-from rerankbench.basics.masking import SECRET, SETTINGS, masked
+from rerankbench.basics.masking import masked
 from rerankbench.engine.hardware import Hardware
 from rerankbench.rerankers.reranker import Origin, Reranker
 from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.served import about, body, key
 from rerankbench.rerankers.served.about import Served
+from rerankbench.rerankers.served.address import holds_secret, stays_here, url_problems
 from rerankbench.rerankers.served.answer import Places
 from rerankbench.rerankers.served.connection import Connection, Habits
 from rerankbench.rerankers.served.key import Key
@@ -212,7 +211,7 @@ class Endpoint(Reranker):
         """Raises UserError where the key is not there."""
         own = Key.read(self.key_variable, self.key_header)
         if own is not None and self.base.startswith("http://") and not stays_here(self.base):
-            log.warning("reranker.url=%s: the key goes there unencrypted; use https://", self.base)
+            warn_of_plain(self.base)
         return Connection(self.base, Habits(self.concurrency, self.timeout, self.retries), own)
 
     def limits(self, most: int | None = None) -> Limits:
@@ -263,42 +262,7 @@ class Endpoint(Reranker):
         }
 
 
-def url_problems(url: str) -> list[str]:
-    """Why this is no address of a server; a missing one is told elsewhere."""
-    if url == "???":
-        return []
-    try:
-        parts = urlsplit(url)
-        port, host = parts.port, parts.hostname
-        httpx.URL(url)
-    except (ValueError, httpx.InvalidURL):
-        return ["no address; give http://HOST:PORT or https://HOST"]
-    del port  # it is a number, or nothing was given
-    if parts.scheme not in ("http", "https") or not host:
-        return ["give an address such as http://127.0.0.1:8080 or https://HOST"]
-    if "@" in parts.netloc:
-        return [
-            "holds a user or a password; put what it needs into an environment variable, "
-            "and name that by reranker.key_variable=NAME"
-        ]
-    if holds_secret(url):
-        return [
-            "holds a key; put it into an environment variable, and name that by reranker.key_variable=NAME"
-        ]
-    if parts.query or parts.fragment:
-        return ["has settings behind ? or #; give them with reranker.path"]
-    return []
-
-
-def holds_secret(address: str) -> bool:
-    """Whether an address has a setting whose name says that it is a secret."""
-    return any(SECRET.search(part.partition("=")[0]) for part in SETTINGS.split(address)[2::2])
-
-
-def stays_here(url: str) -> bool:
-    """Whether an address is this machine's own."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+@cache
+def warn_of_plain(url: str) -> None:
+    """Say once that a key can be read on its way."""
+    log.warning("reranker.url=%s: the key goes there unencrypted; use https://", url)

@@ -56,7 +56,9 @@ def template_of(tokenizer: Any, folder: Path) -> PairTemplate:
         return PairTemplate.of(tokenizer)
     except Exception as error:  # whatever a tokenizer with odd settings raises
         reason = shown(" ".join(str(error).split()))
-        raise UserError(f"{folder}: pairs of texts cannot be made with it ({reason})") from error
+        raise UserError(
+            f"{folder}: its tokenizer cannot join pairs of texts ({reason}); fetch the model again"
+        ) from error
 
 
 def labelled(logits: Tensor, label: int | None) -> Tensor:

@@ -153,7 +153,9 @@ class OnnxModel(JoinedModel):
         if hardware.device == "meta":
             return  # only tokens are asked for
         self.session = session_of(weights, hardware)
-        self.types = {one.name: type_of(one, weights.file) for one in self.session.get_inputs()}
+        inputs = self.session.get_inputs()
+        self.types = {one.name: type_of(one, weights.file) for one in inputs}
+        self.alone |= any(one.shape[:1] == [1] for one in inputs)  # exported for one text at a time
         self.output = output_of(self.session, weights.file)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:

@@ -17,7 +17,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import Finding
 from rerankbench.basics.quiet_libraries import quiet_libraries
 from rerankbench.basics.visible import Console, say, visible_json
-from rerankbench.commands import cli, config, preflight
+from rerankbench.commands import cli, command_line, config, preflight
 from rerankbench.commands.check.findings import examine, table
 from rerankbench.commands.check.lengths import Tokenizer
 from rerankbench.experiment.settings import Experiment
@@ -63,7 +63,7 @@ def command(words: list[str]) -> int:
 
 def compose(words: Sequence[str]) -> Experiment:
     """The experiment that the words describe; nothing is run. Raises UserError with every mistake."""
-    if preflight.parse(words).multirun:
+    if command_line.parse(words).multirun:
         raise UserError("-m: rerankbench-check looks at one collection; give one value of each setting")
     return preflight.experiment(words)
 

@@ -22,7 +22,13 @@ REACH_SECONDS = 5.0
 LOCAL_CURE = "give a local folder instead (reranker.model=/path/to/folder or embedder.model=/path/to/folder)"
 # What is fetched of a model: of its own level, and of a level below what says how vectors or scores are made.
 FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "vocab.*", "*.tiktoken")
-BELOW = ("*_Pooling/config.json", "*_LogitScore/config.json")
+HEADS = ("artifact.metadata", "colbert_linear.pt", "sparse_linear.pt")  # of ColBERTs, of bge-m3
+BELOW = (
+    "*_Pooling/config.json",
+    "*_LogitScore/config.json",
+    "*_Dense/config.json",
+    "*_Dense/model.safetensors",
+)
 ONE_NAME = r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?"
 HUB_ID = re.compile(rf"{ONE_NAME}/{ONE_NAME}")
 REVISION = re.compile(r"[\w][\w./-]*")
@@ -32,15 +38,23 @@ def reference_problems(model: str, revision: str | None) -> list[str]:
     """Why this cannot be a hub id and revision, one line each; asks nobody."""
     problems = []
     if not HUB_ID.fullmatch(model) or ".." in model or "--" in model or len(model) > 96:
-        problems.append(
-            f"model {model!r}: no such folder, and not a hub id either; give a folder's path, "
-            "a hub id such as BAAI/bge-reranker-base, or wheel:<name>"
-        )
+        problems.append(f"model {model!r}: no such folder, and not a hub id either; {cure_of_name(model)}")
     if revision is not None and (not REVISION.fullmatch(revision) or ".." in revision):
         problems.append(
             f"revision {revision!r} of {model}: not a branch, tag or commit; null means the newest"
         )
     return problems
+
+
+def cure_of_name(model: str) -> str:
+    """What to give instead of a name that is no hub id, where it shows what was meant."""
+    page = re.match(rf"(?:https?://[\w.-]+/|hf:/*)({HUB_ID.pattern})", model)
+    named = re.fullmatch(rf"({HUB_ID.pattern})[@:]([\w./-]+)", model)
+    if page:
+        return f"give the id alone, {page[1]}"
+    if named:
+        return f"give the id alone, {named[1]}, and its revision as revision={named[2]}"
+    return "give a folder's path, a hub id such as BAAI/bge-reranker-base, or wheel:<name>"
 
 
 @dataclass(frozen=True)
@@ -109,7 +123,7 @@ def download(model: str, revision: str | None, form: Form) -> Path:
 
 def wanted(names: Sequence[str], code: bool) -> list[str]:
     """The files to fetch, out of all that a model has. Patterns would match across slashes."""
-    patterns = (*FILES, CODE) if code else FILES
+    patterns = (*FILES, *HEADS, CODE) if code else (*FILES, *HEADS)
     own = [name for name in names if "/" not in name and any(fnmatch(name, one) for one in patterns)]
     return own + [name for name in names if name.count("/") == 1 and any(fnmatch(name, one) for one in BELOW)]
 

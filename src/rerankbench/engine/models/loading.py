@@ -81,6 +81,7 @@ def reading_checked(folder: Path, options: dict[str, Any], refused: list[UserErr
         if not problem:
             model, found = original(cls, *args, **kwargs | options, output_loading_info=True)
             problem = missing(folder, found["missing_keys"])
+            in_one_piece(model)
         if problem:
             refused.append(UserError(problem))
             raise refused[0]
@@ -91,6 +92,13 @@ def reading_checked(folder: Path, options: dict[str, Any], refused: list[UserErr
         yield
     finally:
         PreTrainedModel.from_pretrained = classmethod(original)
+
+
+def in_one_piece(model: Any) -> None:
+    """Have layers compute batches whole: cut along tokens, sizes that do not divide would fail half-way."""
+    for module in model.modules():
+        if getattr(module, "chunk_size_feed_forward", 0):
+            module.chunk_size_feed_forward = 0
 
 
 def cannot_be_loaded(folder: Path, error: Exception) -> str:

@@ -109,4 +109,4 @@ def json_list(file: Path) -> list[Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         content = None
-    return content if isinstance(content, list) else [{"type": "an unreadable modules.json"}]
+    return content if isinstance(content, list) else [{"type": "something unreadable"}]

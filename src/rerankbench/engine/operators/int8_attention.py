@@ -1,17 +1,29 @@
 """Attention between int8 products, compiled: each sequence by itself, as long as it is, in float32.
 
 No padding and no mask: nothing of the batch reaches a sequence but its own tokens, in an order of summation
-that depends on its length alone. Scores are laid out with keys as rows and queries as columns, so that softmax
-and both products run along queries, many at a time.
+that depends on its length alone. Scores are laid out with keys as rows and queries as columns, so that
+softmax and both products run along queries, many at a time.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rerankbench.engine.operators.int8_rows import ZERO, bytes_of, compiled, magnitude, quantize
+from rerankbench.engine.operators.int8_rows import (
+    ZERO,
+    Bytes,
+    Floats,
+    bytes_of,
+    compiled,
+    magnitude,
+    quantize,
+)
+
+Whole = NDArray[np.int64]
 
 LANES = 16  # float32 numbers in a register, of which rows are multiples
 STEP = 8  # products that are added before their sum is written
@@ -20,7 +32,16 @@ QUERIES = 128  # looked at together: their scores stay in the second cache for s
 
 
 @compiled
-def attend(products, scales, bias, starts, lengths, heads, values, new_scales):
+def attend(
+    products: Floats,
+    scales: Floats,
+    bias: Floats,
+    starts: Whole,
+    lengths: Whole,
+    heads: int,
+    values: Bytes,
+    new_scales: Floats,
+) -> None:
     """Attention over queries, keys and values of all tokens, products float32 [tokens, 3 * hidden], to int8.
 
     starts, lengths [n]: of each sequence. Tokens behind the last sequence become zeros.
@@ -59,7 +80,7 @@ def attend(products, scales, bias, starts, lengths, heads, values, new_scales):
 
 
 @compiled
-def take(products, scales, bias, at, size, out):
+def take(products: Floats, scales: Floats, bias: Floats, at: int, size: int, out: Floats) -> None:
     """One head's part of each token, [tokens, size]."""
     own = bias[at : at + size]
     for t in range(len(products)):
@@ -69,7 +90,9 @@ def take(products, scales, bias, at, size, out):
 
 
 @compiled
-def take_turned(products, scales, bias, at, size, factor, out):
+def take_turned(
+    products: Floats, scales: Floats, bias: Floats, at: int, size: int, factor: Any, out: Floats
+) -> None:
     """The same, times `factor`, as [size, tokens]."""
     own = bias[at : at + size]
     for t in range(len(products)):
@@ -79,8 +102,10 @@ def take_turned(products, scales, bias, at, size, factor, out):
 
 
 @compiled
-def look(query, key, value, length, columns, weights, mixed):
-    """What queries [size, columns] see of keys [tokens, size] and values [size, tokens]: `mixed`, as queries."""
+def look(
+    query: Floats, key: Floats, value: Floats, length: int, columns: int, weights: Floats, mixed: Floats
+) -> None:
+    """What queries [size, columns] see of keys [tokens, size] and values [size, tokens]: `mixed`."""
     tokens = up(length, LANES)
     for k in range(0, tokens, TILE):
         dot(key[k : k + TILE], query, columns, weights[k : k + TILE])
@@ -106,7 +131,7 @@ def look(query, key, value, length, columns, weights, mixed):
 
 
 @compiled
-def dot(left, rows, columns, out):
+def dot(left: Floats, rows: Floats, columns: int, out: Floats) -> None:
     """left [TILE, k or more] @ rows [k, columns or more], of `columns`; k is a multiple of `STEP`.
 
     Sums are over `STEP` rows in turn: what is added to is read and written once for all of them.
@@ -150,9 +175,22 @@ def dot(left, rows, columns, out):
 
 @compiled
 def attend_first(
-    queries, scales, bias, joint, joint_scales, joint_bias, starts, lengths, heads, values, new_scales
-):
-    """The same for the first token of each sequence alone: queries [n, hidden], keys and values [tokens, ...]."""
+    queries: Floats,
+    scales: Floats,
+    bias: Floats,
+    joint: Floats,
+    joint_scales: Floats,
+    joint_bias: Floats,
+    starts: Whole,
+    lengths: Whole,
+    heads: int,
+    values: Bytes,
+    new_scales: Floats,
+) -> None:
+    """The same for the first token of each sequence alone.
+
+    queries: [n, hidden]; joint: keys and values of all tokens, [tokens, 2 * hidden].
+    """
     hidden = queries.shape[1]
     size = hidden // heads
     share = np.float32(1 / math.sqrt(size))
@@ -192,13 +230,13 @@ def attend_first(
 
 
 @compiled
-def up(number, multiple):
+def up(number: int, multiple: int) -> int:
     """The next multiple."""
     return (number + multiple - 1) // multiple * multiple
 
 
 @compiled
-def exp(value):
+def exp(value: Any) -> Any:
     """e to a power of 0 or less, within 2e-7; 0 below e to the -87th."""
     bounded = value if value > np.float32(-87) else np.float32(-87)  # of NaN, too
     whole = np.float32(math.floor(bounded * np.float32(1.4426950408889634) + np.float32(0.5)))

@@ -1,4 +1,4 @@
-"""BERT-like encoders in int8: the layers of `flat_encoder` with their steps between products in one pass each."""
+"""BERT-like encoders in int8: the layers of `flat_encoder`, with one pass over the rows between products."""
 
 from __future__ import annotations
 

@@ -11,22 +11,34 @@ magnitude is 127. A row that holds a NaN or an infinity has such a scale, so tha
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
-# Sums of a row may be reordered and products fused with sums, which vectorizes them; NaNs are kept.
-compiled: Any = numba.njit(
-    nogil=True, cache=True, fastmath={"reassoc", "contract", "arcp", "nsz"}, error_model="numpy"
-)
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def compiled(function: F) -> F:
+    """`function` as machine code, kept on disk for later processes; other threads run beside it.
+
+    Sums of a row may be reordered and products fused with sums, which vectorizes them; NaNs are kept.
+    """
+    loose = {"reassoc", "contract", "arcp", "nsz"}
+    made: Any = numba.njit(nogil=True, cache=True, fastmath=loose, error_model="numpy")(function)
+    return cast(F, made)
+
 
 ZERO = 128  # the byte that stands for 0
 SMALLEST = np.float32(1e-30)  # rows of nothing larger are zeros: 127 / the largest magnitude has to be finite
 
 
 @compiled
-def quantize(rows, values, scales):
+def quantize(rows: Floats, values: Bytes, scales: Floats) -> None:
     """Rows float32 [n, columns] to `values` uint8 [n, columns] and `scales` float32 [n]."""
     for i in range(rows.shape[0]):
         row = rows[i]
@@ -37,7 +49,7 @@ def quantize(rows, values, scales):
 
 
 @compiled
-def gelu_quantize(products, scales, bias, values, new_scales):
+def gelu_quantize(products: Floats, scales: Floats, bias: Floats, values: Bytes, new_scales: Floats) -> None:
     """gelu(scale * product + bias), quantized: products float32 [n, columns]."""
     row = np.empty(products.shape[1], np.float32)
     for i in range(products.shape[0]):
@@ -50,7 +62,17 @@ def gelu_quantize(products, scales, bias, values, new_scales):
 
 
 @compiled
-def add_norm_quantize(products, scales, bias, hidden, weight, shift, eps, values, new_scales):
+def add_norm_quantize(
+    products: Floats,
+    scales: Floats,
+    bias: Floats,
+    hidden: Floats,
+    weight: Floats,
+    shift: Floats,
+    eps: float,
+    values: Bytes,
+    new_scales: Floats,
+) -> None:
     """norm(hidden + scale * product + bias), float32 [n, columns], into `hidden`, and quantized."""
     columns = hidden.shape[1]
     share = np.float32(1 / columns)
@@ -75,7 +97,7 @@ def add_norm_quantize(products, scales, bias, hidden, weight, shift, eps, values
 
 
 @compiled
-def rescale(products, scales, bias):
+def rescale(products: Floats, scales: Floats, bias: Floats) -> None:
     """scale * product + bias: float32 [n, columns], in place."""
     for i in range(products.shape[0]):
         row, scale = products[i], scales[i]
@@ -84,7 +106,7 @@ def rescale(products, scales, bias):
 
 
 @compiled
-def multiply(rows, weight, bias, out):
+def multiply(rows: Floats, weight: Floats, bias: Floats, out: Floats) -> None:
     """rows @ weight.T + bias in float32, each row summed up alike whatever is beside it."""
     for i in range(rows.shape[0]):
         row = rows[i]
@@ -96,13 +118,13 @@ def multiply(rows, weight, bias, out):
 
 
 @compiled
-def magnitude(value):
+def magnitude(value: Any) -> Any:
     """The bits of a float32 without its sign, int32: ordered as magnitudes are, NaN above infinity."""
     return np.float32(value).view(np.int32) & np.int32(0x7FFFFFFF)
 
 
 @compiled
-def bytes_of(row, top, values):
+def bytes_of(row: Floats, top: Any, values: Bytes) -> Any:
     """Write a row whose largest `magnitude` is `top` as bytes. Returns its scale."""
     largest = np.int32(top).view(np.float32)
     if SMALLEST < largest < np.float32(np.inf):
@@ -115,13 +137,13 @@ def bytes_of(row, top, values):
 
 
 @compiled
-def gelu(value):
+def gelu(value: Any) -> Any:
     """value * (1 + erf(value / sqrt(2))) / 2, arXiv:1606.08415."""
     return np.float32(0.5) * value * (np.float32(1) + erf(value * np.float32(0.7071067811865476)))
 
 
 @compiled
-def erf(value):
+def erf(value: Any) -> Any:
     """The error function as a ratio of polynomials, within 4e-7; beyond 4 it is 1 to float32."""
     x = min(max(value, np.float32(-4)), np.float32(4))
     s = x * x

@@ -24,7 +24,7 @@ from rerankbench.report.race.texts import Texts, texts_of
 from rerankbench.report.race.turns import LEAST, Turns
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
-from rerankbench.rerankers.endpoint import stays_here
+from rerankbench.rerankers.served.address import stays_here
 
 log = logging.getLogger(__name__)
 

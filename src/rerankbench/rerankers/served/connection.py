@@ -15,6 +15,7 @@ import httpx
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import masked
 from rerankbench.basics.visible import visible
+from rerankbench.rerankers.served.address import stays_here
 from rerankbench.rerankers.served.key import Key
 from rerankbench.rerankers.served.words import words
 
@@ -54,6 +55,7 @@ class Connection:
                 max_connections=habits.concurrency, max_keepalive_connections=habits.concurrency
             ),
             follow_redirects=False,
+            trust_env=not stays_here(url),  # no proxy leads to this machine
         )
 
     def get(self, path: str) -> Any:
