@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from rerankbench.collections.sources.beir import Beir
 from rerankbench.collections.sources.sample import Sample
 from rerankbench.engine import hardware
+from rerankbench.engine.embedders.embedder import Embedder, EmbedderModel, text_window
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.loop import Budget, Loop
 from rerankbench.engine.models import references
-from rerankbench.first_stages.embedder import Embedder, EmbedderModel, text_window
 
 SETTINGS = Embedder(model="wheel:all-MiniLM-L6-v2", pooling="mean", max_length=256)
 

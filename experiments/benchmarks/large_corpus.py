@@ -83,10 +83,10 @@ def stand_in(dimensions: int) -> Any:
 
 def vectors_of(folder: Path, rows: int) -> Any:
     """The vectors of the corpus, computed or read."""
+    from rerankbench.engine.embedders.embedder import Embedder
+    from rerankbench.engine.embedders.embedding import Embedding
     from rerankbench.engine.hardware import Hardware
     from rerankbench.engine.loop import Budget
-    from rerankbench.first_stages.embedder import Embedder
-    from rerankbench.first_stages.embedding import Embedding
 
     (folder / "model").mkdir(exist_ok=True)
     embedding = Embedding.__new__(Embedding)

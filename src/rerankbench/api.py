@@ -27,12 +27,13 @@ from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.collections.sources.source import Source
 from rerankbench.engine import hardware
+from rerankbench.engine.embedders.embedder import Embedder
+from rerankbench.engine.embedders.embedding import Embedding
 from rerankbench.engine.models import fit, references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.evaluation import ranking, significance
 from rerankbench.evaluation.evaluation import Judge, Measured, whole
 from rerankbench.experiment.groups import GROUPS
-from rerankbench.first_stages.embedder import Embedder
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.first_stages.index import Index
 from rerankbench.first_stages.search_context import SearchContext
@@ -43,6 +44,8 @@ from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score_store
 from rerankbench.rerankers.text_scoring import TextWork, score_directly
 from rerankbench.rerankers.text_scoring import score as score_work
+from rerankbench.rerankers.vector_reranker import VectorReranker, VectorScorer
+from rerankbench.rerankers.vector_scoring import VectorWork
 from rerankbench.store.rows import identity
 
 __all__ = [
@@ -117,7 +120,8 @@ class Reranker:
         if isinstance(self.model, Scorer):
             return score_directly(self.model, query, texts, self.name)
         budget = Budget(512, self.hardware.batch_tokens, self.model.enough)
-        return score_texts(self.model, query, texts, Loop(self.model.forward, self.hardware, budget))
+        loop = Loop(self.model.forward, self.hardware, budget, streams=self.hardware.streams)
+        return score_texts(self.model, query, texts, loop)
 
     def rank(self, query: str, texts: Iterable[str]) -> list[Ranked]:
         """The texts best first, by the last layer; equal scores keep the order given. Raises as `score`."""
@@ -183,6 +187,20 @@ class _LoadedTexts(TextWork):
         return cast(Scorer, self.by.model), 0.0
 
 
+@dataclass(frozen=True)
+class _LoadedVectors(VectorWork):
+    """The same for an embedder."""
+
+    by: Reranker | None = None
+
+    @cached_property
+    def embedding(self) -> Embedding:
+        found = self.reranker.embedding(self.origin, self.context)
+        if self.by is not None and "model" in vars(self.by):
+            found.take_over(cast(VectorScorer, self.by.model).documents.embedding)
+        return found
+
+
 def load_collection(kind_or_folder: str | Path = "sample", **settings: Any) -> Collection:
     """A collection: a folder in BEIR's layout, `load_collection("/data/scifact")`, or a kind with its keys.
 
@@ -214,8 +232,9 @@ def load_reranker(
 ) -> Reranker:
     """A reranker by its option's name (`minilm`, `base`, ...), or a folder or hub id with its family.
 
-    family: encoder, causal, seq2seq, llm, layerwise or lightweight; an option brings its own. settings: the
-    keys of `reranker.*`, such as max_length=256. Raises UserError for whatever cannot be, before loading.
+    family: encoder, causal, seq2seq, llm, layerwise, lightweight, onnx, bi-encoder, m3 or late-interaction;
+    an option brings its own. settings: the keys of `reranker.*`, such as max_length=256. Raises UserError for
+    whatever cannot be, before loading.
 
     Or by a function of a query and its texts, itself or as "module:function", which returns one number for
     each text, the higher the better. `name=` and `version=` identify it: change the version when its scores
@@ -225,12 +244,8 @@ def load_reranker(
         return _of_function(name_or_model, settings, _machine(device, precision))
     chosen, kind = _option("reranker", str(name_or_model))
     if chosen is None:
-        classes = GROUPS["reranker"].classes.items()
-        kinds = sorted(
-            kind for kind, cls in classes if kind != "none" and issubclass(cls, families.LocalReranker)
-        )
         if family is None:
-            raise UserError(f"reranker {name_or_model}: give family= with a model; one of {', '.join(kinds)}")
+            raise UserError(f"reranker {name_or_model}: give family= with a model; one of {_families()}")
         chosen, kind = {"model": str(name_or_model)}, family
     if kind == "none":
         raise UserError(
@@ -298,7 +313,8 @@ def score(
     context = RunContext(reranker.hardware, _cache_dir(cache_dir), reuse=reuse)
     store = score_store(reranker.settings, reranker.origin, context)
     pairs = distinct_pairs(collection, candidates.rows[:, :depth])
-    of: Any = _Loaded if isinstance(reranker.settings, families.LocalReranker) else _LoadedTexts
+    of: Any = _LoadedVectors if isinstance(reranker.settings, VectorReranker) else _LoadedTexts
+    of = _Loaded if isinstance(reranker.settings, families.LocalReranker) else of
     parts = (reranker.settings, reranker.origin, reranker.layers, context, collection, pairs, store)
     work = of(*parts, by=reranker)
     return pairs.spread(score_work(work, Local()).values)
@@ -354,6 +370,13 @@ def compare(first: Measured, second: Measured, measure: str = "ndcg_at_10", *, s
         significance.randomisation_test(differences, seed=seed),
         *significance.wins(differences),
     )
+
+
+def _families() -> str:
+    """The families of models on this machine."""
+    own = (families.LocalReranker, VectorReranker)
+    classes = GROUPS["reranker"].classes.items()
+    return ", ".join(sorted(kind for kind, cls in classes if kind != "none" and issubclass(cls, own)))
 
 
 def _is_function(place: str | Path) -> bool:

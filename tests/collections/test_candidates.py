@@ -229,11 +229,14 @@ def test_a_document_with_the_query_id_is_dropped_where_asked(tmp_path: Path) -> 
     assert (alone.rows.shape, alone.scores.shape) == ((1, 0), (1, 0))
 
 
+SIX = "write 6, as in line 1; an id cannot hold a space here"
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("q1 Q0 my doc 1 1 t", "run.trec:2: has 7 columns instead of 6: 'q1 Q0 my doc 1 1 t'"),
-        ("q1 Q0 b 2 1", "run.trec:2: has 5 columns instead of 6: 'q1 Q0 b 2 1'"),
+        ("q1 Q0 my doc 1 1 t", f"run.trec:2: has 7 columns instead of 6: 'q1 Q0 my doc 1 1 t'; {SIX}"),
+        ("q1 Q0 b 2 1", f"run.trec:2: has 5 columns instead of 6: 'q1 Q0 b 2 1'; {SIX}"),
         (
             "q1 Q0 b 2 0,5 t",
             "run.trec:2: the score is '0,5': it must be a finite number, with a point for decimals",
@@ -259,7 +262,8 @@ def test_a_document_with_the_query_id_is_dropped_where_asked(tmp_path: Path) -> 
         ("q1 Q0 a 2 1 t", "run.trec:2: query 'q1' has document 'a' twice, first in line 1: remove one"),
         (
             "q1 Q0 b\0 2 1 t",
-            "run.trec:2: holds a NUL byte at byte offset 21: the file is damaged, binary or UTF-16",
+            "run.trec:2: holds a NUL byte at byte offset 21: the file is damaged, binary or UTF-16; "
+            "save it as text in UTF-8, or fetch it again",
         ),
     ],
 )
@@ -379,13 +383,14 @@ def test_a_missing_run_and_a_folder(tmp_path: Path, letters: Collection) -> None
         f"first_stage.path={tmp_path}/no.trec: there is no such file; check the path"
     ]
     assert problems(tmp_path / "no" / "where.trec", letters) == [
-        f"first_stage.path={tmp_path}/no/where.trec: there is no such file; {tmp_path}/no is no folder"
+        f"first_stage.path={tmp_path}/no/where.trec: there is no such file; "
+        f"{tmp_path}/no is no folder: check the path"
     ]
     written(tmp_path / "bm25.trec.gz", "")
     assert problems(tmp_path / "bm25.trec", letters) == [
         f"first_stage.path={tmp_path}/bm25.trec: there is no such file; did you mean bm25.trec.gz?"
     ]
-    assert problems(tmp_path, letters) == [f"first_stage.path={tmp_path}: is a folder, not a file"]
+    assert problems(tmp_path, letters) == [f"first_stage.path={tmp_path}: is a folder; give a file"]
 
 
 def test_every_fault_of_a_line_is_told(tmp_path: Path, letters: Collection) -> None:

@@ -263,7 +263,7 @@ def test_every_column_that_is_missing_is_a_line(tmp_path: Path) -> None:
         (
             "corpus.parquet",
             b"PAR1 but not really",
-            "corpus.parquet: corpus.parquet cannot be read as parquet",
+            "corpus.parquet: cannot be read as parquet",
         ),
         (
             "corpus.jsonl.gz",
@@ -325,7 +325,7 @@ def test_faults_of_all_files_are_told_together_and_each_kind_once(tmp_path: Path
     )
     first = len((folder / "corpus.jsonl").read_text().splitlines()) - 29
     assert told[0] == (
-        f"{folder}/corpus.jsonl:{first}: lacks '_id', 'text'; this line is '{{}}' "
+        f"{folder}/corpus.jsonl:{first}: lacks '_id', 'text'; this line is '{{}}': add what it lacks "
         f"(and 29 more of this kind: lines {first + 1}, {first + 2}, {first + 3}, ...)"
     )
 
@@ -368,7 +368,7 @@ def test_the_threshold_is_kept_and_checked(tmp_path: Path) -> None:
     folder = beir(tmp_path)
     assert load(folder, relevance_threshold=2).relevance_threshold == 2
     assert (
-        "dataset.relevance_threshold=3; lower it"
+        "dataset.relevance_threshold=3; set dataset.relevance_threshold=2, or check"
         in problems(Beir(path=str(folder), relevance_threshold=3), tmp_path)[0]
     )
 
@@ -440,7 +440,7 @@ def test_every_missing_file_and_unknown_column_is_told_at_once(tmp_path: Path) -
     missing = replace(source, corpus=str(tmp_path / "no.csv"), qrels=str(tmp_path))
     assert missing.problems() == [
         f"dataset.corpus={tmp_path}/no.csv: there is no such file; check the path",
-        f"dataset.qrels={tmp_path}: is a folder, not a file",
+        f"dataset.qrels={tmp_path}: is a folder; give a file",
     ]
     wrong = replace(source, text_column="words", query_id_column="number", qrels_grade_column="grade")
     assert [line.partition("; set ")[2] for line in wrong.problems()] == [

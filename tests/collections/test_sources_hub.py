@@ -94,7 +94,7 @@ def test_faults_are_told_by_config_and_row(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         Hub(path=str(tmp_path / "d")).load(tmp_path / "cache")
     assert caught.value.problems == [
-        f"{tmp_path}/d corpus row 2: the id '7' was used by row 1: ids are unique",
+        f"{tmp_path}/d corpus row 2: the id '7' was used by row 1: ids are unique, rename or remove one",
         f"{tmp_path}/d default row 1: the grade is 0.5: it must be a whole number of at most ten digits",
     ]
 

@@ -123,7 +123,7 @@ def test_faults_are_told_by_row(tmp_path: Path, register: Any) -> None:
         IrDatasets(id="faulty").load(tmp_path)
     assert caught.value.problems == [
         "faulty docs row 3: the id is empty, '': give every record an id",
-        "faulty docs row 2: the id 'a' was used by row 1: ids are unique",
+        "faulty docs row 2: the id 'a' was used by row 1: ids are unique, rename or remove one",
     ]
 
 

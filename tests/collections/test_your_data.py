@@ -23,6 +23,7 @@ COMPARISON = [command for command in EVERY if command.startswith(("rerankbench -
 COMMANDS = [command for command in EVERY if command not in COMPARISON]
 PYTHON = re.findall(r"^```python\n(.+?)\n```$", PAGE, re.MULTILINE | re.DOTALL)
 ONLINE = ("dataset=hub", "dataset=ir_datasets")
+UNRACED = "report.race.seconds=0"
 
 
 @pytest.fixture
@@ -46,9 +47,10 @@ def desk(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def quick(words: list[str], models: Path) -> list[str]:
-    """The words with tiny models where the page leaves the choice to the defaults, and without tracking."""
+    """The words with tiny models where the page leaves the choice to defaults, untracked and not raced."""
     small = [f"reranker.model={models / 'minilm'}", f"embedder.model={models / 'bge-small-en'}",
-             "tracking=none", "device=cpu", "precision=fp32", "hydra.run.dir=my-output"]  # fmt: skip
+             "tracking=none", "device=cpu", "precision=fp32", "hydra.run.dir=my-output",
+             UNRACED]  # fmt: skip
     named = {word.partition("=")[0] for word in words}
     return [*words, *(word for word in small if word.partition("=")[0] not in named)]
 
@@ -89,7 +91,7 @@ def test_a_run_is_compared_with_bm25(desk: Path, models: Path) -> None:
     for _, *words in sweeps:
         small = [word for word in quick(words, models) if not word.startswith("reranker.model")]
         assert runner.main(["--config-dir", str(own), *small]) == 0
-    assert report_command.main(together[1:]) == 0
+    assert report_command.main([*together[1:], UNRACED]) == 0
     page = (desk / "my-report" / "report.md").read_text()
     for arm in ("run + minilm@2", "bm25 + minilm@2", "bm25 without reranking"):  # lists of two
         assert arm in page

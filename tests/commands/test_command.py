@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 import tomllib
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+import faults
+import warm
 from commands import run, spawn, tiny
 
-SLOW = """
-import sys, time
-from rerankbench.engine import loop
-from rerankbench.commands import run as runner
-whole = loop.Loop.attempt
-def slow(self, window, index):
-    open("scoring", "w").close()
-    time.sleep(0.5)
-    return whole(self, window, index)
-loop.Loop.attempt = slow
-sys.exit(runner.main(sys.argv[1:]))
-"""
+BATCH = "rerankbench.engine.loop:Loop.attempt"
 
 
 def test_help_names_every_key_and_every_option(capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,23 +227,15 @@ def test_a_stop_is_clean_and_the_same_command_continues(
 ) -> None:
     reranker = ["reranker=base", f"reranker.model={models / 'base'}", "first_stage=bm25", "tracking=none"]
     command = [*reranker, "batch_size=1", *tiny(models, tmp_path)]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, *command], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    until = time.monotonic() + 90
-    while not (tmp_path / "scoring").exists():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    time.sleep(1.2)  # two of three pairs
-    process.send_signal(number)
+    here = tmp_path / "here"
+    process = warm.Command(command, tmp_path, partial(faults.wait_before, BATCH, 3, here))
+    process.wait_for(here)  # two of three pairs are scored
     started = time.monotonic()
-    _, printed = process.communicate(timeout=60)
+    process.signal(number)
+    assert process.wait() == code, process.printed()
     assert time.monotonic() - started < 10
-    assert process.returncode == code
-    assert "the same command continues" in printed
-    assert "Traceback" not in printed
+    assert "the same command continues" in process.printed()
+    assert "Traceback" not in process.printed()
     assert not (tmp_path / "out" / "result.json").exists()
     if number == signal.SIGTERM:
         assert run(*command) == 0

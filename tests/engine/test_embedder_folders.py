@@ -15,10 +15,10 @@ import pytest
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.typed_settings import convert
+from rerankbench.engine.embedders.embedder import OF_BGE, Embedder
+from rerankbench.engine.embedders.embedding import Embedding
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.loop import Budget
-from rerankbench.first_stages.embedder import OF_BGE, Embedder
-from rerankbench.first_stages.embedding import Embedding
 from tiny_models import EMBEDDERS
 
 TEXTS = ["Mars has two small moons, Phobos and Deimos.", "", "Paris is the capital. " * 60, "法国的首都"]

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ import mortal
 import tiny_rerankers
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.sources.in_memory import collection_of
+from rerankbench.engine.embedders import vectors as vectors_module
+from rerankbench.engine.embedders.embedder import Embedder
+from rerankbench.engine.embedders.embedding import Embedding
 from rerankbench.engine.executors import crew
 from rerankbench.engine.executors.executor import Executor
 from rerankbench.engine.executors.local import Local
@@ -26,11 +29,15 @@ from rerankbench.engine.executors.ray import INSTALL, Ray
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.references import Weights, resolve
 from rerankbench.engine.run_context import RunContext
-from rerankbench.first_stages import vectors as vectors_module
-from rerankbench.first_stages.embedder import Embedder
-from rerankbench.first_stages.embedding import Embedding
 from rerankbench.rerankers import scoring
+from rerankbench.rerankers.bi_encoder import BiEncoder
+from rerankbench.rerankers.late_interaction import LateInteraction
+from rerankbench.rerankers.m3 import M3
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score, score_store
+from rerankbench.rerankers.text_scoring import score as score_any
+from rerankbench.rerankers.vector_reranker import VectorReranker
+from rerankbench.rerankers.vector_scoring import VectorWork
+from tiny_embedders import tiny_bge_m3, tiny_pylate
 from tiny_models import SENTENCES
 
 # Ray clusters: minutes on two cores, and worse beside other tests. `make tests-ray` runs them.
@@ -321,7 +328,8 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = {tests!r}
 import test_executors as t
-from rerankbench.first_stages import embedder, vectors
+from rerankbench.engine.embedders import embedder, vectors
+from rerankbench.engine.embedders import embedding
 from rerankbench.engine import loop
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.executors.ray import Ray
@@ -404,3 +412,32 @@ def test_workers_are_as_many_as_each_machine_has_room_for() -> None:
         Ray(workers="10").count(nodes, 1.0, 0.0)
     with pytest.raises(UserError, match="room for 0 workers"):
         Ray().count([{"CPU": 2.0}], 1.0, 1.0)
+
+
+# --- rerankers that compare vectors ---
+
+
+@has_ray
+@pytest.mark.parametrize("kind", ["bi-encoder", "m3", "late-interaction"])
+def test_workers_embed_for_rerankers_and_only_they_load_the_model(
+    kind: str, models: Path, tmp_path: Path
+) -> None:
+    made: dict[str, Callable[[], VectorReranker]] = {
+        "bi-encoder": lambda: BiEncoder(model=str(models / "bge-small-en")),
+        "m3": lambda: M3(model=str(tiny_bge_m3(tmp_path / "model"))),
+        "late-interaction": lambda: LateInteraction(model=str(tiny_pylate(tmp_path / "model"))),
+    }
+    settings, of = made[kind](), collection_of(DOCUMENTS, QUERIES, {query: {"d0": 1} for query in QUERIES})
+    rows = np.tile(np.arange(len(DOCUMENTS)), (len(QUERIES), 1))
+    every, counts = [], set()
+    for name, executor in (("here", Local()), ("there", TWO)):
+        bench = RunContext(Hardware("cpu", "fp32"), tmp_path / name, executor=executor)
+        reranker, weights = settings.resolved(bench.cache_dir)
+        pairs, store = distinct_pairs(of, rows), score_store(reranker, weights, bench)
+        work = VectorWork(reranker, weights, (0,), bench, of, pairs, store)
+        every.append(score_any(work, executor).values)
+        counts.add(work.embedding.meter.sequences)
+        assert (work.embedding._model is None) == (executor is TWO)
+    np.testing.assert_array_equal(*every)
+    assert len(counts) == 1
+    assert len(QUERIES) < counts.pop() <= len(DOCUMENTS) + len(QUERIES)

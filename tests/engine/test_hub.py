@@ -216,7 +216,8 @@ def test_what_says_how_a_model_is_used_is_fetched_and_code_only_where_it_is_trus
     hub: type[Hub], ask: Asker
 ) -> None:
     told = {"modules.json", "sentence_bert_config.json", "chat_template.jinja", "1_Pooling/config.json"}
-    hub.files |= dict.fromkeys(told, b"[]") | {"2_Dense/model.safetensors": b"x"}
+    told |= {"2_Dense/config.json", "2_Dense/model.safetensors", "artifact.metadata", "colbert_linear.pt"}
+    hub.files |= dict.fromkeys(told, b"[]") | {"3_Other/model.safetensors": b"x", "other.pt": b"x"}
     config = json.loads(hub.files["config.json"])
     config |= {"auto_map": {"AutoModel": "modeling_tiny.Tiny"}}
     hub.files["config.json"] = json.dumps(config).encode()

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from rerankbench.basics.errors import UserError
+from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import fit
-from rerankbench.first_stages.embedder import Embedder
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.llm import LLM
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from flagembedding_oracle import quiet
 from rerankbench.basics.errors import UserError
+from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import fit
 from rerankbench.engine.models.checkpoint import folder_problems
-from rerankbench.first_stages.embedder import Embedder
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.llm import LLM
 from rerankbench.rerankers.reranker import Reranker

@@ -22,18 +22,18 @@ from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
+from rerankbench.engine.embedders import vectors as vectors_module
+from rerankbench.engine.embedders.embedder import Embedder
+from rerankbench.engine.embedders.embedding import Embedding
+from rerankbench.engine.embedders.vectors import Vectors, block_name
 from rerankbench.engine.hardware import Hardware
-from rerankbench.first_stages import vectors as vectors_module
 from rerankbench.first_stages.bm25 import BM25, best, words
 from rerankbench.first_stages.dense import Dense
-from rerankbench.first_stages.embedder import Embedder
-from rerankbench.first_stages.embedding import Embedding
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.first_stages.hybrid import Hybrid
 from rerankbench.first_stages.index import Index, search
 from rerankbench.first_stages.run import Run
 from rerankbench.first_stages.search_context import SearchContext
-from rerankbench.first_stages.vectors import Vectors, block_name
 from tiny_models import SENTENCES
 
 TEXTS = [*SENTENCES, "", "Paris is the capital and largest city of France.", "moons moons moons of Mars"]
@@ -465,6 +465,10 @@ def test_words_of_unspaced_scripts_are_pairs_of_characters() -> None:
     assert words(" …!") == []
     assert words("人々と") == ["人々", "々と"]
     assert words("क्\u200dष co\u00adop می\u200cخواهم") == ["क्ष", "coop", "میخواهم"]  # joiners are no borders
+    unseen = ("\ufeff", "\u200f", "\u2062", "\u034f", "\ufe0f", "\u180e", "\u0640")
+    assert [words(f"c{one}at") for one in unseen] == [["cat"]] * len(unseen)
+    assert words("c\u200bat") == ["c", "at"]  # a border that takes no room
+    assert words("น\u0e4d\u0e49\u0e32") == words("น\u0e49\u0e4d\u0e32")  # marks typed in either order
     assert words("cafe\u0301 Ａ１") == ["café", "a1"]
     assert words("แมวหนู") == ["แม", "มว", "วห", "หนู", "แมว", "มวห", "วหนู"]  # marks belong to their letters
     assert words("ตา 猫 ab") == ["ตา", "猫", "ab"]

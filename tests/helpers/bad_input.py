@@ -22,6 +22,7 @@ import numpy as np
 
 from collection_faults import CORPUS_FAULTS, QRELS_FAULTS, QUERIES_FAULTS
 from collections_on_disk import beir
+from strange_runs import whole_run
 from tiny_folder import safetensors_bytes
 
 
@@ -37,6 +38,12 @@ class Place:
         """A good collection in BEIR's layout."""
         data = self.folder / "data"
         return data if data.exists() else beir(data)
+
+    @property
+    def done(self) -> Path:
+        """A finished run."""
+        run = self.folder / "done"
+        return run if run.exists() else whole_run(run)
 
     def rerankbench(self, *words: str) -> list[str]:
         """A small, good command, and then `words`."""
@@ -155,11 +162,13 @@ def experiment(hydra: str, *words: str) -> Make:
 
 def words(*given: str) -> Make:
     """A command whose words alone are wrong: `{here}` is the fault's folder, `{data}` a good collection in
-    it, `{models}` the folder of the tiny models."""
+    it, `{models}` the folder of the tiny models, `{done}` a finished run."""
 
     def make(place: Place) -> list[str]:
         places = {"{data}": place.data, "{here}": place.folder, "{models}": place.models}
         found = list(given)
+        if any("{done}" in word for word in found):
+            places["{done}"] = place.done
         for name, path in places.items():
             found = [word.replace(name, str(path)) for word in found]
         return found
@@ -333,23 +342,29 @@ FILES = [
     Fault("files", "a link to a device", "queries.jsonl: is no ordinary file", prepared(device)),
     Fault("files", "a link to itself", "corpus.jsonl: there is no such file; it is a link", prepared(circle)),
     Fault("files", "a link that leads nowhere", "test.tsv: there is no such file; it is a link", prepared(dangling)),
-    Fault("files", "a folder for the corpus", "corpus.jsonl: is a folder, not a file", prepared(folder_for_corpus)),
+    Fault("files", "a folder for the corpus", "corpus.jsonl: is a folder; give a file", prepared(folder_for_corpus)),
     Fault("files", "no judgements", "dataset.split=test: no", prepared(no_judgements)),
     Fault("files", "all three files wrong", "corpus.jsonl:1: is not a JSON object", prepared(every_file_wrong)),
     Fault("files", "a split that leaves the folder", "dataset.split=../../x: no", also("dataset.split=../../x")),
     Fault("files", "an absolute split", "dataset.split=/etc/passwd: no", also("dataset.split=/etc/passwd")),
-    Fault("files", "a path of 5,000 letters", "File name too long", also("dataset.path=" + "x" * 5000)),
+    Fault("files", "a path of 5,000 letters", "file name too long; give another path", also("dataset.path=" + "x" * 5000)),
     Fault("files", "a file for the folder", "is a file, not a folder", also("dataset.path={data}/corpus.jsonl")),
     Fault("files", "CSV with an open quote", "corpus.csv:2: is not valid CSV", in_files("corpus", "corpus.csv", '_id,text\n7,"open\n')),
     Fault("files", "CSV with a column too many", "corpus.csv:3: has 3 columns instead of 2", in_files("corpus", "corpus.csv", "_id,text\n7,a\nc,b,more\n")),
     Fault("files", "CSV with a column twice", "corpus.csv: two columns are named 'text'", in_files("corpus", "corpus.csv", "_id,text,text\n7,a,b\n")),
     Fault("files", "CSV without a text", "corpus.csv: no column for the text", in_files("corpus", "corpus.csv", "_id,words\n7,a\n")),
     Fault("files", "TSV of three columns, no header", "corpus.tsv:1: has 3 columns, not 2", in_files("corpus", "corpus.tsv", "7\tx\ty\n")),
-    Fault("files", "no parquet", "corpus.parquet: corpus.parquet cannot be read as parquet", in_files("corpus", "corpus.parquet", "PAR1 but not really")),
+    Fault("files", "CSV with Excel's separator line", "corpus.csv:1: the columns are named in line 2 only", in_files("corpus", "corpus.csv", "sep=;\n_id;text\n7;a\nc;b\n")),
+    Fault("files", "two CSV files joined", "corpus.csv:3: names the columns again", in_files("corpus", "corpus.csv", "_id,text\n7,a\n_id,text\nc,b\n")),
+    Fault("files", "a spreadsheet", "corpus.xlsx: is a ZIP archive or a spreadsheet", in_files("corpus", "corpus.xlsx", b"PK\x03\x04\x14\0\x06\0")),
+    Fault("files", "gzip without .gz", "corpus.jsonl: is compressed by gzip: add .gz", in_files("corpus", "corpus.jsonl", gzip.compress(b'{"_id": "7", "text": "a"}\n', mtime=0))),
+    Fault("files", "a JSON list of documents", "corpus.json: holds one JSON value over all its lines", in_files("corpus", "corpus.json", '[{"_id": "7", "text": "a"},\n {"_id": "c", "text": "b"}]\n')),
+    Fault("files", "texts without ids", "corpus.txt:1: has no tab between id and text", in_files("corpus", "corpus.txt", "paris is the capital\nberlin too\n")),
+    Fault("files", "no parquet", "corpus.parquet: cannot be read as parquet", in_files("corpus", "corpus.parquet", "PAR1 but not really")),
     Fault("files", "cut-off gzip", "corpus.jsonl.gz: cannot be read", in_files("corpus", "corpus.jsonl.gz", gzip.compress(b'{"_id": "7", "text": "a"}\n', mtime=0)[:-9])),
     Fault("files", "not gzip", "corpus.jsonl.gz: cannot be read (Not a gzipped file", in_files("corpus", "corpus.jsonl.gz", '{"_id": "7", "text": "a"}\n')),
     Fault("files", "UTF-16 without a mark", "corpus.jsonl:1: holds a NUL byte", in_files("corpus", "corpus.jsonl", '{"_id": "7", "text": "a"}'.encode("utf-16-le"))),
-    Fault("files", "UTF-32", "corpus.jsonl:1: starts with the mark of UTF-16", in_files("corpus", "corpus.jsonl", '{"_id": "7", "text": "a"}\n'.encode("utf-32"))),
+    Fault("files", "UTF-32", "corpus.jsonl:1: starts with the mark of UTF-32", in_files("corpus", "corpus.jsonl", '{"_id": "7", "text": "a"}\n'.encode("utf-32"))),
     Fault("files", "Windows-1252 quotes in a query", "queries.jsonl:1: is not UTF-8: byte 0x93", in_files("queries", "queries.jsonl", b'{"_id": "q1", "text": "\x93x\x94"}\n')),
     Fault("files", "Shift JIS", "queries.tsv:1: is not UTF-8", in_files("queries", "queries.tsv", "q1\t首都\n".encode("shift_jis"))),
     Fault("files", "JSON judgements, a list on top", "qrels.json: holds [['q1', '7', 1]] at the top", in_files("qrels", "qrels.json", '[["q1", "7", 1]]')),
@@ -414,9 +429,9 @@ RUNS = [
     Fault("run files", "CSV without scores", "run.csv: no column for the score", in_run("run.csv", "qid,docno,points\nq1,007,1\n")),
     Fault("run files", "CSV with a header of its own", "name its columns: first_stage.query_column=vraag first_stage.doc_column=stuk first_stage.score_column=punten", in_run("run.csv", "vraag,stuk,punten\nq1,007,1\n")),
     Fault("run files", "JSONL, a list for a score", "run.jsonl:1: the score is [1]", in_run("run.jsonl", '{"qid": "q1", "docno": "007", "score": [1]}\n')),
-    Fault("run files", "no parquet", "run.parquet: run.parquet cannot be read as parquet", in_run("run.parquet", "x")),
+    Fault("run files", "no parquet", "run.parquet: cannot be read as parquet", in_run("run.parquet", "x")),
     Fault("run files", "cut-off gzip", "run.trec.gz: cannot be read", in_run("run.trec.gz", gzip.compress(LINE.encode(), mtime=0)[:-9])),
-    Fault("run files", "a folder", "is a folder, not a file", also("first_stage=run", "first_stage.path={data}")),
+    Fault("run files", "a folder", "is a folder; give a file", also("first_stage=run", "first_stage.path={data}")),
     Fault("run files", "a device", "/dev/null: is no ordinary file", also("first_stage=run", "first_stage.path=/dev/null")),
 ]  # fmt: skip
 
@@ -452,6 +467,10 @@ MODELS = [
     Fault("models", "weights that are not the model's", "its weight files lack", in_model("base", content("model.safetensors", safetensors_bytes({"a": [2]})))),
     Fault("models", "weights without the classifier", "classifier", in_model("base", tensors(without("classifier")))),
     Fault("models", "weights without a layer", "layer.1.", in_model("base", tensors(without("layer.1.")))),
+    Fault("models", "no room for a token", "max_position_embeddings is 0 and pad_token_id 1", in_model("base", config(max_position_embeddings=0))),
+    Fault("models", "a broken modules.json", "computes scores with something unreadable", in_model("base", content("modules.json", "{"))),
+    Fault("models", "a page of the hub", "give the id alone, BAAI/bge-reranker-base", also("reranker=base", "reranker.model=https://huggingface.co/BAAI/bge-reranker-base/tree/main")),
+    Fault("models", "a revision behind the name", "give the id alone, BAAI/bge-reranker-base, and its revision as revision=main", also("reranker=base", "reranker.model=BAAI/bge-reranker-base@main")),
     Fault("models", "weights of another width", "in its weight files, but", in_model("base", config(hidden_size=16, intermediate_size=32))),
     Fault("models", "weights that are NaN", "not finite", in_model("base", tensors(full_of_nan))),
     Fault("models", "a file of the index is missing", "this weight file is missing", in_model("base", index_without_files)),
@@ -533,6 +552,10 @@ COMMANDS = [
     command("no output folder", "hydra.run.dir=: give a folder", "hydra.run.dir=''", cured="hydra.run.dir=out2"),
     command("an output folder left open", "hydra.run.dir: Missing mandatory value", "hydra.run.dir=???", cured="hydra.run.dir=out2"),
     command("a file for the sweep's folder", "hydra.sweep.dir={here}/data/corpus.jsonl: cannot be written", "-m", "hydra.sweep.dir={data}/corpus.jsonl", cured="-m hydra.sweep.dir={here}/sweep2"),
+    command("a home folder that no shell expands", "hydra.run.dir=~/out: ~ would be a folder of that name", "hydra.run.dir=~/out", cured="hydra.run.dir={here}/out"),
+    command("a sweep over nothing", "reranker=glob(zz*): there is nothing to sweep over", "-m", "reranker=glob(zz*)", cured="-m reranker=none"),
+    command("a server without a host", "tracking.uri=http://: give http://host:port", "tracking=mlflow", "tracking.uri=http://", cured="tracking=mlflow tracking.uri=http://host:5000"),
+    command("a port that there is not", "tracking.uri=http://host:99999: give http://host:port", "tracking=mlflow", "tracking.uri=http://host:99999", cured="tracking=mlflow tracking.uri=http://host:5000"),
     command("jobs that leave the sweep's folder", "hydra.sweep.subdir=../x: leads out of hydra.sweep.dir", "-m", "hydra.sweep.subdir=../x", cured="-m hydra.sweep.subdir=x"),
     command("jobs in an absolute folder", "hydra.sweep.subdir=/x: leads out of hydra.sweep.dir", "-m", "hydra.sweep.subdir=/x", cured="-m hydra.sweep.subdir=x"),
     command("a file for the cache", "is a file, not a folder; choose another place", "cache_dir={data}/corpus.jsonl", cured="cache_dir={here}/cache2"),
@@ -599,7 +622,9 @@ def other(
 
 
 def bad_result(name: str, text: str, said: str) -> Fault:
-    return other("rerankbench-report", name, said, "{here}/run", files={"run/result.json": text})
+    return other(
+        "rerankbench-report", name, said, "{here}/run", files={"run/result.json": text}, cured="{done}"
+    )
 
 
 OTHERS = [
@@ -609,19 +634,19 @@ OTHERS = [
     other("rerankbench-check", "an unknown argument", "--jsn: there is no such argument", "--jsn", cured="dataset=beir dataset.path={data} reranker=none --json"),
     other("rerankbench-check", "an unknown option", "dataset=beer: there is no such option; did you mean beir?", "dataset=beer", cured="dataset=beir dataset.path={data} reranker=none"),
     other("rerankbench-check", "a wrong value", "reranker.max_length=4: give at least 8 tokens", "reranker.max_length=4", cured="dataset=beir dataset.path={data} reranker=none"),
-    other("rerankbench-check", "an experiment that names code", f"hydra.callbacks.x._target_=os.mkdir: {CODE}", "--config-dir", "{here}/own", "experiment=theirs", files={"own/experiment/theirs.yaml": "# @package _global_\nhydra:\n  callbacks:\n    x: {_target_: os.mkdir, path: SPRUNG}\n"}),
-    other("rerankbench-report", "nothing given", "arguments are required", ),
-    other("rerankbench-report", "a folder without runs", "holds no result.json", "{here}/own", files={"own/x": ""}),
-    other("rerankbench-report", "an unknown setting", "settings here start with report. or tracking.", "{here}", "depth=5"),
-    other("rerankbench-report", "an unknown key", "did you mean report.measure?", "{here}", "report.mesure=ndcg_at_10"),
-    other("rerankbench-report", "a wrong value", "report.delta=abc: give a number", "{here}", "report.delta=abc"),
-    other("rerankbench-report", "an unknown argument", "--all", "{here}", "--all"),
+    other("rerankbench-check", "an experiment that names code", f"hydra.callbacks.x._target_=os.mkdir: {CODE}", "--config-dir", "{here}/own", "experiment=theirs", files={"own/experiment/theirs.yaml": "# @package _global_\nhydra:\n  callbacks:\n    x: {_target_: os.mkdir, path: SPRUNG}\n"}, cured="dataset=beir dataset.path={data} reranker=none"),
+    other("rerankbench-report", "nothing given", "arguments are required", cured="{done}"),
+    other("rerankbench-report", "a folder without runs", "holds no result.json", "{here}/own", files={"own/x": ""}, cured="{done}"),
+    other("rerankbench-report", "an unknown setting", "settings here start with report. or tracking.", "{here}", "depth=5", cured="{done}"),
+    other("rerankbench-report", "an unknown key", "did you mean report.measure?", "{here}", "report.mesure=ndcg_at_10", cured="{done} report.measure=ndcg_at_10"),
+    other("rerankbench-report", "a wrong value", "report.delta=abc: give a number", "{here}", "report.delta=abc", cured="{done} report.delta=0.02"),
+    other("rerankbench-report", "an unknown argument", "--all", "{here}", "--all", cured="{done}"),
     bad_result("a broken result", "{", "result.json: cannot be read"),
     bad_result("a result of another version", '{"schema": 99}', "result.json: not a result of schema 1"),
     bad_result("a list for a result", "[]", "result.json: not a result of schema 1"),
     bad_result("a result without its table", json.dumps(RESULT), "per_query.parquet is missing beside result.json"),
     bad_result("an empty result", "", "result.json: cannot be read"),
-    other("rerankbench-report", "a table that is no parquet", "per_query.parquet", "{here}/run", files={"run/result.json": json.dumps(RESULT), "run/per_query.parquet": "x"}),
+    other("rerankbench-report", "a table that is no parquet", "per_query.parquet", "{here}/run", files={"run/result.json": json.dumps(RESULT), "run/per_query.parquet": "x"}, cured="{done}"),
     other("rerankbench-cache", "nothing to do", "required: COMMAND", cured="list cache_dir={here}"),
     other("rerankbench-cache", "an unknown command", "invalid choice: 'prine'", "prine", "cache_dir={here}", cured="prune scores --yes cache_dir={here}"),
     other("rerankbench-cache", "a misspelt key", "cachedir=x: there is no such key; did you mean cache_dir?", "size", "cachedir=x", cured="size cache_dir={here}"),
@@ -630,20 +655,20 @@ OTHERS = [
     other("rerankbench-cache", "no age", "--older-than soon: give hours, days or weeks", "prune", "scores", "--older-than", "soon", "cache_dir={here}", cured="prune scores --older-than 30d cache_dir={here}"),
     other("rerankbench-cache", "a folder that is not there", "cache_dir=/nope: there is no such folder", "list", "cache_dir=/nope", cured="list cache_dir={here}"),
     other("rerankbench-cache", "a file for the folder", "is a file; nothing was kept there yet", "verify", "cache_dir={here}/x", files={"x": ""}, cured="verify cache_dir={here}"),
-    other("rerankbench-track", "a folder that is not there", "/not/there: there is no such folder", "/not/there"),
-    other("rerankbench-track", "no folder", "give the output folder of a run", "tracking.uri=x"),
-    other("rerankbench-track", "a folder without runs", "holds no result.json", "{here}/own", files={"own/x": ""}),
-    other("rerankbench-track", "a broken result", "result.json: cannot be read", "{here}/run", files={"run/result.json": "{"}),
-    other("rerankbench-track", "a result of another version", "not a result of schema 1", "{here}/run", files={"run/result.json": '{"schema": 0}'}),
-    other("rerankbench-track", "a result without an arm", "result.json: ", "{here}/run", files={"run/result.json": '{"schema": 1}'}),
-    other("rerankbench-track", "measures that are a list", "result.json: ", "{here}/run", files={"run/result.json": json.dumps(RESULT | {"measures": [1]})}),
-    other("rerankbench-track", "an unknown key", "did you mean tracking.uri?", "{here}/run", "tracking.url=x", files={"run/result.json": json.dumps(RESULT)}),
-    other("rerankbench-track", "a wrong address", "tracking.uri=x: give sqlite", "{here}/run", "tracking.uri=x", files={"run/result.json": json.dumps(RESULT)}),
-    other("rerankbench-track", "an unknown argument", "--all: there is no such argument", "{here}/run", "--all", files={"run/result.json": json.dumps(RESULT)}),
-    other("rerankbench-track", "a saved config that is broken", "config.yaml", "{here}/run", files={"run/result.json": json.dumps(RESULT), "run/.hydra/config.yaml": "a: [\n"}),
-    other("rerankbench-ui", "a store that is not there", "no store at {here}/mlflow.db", "tracking.uri=sqlite:///{here}/mlflow.db"),
-    other("rerankbench-ui", "a word that is no setting", "mlflow.db: give tracking.uri=ADDRESS", "mlflow.db", "tracking.uri=http://host"),
-    other("rerankbench-ui", "a port that is none", "--port", "--port", "many"),
+    other("rerankbench-track", "a folder that is not there", "/not/there: there is no such folder", "/not/there", cured="{done}"),
+    other("rerankbench-track", "no folder", "give the output folder of a run", "tracking.uri=x", cured="{done}"),
+    other("rerankbench-track", "a folder without runs", "holds no result.json", "{here}/own", files={"own/x": ""}, cured="{done}"),
+    other("rerankbench-track", "a broken result", "result.json: cannot be read", "{here}/run", files={"run/result.json": "{"}, cured="{done}"),
+    other("rerankbench-track", "a result of another version", "not a result of schema 1", "{here}/run", files={"run/result.json": '{"schema": 0}'}, cured="{done}"),
+    other("rerankbench-track", "a result without an arm", "result.json: ", "{here}/run", files={"run/result.json": '{"schema": 1}'}, cured="{done}"),
+    other("rerankbench-track", "measures that are a list", "result.json: ", "{here}/run", files={"run/result.json": json.dumps(RESULT | {"measures": [1]})}, cured="{done}"),
+    other("rerankbench-track", "an unknown key", "did you mean tracking.uri?", "{here}/run", "tracking.url=x", files={"run/result.json": json.dumps(RESULT)}, cured="{here}/run tracking.uri=sqlite:///mlflow.db"),
+    other("rerankbench-track", "a wrong address", "tracking.uri=x: give sqlite", "{here}/run", "tracking.uri=x", files={"run/result.json": json.dumps(RESULT)}, cured="{here}/run tracking.uri=http://host:5000"),
+    other("rerankbench-track", "an unknown argument", "--all: there is no such argument", "{here}/run", "--all", files={"run/result.json": json.dumps(RESULT)}, cured="{here}/run"),
+    other("rerankbench-track", "a saved config that is broken", "config.yaml", "{here}/run", files={"run/result.json": json.dumps(RESULT), "run/.hydra/config.yaml": "a: [\n"}, cured="{here}/run tracking.uri=sqlite:///mlflow.db tracking.experiment=mine"),
+    other("rerankbench-ui", "a store that is not there", "no store at {here}/mlflow.db", "tracking.uri=sqlite:///{here}/mlflow.db", cured="tracking.uri=http://host:5000"),
+    other("rerankbench-ui", "a word that is no setting", "mlflow.db: give tracking.uri=ADDRESS", "mlflow.db", "tracking.uri=http://host", cured="tracking.uri=http://host"),
+    other("rerankbench-ui", "a port that is none", "--port", "--port", "many", cured="tracking.uri=http://host --port 5001"),
 ]  # fmt: skip
 
 FAULTS = [

@@ -249,18 +249,6 @@ CONFIG_FAULTS = [
         ("-m depth=5,x", "depth", "type", "-m depth=5,6"),
         ("-m depth=10,500", "depth", "value", "-m depth=10,500 candidates=500"),
         ("-m reranker=none,minilm depth=500,20", "depth", "value", "-m reranker=none,minilm depth=100,20"),
-        (
-            "-m first_stage=bm25,dense,run first_stage.path={root}/data/run.trec",
-            "first_stage.path",
-            "key",
-            "-m first_stage=run first_stage.path={root}/data/run.trec",
-        ),
-        (
-            "-m first_stage=bm25,dense,run +first_stage.path={root}/data/run.trec",
-            "first_stage.path",
-            "key",
-            "-m first_stage=bm25,dense",
-        ),
         ("-m reranker=none,nine", "reranker", "option", "-m reranker=none,base"),
         (
             "-m reranker=none,minilm reranker.cutoff_layers=[8]",

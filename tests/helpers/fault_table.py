@@ -17,13 +17,17 @@ from typing import Any
 
 from bad_input import FAULTS, Fault, Place
 from config_faults import CONFIG_FAULTS, make_folders
+from cures import CURES, NEXT
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import config, preflight, report, track, ui
+from rerankbench.commands import cli, config, preflight, report, track, ui
 from rerankbench.commands import run as runner
 from rerankbench.commands.cache import command as cache
 from rerankbench.commands.check import command as check_command
 from rerankbench.commands.hydra_private import ConfigLoaderImpl
+from rerankbench.experiment import pipeline
+from rerankbench.report import runs
+from rerankbench.tracking import run_folders
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 PROGRAMS: dict[str, Callable[[list[str]], int]] = {
@@ -38,8 +42,9 @@ HEAD = """# Bad input: what was tried, and what was said
 
 `make fault-table` writes this page; `tests/commands/test_bad_input.py` runs every line through the command
 itself. Each ends with exit code 2, without a trace, and without files that look like results. `<folder>` is
-the folder of the faulty files, `<models>` that of the tests' models. Where only the command's words are
-wrong, the last column has what works instead (`...`: the rest of the command), which the tests try as well.
+the folder of the faulty files, `<models>` that of the tests' models, `<run>` a finished run. The last column
+has what cures it: other words (`...`: the rest of the command), or what to do to the file. The tests do that,
+where the message says so, and run the command again.
 
 | area | faults |
 |---|---:|
@@ -154,20 +159,69 @@ def one_line(lines: list[str]) -> str:
 
 def page(outcomes: dict[str, Outcome], commands: list[tuple[str, str, str]]) -> str:
     """docs/faults.md."""
-    rows = [(fault.area, fault.name, one_line(outcomes[fault.title].lines), fault.cured) for fault in FAULTS]
-    rows += [("configs", code(command, True), said, cured) for command, said, cured in commands]
+    rows = [
+        (fault.area, fault.name, one_line(outcomes[fault.title].lines), cure_of(fault)) for fault in FAULTS
+    ]
+    rows += [("configs", code(command, True), said, tried(cured)) for command, said, cured in commands]
     counts = Counter(area for area, *_ in rows)
     total = [f"| {area} | {count} |" for area, count in counts.items()] + [f"| **all** | **{len(rows)}** |"]
-    body = ["| area | fault | what it said | what works instead |", "|---|---|---|---|"]
-    body += [f"| {area} | {name} | {code(said)} | {tried(cured)} |" for area, name, said, cured in rows]
+    body = ["| area | fault | what it said | what cures it |", "|---|---|---|---|"]
+    body += [f"| {area} | {name} | {code(said)} | {cured} |" for area, name, said, cured in rows]
     return HEAD + "\n".join([*total, "", *body]) + "\n"
 
 
+def cure_of(fault: Fault) -> str:
+    """How the page says what cures a fault, and what is then said of the next one."""
+    shown = tried(fault.cured) if fault.cured else CURES[fault.title].shown
+    return f"{shown} (then: {code(NEXT[fault.title])})" if fault.title in NEXT else shown
+
+
 def tried(cured: str) -> str:
-    """The cured command with the folders by their names; empty where a file has to be mended."""
-    for name, shown in {"{here}": "<folder>", "{data}": "<folder>/data", "{models}": "<models>"}.items():
+    """A cured command with the folders by their names."""
+    names = {"{here}": "<folder>", "{data}": "<folder>/data", "{models}": "<models>", "{done}": "<run>"}
+    for name, shown in names.items():
         cured = cured.replace(name, shown)
-    return code(cured) if cured else ""
+    return code(cured)
+
+
+def cured_lines(fault: Fault, said: list[str], folder: Path, models: Path) -> list[str]:
+    """What is said once the fault is cured: nothing where the command works.
+
+    A cure of words is tried in a fresh folder, one of a file where the fault was made.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    place = Place(folder, models)
+    if fault.cure:
+        command = fault.cure(place)
+    else:
+        first = said[0].replace("<folder>", str(folder)).replace("<models>", str(models))
+        command = CURES[fault.title].act(place, fault.make(place), first)
+    found = in_folder(folder, lambda: look(command[0], command[1:]))
+    return [] if found.code == 0 else found.lines or [found.printed or str(found.code)]
+
+
+def look(program: str, words: list[str]) -> int:
+    """Whether a command works, as far as its faults are about: reports are not drawn, nothing is logged."""
+    config.register_schemas()
+    try:
+        match program:
+            case "rerankbench" if {"-m", "--cfg", "--info", "--resolve", "dataset=hub"} & set(words):
+                preflight.check(words)
+            case "rerankbench":
+                pipeline.run(preflight.experiment(words))
+            case "rerankbench-report":
+                runs.find(map(Path, report.read(report.parser().parse_intermixed_args(words).places)[2]))
+            case "rerankbench-track":
+                settings, names = track.read_words(words)
+                track.all_runs(run_folders.find(map(Path, names)), settings)
+            case "rerankbench-ui":
+                ui.settings(ui.read(words)[2])
+            case _:
+                return PROGRAMS[program](words)
+    except UserError as error:
+        return cli.complain(error)
+    return 0
 
 
 def code(text: str, double: bool = False) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 STAGES = {
     "collection": "rerankbench.experiment.pipeline:load",
     "candidates": "rerankbench.experiment.pipeline:retrieve",
-    "embedding": "rerankbench.first_stages.embedding:Embedding.embed",
+    "embedding": "rerankbench.engine.embedders.embedding:Embedding.embed",
     "scoring": "rerankbench.experiment.pipeline:score",
     "measures": "rerankbench.experiment.pipeline:measure",
     "files": "rerankbench.tracking.outputs:write",
@@ -29,7 +29,7 @@ STAGES = {
 }
 EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "sqlite3.connect")
 SCORER = "rerankbench.rerankers.encoder:EncoderModel.forward"
-EMBEDDER = "rerankbench.first_stages.embedder:EmbedderModel.forward"
+EMBEDDER = "rerankbench.engine.embedders.embedder:EmbedderModel.forward"
 
 
 def wrap(name: str, around: Callable[..., Any]) -> None:

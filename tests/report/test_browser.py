@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -14,6 +13,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+
+from commands import run, store
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install playwright"
@@ -78,15 +79,11 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
         "precision=fp32",
         "report.race.seconds=0",
         f"cache_dir={root / 'cache'}",
-        f"tracking.uri=sqlite:///{root / 'mlflow.db'}",
+        f"tracking.uri={store(root)}",
         f"hydra.sweep.dir={root / 'sweep'}",
     ]
-    command = [sys.executable, "-m", "rerankbench", *words]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=root, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert (root / "sweep" / "report.html").is_file(), done.stderr[-2000:]
+    assert run(*words) == 0
+    assert (root / "sweep" / "report.html").is_file()
     return root / "sweep"
 
 
@@ -189,8 +186,8 @@ def luminance(colour: str) -> float:
 def test_the_experiment_gives_the_same_report_as_the_folder(sweep: Path, tmp_path: Path) -> None:
     from rerankbench.commands.report import main
 
-    store = f"tracking.uri=sqlite:///{sweep.parent / 'mlflow.db'}"
-    assert main(["rerankbench", store, "--out", str(tmp_path)]) == 0
+    uri = f"tracking.uri=sqlite:///{sweep.parent / 'mlflow.db'}"
+    assert main(["rerankbench", uri, "--out", str(tmp_path)]) == 0
     ours, theirs = (json.loads((folder / "report.json").read_text()) for folder in (tmp_path, sweep))
     assert ours["verdict"] == theirs["verdict"]
     assert [arm["mean"] for arm in ours["arms"]] == [arm["mean"] for arm in theirs["arms"]]

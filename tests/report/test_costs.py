@@ -132,7 +132,7 @@ def test_one_first_stage_costs_nothing_for_reranking_nothing(tmp_path: Path) -> 
     assert costs(found)["no reranking"].latency_p50_ms == 0
     assert costs(found)["no reranking"].query_p50_ms == pytest.approx(5, rel=0.1)
     assert reasons(found)["no reranking"] == ""
-    assert found.verdict.sentence == "No verdict: no reranker is within the budget."
+    assert found.verdict.sentence == "Do not rerank within this budget: no reranker fits."
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from rerankbench.report.race.intervals import noise, quantile, ratio, typical
 from rerankbench.report.race.process import Lost, Process
 from rerankbench.report.race.race import hold, worth_it
 from rerankbench.report.race.record import Cell, Round
+from rerankbench.report.race.texts import evenly
 from rerankbench.report.race.turns import Turn, Turns
 from rerankbench.report.runs import find
 from rerankbench.report.settings import Report
@@ -291,6 +292,18 @@ def test_races_are_never_put_together(tmp_path: Path) -> None:
 )
 def test_the_least_and_the_deepest_are_always_timed(depths: list[int], timed: list[int]) -> None:
     assert spread(depths) == timed
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=150), st.data())
+def test_however_few_queries_are_timed_their_work_is_spread_as_that_of_all(
+    work: list[int], data: st.DataObject
+) -> None:
+    places = evenly(work)
+    assert sorted(places) == list(range(len(work)))
+    taken = data.draw(st.integers(1, len(work)))
+    ranks = np.argsort(np.argsort(work, kind="stable"), kind="stable")[places[:taken]]
+    gaps = np.diff([-1, *sorted(ranks), len(work)])
+    assert gaps.max() <= 2 * len(work) / taken + 2
 
 
 # real ones

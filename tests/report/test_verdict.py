@@ -95,7 +95,7 @@ def test_few_queries_crown_nobody(tmp_path: Path, count: int) -> None:
     write_run(tmp_path / "0", "a", first, {10: first + noisy(0.03, 0.2, count, 1)})
     found = judged(tmp_path)
     assert (found.verdict.kind, found.verdict.arm) == (UNKNOWN, None)
-    assert found.verdict.sentence.startswith("The data cannot tell")
+    assert found.verdict.sentence.startswith("Too small to tell")
     assert any("queries" in line for line in found.verdict.reasons)
 
 
@@ -192,7 +192,7 @@ def test_an_arm_that_helps_is_not_denied_where_the_best_one_cannot_be_told(
 def test_nothing_within_the_budget_is_no_verdict(tmp_path: Path, first: np.ndarray) -> None:
     write_run(tmp_path / "0", "minilm", first, {10: first + 0.1})
     found = judged(tmp_path, Report(budget=Budget(latency_p95_ms=1)))
-    assert found.verdict.sentence == "No verdict: no reranker is within the budget."
+    assert found.verdict.sentence == "Do not rerank within this budget: no reranker fits."
     assert found.verdict.reasons == (
         "minilm@10: p50 latency 10 ms is above 1.",
         "Raise the bound in report.budget, or measure a smaller model or a smaller depth.",
@@ -205,7 +205,7 @@ def test_a_budget_of_what_was_never_measured_says_so_and_how_to_measure_it(
     depths = {10: first + 0.1, 50: first + 0.1}
     write_run(tmp_path / "0", "minilm", first, depths, latency_ms=None)
     found = judged(tmp_path, Report(budget=Budget(latency_p95_ms=5)))
-    assert found.verdict.sentence == ("No verdict: no reranker is known to be within the budget.")
+    assert found.verdict.sentence == ("Do not rerank within this budget: no reranker is known to fit.")
     reason = (
         "minilm@10, minilm@50: p95 latency was not measured (there was no race: rerankbench-report --race "
         f"{tmp_path / '0'} report.budget.latency_p95_ms=5)."

@@ -26,13 +26,13 @@ from tiny_architectures import (
     WIDTH,
     bert_files,
     classifier,
-    gemma_files,
     llama_files,
     qwen_files,
     roberta_files,
     sentencepiece,
 )
 from tiny_models import _unigram_model
+from tiny_prompted import t5_files
 from tiny_rerankers import scores
 
 FP32 = Hardware("cpu", "fp32")
@@ -56,7 +56,7 @@ def folder_of(name: str, builders: dict[str, Any], built: Path) -> Path:
 def ready(settings: Reranker, cache: Path) -> PairModel:
     """As a run gets it: checked, fitted and rehearsed before it is loaded."""
     assert settings.problems() == []
-    usable, weights = fit.resolved(settings, cache)
+    usable, weights = settings.resolved(cache)
     usable.rehearse(weights, FP32)
     return usable.load(weights, FP32)
 
@@ -321,11 +321,18 @@ def test_a_kind_that_was_never_tried_is_tried_out_first(tmp_path: Path, hashes: 
     assert "the pairs beside it" in refusal(Encoder(str(xlnet)), hashes)
 
 
-def test_encoder_decoders_are_refused(tmp_path: Path) -> None:
-    t5 = classifier(
-        "T5", gemma_files, tmp_path / "t5", d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4
-    )
-    (line,) = Encoder(str(t5)).problems()
+def test_t5_reads_a_pair_and_goes_by_what_it_decodes_last(tmp_path: Path, hashes: Path) -> None:
+    own = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4, "eos_token_id": 1}
+    t5 = classifier("T5", t5_files, tmp_path / "t5", **own, pad_token_id=0, decoder_start_token_id=0)
+    model = ready(Encoder(str(t5)), hashes)
+    np.testing.assert_allclose(scores(model, PAIRS)[:, 0], cross_encoder(t5, "eager", PAIRS), atol=1e-4)
+    assert np.isfinite(scores(model, [("a </s> b", "c </s>"), ("a", "b")])).all()  # ends within texts
+
+
+def test_other_encoder_decoders_are_refused(tmp_path: Path) -> None:
+    sizes = {f"{part}_{name}": 2 for part in ("encoder", "decoder") for name in ("layers", "attention_heads")}
+    bart = classifier("Bart", roberta_files, tmp_path / "bart", d_model=64, **sizes)
+    (line,) = Encoder(str(bart)).problems()
     assert "an encoder-decoder, which is not supported" in line
 
 

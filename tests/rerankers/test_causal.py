@@ -66,7 +66,7 @@ def mxbai(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ready(settings: Reranker, cache: Path) -> PairModel:
     """As a run gets it: checked, fitted and rehearsed before it is loaded."""
     assert settings.problems() == []
-    usable, weights = fit.resolved(settings, cache)
+    usable, weights = settings.resolved(cache)
     usable.rehearse(weights, FP32)
     return usable.load(weights, FP32)
 

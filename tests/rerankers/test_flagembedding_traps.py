@@ -30,12 +30,12 @@ from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.commands import config, preflight
+from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.references import resolve
 from rerankbench.evaluation import evaluation, measures, ranking
 from rerankbench.first_stages.dense import Dense
-from rerankbench.first_stages.embedder import Embedder
 from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers import scoring
 from rerankbench.rerankers.reranker import Reranker
@@ -285,7 +285,7 @@ def test_evaluation_again_embeds_the_corpus_again(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The peer's only way to a new depth is --overwrite, which embeds too. Ours asks for what is missing."""
-    from rerankbench.first_stages.embedder import EmbedderModel
+    from rerankbench.engine.embedders.embedder import EmbedderModel
 
     work = work_of(settings("minilm", models), tmp_path)
     embedder = Embedder(model=str(models / "bge-small-en"))

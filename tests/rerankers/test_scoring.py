@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import multiprocessing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import tiny_rerankers
+import warm
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.engine.executors.local import Local
@@ -352,7 +352,7 @@ def score_here(models: Path, cache: Path, barrier: Any, queue: Any) -> None:
 
 
 def test_two_processes_score_each_pair_once(models: Path, tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = warm.server()
     barrier, queue = context.Barrier(2), context.Queue()
     both = [context.Process(target=score_here, args=(models, tmp_path, barrier, queue)) for _ in range(2)]
     for process in both:

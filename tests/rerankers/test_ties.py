@@ -25,19 +25,19 @@ from folded_texts import VARIANTS, texts
 from rerankbench import api
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.in_memory import collection_of
+from rerankbench.engine.embedders import vectors as vectors_module
+from rerankbench.engine.embedders.embedder import Embedder
+from rerankbench.engine.embedders.embedding import Embedding
+from rerankbench.engine.embedders.vector_ties import Copies
+from rerankbench.engine.embedders.vectors import Vectors
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.experiment import estimate, latency
-from rerankbench.first_stages import vectors as vectors_module
 from rerankbench.first_stages.dense import Dense
-from rerankbench.first_stages.embedder import Embedder
-from rerankbench.first_stages.embedding import Embedding
 from rerankbench.first_stages.index import Exact, Index, search
 from rerankbench.first_stages.search_context import SearchContext
-from rerankbench.first_stages.vector_ties import Copies
-from rerankbench.first_stages.vectors import Vectors
 from rerankbench.rerankers import sequences
 from rerankbench.rerankers.reranker import PairModel, Reranker
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score, score_store

@@ -14,7 +14,7 @@ import pytest
 
 import tiny_models
 from flagembedding_oracle import load, oracle_scores, quiet
-from tiny_models import ALL, EMBEDDERS, FAMILIES, LAYERS, START_LAYER, build_all
+from tiny_models import ALL, EMBEDDERS, FAMILIES, LAYERS, START_LAYER
 
 EVERY_LAYER = list(range(START_LAYER, LAYERS + 1))
 QUERIES = ["What is the capital of France?", "how many moons does Mars have", "法国的首都是哪里？", "q"]
@@ -29,14 +29,6 @@ DOCUMENTS = [
     "",
 ]
 PAIRS = [(query, document) for query in QUERIES for document in DOCUMENTS]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("models")
-    for _ in build_all(root):
-        pass
-    return root
 
 
 def digests(root: Path) -> dict[str, str]:

@@ -258,11 +258,11 @@ def test_a_block_that_somebody_else_finishes_is_read(
     from contextlib import nullcontext
 
     from rerankbench.engine import loop
+    from rerankbench.engine.embedders import embedding
+    from rerankbench.engine.embedders.embedder import Embedder, EmbedderModel
+    from rerankbench.engine.embedders.embedding import Embedding
     from rerankbench.engine.hardware import Hardware
     from rerankbench.engine.run_context import RunContext
-    from rerankbench.first_stages import embedding
-    from rerankbench.first_stages.embedder import Embedder, EmbedderModel
-    from rerankbench.first_stages.embedding import Embedding
 
     texts, settings = [f"text {n}" for n in range(40)], Embedder(model=str(models / "bge-small-en"))
 

@@ -6,13 +6,11 @@ import errno
 import hashlib
 import io
 import logging
+import multiprocessing
 import os
 import random
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -449,21 +447,32 @@ def test_a_write_is_durable_before_and_after_it_gets_its_name(
 
 # --- processes ---
 
-WRITER = """
-import sys, pathlib, numpy as np
-from rerankbench.store.rows import RowStore, text_keys
-folder, name, count = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-store = RowStore(folder, {})
-for number in range(count):
-    texts = [f"{name} {number} {row}" for row in range(300)] + ["shared"]
-    store.append(text_keys(texts), np.full((301, 2), float(number), np.float32), [0, 1])
-    print(number, flush=True)
-"""
+
+class Writer:
+    """A forked process that appends `count` shards to a folder, and says so after each."""
+
+    def __init__(self, folder: Path, name: str, count: int) -> None:
+        self.told, end = os.pipe()
+        self.process = multiprocessing.get_context("fork").Process(
+            target=write, args=(folder, name, count, end)
+        )
+        self.process.start()
+        os.close(end)
+
+    def reported(self) -> int:
+        """How many shards it has said to have written, to its end."""
+        with os.fdopen(self.told, "rb") as told:
+            found = len(told.read())
+        self.process.join()
+        return found
 
 
-def writer(folder: Path, name: str, count: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", WRITER, str(folder), name, str(count)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def write(folder: Path, name: str, count: int, told: int) -> None:
+    store = RowStore(folder, {})
+    for number in range(count):
+        texts = [f"{name} {number} {row}" for row in range(300)] + ["shared"]
+        store.append(text_keys(texts), np.full((301, 2), float(number), np.float32), [0, 1])
+        os.write(told, b".")
 
 
 def assert_kept(store: RowStore, name: str, count: int) -> None:
@@ -479,13 +488,11 @@ def test_a_killed_writer_loses_nothing_that_it_reported(
     """kill -9 a dozen times, into the same folder, as restarted runs would."""
     chance, survived = random.Random(7), 0
     for attempt in range(12):
-        process = writer(tmp_path, f"run {attempt}", 10_000)
-        assert process.stdout
-        assert process.stdout.readline() == "0\n"
+        writer = Writer(tmp_path, f"run {attempt}", 10_000)
+        assert os.read(writer.told, 1) == b"."
         time.sleep(chance.random() * 0.1)
-        process.send_signal(signal.SIGKILL)
-        reported = 1 + len([line for line in process.stdout if line.endswith("\n")])
-        process.wait()
+        writer.process.kill()
+        reported = 1 + writer.reported()
         survived += reported
         assert_kept(RowStore(tmp_path, {}), f"run {attempt}", reported)
     assert survived > 12
@@ -495,8 +502,9 @@ def test_a_killed_writer_loses_nothing_that_it_reported(
 
 
 def test_two_writers_lose_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    processes = [writer(tmp_path, name, 25) for name in ("one", "two")]
-    assert [process.communicate() and process.returncode for process in processes] == [0, 0]
+    writers = [Writer(tmp_path, name, 25) for name in ("one", "two")]
+    assert [writer.reported() for writer in writers] == [25, 25]
+    assert [writer.process.exitcode for writer in writers] == [0, 0]
     store = RowStore(tmp_path, {})
     assert_kept(store, "one", 25)
     assert_kept(store, "two", 25)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from commands import run, spawn, tiny
+import warm
+from commands import run, tiny
 from rerankbench.tracking.result import Result
 
 KEYS = (
@@ -61,7 +62,7 @@ def test_only_finite_numbers_become_scalars() -> None:
 def test_memory_of_a_shared_process_is_no_figure(models: Path, tmp_path: Path) -> None:
     """Of two jobs in one process the second would be told what both left there."""
     rest = ["first_stage=bm25", "reranker=none", "tracking=none", *tiny(models, tmp_path)]
-    done = spawn("-m", "depth=1,2", *rest, cwd=tmp_path)
+    done = warm.typed("-m", "depth=1,2", *rest, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     first, second = (json.loads((tmp_path / "sweep" / n / "result.json").read_text()) for n in "01")
     assert first["memory_mb"]["peak_rss"] > 50

@@ -16,6 +16,7 @@ import pytest
 
 from flagembedding_oracle import quiet
 from rerankbench.store.rows import RowStore, text_keys, write_array
+from tiny_exports import exported, quantized
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 
@@ -75,6 +76,35 @@ def test_all_of_scorings_contestants_give_the_same_scores(models: Path, tmp_path
         if name == "cross_encoder":  # which applies the sigmoid where there is one label
             expected = 1 / (1 + np.exp(-expected))
         np.testing.assert_allclose(values, expected, atol=1e-5, err_msg=name)
+
+
+def test_onnx_files_are_compared_alone_and_in_batches(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = exported(models / "minilm", tmp_path / "tiny")
+    quantized(plain / "model.onnx", small := plain / "int8.onnx")
+    asked = ["--pairs", "12", "--rounds", "1", "--cache-dir", str(tmp_path), "--model", str(small)]
+    monkeypatch.setattr(sys, "argv", ["onnx_files.py", *asked, "--torch-model", str(models / "minilm")])
+    import_module("onnx_files").main()
+    report = last_line(capsys)
+    assert set(report["pairs_per_second"]) >= {"ours", "onnxruntime_1", "onnxruntime_32", "torch_fp32"}
+    assert report["largest_difference"]["onnxruntime_1"] < 1e-6
+    assert report["largest_difference"]["onnxruntime_32"] > 1e-3
+
+
+def test_padding_is_counted_in_the_batches_of_runs(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        sys, "argv", ["padding.py", "--cache-dir", str(tmp_path), "--model", str(models / "minilm")]
+    )
+    padding = import_module("padding")
+    padding.main()
+    report = last_line(capsys)
+    assert 0 <= report["padding"]["cpu"]["tokens"] <= report["padding"]["cuda"]["tokens"] < 1
+    lengths = np.array([10, 10, 5, 5])
+    assert padding.shares(lengths, 20) == {"tokens": 0.0, "attention": 0.0}
+    assert padding.shares(lengths, 40) == {"tokens": 0.25, "attention": 0.375}
 
 
 def test_embedding_compares_on_the_same_texts(

@@ -10,9 +10,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir, table
 from commands import own_options, run, tiny
+from rerank_server import rerank_server
 from rerankbench.commands import config, preflight
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +33,7 @@ ELSEWHERE = (
     "export ",
     "rerankbench-ui",
 )
+SERVED = re.compile(r"\breranker=\S*(tei|vllm|infinity|cohere|jina|voyage|endpoint)\b")
 OTHERS = ("executor=ray", "hydra/launcher=", "tracking.uri=http", "ir_datasets", "mteb/")
 
 
@@ -61,8 +64,20 @@ def at_home(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 @pytest.mark.parametrize("command", [line for line in commands() if line.startswith("rerankbench ")])
-def test_rerankbench_commands_run(command: str, models: Path, at_home: Path) -> None:
+def test_rerankbench_commands_run(
+    command: str, models: Path, at_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = shlex.split(command.replace("/path/to/folder", str(models / "base")))[1:]
+    if SERVED.search(command):
+        monkeypatch.setenv("COHERE_API_KEY", "sk-4711-of-a-test")
+        with rerank_server() as server:
+            plain = [word for word in words if not word.startswith("reranker.url=")]
+            run_command(command, [*plain, f"reranker.url={server.url}"], models, at_home)
+        return
+    run_command(command, words, models, at_home)
+
+
+def run_command(command: str, words: list[str], models: Path, at_home: Path) -> None:
     if any(other in command for other in OTHERS):
         config.register_schemas()
         checked = preflight.check(words)
@@ -119,3 +134,22 @@ def test_links_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             if "://" not in target and not target.startswith("reference/"):  # pages that make docs writes
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_option_that_is_a_model_is_in_the_table_as_its_file_says() -> None:
+    """Its model, its family, its parameters, and whether it was verified."""
+    page = (ROOT / "docs" / "rerankers.md").read_text(encoding="utf-8")
+    rows = {cells[1].strip(" `"): cells for line in page.splitlines() if (cells := line.split("|"))[1:]}
+    for file in sorted((ROOT / "conf" / "reranker").glob("*.yaml")):
+        text = file.read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
+        if "model" not in values or values["model"].startswith("wheel:"):
+            assert "model" not in values or file.stem in rows, file.stem
+            continue
+        _, _, model, family, parameters, _, licence, _, verified, _ = rows[file.stem]
+        assert model.strip() == values["model"]
+        assert f"schema/reranker/{family.strip()}@" in text
+        number = float(parameters.strip(" MB")) * (1000 if "B" in parameters else 1)
+        assert number == pytest.approx(values["parameters_m"], rel=0.03)
+        assert licence.strip()
+        assert verified.strip() in ("real weights", "kind", "no")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -12,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import warm
 from acme_server import Acme, acme, shared
-from commands import results, spawn
+from commands import results
 from rerankbench.store.rows import RowStore, pair_keys, text_digests
 from scratch_packages import install, offer
 
@@ -53,8 +53,7 @@ def service() -> Iterator[Acme]:
 
 def typed(place: Path, *WORDS: str) -> subprocess.CompletedProcess[str]:
     """A command with the packages installed."""
-    path = os.pathsep.join([str(place / "site"), os.environ.get("PYTHONPATH", "")])
-    return spawn(*WORDS, cwd=place, PYTHONPATH=path)
+    return warm.typed(*WORDS, cwd=place, site=place / "site")
 
 
 def lenient(place: Path, service: Acme) -> list[str]:

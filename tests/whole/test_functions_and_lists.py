@@ -15,6 +15,7 @@ from collections_on_disk import beir
 from commands import run
 from rerankbench import api
 from rerankbench.basics.errors import UserError
+from rerankbench.rerankers.function import FunctionScorer
 
 DOCUMENTS = [(f"d{n}", "", f"fox {'sea ' * n}") for n in range(8)]
 QUERIES = [("q0", "", "fox"), ("q1", "", "fox sea")]
@@ -91,6 +92,17 @@ def test_a_function_without_a_version_is_scored_anew_each_time(place: Path) -> N
         assert typed(*FUNCTION, "reranker.name=mine") == 0
         assert result()["pairs"]["scored"] == 16
     assert not [file for file in (place / "cache").rglob("*.shard") if "scores" in file.parts]
+
+
+@pytest.mark.parametrize(("answer", "code"), [("[1.0] * len(texts)", 0), ("[]", 2)])
+def test_a_run_lets_go_of_its_scorer_whether_it_fails_or_not(
+    answer: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    monkeypatch.setattr(FunctionScorer, "close", lambda scorer: closed.append(scorer.label), raising=False)
+    Path("mine.py").write_text(f"def scores(query, texts):\n    return {answer}\n")
+    assert typed(*FUNCTION, "reranker.name=mine") == code
+    assert closed == ["mine"]
 
 
 def test_a_function_needs_the_key_that_allows_it_typed(

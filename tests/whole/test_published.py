@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rerankbench import evaluate, load_collection, retrieve
+from rerankbench import evaluate, load_collection, load_reranker, retrieve, score
 
 DATA = os.environ.get("RERANKBENCH_CHECK_DATA", "")
 pytestmark = pytest.mark.skipif(not DATA, reason="RERANKBENCH_CHECK_DATA is not set")
@@ -39,3 +39,14 @@ def test_bm25_in_chinese(tmp_path: Path) -> None:
     collection = load_collection(f"{DATA}/xquad-zh")
     means = evaluate(collection, retrieve(collection, "bm25", cache_dir=tmp_path, device="cpu")).mean()
     assert means["mrr_at_10"] > 0.9
+
+
+@pytest.mark.slow
+def test_the_packaged_int8_model_on_dl19(tmp_path: Path) -> None:
+    """onnxruntime's int8, each pair alone; the same weights in fp32 have 0.7216."""
+    collection = load_collection(f"{DATA}/dl19")
+    candidates = retrieve(collection, f"{DATA}/dl19/runs/bm25.trec")
+    scores = score(
+        collection, candidates, load_reranker("minilm-onnx", cache_dir=tmp_path), cache_dir=tmp_path
+    )
+    assert evaluate(collection, candidates, scores).mean()["ndcg_at_10"] == pytest.approx(0.7226, abs=0.002)

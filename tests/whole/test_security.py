@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+import warm
 from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir
-from commands import run, spawn, tiny
+from commands import run, tiny
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import targets, ui
@@ -155,7 +156,7 @@ def test_control_characters_never_reach_the_terminal(models: Path, tmp_path: Pat
     judged = [(query + NASTY, document + NASTY, grade) for query, document, grade in GRADES]
     beir(tmp_path / "data", documents, queries, judged)
     command = ["first_stage=bm25", "reranker=base", f"reranker.model={models / 'base'}", "tracking=none"]
-    done = spawn("-m", *tiny(models, tmp_path), *command, cwd=tmp_path)
+    done = warm.typed("-m", *tiny(models, tmp_path), *command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for printed in (done.stdout, done.stderr):
         assert "\x1b" not in printed

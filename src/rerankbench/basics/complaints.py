@@ -41,6 +41,9 @@ PLUGINS = {
     "optuna": "hydra-optuna-sweeper",
 }
 
+KEY_VARIABLE = "key_variable"
+SECRET_NAME = re.compile(r"(?i)key|token$|secret|password|bearer|authorization")
+
 CLUSTERS = {  # what a launcher says where there is no cluster, and what to do about it
     'Could not detect "srun"': (
         "hydra/launcher=submitit_slurm: there is no srun here; run the command on a login node of a Slurm "
@@ -101,8 +104,14 @@ def closest(name: str, known: Sequence[str]) -> str:
 
 def unknown_key(prefix: str, name: str, value: object, known: Sequence[str]) -> Problem:
     """A key that is not there, with the one that was meant or all there are."""
+    if SECRET_NAME.search(name):
+        setting = f"{prefix}{name}=***"
+        hint = f"; keys come from the environment: name the variable by {prefix}{KEY_VARIABLE}=NAME"
+        line = f"{setting}: there is no such key{hint * (KEY_VARIABLE in known)}"
+        return Problem(line, f"{prefix}{name}", "key", setting)
     close = closest(name, known)
-    hint = f"did you mean {prefix}{close}?" if close else f"known keys: {', '.join(known)}"
+    hint = f"known keys: {', '.join(known)}" if known else "it has no keys"
+    hint = f"did you mean {prefix}{close}?" if close else hint
     setting = f"{prefix}{name}={shown(value)}"
     cure = f"{prefix}{close}={shown(value)}" if close else ""
     return Problem(f"{setting}: there is no such key; {hint}", f"{prefix}{name}", "key", setting, cure)

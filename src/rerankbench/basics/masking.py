@@ -101,6 +101,18 @@ def remember_address(address: str) -> None:
             found |= {setting: f"{name}={MASK}"} | ({secret: MASK} if stands_out(secret) else {})
     for secret, mask in found.items():
         _known.update(dict.fromkeys(spellings(secret), mask))
+    order_known()
+
+
+def remember_secret(secret: str) -> None:
+    """Mask a key wherever it stands from now on, unless it is so short that words would be torn."""
+    if len(secret) >= LONG:
+        _known.update(dict.fromkeys(spellings(secret), MASK))
+        order_known()
+
+
+def order_known() -> None:
+    """The longest secrets first, so that none is masked in part only."""
     ordered = sorted(_known.items(), key=lambda pair: -len(pair[0]))
     _known.clear()
     _known.update(ordered)

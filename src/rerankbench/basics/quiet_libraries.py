@@ -18,6 +18,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     masking.install()
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every request
     logging.raiseExceptions = False  # a closed pipe is no reason for traces
     for kind in (FutureWarning, DeprecationWarning, UserWarning):
         warnings.filterwarnings("ignore", category=kind)

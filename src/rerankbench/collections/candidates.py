@@ -14,6 +14,7 @@ import re
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -227,12 +228,17 @@ def _rank(value: object, number: int, log: FileLog) -> int | None:
     return int(text.partition(".")[0])
 
 
+def _placed(problem: str, number: int) -> tuple[int, str]:
+    return number, problem
+
+
 def _log_gaps(entries: _Entries, log: FileLog) -> None:
     """Scores or ranks that some entries have and others lack order nothing."""
     for what, lacks in (("score", np.isnan(entries.scores)), ("rank", entries.ranks == _NO_RANK)):
         if lacks.any() and not lacks.all():
+            problem = f"lacks the {what} that others have: give it to each"
             rows = entries.numbers[lacks].tolist()
-            log.add_all(rows, lambda number, what=what: (number, f"lacks the {what} that others have"))  # type: ignore[misc]
+            log.add_all(rows, partial(_placed, problem))
 
 
 def _log_duplicates(entries: _Entries, log: FileLog) -> None:

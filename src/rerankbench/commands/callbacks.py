@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,10 @@ def report(folder: Path, config: DictConfig) -> None:
     if all(run.failed for run in found):
         return  # each failure is named at the end of the sweep
     asked = read_alone("report", config)
-    findings = find_out(found, asked, raced(found, asked, folder))
+    race = raced(found, asked, folder)
+    findings = find_out(found, asked, race)
+    if race is not None and findings.arranged is not None:
+        findings = replace(findings, trial=tried(findings, found, asked, folder))
     page = files.write(folder, findings)
     terminal.show(findings, page, track(config, findings, folder))
 
@@ -62,6 +66,20 @@ def raced(found: Any, asked: Any, folder: Path) -> Any:
         say(f"no race: {'; '.join(error.problems)}", error=True)
     except Exception as error:
         say(f"no race: {type(error).__name__}: {' '.join(str(error).split())[:300]}", error=True)
+    return None
+
+
+def tried(findings: Any, found: Any, asked: Any, folder: Path) -> Any:
+    """The recommended arrangement run for real, kept beside the race; None where none is recommended."""
+    from rerankbench.report.arrangements import trial
+
+    try:
+        held = trial.hold(findings.arranged, found, findings.book, asked.race.seconds)
+        if held is not None:
+            held.write(folder)
+        return held
+    except Exception as error:
+        say(f"no trial: {type(error).__name__}: {' '.join(str(error).split())[:300]}", error=True)
     return None
 
 

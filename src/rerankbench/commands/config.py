@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any, cast
+from typing import Any, cast, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
@@ -44,7 +44,12 @@ def options(group: str) -> dict[str, type]:
 
 @cache
 def register_schemas() -> None:
-    """Tell Hydra the keys and types of every group, as `/schema/<group>/<kind>`."""
+    """Tell Hydra the keys and types of every group, as `/schema/<group>/<kind>`.
+
+    Each composition copies Hydra's sources, and with them the store, which took half of a command's checks.
+    It need not be copied: there is one for the process, and it gives out copies of what it holds.
+    """
+    ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
     store = ConfigStore.instance()
     store.store(name="schema", node=Root)
     for group, found in GROUPS.items():
@@ -58,6 +63,9 @@ def keys_of(kind: str, cls: type, key: str | None) -> DictConfig:
     if key:
         node = OmegaConf.create({key: kind, **OmegaConf.to_container(node)})  # type: ignore[dict-item]
         OmegaConf.set_struct(node, True)
+    for name, kind in get_type_hints(cls).items():
+        if get_origin(kind) is dict and name in node:
+            OmegaConf.set_struct(node[name], False)  # its keys are the user's own
     return node
 
 

@@ -42,7 +42,9 @@ CODE = (
     "reranker.allow_code",
     "reranker.function",
 )
-TYPED_ONLY = ("cache_dir", "tracking.uri", "executor.address", *CODE)
+# Which key is sent, and where to: together they have to be the package's own, or the first be typed.
+KEY, SENT = "reranker.key_variable", ("reranker.url", "reranker.path", "reranker.key_header")
+TYPED_ONLY = ("cache_dir", "tracking.uri", "executor.address", KEY, "reranker.url", *CODE)
 PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir")
 TYPE = "to have it all the same, give it on the command line"
 ELSEWHERE = "a config may make a new store below the current folder only"
@@ -147,6 +149,9 @@ def value_problems(made: DictConfig, usual: DictConfig, typed: Collection[str]) 
     for key in CODE:
         if value(raw, key) not in (None, False, "???") and not is_typed(key, typed):
             yield f"{key}={shown(value(raw, key))}: a config cannot run code; {TYPE}"
+    own = any(value(raw, key) != value(shipped, key) for key in (KEY, *SENT))
+    if own and value(raw, KEY) is not None and not is_typed(KEY, typed):
+        yield f"{KEY}={shown(value(raw, KEY))}: a config cannot send a key to a server; {TYPE}"
     for key, check, otherwise in (
         ("cache_dir", cache_problem, None),
         ("tracking.uri", store_problem, SHIPPED_URI),

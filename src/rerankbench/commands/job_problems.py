@@ -35,8 +35,6 @@ class JobProblems:
 
     def named(self, problem: Problem) -> Problem:
         """The problem with what the jobs that have it share."""
-        if problem.kind == "key" and (misfit := self.misfit(problem)):
-            return misfit
         if self.shared(problem):
             return problem
         jobs = [job for job, problems in zip(self.jobs, self.found, strict=True) if problem in problems]
@@ -46,18 +44,3 @@ class JobProblems:
         shared = [word for word in told[0] if all(word in words for words in told)]
         jobs_with = f"job{'s with' if len(jobs) > 1 else ''}"
         return problem.saying(f"{problem} (in the {jobs_with} {' '.join(shared)})") if shared else problem
-
-    def misfit(self, problem: Problem) -> Problem | None:
-        """A key that only some of the swept options of its group have."""
-        group = problem.key.partition(".")[0]
-        lacks = [any(p.kind == "key" and p.key == problem.key for p in problems) for problems in self.found]
-        if all(lacks) or group not in self.swept:
-            return None
-        sides: dict[bool, dict[str, None]] = {True: {}, False: {}}
-        for job, lack in zip(self.jobs, lacks, strict=True):
-            sides[lack] |= {str(o.value()): None for o in job if o.key_or_group == group}
-        having, without = (", ".join(sides[side]) for side in (False, True))
-        return problem.saying(
-            f"{problem.setting}: fits {group}={having} and not {without}; "
-            "run a sweep for each, then compare them with rerankbench-report SWEEP_A SWEEP_B"
-        )

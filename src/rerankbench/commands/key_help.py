@@ -182,6 +182,8 @@ def type_name(kind: Any) -> str:
     arguments = [argument for argument in get_args(kind) if argument is not type(None)]
     if get_origin(kind) is list:
         return f"list of {type_name(arguments[0])}s"
+    if get_origin(kind) is dict:
+        return "group of keys"
     return f"{type_name(arguments[0])} or null" if arguments else "text"
 
 

@@ -27,6 +27,7 @@ from rerankbench.commands import (
     config,
     config_trust,
     hydra_private,
+    partial_keys,
     sweep_size,
     targets,
 )
@@ -44,7 +45,7 @@ class Command:
     """A command that can be run: how many jobs it stands for, and whether it only asks for a forecast.
 
     `words`: its settings in Hydra's grammar; `swept`: the keys in which its jobs differ, and
-    the values that are listed for them.
+    the values that are listed for them; `partial`: keys that some swept options lack, with these options.
     """
 
     jobs: int = 1
@@ -52,6 +53,7 @@ class Command:
     multirun: bool = False
     words: tuple[str, ...] = ()
     swept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    partial: partial_keys.Partial = field(default_factory=dict)
 
 
 def check(arguments: Sequence[str]) -> Command | None:
@@ -83,7 +85,7 @@ class Checker:
         self.typed: list[str] = list(parsed.overrides)
         self.name = parsed.config_name or "config"
         self.loader = hydra_private.config_loader()
-        self.options_of = cache(self.loader.get_group_options)
+        self.options_of = cache(self.loader.repository.get_group_options)
         self.parser = OverridesParser.create(config_loader=self.loader)
         self.problems: list[Problem] = []
         self.composed: dict[tuple[str, ...], DictConfig] = {}
@@ -200,12 +202,34 @@ class Checker:
         """
         options = [o for o in job if self.is_group(o.get_key_element())]
         made = self.compose(options)
+        job = self.own(job)
         untyped = OmegaConf.create({k: v for k, v in config_trust.written(made).items() if k != "hydra"})
         for override in job:
             if override not in options and not override.is_hydra_override():
                 OmegaConf.update(untyped, override.key_or_group, override.value(), force_add=True)
         labels = {group: str(choice) for group, choice in made.hydra.runtime.choices.items()}
         return config.read(untyped, labels, typed={o.key_or_group for o in job})
+
+    def own(self, job: Sequence[Override]) -> list[Override]:
+        """A job's settings without those that its options lack and others of the sweep have."""
+        choices = {o.key_or_group: str(o.value()) for o in job if self.is_group(o.get_key_element())}
+        dropped = partial_keys.lacked(self.partial, choices)
+        return [o for o in job if o.key_or_group not in dropped]
+
+    @cached_property
+    def partial(self) -> dict[str, tuple[str, ...]]:
+        """Keys that only some swept options of their group have, with the options that lack them."""
+        if not self.multirun:
+            return {}
+        groups = [o for o in self.overrides if self.is_group(o.get_key_element())]
+        swept = [o for o in groups if o.is_sweep_override() and o.is_discrete_sweep()]
+        fixed = [o for o in groups if not o.is_sweep_override()]
+
+        def listed(group: str, option: str, key: str) -> bool:
+            return has(self.compose([*fixed, *self.parser.parse_overrides([f"{group}={option}"])]), key)
+
+        keys = [o.key_or_group for o in self.overrides if o not in groups]
+        return partial_keys.partial_keys(keys, {o.key_or_group: chosen_options(o) for o in swept}, listed)
 
     # --- jobs ---
 
@@ -248,9 +272,18 @@ class Checker:
             self.look_at_options()
             return [fixed]
         try:
-            return [self.parser.parse_overrides(job) for job in hydra_private.expanded(self.overrides)]
+            jobs = [self.parser.parse_overrides(job) for job in hydra_private.expanded(self.overrides)]
         except CONFIG_ERRORS as error:
             raise UserError([*self.problems, complaints.one_line(error)]) from None
+        if not jobs:
+            nothing = [str(o.input_line) for o in self.overrides if not list(self.listed_values(o))]
+            lines = [f"{line}: there is nothing to sweep over; give values: KEY=1,2,3" for line in nothing]
+            raise UserError([*self.problems, *(Problem(line, "", "sweep") for line in lines)])
+        return jobs
+
+    def listed_values(self, override: Override) -> Iterable[str]:
+        """The values that a setting goes through."""
+        return override.sweep_string_iterator() if override.is_sweep_override() else [""]
 
     def trials_problem(self) -> str:
         """Why a sweeper that chooses values as it goes would never be done; empty if it would."""
@@ -287,7 +320,7 @@ class Checker:
             self.problems += self.torn_texts() or stopping
         if self.problems:
             raise UserError(list(dict.fromkeys(self.problems)))
-        return Command(len(self.jobs), dry_run, self.multirun, tuple(self.words()), self.swept)
+        return Command(len(self.jobs), dry_run, self.multirun, tuple(self.words()), self.swept, self.partial)
 
     def torn_texts(self) -> list[Problem]:
         """Texts that a sweep took for several values because of their commas, and that work in quotes."""
@@ -369,7 +402,10 @@ class Checker:
             return
         if "dry_run=true" in self.typed:
             return
-        if place.strip() in ("", "None"):
+        if place.partition("/")[0] == "~":  # the shell expands it at the start of a word only
+            cure = f"{key}={Path(place).expanduser()}"
+            yield Problem(f"{key}={place}: ~ would be a folder of that name; give {cure}", key, cure=cure)
+        elif place.strip() in ("", "None"):
             yield Problem(f"{key}={place}: give a folder for the results", key)
         elif problem := place_problem(Path(place).absolute() / "result.json"):
             yield Problem(f"{key}={place}: {problem}", key)

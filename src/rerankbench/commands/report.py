@@ -29,8 +29,8 @@ EPILOG = """examples:
   rerankbench-report --race multirun/2026-01-31/12-00-00 report.race.seconds=300
   rerankbench-report rerankbench tracking.uri=sqlite:///mlflow.db report.budget.latency_p95_ms=50
 settings: report.measure, report.delta, report.level, report.price_per_hour, report.budget.latency_p95_ms,
-  report.budget.memory_mb, report.budget.price_per_1k, report.race.seconds, report.race.width, tracking.uri,
-  tracking.experiment"""
+  report.budget.memory_mb, report.budget.price_per_1k, report.race.seconds, report.race.width,
+  report.race.paid, tracking.uri, tracking.experiment"""
 
 
 @printing.command
@@ -87,7 +87,7 @@ def build(words: Sequence[str], out: Path | None, race: bool = False) -> Path:
         if not any(word.startswith("report.measure=") for word in words):
             report = replace(report, measure=usual(found))
         costs = raced(found, report, target) if race else earlier_race(found, folders, target)
-        findings = find_out(found, report, costs)
+        findings = tried(find_out(found, report, costs), found, report, target, race)
         page = written(target, findings)
         if experiments or any(word.startswith("tracking.") for word in words):
             from rerankbench.report import tracked
@@ -110,6 +110,20 @@ def raced(found: Sequence[Run], report: Report, target: Path) -> Record:
     told.setLevel(logging.INFO)
     target.mkdir(parents=True, exist_ok=True)
     return hold(found, report, target, trusted=False)
+
+
+def tried(findings: Findings, found: Sequence[Run], report: Report, target: Path, race: bool) -> Findings:
+    """With the recommended arrangement run for real after a race; else with an earlier trial of it."""
+    from rerankbench.report.arrangements import trial
+
+    if findings.arranged is None:
+        return findings
+    if not race:
+        return replace(findings, trial=trial.read(target, findings.arranged))
+    held = trial.hold(findings.arranged, found, findings.book, report.race.seconds, trusted=False)
+    if held is not None:
+        held.write(target)
+    return replace(findings, trial=held)
 
 
 def earlier_race(found: Sequence[Run], folders: Sequence[Path], target: Path) -> Record | None:

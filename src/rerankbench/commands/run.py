@@ -38,6 +38,7 @@ from rerankbench.commands import (
     config,
     hydra_private,
     key_help,
+    partial_keys,
     preflight,
     usage,
 )
@@ -158,7 +159,8 @@ def launch(hydra: Any, name: str, command: preflight.Command) -> int:
     words = [*command.words, f"hydra.mode={'MULTIRUN' if sweep else 'RUN'}"]
     with folder_of(hydra, name, words, command) as folder:
         before = frozenset(map(stamp, result_files(folder)))
-        task = Job(command.swept)
+        task = Job(command.swept, command.partial)
+        say(*partial_keys.lines(command.partial), end="\n" * bool(command.partial))
         words += [f"hydra.{'sweep' if sweep else 'run'}.dir={as_typed.quoted(str(folder))}"]
         try:
             (hydra.multirun if sweep else hydra.run)(name, task, words)
@@ -200,11 +202,13 @@ def folder_of(hydra: Any, name: str, words: list[str], command: preflight.Comman
 class Job:
     """What Hydra calls for every job of one command, here or in other processes.
 
-    `swept`: keys that the jobs do not share, with the values listed for them. `mistake`: whether a run in
-    this process failed by a mistake in its data, the user's to fix.
+    `swept`: keys that the jobs do not share, with the values listed for them; `partial`: keys that some
+    options lack, which run without them. `mistake`: whether a run in this process failed by a mistake in its
+    data, the user's to fix.
     """
 
     swept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    partial: partial_keys.Partial = field(default_factory=dict)
     mistake: bool = False
 
     def __call__(self, composed: DictConfig) -> float:
@@ -215,8 +219,12 @@ class Job:
         hydra_config = HydraConfig.get()
         folder = Path(hydra_config.runtime.output_dir)
         labels = {group: str(choice) for group, choice in hydra_config.runtime.choices.items()}
-        hide(hydra_config, composed, folder)
         task = OverridesParser.create().parse_overrides(list(map(str, hydra_config.overrides.task)))
+        if lacked := partial_keys.lacked(self.partial, labels):
+            composed = partial_keys.without(composed, lacked)
+            partial_keys.rewrite(composed, folder / str(hydra_config.output_subdir) / "config.yaml")
+            task = [o for o in task if o.key_or_group not in lacked]
+        hide(hydra_config, composed, folder)
         result = self.attempt(composed, labels, task, folder, sweep_name(hydra_config))
         return objective(result, composed)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from rerankbench.basics import complaints, printing, typed_json
+from rerankbench.basics.alike import folded
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.quiet_libraries import quiet_libraries
 from rerankbench.basics.regular_file import open_regular, read_regular
@@ -56,7 +57,7 @@ def all_runs(folders: Sequence[Path], settings: dict[str, str]) -> list[tuple[Pa
         except UserError as error:
             problems += error.problems
     if problems:
-        raise UserError(list(dict.fromkeys(problems)))
+        raise UserError(folded(problems))
     return runs
 
 
@@ -88,7 +89,8 @@ def read_words(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 def destination(folder: Path, settings: dict[str, str]) -> MLflow:
     """Where a run goes: its own config's store, changed by `settings`. Raises UserError."""
-    wanted = own_settings(folder) | settings
+    own = {} if settings.keys() >= set(KEYS) else own_settings(folder)
+    wanted = own | settings
     if "***" in wanted.get("uri", ""):
         raise UserError(f"{folder}: its config keeps no password; give tracking.uri= again")
     tracking = MLflow(**wanted)

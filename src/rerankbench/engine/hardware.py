@@ -8,11 +8,12 @@ import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-Precision = Literal["fp32", "fp16", "bf16"]
-PRECISIONS = ("auto", "fp32", "fp16", "bf16", "use_fp16")
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8", "use_fp16")
 # Tokens per forward when none are asked for: enough to fill the matrix units, few enough to pad little and
 # stay in the CPU's caches (1024 was as fast as 4096 there); accelerators want two orders of magnitude more.
 CPU_TOKENS = 1024
@@ -23,16 +24,18 @@ BUSY_FLOP = 16e12
 
 @dataclass(frozen=True)
 class Hardware:
-    """A device in torch's spelling (cpu, cuda:0, mps) and the precision models are loaded in."""
+    """A device in torch's spelling (cpu, cuda:0, mps) and the precision models compute in."""
 
     device: str
     precision: Precision
 
     @property
     def dtype(self) -> Any:
+        """What weights are read as; for int8 it is what their products are made of afterwards."""
         import torch
 
-        return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
+        halves = {"fp16": torch.float16, "bf16": torch.bfloat16}
+        return halves.get(self.precision, torch.float32)
 
     @property
     def batch_tokens(self) -> int:
@@ -102,11 +105,18 @@ def fastest_precision(device: str) -> Precision:
 
 def cpu_multiplies_bf16() -> bool:
     """Whether this CPU has bf16 matrix instructions; emulated bf16 would be slower than fp32."""
+    return not cpu_flags().isdisjoint(("avx512_bf16", "amx_bf16"))
+
+
+def cpu_multiplies_int8() -> bool:
+    """Whether this CPU multiplies and adds int8 in one instruction; without, sums would overflow."""
+    return not cpu_flags().isdisjoint(("avx512_vnni", "avx_vnni", "amx_int8"))
+
+
+def cpu_flags() -> set[str]:
+    """What Linux says that this CPU can do; nothing elsewhere."""
     flags = Path("/proc/cpuinfo")
-    if not flags.exists():
-        return False
-    words = flags.read_text().split()
-    return "avx512_bf16" in words or "amx_bf16" in words
+    return set(flags.read_text().split()) if flags.exists() else set()
 
 
 def problems(device: str, precision: str) -> list[str]:
@@ -127,7 +137,28 @@ def problems(device: str, precision: str) -> list[str]:
             "precision=fp16: CPUs multiply fp16 more slowly than fp32; use precision=auto (bf16 where the "
             "CPU has the instructions, else fp32) or a GPU (device=cuda)"
         )
+    elif precision == "int8" and (line := int8_problem(device)):
+        found.append(line)
     return found
+
+
+def int8_problem(device: str) -> str:
+    """What keeps int8 from being computed on this device; empty where nothing does."""
+    if device.startswith(("cuda", "mps")):
+        return f"precision=int8: models are computed in int8 on CPUs only; use precision=auto on {device}"
+    if device == "auto" and (has_cuda() or has_mps()):
+        return (
+            "precision=int8: models are computed in int8 on CPUs only, and device=auto takes this machine's "
+            "GPU; add device=cpu, or use precision=auto"
+        )
+    if not cpu_multiplies_int8():
+        return (
+            "precision=int8: this CPU has no int8 instructions (AVX512-VNNI, AVX-VNNI or AMX); "
+            "use precision=auto"
+        )
+    if find_spec("numba") is None:
+        return "precision=int8: needs numba, which is not installed: pip install 'rerankbench[int8]'"
+    return ""
 
 
 def has_cuda() -> bool:
@@ -160,8 +191,9 @@ def environment(hardware: Hardware) -> dict[str, Any]:
 
     names = ("rerankbench", "torch", "transformers", "FlagEmbedding", "faiss-cpu", "numpy", "datasets")
     versions = {name: metadata.version(name) for name in names}
-    with suppress(metadata.PackageNotFoundError):  # an extra
-        versions["liger-kernel"] = metadata.version("liger-kernel")
+    for extra in ("liger-kernel", "onnxruntime", "numba"):
+        with suppress(metadata.PackageNotFoundError):
+            versions[extra] = metadata.version(extra)
     return {
         "device": hardware.device,
         "device_name": device_name(hardware.device),

@@ -11,9 +11,10 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from functools import cache
+from threading import Barrier
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,6 +56,26 @@ class Budget:
             near = int(np.searchsorted(-lengths, -longest * (1 - SLACK), "right"))
             size = min(size, max(near, self.enough // longest))
         return max(1, size)
+
+    def shared(self, lengths: NDArray[np.int64], streams: int) -> Budget:
+        """A smaller budget, in which these sequences are as many batches for each stream, of similar size."""
+        lengths = np.sort(lengths)[::-1]
+        most = -(-self.batches(lengths) // streams) * streams
+        low, high = 1, self.tokens
+        while low < high:  # fewer tokens never make fewer batches
+            middle = (low + high) // 2
+            if replace(self, tokens=middle).batches(lengths) <= most:
+                high = middle
+            else:
+                low = middle + 1
+        return replace(self, tokens=high)
+
+    def batches(self, lengths: NDArray[np.int64]) -> int:
+        """How many batches these sequences are, the longest first."""
+        place = count = 0
+        while place < len(lengths):
+            place, count = place + self.fit(lengths[place:]), count + 1
+        return count
 
     def halve(self, used: int) -> None:
         """Out of memory with `used` tokens: allow half of that from now on."""
@@ -132,7 +153,8 @@ class Loop:
         order = np.argsort(-window.lengths, kind="stable")
         todo = deque([order] if len(order) else [])
         flying: deque[tuple[NDArray[np.int64], Future[torch.Tensor]]] = deque()
-        with crew(self.streams) as workers:
+        workers: Executor = Inline() if self.streams == 1 else threads(self.streams)
+        try:
             while todo or flying:
                 while todo and len(flying) <= self.in_flight:
                     index = self.cut(window, todo)
@@ -151,6 +173,8 @@ class Loop:
                     continue
                 self.meter.add(window.lengths[index])
                 yield index, values
+        finally:  # of an iteration that was given up, too
+            wait([future for _, future in flying if not future.cancel()])
 
     @property
     def in_flight(self) -> int:
@@ -189,19 +213,21 @@ class Loop:
             torch.cuda.empty_cache()
 
 
-@contextmanager
-def crew(streams: int) -> Iterator[Executor]:
-    """What runs batches: this thread, or `streams` threads that compute each with one CPU thread."""
-    if streams == 1:
-        yield Inline()
-        return
-    threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(streams, "stream", torch.set_num_threads, (1,))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)  # torch keeps one number for the threads to come
+@cache
+def threads(streams: int) -> ThreadPoolExecutor:
+    """Threads that stay: a single query would wait longer for new ones than for some of its operators."""
+    before, together = torch.get_num_threads(), Barrier(streams)
+    pool = ThreadPoolExecutor(streams, "stream", alone)
+    for future in [pool.submit(together.wait) for _ in range(streams)]:
+        future.result()
+    torch.set_num_threads(before)  # torch keeps one number for the threads to come
+    return pool
+
+
+def alone() -> None:
+    """Let this thread compute by itself; torch settles that for good when it is asked."""
+    torch.set_num_threads(1)
+    torch.get_num_threads()
 
 
 class Inline(Executor):

@@ -93,6 +93,24 @@ def grades_at(grades: NDArray[np.int32], order: NDArray[np.integer]) -> NDArray[
     return np.where(order >= 0, np.take_along_axis(grades, np.maximum(order, 0), axis=1), np.int32(UNJUDGED))
 
 
+def gained(grades: NDArray[np.int32], kind: str, cutoff: int, threshold: int) -> NDArray[np.float64]:
+    """What one kind of measure counts along orders [queries], before it is made a share of anything.
+
+    grades [queries, ranks]: of the first `cutoff` ranks at least. The discounted gain of nDCG, the relevant
+    documents found of recall, the judged ones of judged; MRR and Success as they are.
+    """
+    top, at = grades[:, :cutoff], np.array([cutoff])
+    if kind == "ndcg":
+        return _dcg(top, at)[:, 0]
+    if kind == "judged":
+        return np.count_nonzero(top != UNJUDGED, axis=1).astype(np.float64)
+    relevant = top >= threshold
+    if kind == "mrr":
+        return _reciprocal_rank(relevant, at)[:, 0]
+    hits = np.count_nonzero(relevant, axis=1)
+    return hits.astype(np.float64) if kind == "recall" else (hits > 0).astype(np.float64)
+
+
 def measure_name(kind: str, cutoff: int) -> str:
     """The name in files, JSON and MLflow (which refuses `@`): ("nDCG", 10) is "ndcg_at_10"."""
     if kind.lower() not in DISPLAY:

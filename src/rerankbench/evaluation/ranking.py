@@ -12,7 +12,7 @@ Order = NDArray[np.int64]
 USUAL_DEPTHS = (10, 20, 50, 100, 200, 500, 1000)
 
 
-def rerank(scores: NDArray[np.float32], depth: int) -> Order:
+def rerank(scores: NDArray[np.floating], depth: int) -> Order:
     """Positions [queries, candidates] best first: the first `depth` by score, the others below as they were.
 
     Equal scores keep first-stage order; NaN (padding) goes last within the reranked part.
@@ -23,6 +23,17 @@ def rerank(scores: NDArray[np.float32], depth: int) -> Order:
         np.arange(order.shape[1], scores.shape[1]), (len(scores), scores.shape[1] - order.shape[1])
     )
     return np.concatenate([order, rest], axis=1)
+
+
+def rerank_again(order: Order, scores: NDArray[np.floating], depth: int) -> Order:
+    """The first `depth` of an order [queries, ranks] reordered by scores [queries, candidates].
+
+    Equal scores keep the order given, NaN goes last within the reordered part, what lies below stays.
+    """
+    head = order[:, :depth]
+    found = np.take_along_axis(scores, head, axis=1)
+    new = np.argsort(-np.where(np.isnan(found), -np.inf, found), axis=1, kind="stable")
+    return np.concatenate([np.take_along_axis(head, new, axis=1), order[:, depth:]], axis=1)
 
 
 def first_stage(shape: tuple[int, int]) -> Order:

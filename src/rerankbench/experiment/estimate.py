@@ -14,6 +14,7 @@ from rerankbench.engine.loop import Loop, Window
 from rerankbench.rerankers.scoring import PairPreparer, Work, read_cost, rests_on_enough
 from rerankbench.rerankers.sequences import first_of_each
 from rerankbench.rerankers.text_scoring import TextWork, pilot_rate
+from rerankbench.rerankers.vector_scoring import VectorWork
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,44 @@ def text_step(work: TextWork, drawn: bool = False) -> Step:
     return Step("pairs", len(work.pairs), len(todo), rate, mb, why, bill=bill)
 
 
+def vector_steps(work: VectorWork, drawn: bool = False, embedded: bool = False) -> list[Step]:
+    """What there is to embed, and to compare; a pilot times both.
+
+    embedded: whether the first stage is going to embed the same documents in the same way.
+    """
+    why = (UNKNOWN if drawn else "") if work.context.reuse else UNUSED
+    total = len(work.pairs)
+    todo = np.arange(total) if why else work.missing()
+    documents = len(np.unique(work.pairs.documents))
+    if not len(todo):
+        return [Step("documents", documents, 0, 0.0, 0.0), Step("pairs", total, 0, 0.0, 0.0)]
+    rows = work.lacking(todo)
+    rows = rows[:0] if embedded else rows
+    rates, size = vector_rates(work, todo)
+    return [
+        Step("documents", documents, len(rows), rates[0], len(rows) * size, why),
+        Step("pairs", total, len(todo), rates[1], 2 * len(todo) * (KEY_BYTES + 4) / 1e6, why),
+    ]
+
+
+def vector_rates(work: VectorWork, todo: NDArray[np.int64]) -> tuple[tuple[float, float], float]:
+    """(documents per second, pairs per second) of a short pilot, and the MB of a document's vectors."""
+    some = todo[spread(len(todo), PILOT + WARM_UP)]
+    queries, texts = work.texts(some)
+    warm = min(WARM_UP, len(some) // 2)
+    work.documents.fresh(texts[:warm])
+    asked = work.queries.fresh(queries[:1])
+    started = time.perf_counter()
+    found = work.documents.fresh(texts[warm:])
+    embedding = time.perf_counter() - started
+    started = time.perf_counter()
+    for document in found:
+        work.reranker.compare(asked[0], document)
+    comparing = time.perf_counter() - started
+    size = sum(document.nbytes for document in found) / len(found) / 1e6
+    return (len(set(texts[warm:])) / embedding, len(found) / comparing), size
+
+
 def text_rate(work: TextWork, todo: NDArray[np.int64]) -> float:
     """Pairs per second, as last measured or in a pilot; 0 where there are none or asking is paid for."""
     known = read_cost(work)
@@ -118,6 +157,11 @@ def announce(work: Work | TextWork) -> None:
     """Log how long scoring is going to take, where that is long."""
     todo = work.missing() if work.context.reuse else np.arange(len(work.pairs))
     if len(todo) < FEW:
+        return
+    if isinstance(work, VectorWork):
+        for step in vector_steps(work):
+            if step.seconds > LONG_SECONDS:
+                log.info("%s", step.line())
         return
     if isinstance(work, TextWork):
         step = text_step(work)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.collections.collection import Collection
 from rerankbench.engine import hardware
+from rerankbench.engine.embedders.embedder import text_window
 from rerankbench.engine.loop import Loop, Window
 from rerankbench.experiment.arm_name import arm
 from rerankbench.experiment.estimate import (
@@ -21,14 +23,16 @@ from rerankbench.experiment.estimate import (
     scoring_step,
     spread,
     text_step,
+    vector_steps,
 )
 from rerankbench.experiment.pipeline import load, make_context, plan
 from rerankbench.experiment.settings import Experiment
 from rerankbench.first_stages.dense import embedding
-from rerankbench.first_stages.embedder import text_window
 from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers.listed import Listed, ListWork
-from rerankbench.rerankers.text_scoring import TextWork
+from rerankbench.rerankers.scoring import Work
+from rerankbench.rerankers.text_scoring import TextWork, released
+from rerankbench.rerankers.vector_scoring import VectorWork
 
 WORKERS = (1, 8, 64)  # for which a forecast is printed
 
@@ -75,10 +79,25 @@ def forecast(experiment: Experiment, price_per_hour: float | None = None) -> For
     listed = isinstance(experiment.reranker, Listed)  # then there is nothing to score
     work = None if listed else plan(experiment, collection, rows, context)
     if work is not None and not isinstance(work, ListWork):
-        steps.append(text_step(work, drawn) if isinstance(work, TextWork) else scoring_step(work, drawn))
+        with released(work):
+            steps += scoring_steps(work, drawn, experiment.first_stage.embeds(), context)
     memory = hardware.peak_memory_mb(context.hardware)
     peak = memory["peak_cuda"] or memory["peak_rss"] or 0.0
     return Forecast(arm(experiment), tuple(steps), peak, price_per_hour)
+
+
+def scoring_steps(work: Work | TextWork, drawn: bool, embeds: bool, context: SearchContext) -> list[Step]:
+    """What the reranker has to do after a first stage that `embeds` the corpus, or not."""
+    if isinstance(work, VectorWork):
+        same = embeds and work.embedding.folder(work.documents.settings) == corpus_folder(context)
+        return vector_steps(work, drawn, same)
+    return [text_step(work, drawn) if isinstance(work, TextWork) else scoring_step(work, drawn)]
+
+
+def corpus_folder(context: SearchContext) -> Path:
+    """Where the first stage's vectors of documents are."""
+    embedder = embedding(context)
+    return embedder.folder(embedder.settings)
 
 
 def likely_rows(

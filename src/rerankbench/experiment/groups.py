@@ -14,8 +14,8 @@ import rerankbench.first_stages
 import rerankbench.rerankers
 from rerankbench.basics import installed
 from rerankbench.collections.sources.source import Source
+from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.executors.executor import Executor
-from rerankbench.first_stages.embedder import Embedder
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.first_stages.index import Index
 from rerankbench.rerankers.reranker import Reranker

@@ -16,19 +16,21 @@ from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
 from rerankbench.engine import hardware
+from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.executors.executor import Executor
 from rerankbench.engine.models import fit
 from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Evaluation, evaluate
 from rerankbench.experiment import latency
 from rerankbench.experiment.settings import Experiment
-from rerankbench.first_stages.embedder import Embedder
 from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers.function import Function
 from rerankbench.rerankers.listed import Listed, ListWork, reordered
 from rerankbench.rerankers.reranker import LocalReranker, Reranker
 from rerankbench.rerankers.scoring import Scored, Work, distinct_pairs, score_store
-from rerankbench.rerankers.text_scoring import TextWork, score
+from rerankbench.rerankers.text_scoring import TextWork, released, score
+from rerankbench.rerankers.vector_reranker import VectorReranker
+from rerankbench.rerankers.vector_scoring import VectorWork
 from rerankbench.store.rows import identity
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ class Clock:
     def __call__(self, step: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
-        self.seconds[step] = time.perf_counter() - started
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - started
 
 
 @dataclass(frozen=True)
@@ -89,17 +91,17 @@ def run(experiment: Experiment) -> Outcome:
         experiment = within(experiment, candidates)
     with clock("scoring"):
         work = plan(experiment, collection, candidates.rows, context)
-        if isinstance(work, ListWork):
-            experiment = replace(experiment, depth=work.found.depth)
-        elif work:
-            announce(work)
-        scored, scores = scores_of(work, experiment.executor)
-    with clock("measures"):
-        evaluation = measure(experiment, collection, candidates, scores, work.layers if work else ())
-    with clock("latency"):
-        timing = time_queries(experiment, collection, candidates, work, context)
-    if isinstance(work, TextWork):
-        work.close()
+    with released(work):
+        with clock("scoring"):
+            if isinstance(work, ListWork):
+                experiment = replace(experiment, depth=work.found.depth)
+            elif work:
+                announce(work)
+            scored, scores = scores_of(work, experiment.executor)
+        with clock("measures"):
+            evaluation = measure(experiment, collection, candidates, scores, work.layers if work else ())
+        with clock("latency"):
+            timing = time_queries(experiment, collection, candidates, work, context)
     return Outcome(
         experiment,
         context,
@@ -183,12 +185,12 @@ def warn_of_code(experiment: Experiment) -> None:
             else "; without reranker.name and reranker.version no score is kept",
         )
     for name, settings in (("embedder", experiment.embedder), ("reranker", experiment.reranker)):
-        if isinstance(settings, Embedder | LocalReranker) and settings.trust_remote_code:
+        if getattr(settings, "trust_remote_code", False):
             log.warning(
                 "%s.trust_remote_code=true: Python files that come with %s are run with all your rights; "
                 "only for models whose code you have read",
                 name,
-                settings.model,
+                getattr(settings, "model", ""),
             )
 
 
@@ -230,9 +232,16 @@ def plan(
         return plan_list(reranker, experiment, collection, rows, context)
     reranker, origin = reranker.resolved(experiment.cache_dir)
     pairs = distinct_pairs(collection, rows[:, : experiment.depth])
-    of: Any = Work if isinstance(reranker, LocalReranker) else TextWork
+    of: Any = kind_of_work(reranker)
     layers, store = reranker.layers(origin), score_store(reranker, origin, context)
     return of(reranker, origin, layers, context, collection, pairs, store)
+
+
+def kind_of_work(reranker: Reranker) -> type[Work | TextWork]:
+    """What scores pairs for a reranker: by tokens, by vectors or by texts."""
+    if isinstance(reranker, LocalReranker):
+        return Work
+    return VectorWork if isinstance(reranker, VectorReranker) else TextWork
 
 
 def plan_list(
@@ -292,6 +301,9 @@ def time_queries(
         return None
     if isinstance(work, ListWork):
         log.warning("latency=true: what the model behind %s costs is not known here", work.origin.label)
+        return None
+    if work.reranker.paid:
+        log.warning("latency=true: asking %s costs money, so it is not timed", work.origin.label)
         return None
     searcher = experiment.first_stage.searcher(collection, experiment.candidates, context)
     depths = ranking.depths_up_to(experiment.depth)

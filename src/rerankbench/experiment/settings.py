@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rerankbench.collections.sources.source import Source
+from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.executors.executor import Executor
-from rerankbench.first_stages.embedder import Embedder
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.first_stages.index import Index
 from rerankbench.rerankers.reranker import Reranker

@@ -31,11 +31,14 @@ IDEOGRAPHS = "々-〇぀-ヿ㐀-鿿가-힣豈-﫿𠀀-𳏿"
 SYLLABLES = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\ua9e0-\ua9ff\uaa60-\uaadf"
 SYLLABIC = re.compile(f"[{SYLLABLES}]")
 UNSPACED = re.compile(f"([{IDEOGRAPHS}]+|[{SYLLABLES}]+)")
-# Invisible characters inside words: soft hyphen, the joiners of Indic scripts and Persian, word joiner.
-INSIDE_WORDS = "\u00ad\u200c\u200d\u2060"
+# What words may hold without being other words: all invisible characters (soft hyphens, joiners, marks of
+# direction, variation selectors, byte order marks) but the zero-width space, which parts words where no blank
+# does, and the stroke that lengthens Arabic words.
+PARTING = "\u200b"
+INSIDE_WORDS = re.compile("[\u034f\u0640\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 UNSTEMMED = ("burmese", "chinese", "japanese", "khmer", "korean", "lao", "none", "thai")
 LARGEST_K1 = 1_000_000  # beyond it nothing changes any more; NaN and infinity would lose every document
-ANALYSIS = 3  # raise it when the same text would become other words
+ANALYSIS = 4  # raise it when the same text would become other words
 
 
 @dataclass(frozen=True)
@@ -135,8 +138,11 @@ class Separators(dict[int, str | None]):
 
     def __missing__(self, code: int) -> str | None:
         character = chr(code)
-        inside = None if character in INSIDE_WORDS else " "
-        self[code] = character if unicodedata.category(character)[0] in "LMN" else inside
+        category = unicodedata.category(character)
+        if INSIDE_WORDS.match(character) or (category == "Cf" and character != PARTING):
+            self[code] = None
+        else:
+            self[code] = character if category[0] in "LMN" else " "
         return self[code]
 
 
@@ -173,14 +179,14 @@ def normal(text: str, turkish: bool = False) -> str:
 
 
 def clusters(piece: str) -> list[str]:
-    """Letters with the marks that stand above, below and behind them."""
+    """Letters with the marks that stand above, below and behind them, in whatever order these were typed."""
     found: list[str] = []
     for character in piece:
         if found and unicodedata.category(character)[0] == "M":
             found[-1] += character
         else:
             found.append(character)
-    return found
+    return [cluster[0] + "".join(sorted(cluster[1:])) for cluster in found]
 
 
 def groups(parts: list[str], sizes: tuple[int, ...]) -> list[str]:

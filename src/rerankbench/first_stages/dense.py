@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
-from rerankbench.first_stages.embedding import Embedding
+from rerankbench.engine.embedders.embedding import Embedding
 from rerankbench.first_stages.first_stage import FirstStage, Searcher
 from rerankbench.first_stages.index import recall, recall_notes, search
 from rerankbench.first_stages.search_context import SearchContext

@@ -20,8 +20,8 @@ from typing_extensions import TypedDict
 from rerankbench.basics import typed_json
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.regular_file import NotRegular, TooLarge, open_regular
-from rerankbench.first_stages.vector_ties import release
-from rerankbench.first_stages.vectors import Vectors
+from rerankbench.engine.embedders.vector_ties import release
+from rerankbench.engine.embedders.vectors import Vectors
 from rerankbench.store import disk
 from rerankbench.store.aside import make_way, set_aside
 from rerankbench.store.lock import SUFFIX, hold

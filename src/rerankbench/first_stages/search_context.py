@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.run_context import RunContext
-from rerankbench.first_stages.embedder import Embedder
 from rerankbench.first_stages.index import Index
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rerankbench.report.arms import Arm
 from rerankbench.report.book import Book
-from rerankbench.report.cost import ABOVE, NOT_MEASURED, P95_QUERIES, Cost, single_p50
+from rerankbench.report.cost import ABOVE, NOT_MEASURED, P95_QUERIES, Cost, served, single_p50
 from rerankbench.report.race.record import Record
 from rerankbench.report.settings import Budget
 
@@ -24,22 +24,28 @@ def over_budget(cost: Cost, arm: Arm, budget: Budget, book: Book | None = None) 
     book = book or Book()
     if not arm.reranks and not book.whole:
         return ""
-    reasons = [p95_problem(cost, arm, budget.latency_p95_ms, book)]
-    reasons.append(memory_problem(cost, arm, budget.memory_mb, book))
+    return problems(cost, (arm,), budget, book)
+
+
+def problems(cost: Cost, steps: Sequence[Arm], budget: Budget, book: Book) -> str:
+    """The same of the plain arms that follow each other in an arrangement, one or more."""
+    reasons = [p95_problem(cost, steps, budget.latency_p95_ms, book)]
+    reasons.append(memory_problem(cost, steps[0], budget.memory_mb, book))
     if budget.price_per_1k is not None:
-        reasons.append(price_problem(cost, budget.price_per_1k, book))
+        reasons.append(price_problem(cost, steps, budget.price_per_1k, book))
     return "; ".join(reason for reason in reasons if reason)
 
 
-def p95_problem(cost: Cost, arm: Arm, bound: float | None, book: Book) -> str:
+def p95_problem(cost: Cost, steps: Sequence[Arm], bound: float | None, book: Book) -> str:
     """Why the 95th percentile of the latency is not within the bound."""
     if bound is None:
         return ""
     span = cost.query_p95_interval if book.whole else cost.latency_p95_interval
     cure = f"{book.cure} report.budget.latency_p95_ms={bound:g}" if book.cure else ""
     if span is None:
-        if not book.raced and single_p50(arm) > bound:
-            return f"p50 latency {single_p50(arm):,.4g} ms {ABOVE} {bound:,.4g}"
+        single = sum(map(single_p50, steps))
+        if not book.raced and single > bound:
+            return f"p50 latency {single:,.4g} ms {ABOVE} {bound:,.4g}"
         return unmeasured("p95 latency", cost.why, cure)
     low, high = span
     what = f"p95 latency {said(low, high)} ms"
@@ -67,14 +73,19 @@ def memory_problem(cost: Cost, arm: Arm, bound: float | None, book: Book) -> str
         return ""
     parts = [cost.search_memory_mb] if book.whole else []
     parts += [cost.memory_mb] if arm.reranks else []
+    if arm.reranks and served(arm):
+        return unmeasured("peak memory", "it is its server's", "")
     if any(part is None for part in parts):
         return unmeasured("peak memory", cost.why, book.cure)
     total = sum(part or 0.0 for part in parts)
     return f"peak memory {total:,.4g} MB {ABOVE} {bound:,.4g}" if total > bound else ""
 
 
-def price_problem(cost: Cost, bound: float, book: Book) -> str:
-    if book.price_per_hour is None:
+def price_problem(cost: Cost, steps: Sequence[Arm], bound: float, book: Book) -> str:
+    """Why the price is not within the bound: that of this machine's hours, and of services asked."""
+    if any(map(served, steps)) and cost.price_per_1k is None:
+        return unmeasured("price per 1,000 queries", "", "set reranker.price_per_request for its run")
+    if book.price_per_hour is None and not all(map(served, steps)):
         return unmeasured("price per 1,000 queries", "", "set report.price_per_hour")
     if cost.price_per_1k is None:
         few = f"throughput rests on {cost.pairs:,} pairs" if book.race else cost.why

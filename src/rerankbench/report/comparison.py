@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +74,8 @@ class Comparison:
     """All arms compared; `best` is the allowed arm with the highest mean, `level` the confidence.
 
     `needed_p`, `needed_within_p`: the uncorrected p-values that make the first claim, of being better and of
-    being as good. `selected` is None where nothing reranks.
+    being as good. `selected` is None where nothing reranks. `share`: what these claims may take of the chance
+    of a false one, where others are made beside them; corrected p-values are divided by it.
     """
 
     arms: tuple[ArmComparison, ...]
@@ -85,10 +86,16 @@ class Comparison:
     needed_p: float
     needed_within_p: float
     selected: SelectedGain | None
+    share: float = 1.0
 
     @property
     def alpha(self) -> float:
         return 1.0 - self.level
+
+    @property
+    def own_alpha(self) -> float:
+        """The part of `alpha` that these claims may take; their p-values allow for it."""
+        return self.alpha * self.share
 
     def helps(self, arm: int) -> bool:
         return self.arms[arm].helps_p <= self.alpha
@@ -104,6 +111,9 @@ class Comparison:
         return arm == self.best or self.arms[arm].to_best_p > self.alpha
 
 
+FAMILIES = ("helps", "beats_own", "hurts", "within")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClaimedP:
     """Corrected p-values [arms] of what is claimed of each arm, NaN where nothing is."""
@@ -114,14 +124,24 @@ class ClaimedP:
     within: Array
     needed: tuple[float, float]
 
+    def beside(self, share: float) -> ClaimedP:
+        """The same, to be compared with the whole of alpha where these claims have a share of it only."""
+        parts = {name: np.minimum(getattr(self, name) / share, 1.0) for name in FAMILIES}
+        return replace(self, **parts)
 
-def compare(contest: Contest, allowed: Sequence[int], delta: float, level: float) -> Comparison:
-    """Compare all arms; only those of `allowed` may be the best, or be claimed to be as good."""
+
+def compare(
+    contest: Contest, allowed: Sequence[int], delta: float, level: float, share: float = 1.0
+) -> Comparison:
+    """Compare all arms; only those of `allowed` may be the best, or be claimed to be as good.
+
+    share: of the chance of a false claim, where other claims are made beside these (Bonferroni).
+    """
     values = contest.compared
     own = np.array([contest.first_stage(arm) for arm in range(len(values))])
     best = best_arm(contest, allowed or range(len(values)))
     flips = sign_flips(values, seed=SEED, patterns=PERMUTATIONS)
-    claimed = claimed_p_values(contest, flips, own, allowed, delta, 1.0 - level)
+    claimed = claimed_p_values(contest, flips, own, allowed, delta, (1.0 - level) * share).beside(share)
     sign_flip_p, to_best_p = symmetric_p_values(flips, own, best)
     means, gains = resampled_means(values, seed=SEED, resamples=RESAMPLES), values - values[own]
     better = gains.mean(axis=1) > 0
@@ -149,6 +169,7 @@ def compare(contest: Contest, allowed: Sequence[int], delta: float, level: float
         level=level,
         needed_p=claimed.needed[0],
         needed_within_p=claimed.needed[1],
+        share=share,
         selected=selected_gain(contest, allowed, own, means, claimed.needed[0]),
     )
 

@@ -4,6 +4,9 @@ Times come from `race.json`: medians over queries with 95% intervals. Those of t
 query, what searching took and what reranking took, added. A depth between two that were timed is interpolated
 on each query. What a single run measured with latency=true only orders arms, where there is no race: it
 carries no interval, and runs are made at different times.
+
+What a server computes is timed as whoever asks it feels it. Its memory is not known here, and its price is
+what it charges, or not known either.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from numpy.typing import NDArray
 
 from rerankbench.report.arms import Arm
 from rerankbench.report.book import Book, Times
-from rerankbench.report.race.intervals import UNKNOWN, quantile, ratio
+from rerankbench.report.race.intervals import UNKNOWN, Estimate, quantile, ratio
 from rerankbench.report.race.record import Contestant
 
 QUERY = "raced whole-query latency"  # median of searching and reranking one query
@@ -88,10 +91,10 @@ def of(arm: Arm, book: Book) -> Cost:
         bound=arm.layer != arm.top_layer,
         pairs_per_second=rate,
         ms_per_query=busy,
-        memory_mb=peak(reranker) if arm.reranks else peak(stage),
+        memory_mb=own_peak(arm, reranker) if arm.reranks else peak(stage),
         parameters_m=(parameters / 1e6 if parameters else None) if arm.reranks else 0.0,
         load_seconds=loading(arm, reranker, model),
-        price_per_1k=price(kept_busy(busy, book, arm), book.price_per_hour),
+        price_per_1k=charged(arm) if served(arm) else price(kept_busy(busy, book, arm), book.price_per_hour),
         search_memory_mb=peak(stage),
         queries=int(np.isfinite(values).sum()) if values is not None else 0,
         interpolated=interpolated,
@@ -105,7 +108,11 @@ def spans(name: str, values: Times | None, measured: bool) -> dict[str, Any]:
     """Median and 95th percentile with their intervals, as `Cost` names them; nothing that is not known."""
     if values is None or not measured:
         return {}
-    middle, high = quantile(values), quantile(values, 0.95, P95_LEVEL)
+    return span(name, quantile(values), quantile(values, 0.95, P95_LEVEL))
+
+
+def span(name: str, middle: Estimate, high: Estimate) -> dict[str, Any]:
+    """The same, of a median and a 95th percentile."""
     found: dict[str, Any] = {}
     if middle.known:
         found |= {f"{name}_p50_ms": middle.value, f"{name}_p50_interval": (middle.low, middle.high)}
@@ -187,6 +194,21 @@ def peak(contestant: Contestant | None) -> float | None:
     """Peak MB on the device, of the process where there is none."""
     found = contestant.memory_mb if contestant else {}
     return found.get("peak_cuda") or found.get("peak_rss")
+
+
+def own_peak(arm: Arm, reranker: Contestant | None) -> float | None:
+    """Peak MB of a reranker that this machine computes; of one behind a server it would be that of asking."""
+    return None if served(arm) else peak(reranker)
+
+
+def served(arm: Arm) -> dict[str, Any]:
+    """How a server is asked for the arm's scores, as its run says; empty where none is."""
+    return dict(arm.run.result.get("model", {}).get("served") or {}) if arm.reranks else {}
+
+
+def charged(arm: Arm) -> float | None:
+    """What the arm's service charges for reranking 1,000 queries, by the prices of its config."""
+    return (arm.run.result.get("price_per_1k") or {}).get(str(arm.depth))
 
 
 def price(ms_per_query: float | None, price_per_hour: float | None) -> float | None:

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from rerankbench.basics.visible import visible_json
+from rerankbench.report.arrangements import document as arranging
+from rerankbench.report.arrangements.arrangement import step
 from rerankbench.report.findings import Findings
 from rerankbench.report.race.record import Record
 
@@ -24,7 +26,7 @@ def document(findings: Findings) -> dict[str, Any]:
             "kind": verdict.kind,
             "sentence": verdict.sentence,
             "reasons": list(verdict.reasons),
-            "arm": None if verdict.arm is None else names[verdict.arm],
+            "arm": recommended(f),
         },
         "decision": decision(f),
         "left_out": [asdict(each) for each in f.left_out],
@@ -38,7 +40,10 @@ def document(findings: Findings) -> dict[str, Any]:
         "top_gain": selected(f),
         "best": names[f.comparison.best],
         "front": [names[i] for i in f.front],
-        "arms": [arm(f, i) for i in f.ranked()],
+        "arms": [arm(f, i) for i in f.ranked()] + arranged_arms(f),
+        "arrangements": arrangements(f),
+        "answers": answers(f),
+        "trial": None if f.trial is None else asdict(f.trial),
         "headroom": [asdict(room) | {"captured": room.captured} for room in f.rooms],
         "bottleneck": f.bottleneck,
         "failed": [
@@ -48,6 +53,29 @@ def document(findings: Findings) -> dict[str, Any]:
         "losses": {"arm": names[f.shown], "queries": [asdict(example) for example in f.losses]},
         "assumptions": f.assumptions(),
     }
+
+
+def recommended(f: Findings) -> str | None:
+    """The name of the arm that the verdict recommends, an arrangement's too."""
+    if f.verdict.arrangement is not None and f.arranged is not None:
+        return f.arranged.field.name(f.verdict.arrangement)
+    return None if f.verdict.arm is None else f.contest.arms[f.verdict.arm].name
+
+
+def arranged_arms(f: Findings) -> list[dict[str, Any]]:
+    if f.arranged is None:
+        return []
+    return arranging.arms(f.arranged, f.comparison.level, f.settings.delta)
+
+
+def arrangements(f: Findings) -> dict[str, Any] | None:
+    """What was tried beside the plain arms, and how it was chosen; null where nothing could be."""
+    return None if f.arranged is None else arranging.summary(f.arranged, f.settings.delta)
+
+
+def answers(f: Findings) -> list[dict[str, Any]]:
+    """For every budget and margin what to deploy, so that a page has nothing to compute."""
+    return [] if f.arranged is None else arranging.answers(f.arranged, f.settings.delta)
 
 
 def race(record: Record | None) -> dict[str, Any] | None:
@@ -80,6 +108,10 @@ def arm(f: Findings, i: int) -> dict[str, Any]:
     who, compared = f.contest.arms[i], f.comparison.arms[i]
     return {
         "name": who.name,
+        "kind": "plain",
+        "steps": [step(who)],
+        "fusion": None,
+        "early_exit": None,
         "reranker": who.curve if who.reranks else None,
         "first_stage": who.stage_name,
         "layer": who.layer,

@@ -15,6 +15,10 @@ from rerankbench.report import decision as choosing
 from rerankbench.report import race_notes
 from rerankbench.report import verdict as deciding
 from rerankbench.report.arms import Contest, LeftOut, contest
+from rerankbench.report.arrangements.field import assembled
+from rerankbench.report.arrangements.findings import SHARE, Arranged, arrange
+from rerankbench.report.arrangements.trial import Trial
+from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.book import Book
 from rerankbench.report.comparison import Comparison
 from rerankbench.report.cost import Cost, Ordering
@@ -47,6 +51,8 @@ class Findings:
     gains: tuple[Example, ...]
     losses: tuple[Example, ...]
     book: Book = field(default_factory=Book)
+    arranged: Arranged | None = None
+    trial: Trial | None = None
 
     @property
     def measure(self) -> str:
@@ -83,9 +89,15 @@ def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) 
     ]
     allowed = [i for i, reason in enumerate(excluded) if not reason]
     allowed = allowed or [i for i, arm in enumerate(found.arms) if not arm.reranks]  # something to be against
-    compared = comparing.compare(found, allowed, settings.delta, settings.level)
     order = costing.ordering(found.arms, costs, book)
+    everything = assembled(found, costs, order, book) if settings.arrangements else None
+    share = 1.0 - SHARE if everything is not None and everything.arrangements else 1.0
+    compared = comparing.compare(found, allowed, settings.delta, settings.level, share)
     verdict = deciding.decide(found, compared, order, excluded)
+    arranged = None
+    if everything is not None and everything.arrangements:
+        arranged = arrange(everything, compared, excluded, settings, book)
+        verdict = Teller(arranged, settings.delta).verdict(verdict)
     rooms = headrooms(found, range(len(found.arms)))
     shown = example_arm(found, compared, verdict)
     gains, losses = examples(found, shown)
@@ -106,6 +118,7 @@ def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) 
         gains=tuple(gains),
         losses=tuple(losses),
         book=book,
+        arranged=arranged,
     )
 
 
@@ -137,10 +150,7 @@ def assumptions(findings: Findings) -> list[str]:
         race_notes.cost_line(order),
         *race_notes.race_lines(findings.contest.arms, findings.costs, findings.book),
     ]
-    if findings.settings.price_per_hour:
-        lines.append(
-            f"Prices assume a machine at {findings.settings.price_per_hour:g} per hour that is kept busy."
-        )
+    lines += race_notes.price_lines(findings.contest.arms, findings.settings.price_per_hour)
     machines = costing.machines(findings.contest.arms)
     if len(machines) > 1 and not findings.book.raced:
         lines.append(

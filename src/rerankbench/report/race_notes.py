@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rerankbench.report.arms import Arm
 from rerankbench.report.book import Book
-from rerankbench.report.cost import MEASURED, QUERY, RACED, Cost, Ordering
+from rerankbench.report.cost import MEASURED, QUERY, RACED, Cost, Ordering, charged, served
 from rerankbench.report.race.intervals import LEVEL
 from rerankbench.report.race.record import Record
 
@@ -35,6 +35,7 @@ def race_lines(arms: Sequence[Arm], costs: Sequence[Cost], book: Book) -> list[s
         f"Intervals of latency are {100 * LEVEL:g}% intervals of the median over queries; a ratio is the "
         "median over queries of both times on the same query. The time of a whole query is that of "
         "searching plus that of reranking it, each measured in its own process.",
+        *served_lines(arms),
         *interpolated_lines(arms, costs),
         *missing_lines(arms, costs, book),
     ]
@@ -54,6 +55,33 @@ def ran_line(race: Record) -> str:
         f"queries in {race.seconds:.0f} s, each model and first stage in a process of its own, in turns; "
         f"the race started {race.started} {ends.get(race.stopped, 'and could not begin: ' + race.stopped)}."
     )
+
+
+def served_lines(arms: Sequence[Arm]) -> list[str]:
+    """How servers were asked, which is part of what their times mean."""
+    found: dict[str, None] = {}
+    for arm in arms:
+        if how := served(arm):
+            found[
+                f"{arm.run.params.get('reranker')} is a server, {how.get('url')}: its times include the way "
+                f"there and back, with at most {how.get('concurrency')} requests at once, of "
+                f"{how.get('documents_per_request')} documents at most; its memory is not known here."
+            ] = None
+    return list(found)
+
+
+def price_lines(arms: Sequence[Arm], price_per_hour: float | None) -> list[str]:
+    """What prices rest on."""
+    lines = []
+    if price_per_hour:
+        lines.append(f"Prices assume a machine at {price_per_hour:g} per hour that is kept busy.")
+    services = dict.fromkeys(str(arm.run.params.get("reranker")) for arm in arms if charged(arm) is not None)
+    if services:
+        lines.append(
+            f"Prices of {', '.join(services)} are what it takes to ask for these queries, by the prices in "
+            "the config and an estimate of the tokens; they leave out the machine that asks."
+        )
+    return lines
 
 
 def drift_lines(race: Record) -> list[str]:

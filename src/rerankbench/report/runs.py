@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rerankbench.basics.alike import folded
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import visible
 from rerankbench.tracking import run_folders
@@ -51,7 +52,15 @@ def find(places: Iterable[Path]) -> list[Run]:
 
     Raises UserError where a place is no folder, holds no run, or a run cannot be read.
     """
-    return [read(folder, str(folder)) for folder in run_folders.find(places)]
+    runs, problems = [], []
+    for folder in run_folders.find(places):
+        try:
+            runs.append(read(folder, str(folder)))
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(folded(problems))
+    return runs
 
 
 def read(folder: Path, place: str) -> Run:

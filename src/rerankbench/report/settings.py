@@ -31,11 +31,12 @@ class Race:
     """How costs are measured when a sweep is over.
 
     `seconds`: at most, loading included; 0: not at all. It ends before where half the interval of each median
-    is within `width` of it.
+    is within `width` of it. `paid`: whether services that cost money are asked, too.
     """
 
     seconds: float = 120.0
     width: float = 0.05
+    paid: bool = False
 
     def problems(self) -> list[str]:
         found = []
@@ -51,13 +52,15 @@ class Report:
     """Settings of the verdict.
 
     `measure` is what arms are compared by, `delta` how much of it may be given up for a cheaper arm,
-    `level` the confidence, `price_per_hour` what the machine costs.
+    `level` the confidence, `price_per_hour` what the machine costs, `arrangements` whether cascades, fusions
+    and early exits compete as well.
     """
 
     measure: str = USUAL
     delta: float = 0.01
     level: float = 0.95
     price_per_hour: float | None = None
+    arrangements: bool = True
     budget: Budget = field(default_factory=Budget)
     race: Race = field(default_factory=Race)
 

@@ -17,16 +17,21 @@ from rerankbench.report.cost import ABOVE, NOT_MEASURED, Ordering, deeper_price_
 DEPLOY, BEST, NONE, UNKNOWN = "deploy", "deploy the best", "do not rerank", "cannot tell"
 MOST_REASONS = 6  # shown under a verdict that has no arm
 LONGEST = 120  # characters of an error
+LARGE_GAIN = 0.1  # what a useful collection is able to show
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do. `arm` is the row of the recommended arm, None where nothing can be said."""
+    """What to do. `arm` is the row of the recommended arm, None where nothing can be said.
+
+    `arrangement`: the row of the field of plain arms and arrangements, where an arrangement is recommended.
+    """
 
     kind: str
     sentence: str
     reasons: tuple[str, ...]
     arm: int | None
+    arrangement: int | None = None
 
 
 def decide(
@@ -109,8 +114,8 @@ class VerdictWriter:
             what = "no reranker has complete results" if reasons else "no reranker was measured"
             return Verdict(UNKNOWN, f"No verdict: {what}.", reasons, None)
         known = any(why and NOT_MEASURED not in why for why in self.excluded)
-        what = "no reranker is within" if known else "no reranker is known to be within"
-        return Verdict(UNKNOWN, f"No verdict: {what} the budget.", reasons, None)
+        what = "no reranker fits" if known else "no reranker is known to fit"
+        return Verdict(NONE, f"Do not rerank within this budget: {what}.", reasons, None)
 
     def why_excluded(self) -> list[str]:
         """Each reason for which arms are out of the budget, with the arms, and what to do about it."""
@@ -186,6 +191,8 @@ class VerdictWriter:
 
     def not_worth_it(self, arm: int, tried: Sequence[int]) -> str:
         """Why not to rerank; of several first stages only the best counts, not what helps another one."""
+        if self.too_easy:
+            return f"these queries are too easy, {self.too_easy}"
         if self.contest.several:
             stage = self.contest.arms[arm].stage_name
             of = f"those{self.scope}" if self.scope else "all arms here"
@@ -203,7 +210,42 @@ class VerdictWriter:
         lines = [*self.top_line(tried), *self.overstated(top), *self.symmetric_line(top)]
         lines += [*self.needed_to_detect(top), *self.rule_of_three(), *self.hurt_line(tried)]
         sentence = f"The data cannot tell: {self.not_shown(tried)}."
+        if self.too_easy:
+            sentence = f"Too easy to tell: {self.too_easy}."
+        elif self.too_few:
+            sentence = f"Too small to tell: {self.not_shown(tried)}; {self.too_few}."
         return Verdict(UNKNOWN, sentence, (*lines, *self.all_not_judged()), None)
+
+    @property
+    def too_easy(self) -> str:
+        """That no reranker could gain delta after any first stage, whatever it did; empty if one could."""
+        means = self.contest.compared.mean(axis=1)
+        stages = [i for i in self.comparison.allowed if not self.contest.arms[i].reranks]
+        deepest: dict[str, tuple[int, float]] = {}
+        for (stage, depth), values in self.contest.oracle.items():
+            if self.contest.measure in values:
+                best = float(np.mean(values[self.contest.measure]))
+                deepest[stage] = max(deepest.get(stage, (0, 0.0)), (depth, best))
+        if not stages or not deepest:
+            return ""
+        top = max(stages, key=lambda i: means[i])
+        possible = max(best for _, best in deepest.values())
+        if possible - means[top] >= max(self.comparison.delta, 1e-9):
+            return ""
+        return (
+            f"as {self.contest.arms[top].stage_name} alone reaches {self.measure} {means[top]:.4f} and a perfect "
+            f"order of the candidates {possible:.4f}"
+        )
+
+    @property
+    def too_few(self) -> str:
+        """That so few queries cannot show even a large gain, empty if they can."""
+        least = self.comparison.own_alpha ** (-1.0 / self.queries) - 1.0  # of a gain without any spread
+        if least <= LARGE_GAIN:
+            return ""
+        if least > RANGE:
+            return "so few can show no gain at all"
+        return f"so few can show only gains of {least:.2g} or more"
 
     def not_shown(self, tried: Sequence[int]) -> str:
         """What the data leave open; an arm may help although neither it nor the best can be recommended."""
@@ -362,7 +404,7 @@ class VerdictWriter:
 
     def rule_of_three(self) -> list[str]:
         """How many queries "as good within delta" takes where hardly any query differs."""
-        delta, alpha = self.comparison.delta, self.comparison.alpha
+        delta, alpha = self.comparison.delta, self.comparison.own_alpha
         least = sample_size.rule_of_three(delta, RANGE, alpha)
         if least is None or self.queries >= least:
             return []

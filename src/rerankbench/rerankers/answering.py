@@ -9,24 +9,23 @@ from typing import Any, ClassVar, Self
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models.adapters import adapter_identity, adapter_problems, merged
+from rerankbench.engine.models.adapters import merged
 from rerankbench.engine.models.attention import usable
 from rerankbench.engine.models.loading import reading, with_its_tokens, without_values
-from rerankbench.engine.models.prompt_template import PromptTemplate, template_problems
+from rerankbench.engine.models.prompt_template import CHATS, PromptTemplate, template_problems
 from rerankbench.engine.models.references import Weights
-from rerankbench.rerankers.reranker import LocalReranker
+from rerankbench.rerankers.adapted import Adapted
 from rerankbench.rerankers.templated import prompt_of, refuse_no_room
 
 
 @dataclass(frozen=True)
-class Answering(LocalReranker):
+class Answering(Adapted):
     """A prompt that asks for one of two answers.
 
     template: the prompt, a text or a list of texts that are tokenized one by one, with {query}, {document}
     and {instruction} in them. Special tokens are written as they are, such as <|im_start|>; none is added.
     yes, no: the two answers; each a single token.
     instruction: what stands at {instruction}.
-    adapter: a folder of a LoRA adapter, merged into the model as it is loaded.
     max_length: most tokens in all, the prompt's among them.
     query_max_length: null: as long as it is; a document gets what is left.
     """
@@ -35,7 +34,6 @@ class Answering(LocalReranker):
     yes: str = "yes"
     no: str = "no"
     instruction: str = ""
-    adapter: str | None = None
 
     AUTO: ClassVar[str]
     """The class of transformers that loads the model."""
@@ -48,7 +46,7 @@ class Answering(LocalReranker):
         return self.query_max_length or self.max_length
 
     def problems(self) -> list[str]:
-        found = super().problems() + template_problems(self.template) + adapter_problems(self.adapter)
+        found = super().problems() + template_problems(self.template)
         words = {"yes": self.yes, "no": self.no}
         found += [f"reranker.{key} is empty: give an answer" for key, word in words.items() if not word]
         if self.yes and self.yes == self.no:
@@ -66,11 +64,8 @@ class Answering(LocalReranker):
         found = super().identity(weights, precision)
         texts = [self.template] if isinstance(self.template, str) else list(self.template)
         found["template"] = texts  # a text is a list of one
-        if not any("{instruction}" in text for text in texts):
+        if self.template not in CHATS and not any("{instruction}" in text for text in texts):
             del found["instruction"]
-        del found["adapter"]
-        if self.adapter is not None:  # what it is, not where it lies
-            found["adapter"] = adapter_identity(self.adapter)
         return found
 
     def open(self, weights: Weights, hardware: Hardware) -> Any:
@@ -88,7 +83,11 @@ class Answering(LocalReranker):
         with without_values():
             tokenizer = self.open(weights, hardware).tokenizer
         refuse_no_room(self.prompt(tokenizer, weights.folder), self.max_length)
-        answer_tokens(tokenizer, self, weights.folder)
+        self.answers(tokenizer, weights.folder)
+
+    def answers(self, tokenizer: Any, folder: Path) -> list[int]:
+        """The tokens whose logits are compared. Raises UserError unless the answers are single tokens."""
+        return answer_tokens(tokenizer, self, folder)
 
     def prompt(self, tokenizer: Any, folder: Path) -> PromptTemplate:
         return prompt_of(tokenizer, self.template, self.instruction, folder)

@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rerankbench.basics.errors import UserError
-from rerankbench.basics.finding import shown
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import sentence_modules
-from rerankbench.engine.models.adapters import adapter_identity, adapter_problems, merged
+from rerankbench.engine.models.adapters import merged
 from rerankbench.engine.models.attention import usable
 from rerankbench.engine.models.checkpoint import describe
+from rerankbench.engine.models.cross_encoder_folder import described
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens, without_values
 from rerankbench.engine.models.model_config import CHECKED, DECODERS
 from rerankbench.engine.models.model_files import own_code_problems
 from rerankbench.engine.models.pair_template import PairTemplate
 from rerankbench.engine.models.prompt_template import (
+    CHAT,
+    CHAT_OPENED,
+    CHATS,
     PromptTemplate,
-    chat_text,
     has_roles,
     template_problems,
 )
 from rerankbench.engine.models.references import Weights
-from rerankbench.engine.tokens import Tokens, pad
+from rerankbench.rerankers.adapted import Adapted
+from rerankbench.rerankers.as_described import as_described
 from rerankbench.rerankers.families import option_for
+from rerankbench.rerankers.joined import JoinedModel, labelled, template_of, try_out
 from rerankbench.rerankers.llm import weights_of
-from rerankbench.rerankers.reranker import LocalReranker, PairModel
+from rerankbench.rerankers.reranker import PairModel
 from rerankbench.rerankers.templated import TemplatedModel, prompt_of, refuse_no_room
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Encoder(LocalReranker):
+class Encoder(Adapted):
     """Score = the single logit of `[cls] query [sep] document [sep]`, as the tokenizer joins pairs.
 
     label: of a model with several labels, the one that means relevant, from 0: the score is its log-softmax.
@@ -50,13 +49,11 @@ class Encoder(LocalReranker):
     chat: the tokenizer's own chat template with the roles query and document, which a folder that has one
     is read with unless told otherwise, as sentence-transformers does. The prompt counts in max_length.
     instruction: what stands at {instruction}; with chat, the system's message.
-    adapter: a folder of a LoRA adapter, merged into the model as it is loaded.
     """
 
     label: int | None = None
     template: Any = None
     instruction: str = ""
-    adapter: str | None = None
 
     family: ClassVar[str] = "encoder"
 
@@ -79,18 +76,20 @@ class Encoder(LocalReranker):
                 f"reranker.model={self.model}: holds {name}, which reads pairs as its tokenizer joins them; "
                 "leave reranker.template out"
             ]
-        if config.get("is_encoder_decoder"):
+        if config.get("is_encoder_decoder") and description["model_type"] not in ENCODER_DECODERS:
             return [f"reranker.model={self.model}: holds {name}, an encoder-decoder, which is not supported"]
-        if more := sentence_modules.modules_of(folder).besides("Transformer"):
+        if described(folder).answers:
             return [
-                f"reranker.model={self.model}: its modules.json computes scores with {', '.join(more)} "
-                "besides the model, which is not supported"
+                f"reranker.model={self.model}: its modules.json has a LogitScore behind a classifier, which "
+                "has no vocabulary; fetch the model again"
             ]
+        if problems := described(folder).problems:
+            return [f"reranker.model={self.model}: {line}, which is not supported" for line in problems]
         return own_code_problems(f"reranker.model={self.model}", config, self.trust_remote_code)
 
     def problems(self) -> list[str]:
-        own = [] if self.template in (None, CHAT) else template_problems(self.template)
-        return super().problems() + own + adapter_problems(self.adapter)
+        own = [] if self.template is None else template_problems(self.template)
+        return super().problems() + own
 
     @property
     def query_limit(self) -> int:
@@ -114,21 +113,28 @@ class Encoder(LocalReranker):
         found = super().identity(weights, precision)
         if not self.label:
             del found["label"]  # of one label it is the first; of several it is always said
-        del found["adapter"]
-        if self.adapter is not None:  # what it is, not where it lies
-            found["adapter"] = adapter_identity(self.adapter)
         texts = [self.template] if isinstance(self.template, str) else self.template
         found["template"] = texts  # a text is a list of one
         if texts is None:
             del found["template"]
-        if self.template != CHAT and not any("{instruction}" in text for text in texts or []):
+        if self.template not in CHATS and not any("{instruction}" in text for text in texts or []):
             del found["instruction"]
         return found
 
     def fitted(self, folder: Path) -> Self:
         attention = usable(self.attention, folder, AUTO, self.trust_remote_code)
         chats = self.template is None and describe(folder)["model_type"] in DECODERS and has_roles(folder)
-        return replace(self, attention=attention, template=CHAT if chats else self.template)
+        found = as_described(self, folder)
+        if not chats:
+            return replace(found, attention=attention)
+        said = described(folder)
+        return replace(
+            found,
+            attention=attention,
+            template=CHAT_OPENED if said.opens else CHAT,
+            query_instruction=self.query_instruction,
+            instruction=self.instruction or said.prompt,
+        )
 
     def open(self, weights: Weights, hardware: Hardware) -> Any:
         """FlagEmbedding's wrapper around the model."""
@@ -152,50 +158,32 @@ class Encoder(LocalReranker):
             try_out(EncoderModel(self, weights, on_cpu), weights.folder, hardware.precision)
 
     def prompt(self, tokenizer: Any, folder: Path) -> PromptTemplate:
-        texts = chat_text(tokenizer, self.instruction) if self.template == CHAT else self.template
-        return prompt_of(tokenizer, texts, self.instruction, folder)
+        return prompt_of(tokenizer, self.template, self.instruction, folder)
 
     def load(self, weights: Weights, hardware: Hardware) -> PairModel:
         return (EncoderModel if self.template is None else TemplatedClassifier)(self, weights, hardware)
 
 
 AUTO = "AutoModelForSequenceClassification"
-CHAT = "chat"
+ENCODER_DECODERS = ("t5", "mt5", "umt5")
 
 
-class EncoderModel(PairModel):
+class EncoderModel(JoinedModel):
     settings: Encoder
 
     def __init__(self, settings: Encoder, weights: Weights, hardware: Hardware) -> None:
         self.settings = settings
         wrapper = settings.open(weights, hardware)
         inputs = PairInputs.of(wrapper.model, wrapper.tokenizer, weights.folder)
-        self.model, self.tokenizer = take(wrapper, hardware.device, first_only=True)
+        self.model, self.tokenizer = take(wrapper, hardware, first_only=True)
         self.layers = settings.layers(weights)
         self.template, self.padding, self.typed = inputs.template, inputs.padding, inputs.typed
         self.by_position = inputs.by_position
         self.max_length = settings.max_length
 
-    def room(self, query: int) -> int:
-        return max(0, self.max_length - self.template.size - query)
-
-    def lengths(self, queries: NDArray[np.int64], documents: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.minimum(np.maximum(queries + documents + self.template.size, 1), self.max_length)
-
-    def collate(self, queries: Sequence[Tokens], documents: Sequence[Tokens]) -> dict[str, NDArray[np.int64]]:
-        longest = self.max_length - self.template.size  # of a query whose query_max_length leaves no document
-        pairs = [(q[:longest], d[: self.room(len(q))]) for q, d in zip(queries, documents, strict=True)]
-        if not self.template.size:  # two empty texts would be no tokens at all
-            alone = np.array([self.padding], np.int32)
-            pairs = [(q if len(q) + len(d) else alone, d) for q, d in pairs]
-        ids = [self.template.join(q, d) for q, d in pairs]
-        inputs = {"input_ids": pad(ids, self.padding)}
-        inputs["attention_mask"] = pad([np.ones(len(row), np.int32) for row in ids], 0)
-        if self.typed:
-            inputs["token_type_ids"] = pad([self.template.types(q, d) for q, d in pairs], 0)
-        return inputs
-
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        if self.model.config.is_encoder_decoder:
+            return labelled(decoded_logits(self.model, inputs), self.settings.label)
         if self.by_position:
             return labelled(last_logits(self.model, inputs), self.settings.label)
         return labelled(self.model(**inputs).logits, self.settings.label)
@@ -208,7 +196,7 @@ class TemplatedClassifier(TemplatedModel):
 
     def __init__(self, settings: Encoder, weights: Weights, hardware: Hardware) -> None:
         self.settings = settings
-        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware.device)
+        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware)
         self.prepare_prompt(settings.prompt(self.tokenizer, weights.folder), settings.max_length)
         self.prepare_batches(hardware, weights_of(self.model))
         self.layers = settings.layers(weights)
@@ -220,17 +208,6 @@ class TemplatedClassifier(TemplatedModel):
         mask = (torch.arange(ids.shape[1], device=ids.device)[None] < lengths[:, None]).long()
         logits = last_logits(self.model, {"input_ids": ids, "attention_mask": mask})
         return labelled(logits, self.settings.label)
-
-
-def labelled(logits: Tensor, label: int | None) -> Tensor:
-    """Scores [n, 1] out of logits [n, labels]: of one label its own, of several its log-softmax."""
-    import torch
-
-    logits = logits.float()
-    if logits.shape[1] == 1:
-        return logits
-    assert label is not None  # asked for where there are several
-    return torch.log_softmax(logits, dim=1)[:, label : label + 1]
 
 
 @dataclass(frozen=True)
@@ -249,11 +226,7 @@ class PairInputs:
     @classmethod
     def of(cls, model: Any, tokenizer: Any, folder: Path) -> PairInputs:
         """Raises UserError where pairs cannot be given to the model as its tokenizer makes them."""
-        try:
-            template = PairTemplate.of(tokenizer)
-        except Exception as error:  # whatever a tokenizer with odd settings raises
-            reason = shown(" ".join(str(error).split()))
-            raise UserError(f"{folder}: pairs of texts cannot be made with it ({reason})") from error
+        template = template_of(tokenizer, folder)
         typed = "token_type_ids" in tokenizer.model_input_names and takes_types(model)
         known = getattr(model.config, "type_vocab_size", None)
         if typed and isinstance(known, int) and 0 < known < template.type_count:
@@ -291,37 +264,17 @@ def last_logits(model: Any, inputs: dict[str, Tensor]) -> Tensor:
     return logits
 
 
-def try_out(model: EncoderModel, folder: Path, precision: str) -> None:
-    """Raise UserError where a model of a kind that is not tested here scores pairs by more than themselves.
+def decoded_logits(model: Any, inputs: dict[str, Tensor]) -> Tensor:
+    """Logits [n, labels] of T5: it reads a pair, decodes the same tokens, and goes by what the last becomes.
 
-    A pair alone, the same pair beside a longer one, and the longest that max_length allows.
+    transformers looks for the end token of each row, and refuses rows whose texts hold one of their own.
     """
     import torch
 
-    from rerankbench.engine.loop import to_device
-
-    query, short, long = (model.tokenize_documents([text])[0] for text in PROBE)
-    longest = np.resize(long, model.room(len(query))).astype(np.int32)
-    with torch.inference_mode():
-        try:
-            alone = model.forward(to_device(model.collate([query], [short]), "cpu"))
-            together = model.forward(to_device(model.collate([query] * 2, [short, long]), "cpu"))[:1]
-            model.forward(to_device(model.collate([query], [longest]), "cpu"))
-        except Exception as error:  # whatever a model of any kind may raise
-            reason = shown(" ".join(str(error).split()))
-            raise UserError(
-                f"{folder}: scoring with it fails ({type(error).__name__}: {reason}); a smaller "
-                "reranker.max_length helps where it has too few positions"
-            ) from error
-    slack = 1e-3 if precision == "fp32" else 0.1
-    if not torch.isfinite(alone).all() or (alone - together).abs().max() > slack * (1 + alone.abs().max()):
-        raise UserError(
-            f"{folder}: its scores of a pair depend on the pairs beside it; this kind is not supported"
-        )
-
-
-PROBE = (
-    "what is it",
-    "it is this",
-    "this is a longer text of several words, which is put beside a short one",
-)
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    read = model.transformer(
+        input_ids=ids, attention_mask=mask, decoder_input_ids=model._shift_right(ids), use_cache=False
+    ).last_hidden_state
+    rows = torch.arange(len(ids), device=ids.device)
+    logits: Tensor = model.classification_head(read[rows, mask.sum(dim=1) - 1])
+    return logits

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from rerankbench.engine.models.checkpoint import describe
+from rerankbench.engine.models.cross_encoder_folder import described
+from rerankbench.engine.models.sentence_modules import is_late_interaction, modules_of
 
 TOKENIZER_FILES = (
     "tokenizer_config.json",
@@ -36,11 +38,20 @@ def option_for(folder: Path) -> str:
     option = BY_ARCHITECTURE.get(name)
     if name.endswith("ForSequenceClassification"):
         option = "base"
-    elif name == "Qwen3ForCausalLM" and knows(folder, "<think>"):
+    elif (folder / "colbert_linear.pt").is_file():
+        option = "bge-m3"
+    elif is_late_interaction(folder):
+        option = "colbertv2"
+    elif name.endswith("Model"):
+        option = "minilm-bi-encoder" if "mean" in modules_of(folder).pooling else "bge-base-bi-encoder"
+    elif described(folder).answers or (name == "Qwen3ForCausalLM" and knows(folder, "<think>")):
         option = "qwen3-0.6b"
     elif name == "Qwen2ForCausalLM":
         option = "mxbai-v2-base"
     if option:
         return f"choose reranker={option} with this reranker.model"
-    known = "base, qwen3-0.6b, mxbai-v2-base, gemma, monot5-base, minicpm-layerwise, lightweight"
+    known = (
+        "base, qwen3-0.6b, mxbai-v2-base, gemma, monot5-base, minicpm-layerwise, lightweight, "
+        "bge-base-bi-encoder, bge-m3, colbertv2"
+    )
     return f"choose the option of its family ({known})"

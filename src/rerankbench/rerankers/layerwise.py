@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.models.adapters import merged
 from rerankbench.engine.models.checkpoint import describe
 from rerankbench.engine.models.loading import reading, take, with_its_tokens
 from rerankbench.engine.models.references import Weights
+from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.llm import Prompted, PromptedModel, last
 from rerankbench.rerankers.reranker import PairModel
 
@@ -39,8 +41,7 @@ class Layerwise(Prompted):
         if names[0] != self.architecture:
             return [
                 f"reranker.model={self.model}: holds {names[0]}, family {self.family} needs "
-                f"{self.architecture}; "
-                "choose the option of its family or another folder"
+                f"{self.architecture}; {option_for(folder)} or another folder"
             ]
         if cutoff_problems(self.cutoff_layers):
             return []  # reported as such
@@ -70,6 +71,7 @@ class Layerwise(Prompted):
                 devices=hardware.device,
                 trust_remote_code=self.trust_remote_code,
             )
+        wrapper.model = merged(wrapper.model, self.adapter)
         return with_its_tokens(wrapper, weights.folder)
 
     def load(self, weights: Weights, hardware: Hardware) -> PairModel:
@@ -84,7 +86,7 @@ class LayerwiseModel(PromptedModel):
 
         self.settings = settings
         wrapper = settings.open(weights, hardware)
-        self.model, self.tokenizer = take(wrapper, hardware.device)
+        self.model, self.tokenizer = take(wrapper, hardware)
         self.prepare(hardware)
         self.layers = settings.layers_in(self.model.config.to_dict())
         narrow(self.model.model, self.layers[-1] - 1)

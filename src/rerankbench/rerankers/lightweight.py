@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.models.adapters import merged
 from rerankbench.engine.models.loading import reading, take, with_its_tokens
 from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.layerwise import Layerwise, causal_mask
@@ -71,6 +72,7 @@ class Lightweight(Layerwise):
                 devices=hardware.device,
                 trust_remote_code=self.trust_remote_code,
             )
+        wrapper.model = merged(wrapper.model, self.adapter)
         return with_its_tokens(wrapper, weights.folder)
 
     def load(self, weights: Weights, hardware: Hardware) -> PairModel:
@@ -87,7 +89,7 @@ class LightweightModel(PromptedModel):
 
         self.settings = settings
         wrapper = settings.open(weights, hardware)
-        self.model, self.tokenizer = take(wrapper, hardware.device)
+        self.model, self.tokenizer = take(wrapper, hardware)
         self.prepare(hardware)
         self.layers = settings.layers_in(self.model.config.to_dict())
         narrow(self.model.model, self.layers[-1] - 1)

@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import sentence_modules
+from rerankbench.engine.models.adapters import merged
 from rerankbench.engine.models.attention import usable
 from rerankbench.engine.models.checkpoint import describe
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens, without_values
 from rerankbench.engine.models.references import Weights
 from rerankbench.engine.tokens import Tokens, pad
+from rerankbench.rerankers.adapted import Adapted
 from rerankbench.rerankers.families import option_for
-from rerankbench.rerankers.reranker import LocalReranker, PairModel
+from rerankbench.rerankers.reranker import PairModel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +47,7 @@ KNOWN = (
 
 
 @dataclass(frozen=True)
-class Prompted(LocalReranker):
+class Prompted(Adapted):
     """What the decoder-only families have in common: `[bos] A: query \\n B: document \\n prompt`.
 
     prompt: what the model is asked to predict.
@@ -126,6 +128,7 @@ class LLM(Prompted):
             wrapper = FlagLLMReranker(
                 place, devices=hardware.device, trust_remote_code=self.trust_remote_code
             )
+        wrapper.model = merged(wrapper.model, self.adapter)
         return with_its_tokens(wrapper, weights.folder)
 
     def load(self, weights: Weights, hardware: Hardware) -> PairModel:
@@ -208,7 +211,7 @@ class LLMModel(PromptedModel):
 
         self.settings = settings
         wrapper = settings.open(weights, hardware)
-        self.model, self.tokenizer = take(wrapper, hardware.device)
+        self.model, self.tokenizer = take(wrapper, hardware)
         self.prepare(hardware)
         self.layers = (self.model.config.num_hidden_layers,)
         narrow(self.model.model, -1)

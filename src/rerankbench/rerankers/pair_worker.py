@@ -67,8 +67,7 @@ class PairWorker(Worker):
         """The weights on this machine, which are the driver's where the disk is shared."""
         if Path(self.weights.folder).is_dir():
             return self.weights
-        asked, cache_dir = self.reranker, self.context.cache_dir
-        found = references.resolve(asked.model, asked.revision, cache_dir, asked.trust_remote_code)
+        found = self.reranker.origin(self.context.cache_dir)
         if found.identity != self.weights.identity:
             raise UserError(
                 f"{self.weights.label}: another machine of the cluster has other weights under this name"

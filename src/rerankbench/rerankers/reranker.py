@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import Problem
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import checkpoint, fit, references
+from rerankbench.engine.run_context import RunContext
 from rerankbench.engine.tokens import Tokens, token_ids
 from rerankbench.rerankers.scorer import Scorer
 from rerankbench.store.rows import ARITHMETIC
@@ -92,6 +93,10 @@ class Reranker(ABC):
     def load(self, origin: Any, hardware: Hardware) -> Scorer | PairModel:
         """Get ready to score on the device."""
 
+    def deployed(self, origin: Any, context: RunContext) -> Scorer | PairModel:
+        """Ready to score as in a service, with what the context has stored of its documents."""
+        return self.load(origin, context.hardware)
+
     @property
     def title(self) -> str | None:
         """What its arm is called; None: as the option that was chosen."""
@@ -110,6 +115,15 @@ class Reranker(ABC):
     def bill(self, queries: Sequence[str], documents: Sequence[str]) -> str:
         """What scoring these pairs, `queries[i]` with `documents[i]`, would cost; empty where unknown."""
         return ""
+
+    def price(self, queries: Sequence[str], documents: Sequence[str]) -> float | None:
+        """Money for scoring these pairs, which stand query by query; None where none is known."""
+        return None
+
+    @property
+    def served(self) -> dict[str, Any]:
+        """How a server is asked that computes the scores, as plain values; empty where this machine does."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -160,12 +174,7 @@ class LocalReranker(Reranker):
 
     def problems(self) -> list[str]:
         """Impossible settings, one line each; reads no weights."""
-        wrong = references.reference_problems(self.model, self.revision, self.trust_remote_code)
-        found: list[str] = [Problem(f"reranker.{line}", "reranker.model", "place") for line in wrong]
-        if not found:
-            found += self.length_problems(references.positions(self.model))
-        if not found and references.is_local(self.model):
-            found += self.folder_problems(references.local_folder(self.model))
+        found = self.model_problems()
         if self.max_length < 8:
             found.append(f"reranker.max_length={self.max_length}: give at least 8 tokens")
         if self.query_max_length is not None and not 0 < self.query_max_length < self.max_length:
@@ -185,6 +194,16 @@ class LocalReranker(Reranker):
                 f"reranker.window_overlap={self.window_overlap}: choose between 0 and a quarter of "
                 f"max_length = {self.max_length // 4}"
             )
+        return found
+
+    def model_problems(self) -> list[str]:
+        """Whether there is such a model, whole and of this family, as far as files here tell."""
+        wrong = references.reference_problems(self.model, self.revision, self.trust_remote_code)
+        found: list[str] = [Problem(f"reranker.{line}", "reranker.model", "place") for line in wrong]
+        if not found:
+            found += self.length_problems(references.positions(self.model))
+        if not found and references.is_local(self.model):
+            found += self.folder_problems(references.local_folder(self.model))
         return found
 
     def length_problems(self, positions: int | None) -> list[str]:

@@ -10,7 +10,7 @@ from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.checkpoint import describe
 from rerankbench.engine.models.loading import take
 from rerankbench.engine.models.references import Weights
-from rerankbench.rerankers.answering import Answering, answer_tokens
+from rerankbench.rerankers.answering import Answering
 from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.llm import weights_of
 from rerankbench.rerankers.reranker import PairModel
@@ -55,13 +55,13 @@ class Seq2SeqModel(TemplatedModel):
 
     def __init__(self, settings: Seq2Seq, weights: Weights, hardware: Hardware) -> None:
         self.settings = settings
-        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware.device)
+        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware)
         self.prepare_prompt(settings.prompt(self.tokenizer, weights.folder), settings.max_length)
         self.prepare_batches(hardware, weights_of(self.model) // 2)  # the decoder sees one token
         config = self.model.config
         self.layers = settings.layers(weights)
         self.begin = config.decoder_start_token_id
-        tokens = answer_tokens(self.tokenizer, settings, weights.folder)
+        tokens = settings.answers(self.tokenizer, weights.folder)
         self.rows = self.model.get_output_embeddings().weight[tokens].float()
         # T5 scales what it multiplies with the input's own embeddings
         self.scale = config.d_model**-0.5 if config.tie_word_embeddings else 1.0

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models.prompt_template import PromptTemplate
+from rerankbench.engine.models.prompt_template import PromptTemplate, prompt_texts
 from rerankbench.engine.tokens import Tokens, pad, token_ids
 from rerankbench.rerankers.reranker import PairModel
 
@@ -20,8 +20,9 @@ LEAST = 8  # tokens beside the prompt
 
 def prompt_of(tokenizer: Any, template: Any, instruction: str, folder: Path) -> PromptTemplate:
     """The prompt as `tokenizer` makes tokens of it. Raises UserError where it cannot be told apart."""
+    texts = prompt_texts(tokenizer, template, instruction)
     try:
-        return PromptTemplate.of(tokenizer, template, instruction)
+        return PromptTemplate.of(tokenizer, texts, instruction)
     except ValueError as error:
         raise UserError(
             f"{folder}: {error}; give reranker.template as a list of texts, each of which is "

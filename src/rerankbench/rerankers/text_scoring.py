@@ -7,7 +7,8 @@ import logging
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
@@ -49,11 +50,34 @@ class TextWork(PairWork):
         queries = [self.collection.query_texts[row] for row in self.pairs.queries[numbers].tolist()]
         return queries, list(self.collection.corpus.texts(self.pairs.documents[numbers]))
 
+    def run(
+        self,
+        todo: NDArray[np.int64],
+        keep: Callable[[NDArray[np.int64], NDArray[np.float32]], None],
+        store: RowStore | None = None,
+    ) -> dict[str, float]:
+        """Score the pairs `todo` and hand their scores to `keep`. Returns the cost.
+
+        store: where the scores of pairs that are the same to the reranker are kept, if it knows of such.
+        """
+        return run(self, todo, keep)
+
     def close(self) -> None:
         """Let go of a scorer that was loaded."""
         if "loaded" in vars(self):
-            self.model.close()
-            del vars(self)["loaded"]
+            scorer = self.model
+            del vars(self)["loaded"]  # whatever closing it raises, it is closed once
+            scorer.close()
+
+
+@contextmanager
+def released(work: object) -> Iterator[None]:
+    """Let go, at the end, of a scorer that `work` loads inside: after a failure as after success."""
+    try:
+        yield
+    finally:
+        if isinstance(work, TextWork):
+            work.close()
 
 
 def score(work: PairWork, executor: Executor) -> Scored:
@@ -89,7 +113,7 @@ def score_unkept(work: TextWork) -> tuple[NDArray[np.float32], int, dict[str, fl
     def keep(numbers: NDArray[np.int64], some: NDArray[np.float32]) -> None:
         values[numbers] = some
 
-    return values, len(values), run(work, np.arange(len(values)), keep)
+    return values, len(values), work.run(np.arange(len(values)), keep)
 
 
 def score_again(work: TextWork) -> Scored:
@@ -114,7 +138,7 @@ def compute(work: TextWork, todo: NDArray[np.int64], store: RowStore) -> dict[st
 
     buffer = Buffer(store, work.pairs.keys, work.layers)
     try:
-        return run(work, todo, buffer.add)
+        return work.run(todo, buffer.add, store)
     finally:  # also after Ctrl-C, or where a server gives up: what was scored is kept
         buffer.flush()
 
@@ -126,10 +150,11 @@ def run(
     scorer, load_seconds = work.loaded
     started = time.perf_counter()
     with Progress("scoring", len(todo), "pairs") as progress:
-        for start in range(0, len(todo), scorer.batch):
-            some = todo[start : start + scorer.batch]
-            keep(some, checked(scorer, *work.texts(some), work.origin.label))
-            progress.advance(len(some))
+        for stretch in scorer.stretches(work.pairs.queries[todo]):
+            some = todo[stretch]
+            for places, values in checked_parts(scorer, *work.texts(some), work.origin.label):
+                keep(some[places], values)
+                progress.advance(len(places))
     seconds = time.perf_counter() - started
     rate = {"pairs_per_second": len(todo) / seconds if len(todo) else 0.0}
     return {**rate, "pairs": len(todo), "seconds": seconds, "load_seconds": load_seconds}
@@ -139,10 +164,31 @@ def checked(
     scorer: Scorer, queries: Sequence[str], documents: Sequence[str], label: str
 ) -> NDArray[np.float32]:
     """Scores [pairs, layers] of one batch. Raises UserError for an answer that is not one number a pair."""
-    if not len(documents):
-        return np.empty((0, len(scorer.layers)), np.float32)
-    answer = scorer.score(queries, documents)
-    wanted = (len(documents), len(scorer.layers))
+    found = np.empty((len(documents), len(scorer.layers)), np.float32)
+    if len(documents):
+        for places, values in checked_parts(scorer, queries, documents, label):
+            found[places] = values
+    return found
+
+
+def checked_parts(
+    scorer: Scorer, queries: Sequence[str], documents: Sequence[str], label: str
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Scores of one batch as they come, with their places in it. Raises as `checked`, also for lost ones."""
+    given = np.zeros(len(documents), bool)
+    for places, answer in scorer.parts(queries, documents):
+        yield (
+            places,
+            numbers(answer, [queries[place] for place in places.tolist()], len(scorer.layers), label),
+        )
+        given[places] = True
+    if not given.all():
+        raise UserError(f"{label}: gave no score for {(~given).sum()} of {len(given)} pairs")
+
+
+def numbers(answer: object, queries: Sequence[str], layers: int, label: str) -> NDArray[np.float32]:
+    """An answer as scores [queries, layers]. Raises UserError for whatever else it is."""
+    wanted = (len(queries), layers)
     try:
         values = np.asarray(answer, np.float32)
     except (TypeError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ ROOM = 1 << 20  # bytes: a disk with less is taken for the one that is full
 WRITING = {  # these come of writing alone, wherever the file is
     errno.ENOSPC: "the disk is full; make room there",
     errno.EDQUOT: "the disk quota is used up; make room there",
-    errno.EFBIG: "files may not become that large here; see ulimit -f",
+    errno.EFBIG: "files may not become that large here; lift the limit with: ulimit -f unlimited",
     errno.EROFS: "the disk is read-only; make it writable",
 }
 OURS = {  # and these may be of people's own files, unless these are in folders that we write to
@@ -36,8 +37,8 @@ def explained(error: Exception, places: Mapping[str, Path]) -> Exception:
     places: the folders that a run writes to, by the setting that moves them elsewhere.
     """
     for found in causes(error):
-        file = os.path.abspath(found.filename) if isinstance(found.filename, str) else ""
-        settings = [name for name, place in places.items() if is_place_of(file, place)]
+        file = file_of(found)
+        settings = [name for name, place in places.items() if is_place_of(file, place, found.errno)]
         known = WRITING | OURS if file and settings else WRITING
         if found.errno in known:
             where = file or " or ".join(str(places[name]) for name in settings) or "a file"
@@ -56,10 +57,28 @@ def takes_folders(above: Path) -> bool:
     return True
 
 
-def is_place_of(file: str, place: Path) -> bool:
-    """Whether a file is in a folder; for an unknown one, whether the folder's disk has no room."""
+def file_of(error: OSError) -> str:
+    """The absolute path of the file that an error is about; empty where nothing tells.
+
+    A write that fails does not name its file: then it is the one that was open in the function that wrote.
+    """
+    if isinstance(error.filename, str):
+        return os.path.abspath(error.filename)
+    opened: list[object] = []
+    trace = error.__traceback__
+    while trace is not None:
+        opened += [value for value in trace.tb_frame.f_locals.values() if isinstance(value, io.IOBase)]
+        trace = trace.tb_next
+    names = [name for file in opened if isinstance(name := getattr(file, "name", None), str)]
+    return os.path.abspath(names[-1]) if names and not names[-1].startswith("<") else ""
+
+
+def is_place_of(file: str, place: Path, number: int | None) -> bool:
+    """Whether a file is in a folder; for an unknown one, whether it may be what the folder's disk refused."""
     if file:
         return Path(file).is_relative_to(place)
+    if number == errno.EFBIG:  # a limit of the process, whatever room there is
+        return True
     try:
         return shutil.disk_usage(place).free < ROOM
     except OSError:

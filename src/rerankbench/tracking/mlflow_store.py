@@ -94,6 +94,8 @@ class MLflow(Tracking):
             scheme, slashes, place = shown.partition("://")
             told = f"{scheme}{slashes}{MASK}" if place and "@" not in place else shown  # some are tokens
             return [*found, f"tracking.uri={told}: {cure}"]
+        if self.uri.startswith("http") and not is_address(self.uri):
+            return [*found, f"tracking.uri={shown}: give http://host:port of an MLflow server"]
         if self.uri.startswith("sqlite") and (
             not self.uri.startswith("sqlite:///") or self.uri == "sqlite:///"
         ):
@@ -232,6 +234,15 @@ def is_of(run: Any, result: Result) -> bool:
     if not any(name in tags for name in TOLD):
         return not run.data.params and not run.data.metrics
     return all(tags.get(name) == told[name] for name in TOLD)
+
+
+def is_address(uri: str) -> bool:
+    """Whether an address of a server names a host, and a port that there may be."""
+    try:
+        parts = urlsplit(uri)
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
 
 
 def place_problem(database: Path) -> str:

@@ -27,6 +27,7 @@ from rerankbench.experiment.pipeline import Outcome
 from rerankbench.experiment.settings import Experiment
 from rerankbench.rerankers.reranker import LocalReranker, Reranker
 from rerankbench.rerankers.scoring import rests_on_enough
+from rerankbench.rerankers.vector_reranker import VectorReranker
 from rerankbench.store.rows import identity, write_atomic
 from rerankbench.tracking.result import Result
 
@@ -104,7 +105,7 @@ def own_params(reranker: Reranker) -> dict[str, Any]:
     if reranker.family == "none":
         return {"reranker.parameters_m": 0.0}
     values = set_params("reranker", reranker)
-    if isinstance(reranker, LocalReranker):
+    if isinstance(reranker, LocalReranker | VectorReranker):
         values["reranker.model"] = model_label(reranker.model)
     return values
 
@@ -202,10 +203,32 @@ def add_costs(result: Result, outcome: Outcome) -> None:
         "label": work.origin.label,
         "load_seconds": cost.pop("load_seconds", None),
     }
+    result.model |= {"served": served} if (served := work.reranker.served) else {}
+    result.model |= {"paid": True} if work.reranker.paid else {}
+    result.price_per_1k = prices(outcome, work.reranker)
     result.throughput = cost if rests_on_enough(cost) else None
     if outcome.latency:
         result.latency_ms = latency.percentiles(outcome.latency.reranking)
         result.query_latency_ms = latency.percentiles(outcome.latency.whole) or None
+
+
+def prices(outcome: Outcome, reranker: Reranker) -> dict[str, float] | None:
+    """What a service charges for reranking 1,000 such queries, by depth; None where that is not known.
+
+    By these queries' own candidates, each query asked for by itself and nothing stored, as a search is.
+    """
+    if not reranker.paid:
+        return None
+    collection, found = outcome.collection, {}
+    for depth in ranking.depths_up_to(outcome.experiment.depth):
+        rows = outcome.candidates.rows[:, :depth]
+        query_of, _ = np.nonzero(rows >= 0)
+        queries = [collection.query_texts[query] for query in query_of.tolist()]
+        price = reranker.price(queries, collection.corpus.texts(rows[rows >= 0]))
+        if price is None:
+            return None
+        found[str(depth)] = 1000 * price / max(1, len(rows))
+    return found
 
 
 def write(folder: Path, result: Result, outcome: Outcome) -> None:

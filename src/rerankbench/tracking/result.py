@@ -62,6 +62,8 @@ else:
         label: Text
         parameters: Amount | None
         load_seconds: Amount | None
+        paid: bool
+        served: dict[Name, Any]
 
     class Environment(TypedDict, total=False):
         __pydantic_config__ = OPEN
@@ -104,6 +106,7 @@ class Result:
     throughput: Throughput | None = None
     latency_ms: Timing | None = None
     query_latency_ms: Timing | None = None
+    price_per_1k: dict[Step, Amount] | None = None
     memory_mb: dict[Name, Amount | None] = field(default_factory=dict)
     memory_note: Text | None = None
     model: Model = field(default_factory=dict)
@@ -112,7 +115,7 @@ class Result:
     mlflow_run_id: RunId | None = None
 
     def to_json(self) -> str:
-        optional = ("by_layer", "latency_ms", "query_latency_ms", "memory_note", "error")
+        optional = ("by_layer", "latency_ms", "query_latency_ms", "price_per_1k", "memory_note", "error")
         values = {k: v for k, v in asdict(self).items() if v is not None or k not in optional}
         text = json.dumps(masked_tree(values), indent=2, ensure_ascii=False, allow_nan=False)
         return visible_json(text) + "\n"

@@ -169,9 +169,10 @@ def _refuse_unmeasurable(parts: Parts, corpus: Corpus, matched: _Matched, option
         )
     highest = int(matched.grade.max())
     if highest < options.relevance_threshold:
+        lower = f"set dataset.relevance_threshold={highest}, or " if highest > 0 else ""
         raise UserError(
             f"{parts.judgements_place}: no judgement is positive: the highest grade is {highest}, "
-            f"dataset.relevance_threshold={options.relevance_threshold}; lower it or check the grades"
+            f"dataset.relevance_threshold={options.relevance_threshold}; {lower}check the grades"
         )
 
 

@@ -8,8 +8,10 @@ from typing import ClassVar
 
 from rerankbench.basics.finding import Finding
 from rerankbench.collections.sources.assembly import Parts
-from rerankbench.collections.sources.source import Source, file_problem
+from rerankbench.collections.sources.source import Source, file_problem, name_problem
 from rerankbench.collections.sources.tables import Tables
+
+WRITE = "write the judgements there, with the columns query-id, corpus-id, score"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,8 @@ class Beir(Source):
         folder = self._folder
         if not self.path.strip():
             return ["dataset.path= is empty: give the folder of the collection, dataset.path=FOLDER"]
+        if problem := name_problem(folder, "dataset.path"):
+            return [problem]
         if not folder.is_dir():
             what = "is a file, not a folder" if folder.exists() else "there is no such folder"
             return [f"dataset.path={folder}: {what}; it should hold corpus.jsonl, queries.jsonl and qrels/"]
@@ -63,6 +67,6 @@ class Beir(Source):
     def _split_problem(self, qrels: Path) -> str | None:
         have = sorted(path.stem for path in qrels.glob("*.tsv"))
         if self.split not in have:  # also refuses a split such as ../../elsewhere
-            splits = ", ".join(have) or "none"
-            return f"dataset.split={self.split}: no {qrels / self.split}.tsv; splits here: {splits}"
+            what = f"dataset.split={self.split}: no {qrels / self.split}.tsv"
+            return f"{what}; splits here: {', '.join(have)}" if have else f"{what}; {WRITE}"
         return file_problem(qrels / f"{self.split}.tsv", "dataset.split")

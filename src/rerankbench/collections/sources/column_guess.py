@@ -73,9 +73,10 @@ def _guess(names: Sequence[str], found: dict[str, int], rows: Rows, layout: Layo
 
 def _best(role: str, values: dict[int, list[str]], layout: Layout) -> int | None:
     """The column that may hold a role: texts are long, ids differ, there are fewer queries than documents."""
+    values = {at: cells for at, cells in values.items() if not _says_nothing(cells)} or values
     if role in layout.numbers:
         return max((at for at, cells in values.items() if all(map(is_number, cells))), default=None)
-    longest = max(values, key=lambda at: sum(map(len, values[at])), default=None)
+    longest = max(values, key=lambda at: (sum(map(len, values[at])), at), default=None)
     if role == "text":
         return longest
     varied = {at: len(set(cells)) for at, cells in values.items() if len(set(cells)) > 1}
@@ -84,3 +85,8 @@ def _best(role: str, values: dict[int, list[str]], layout: Layout) -> int | None
         return min(kinds, key=lambda at: kinds[at], default=None)
     others = {at: count for at, count in kinds.items() if role != "id" or at != longest} or kinds
     return max(others, key=lambda at: others[at], default=None)
+
+
+def _says_nothing(cells: list[str]) -> bool:
+    """Whether a column is TREC's second, which is the same word everywhere."""
+    return bool(cells) and set(cells) <= {"0", "Q0", "q0"}

@@ -81,9 +81,11 @@ def without_duplicates(table: pa.Table, numbers: array[int], log: FileLog) -> pa
 
     def describe(row: int) -> tuple[int, str]:
         first = numbers[int(first_of[codes[row]])]
-        return numbers[
-            row
-        ], f"the id {shown(ids[row].as_py())} was used by {log.unit} {first}: ids are unique"
+        return (
+            numbers[row],
+            f"the id {shown(ids[row].as_py())} was used by {log.unit} {first}: "
+            "ids are unique, rename or remove one",
+        )
 
     log.add_all(np.flatnonzero(repeated).tolist(), describe)
     return table.filter(pa.array(~repeated))

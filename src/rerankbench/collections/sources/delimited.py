@@ -61,7 +61,7 @@ class Shape:
 
 def shape_of(path: Path, layout: Layout, suffix: str) -> Shape | None:
     """The shape of a file with this extension, from its first rows; None for a file without any."""
-    dialects = _dialects(path, suffix)
+    dialects = _dialects(path, suffix, layout)
     peeked = {dialect: _peek(path, dialect, layout) for dialect in dialects}
     own = dialects[0]
     if not any(peeked.values()):  # the first row is a long one
@@ -74,12 +74,22 @@ def shape_of(path: Path, layout: Layout, suffix: str) -> Shape | None:
     if dialect.quoted and all(cell.startswith(" ") for _, cells in rows for cell in cells[1:]):
         dialect = replace(dialect, padded=True)
         rows = _peek(path, dialect, layout) or rows
-    return _shape(dialect, rows[0][0], rows[0][1], [cells for _, cells in rows[1:]], layout)
+    shape = _shape(dialect, rows[0][0], rows[0][1], [cells for _, cells in rows[1:]], layout)
+    late = next((number for number, cells in rows[1:] if _is_whole_header(cells, layout)), None)
+    if late is not None and not shape.header:  # sep=; of Excel, a title
+        problem = f"the columns are named in line {late} only: take out what stands above it"
+        return replace(shape, problems=(problem,))
+    return shape
+
+
+def _is_whole_header(cells: Cells, layout: Layout) -> bool:
+    names = [cell.strip() for cell in cells]
+    return layout.is_header(names) and not layout.missing(names)
 
 
 def log_faults(path: Path, layout: Layout, suffix: str, log: FileLog) -> None:
     """Note why a file has no first row, if anything is wrong with it."""
-    for _ in _cells(path, _dialects(path, suffix)[0], layout, log):
+    for _ in _cells(path, _dialects(path, suffix, layout)[0], layout, log):
         pass
 
 
@@ -88,22 +98,39 @@ def read_cells(path: Path, shape: Shape, layout: Layout, log: FileLog) -> Iterat
     for number, cells in _cells(path, shape.dialect, layout, log):
         if number < shape.number or (number == shape.number and shape.header):
             continue
+        if shape.header and tuple(map(str.strip, cells)) == shape.header:  # files that were joined
+            log.add(number, "names the columns again: take this line out")
+            continue
         if len(cells) != shape.width:
-            log.add(number, f"has {len(cells)} columns instead of {shape.width}: {shown(' '.join(cells))}")
+            has = f"has {len(cells)} columns instead of {shape.width}: {shown(' '.join(cells))}"
+            log.add(number, f"{has}; {_width_cure(shape)}", kind="columns")
             continue
         yield number, cells
+
+
+def _width_cure(shape: Shape) -> str:
+    """What to do about a record with another number of columns than the first one."""
+    if shape.dialect.separator is None:
+        return f"write {shape.width}, as in line {shape.number}; an id cannot hold a space here"
+    quotes = f", and quote a field that holds {shape.dialect.separator!r}" if shape.dialect.quoted else ""
+    return f"write {shape.width}, as in line {shape.number}{quotes}"
 
 
 # --- what stands between columns ---
 
 
-def _dialects(path: Path, suffix: str) -> list[Dialect]:
-    """The dialects that a file may have, that of its extension first."""
+def _dialects(path: Path, suffix: str, layout: Layout) -> list[Dialect]:
+    """The dialects that a file may have, that of its extension first.
+
+    Judgements and runs hold no texts, so white space may stand between their columns whatever the extension.
+    """
     if suffix == ".csv":
         return list(_QUOTED)
     tabs = _QUOTED[2] if _quotes_everything(path) else _TABS
     others = [dialect for dialect in _QUOTED if dialect.separator != "\t"]
-    return [tabs, *others] if suffix == ".tsv" else [_SPACED, tabs, *others]
+    if suffix == ".tsv":
+        return [tabs, *others, *([_SPACED] if layout.numbers else [])]
+    return [_SPACED, tabs, *others]
 
 
 def _quotes_everything(path: Path) -> bool:
@@ -227,7 +254,9 @@ def _shape(dialect: Dialect, number: int, first: Cells, rest: list[Cells], layou
         return Shape(dialect, width, places, tuple(names), number, tuple(problems))
     positions = next((shape for shape in layout.headerless if len(shape) == width), None)
     if positions is None or _names_columns(first, rest, layout):
-        return Shape(dialect, width, number=number, problems=(_unknown(first, rest, layout),))
+        spaced = dialect.separator is None and not layout.numbers
+        problem = _untabbed(first, layout) if spaced else _unknown(first, rest, layout)
+        return Shape(dialect, width, number=number, problems=(problem,))
     places = tuple(positions.index(role) if role in positions else None for role in layout.roles)
     return Shape(dialect, width, places, (), number)
 
@@ -266,7 +295,15 @@ def _by_number(
 def _header_problems(names: Cells, rest: list[Cells], layout: Layout) -> list[str]:
     problems = layout.missing(names, cure(names, rest, layout))
     found = layout.find(names)
-    return problems + [f"two columns are named {name!r}" for name in found.values() if names.count(name) > 1]
+    return problems + [
+        f"two columns are named {name!r}: rename one" for name in found.values() if names.count(name) > 1
+    ]
+
+
+def _untabbed(first: Cells, layout: Layout) -> str:
+    """What to say of texts between whose columns nothing but blanks stands."""
+    kept = " and ".join(role for role in layout.roles if role not in layout.optional)
+    return f"has no tab between {kept}: {shown(' '.join(first))}; put one there, or write CSV or JSONL"
 
 
 def _unknown(first: Cells, rest: list[Cells], layout: Layout) -> str:
@@ -277,12 +314,11 @@ def _unknown(first: Cells, rest: list[Cells], layout: Layout) -> str:
         widths = sorted({len(positions) for positions in layout.headerless})
         shapes = f"{', '.join(map(str, widths[:-1]))} or {widths[-1]}" if len(widths) > 1 else str(widths[0])
         what = f"has {len(first)} columns, not {shapes}, and no header: {shown(' '.join(first))}"
-        return f"{what}; {layout.header_cure(numbers)}"
+        return f"{what}; {layout.header_cure(len(first), numbers)}"
     named = cure([cell.strip() for cell in first], rest, layout)
     record = f"; if it is a record: {numbers}" if numbers else ""
-    return (
-        f"names columns that we do not know: {shown(', '.join(first))}; {layout.header_cure(named)}{record}"
-    )
+    what = f"names columns that we do not know: {shown(', '.join(first))}"
+    return f"{what}; {layout.header_cure(len(first), named)}{record}"
 
 
 def _names_columns(first: Cells, rest: list[Cells], layout: Layout) -> bool:

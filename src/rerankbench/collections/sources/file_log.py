@@ -9,7 +9,11 @@ from pathlib import Path
 
 _SHOWN = 20  # kinds of faults
 _PLACES = 3  # further places named for each
-_VALUES = re.compile(r"'.*?('|\.\.\.)|\".*?(\"|\.\.\.)|[0-9]+")
+# What differs between faults of one kind: values in quotes or brackets, cut short or not, numbers, bytes.
+_VALUES = re.compile(
+    r"""'(\\.|[^\\])*?('|\.\.\.)|"(\\.|[^\\])*?("|\.\.\.)|\[.*?(\]|\.\.\.)|\{.*?(\}|\.\.\.)"""
+    r"""|0x[0-9a-f]+|\\u[0-9a-f]{4}|\b(True|False|None|nan|inf)\b|-?[0-9][0-9.e+-]*"""
+)
 
 
 @dataclass

@@ -59,7 +59,8 @@ def read_judgements(rows: Iterable[tuple[int, Row]], log: FileLog) -> Judgements
             grades.append(value)
             numbers.append(number)
     if 0 < assumed < rows_read:
-        log.add(None, f"{assumed:,} of {rows_read:,} judgements lack the grade that the others have")
+        what = f"{assumed:,} of {rows_read:,} judgements lack the grade that the others have"
+        log.add(None, f"{what}: give it to each, or to none")
     judgements = distinct(query_ids, doc_ids, np.array(grades, np.int32), numbers, log)
     return replace(judgements, findings=(*_assumed(assumed), *judgements.findings))
 

@@ -114,15 +114,20 @@ class Layout:
             if role not in found and role not in dispensable
         ]
 
-    def header_cure(self, cure: str | None = None) -> str:
-        """What to do with a file that seems to have no header; cure: settings that name its columns."""
+    def header_cure(self, width: int, cure: str | None = None) -> str:
+        """What to do with a file of `width` columns that seems to have no header; cure: settings that name
+        its columns."""
         if cure:
             return f"add a header, or name its columns: {cure}"
         usual = [self.names[role][0] for role in self.roles if role not in self.optional]
+        if width < len(usual):
+            usual = [self.names[role][0] for role in self.roles if role not in self.optional | self.assumed]
         return f"add a header, for instance {', '.join(usual)}"
 
     def _cure(self, role: str) -> str:
-        return f"set {self.keys[role]}" if role in self.keys else "rename the column"
+        return (
+            f"set {self.keys[role]}=NAME, or rename the column" if role in self.keys else "rename the column"
+        )
 
 
 def loose(name: str) -> str:

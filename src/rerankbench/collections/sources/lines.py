@@ -18,7 +18,21 @@ from rerankbench.collections.sources.file_log import FileLog
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+# What starts other files than texts, whatever they are called, and what to do with them.
+_BINARIES = {
+    b"PK\x03\x04": "a ZIP archive or a spreadsheet: export it as CSV in UTF-8",
+    b"\x1f\x8b\x08": "compressed by gzip: add .gz to its name",
+    b"BZh91AY&SY": "compressed by bzip2: add .bz2 to its name",
+    b"\xfd7zXZ\0": "compressed by xz: add .xz to its name",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd: add .zst to its name",
+    b'\x04"M\x18': "compressed by lz4, which is not read: decompress it",
+    b"PAR1\x15": "a parquet file: give its name the ending .parquet",
+    b"ARROW1\0": "an Arrow file, which is not read: write it as parquet",
+    b"%PDF-": "a PDF, which is not read: give its text",
+    b"SQLite format 3\0": "a database, which is not read: export it as CSV in UTF-8",
+}
 _CURE = "save the file as UTF-8"
+_BINARY = "the file is damaged, binary or UTF-16; save it as text in UTF-8, or fetch it again"
 
 
 def read_bytes_lines(path: Path, log: FileLog) -> Iterator[tuple[int, bytes]]:
@@ -31,8 +45,11 @@ def read_bytes_lines(path: Path, log: FileLog) -> Iterator[tuple[int, bytes]]:
     try:
         with _open(path) as file:
             for number, line in enumerate(file, start=1):
+                if number == 1 and (kind := binary_kind(line)):
+                    log.add(None, f"is {kind}")
+                    return
                 if number == 1 and line.startswith(_UTF16):
-                    log.add(1, f"starts with the mark of UTF-16, byte 0x{line[0]:02x}: {_CURE}")
+                    log.add(1, f"starts with the mark of {_wide(line)}, byte 0x{line[0]:02x}: {_CURE}")
                     return
                 start, offset = offset, offset + len(line)
                 kept = line.removeprefix(_BOM) if number == 1 else line
@@ -62,10 +79,19 @@ def _open(path: Path) -> IO[bytes]:
             return path.open("rb")
 
 
+def binary_kind(line: bytes) -> str:
+    """What a file is that starts so, and what to do with it; empty for a text."""
+    return next((kind for start, kind in _BINARIES.items() if line.startswith(start)), "")
+
+
+def _wide(line: bytes) -> str:
+    return "UTF-32" if line.startswith(b"\xff\xfe\0\0") else "UTF-16"
+
+
 def _is_text(line: bytes, number: int, start: int, log: FileLog) -> bool:
     if b"\0" in line:
         at = start + line.index(b"\0")
-        log.add(number, f"holds a NUL byte at byte offset {at}: the file is damaged, binary or UTF-16")
+        log.add(number, f"holds a NUL byte at byte offset {at}: {_BINARY}")
         return False
     if line.isascii():
         return True

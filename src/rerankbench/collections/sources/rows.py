@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -22,6 +23,8 @@ from rerankbench.collections.sources.split_parts import parts
 Row = tuple[object, ...]
 _PEEKED = 20
 _ABSENT = object()
+_SPREAD = re.compile(r"\s*([\[{]\s*$|\[\s*\{)")  # how an array, or one object over several lines, begins
+_BY_JQ = "write one object per line, as jq -c '.[]' FILE does of a list"
 
 
 def new_log(path: Path) -> FileLog:
@@ -43,7 +46,8 @@ def column_problems(path: Path, layout: Layout) -> list[str]:
         place = f"{path}" if shape.header else f"{path}:{shape.number}"
         return [f"{place}: {problem}" for problem in shape.problems]
     names, rows = _first_records(path)
-    proposed = cure(names, rows, layout)
+    known = len(rows) > 1 or layout.find(names)  # {id: text, id: text} is one object without columns
+    proposed = cure(names, rows, layout) if known else None
     return [f"{path}: {problem}" for problem in layout.missing(names, proposed)] if names else []
 
 
@@ -143,6 +147,9 @@ def _objects(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Ro
     for number, line in read_lines(path, log):
         if line.isspace():
             continue
+        if number == 1 and _SPREAD.match(line):
+            log.add(None, f"holds one JSON value over all its lines: {_BY_JQ}")
+            return
         item = _object(line, number, log)
         if item is None:
             continue
@@ -157,7 +164,8 @@ def _objects(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Ro
             log.add(number, f"has {min(twice)!r} twice: keep one; this line is {shown(line.strip())}")
         elif _ABSENT in row:
             lacking = _lacking(item, columns, layout)
-            log.add(number, f"{lacking}; this line is {shown(line.strip())}", kind=lacking)
+            add = ": add what it lacks" if lacking.startswith("lacks") else ""
+            log.add(number, f"{lacking}; this line is {shown(line.strip())}{add}", kind=lacking)
         else:
             yield number, row
 
@@ -193,7 +201,9 @@ def _without_dispensable(row: Row, item: dict[str, object], columns: dict[str, s
 def _lacking(item: dict[str, object], columns: dict[str, str], layout: Layout) -> str:
     """What is wrong with an object that lacks a key: its first lines told us how the keys are called."""
     lost = [name for role, name in columns.items() if name not in item and role not in layout.optional]
-    return f"lacks {', '.join(map(repr, lost))}" if lost else layout.missing(list(item))[0]
+    if lost:
+        return f"lacks {', '.join(map(repr, lost))}"
+    return layout.missing(list(item))[0]
 
 
 def _object(line: str, number: int, log: FileLog) -> dict[str, object] | None:
@@ -229,7 +239,9 @@ def _table(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]
                 yield from enumerate(table_rows(batch, layout), start=first)
                 first += batch.num_rows
         except (OSError, pa.ArrowException) as error:
-            log.add(None, f"{part.name} cannot be read as parquet ({str(error).splitlines()[0]})")
+            name = "" if part == path else f"{part.name} "
+            reason = str(error).splitlines()[0].rstrip(".")
+            log.add(None, f"{name}cannot be read as parquet ({reason}): write it again or fetch it again")
             return
 
 

@@ -121,12 +121,23 @@ def given_problem(text: str, key: str) -> str | None:
     return file_problem(Path(text).expanduser(), key)
 
 
+def name_problem(path: Path, key: str) -> str | None:
+    """Why no disk can hold a file under this name; None if one can."""
+    try:
+        path.exists()
+    except OSError as error:
+        return f"{key}={str(path)[:100]}...: {str(error.strerror).lower()}; give another path"
+    return None
+
+
 def file_problem(path: Path, key: str) -> str | None:
     """Why a path cannot be read as a file, with the config key that names it; None if it can."""
+    if problem := name_problem(path, key):
+        return problem
     if not path.exists():
         return f"{key}={path}: there is no such file; {whereabouts(path)}"
     if not path.is_file():
-        what = "a folder, not a file" if path.is_dir() else "no ordinary file; give one on a disk"
+        what = "a folder; give a file" if path.is_dir() else "no ordinary file; give one on a disk"
         return f"{key}={path}: is {what}"
     if not path.stat().st_size:
         return f"{key}={path}: the file is empty; write it again or give another one"
@@ -138,10 +149,10 @@ def file_problem(path: Path, key: str) -> str | None:
 def whereabouts(path: Path) -> str:
     """What helps to find a missing file: a name like it beside it, or from where on its path is missing."""
     if path.is_symlink():
-        return "it is a link that leads nowhere"
+        return "it is a link that leads nowhere: put the file in its place"
     if not path.parent.is_dir():
         missing = next(part for part in reversed(path.parents) if not part.is_dir())
-        return f"{missing} is no folder"
+        return f"{missing} is no folder: check the path"
     with suppress(OSError):
         if alike := get_close_matches(path.name, os.listdir(path.parent), 1, ALIKE):
             return f"did you mean {alike[0]}?"

@@ -23,6 +23,7 @@ from rerankbench.commands.check.lengths import Tokenizer
 from rerankbench.experiment.settings import Experiment
 from rerankbench.first_stages.run import Run
 from rerankbench.rerankers.reranker import LocalReranker, Reranker
+from rerankbench.rerankers.vector_reranker import VectorReranker
 
 USAGE = """usage: rerankbench-check [KEY=VALUE or GROUP=OPTION]... [--json]
 
@@ -79,7 +80,7 @@ def check(experiment: Experiment) -> list[Finding]:
             run,
             depth=e.candidates,
             tokenizer=tokenizer,
-            max_length=e.reranker.max_length if isinstance(e.reranker, LocalReranker) else 512,
+            max_length=getattr(e.reranker, "max_length", None) or 512,
         )
     if asked and any(one.severity == "error" for one in found):
         cure = "rerankbench dry_run=true with the same words fetches it"
@@ -98,7 +99,7 @@ def with_reason(one: Finding, reason: str) -> Finding:
 
 def tokenizer_of(reranker: Reranker, cache_dir: Path) -> tuple[Tokenizer | None, str]:
     """The tokenizer of a reranker whose files are on this machine; else None and the reason."""
-    if reranker.family == "none" or not isinstance(reranker, LocalReranker):
+    if reranker.family == "none" or not isinstance(reranker, LocalReranker | VectorReranker):
         return None, f"reranker={reranker.family} has no tokenizer here"
     folder = folder_here(reranker, cache_dir)
     if folder is None:
@@ -109,7 +110,7 @@ def tokenizer_of(reranker: Reranker, cache_dir: Path) -> tuple[Tokenizer | None,
     return read_tokenizer(file), ""
 
 
-def folder_here(reranker: LocalReranker, cache_dir: Path) -> Path | None:
+def folder_here(reranker: LocalReranker | VectorReranker, cache_dir: Path) -> Path | None:
     """The folder of a model if it needs no download."""
     from rerankbench.engine.models import hub, references, wheels
 
@@ -119,7 +120,8 @@ def folder_here(reranker: LocalReranker, cache_dir: Path) -> Path | None:
         )
         return folder if folder.is_dir() else None
     if references.is_local(reranker.model):
-        return references.local_folder(reranker.model)
+        place = references.local_folder(reranker.model)
+        return place.parent if place.is_file() else place
     return hub.cached(reranker.model, reranker.revision)
 
 

@@ -34,6 +34,26 @@ def adapter_problems(adapter: str | None) -> list[str]:
     return []
 
 
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter, and not a whole model beside it."""
+    return (folder / SETTINGS).is_file() and not any(folder.glob("model*.safetensors*"))
+
+
+def base_of(folder: Path) -> tuple[str, str | None]:
+    """(model, revision) that an adapter was trained on, as its own config names it.
+
+    Raises UserError where it names none, or a folder that is not here.
+    """
+    settings = read_json(folder / SETTINGS)
+    base, revision = settings.get("base_model_name_or_path"), settings.get("revision")
+    cure = f"give its base as reranker.model and reranker.adapter={folder}"
+    if not isinstance(base, str) or not base.strip():
+        raise UserError(f"{folder}: an adapter whose {SETTINGS} names no base model; {cure}")
+    if not Path(base).expanduser().exists() and (base.startswith((".", "/", "~")) or base.count("/") != 1):
+        raise UserError(f"{folder}: an adapter of {shown(base)}, which is not here; {cure}")
+    return base, revision if isinstance(revision, str) and revision else None
+
+
 def adapter_identity(adapter: str) -> str:
     """The hash of the two files that determine what an adapter adds."""
     digest = hashlib.sha256()

@@ -138,6 +138,11 @@ def weights_problems(folder: Path) -> list[str]:
     pickles = sorted(
         file.name for file in folder.iterdir() if any(file.match(end) for end in PICKLED_WEIGHTS)
     )
+    if not pickles and (exports := [*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")]):
+        return [
+            f"{folder}: no weights but {exports[0].name}; choose reranker=onnx with this reranker.model, or "
+            f"give a folder with {WEIGHTS}"
+        ]
     if not pickles:
         return [f"{folder}: no weights; {WEIGHTS}, or {WEIGHTS_INDEX} with its files, must be there"]
     cure = (

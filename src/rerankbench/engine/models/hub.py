@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -19,9 +20,15 @@ logger = logging.getLogger(__name__)
 
 REACH_SECONDS = 5.0
 LOCAL_CURE = "give a local folder instead (reranker.model=/path/to/folder or embedder.model=/path/to/folder)"
-# What is fetched of a model: of its own level, and of a level below what says how its vectors are pooled.
+# What is fetched of a model: of its own level, and of a level below what says how vectors or scores are made.
 FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "vocab.*", "*.tiktoken")
-BELOW = ("*_Pooling/config.json",)
+HEADS = ("artifact.metadata", "colbert_linear.pt", "sparse_linear.pt")  # of ColBERTs, of bge-m3
+BELOW = (
+    "*_Pooling/config.json",
+    "*_LogitScore/config.json",
+    "*_Dense/config.json",
+    "*_Dense/model.safetensors",
+)
 ONE_NAME = r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?"
 HUB_ID = re.compile(rf"{ONE_NAME}/{ONE_NAME}")
 REVISION = re.compile(r"[\w][\w./-]*")
@@ -31,10 +38,7 @@ def reference_problems(model: str, revision: str | None) -> list[str]:
     """Why this cannot be a hub id and revision, one line each; asks nobody."""
     problems = []
     if not HUB_ID.fullmatch(model) or ".." in model or "--" in model or len(model) > 96:
-        problems.append(
-            f"model {model!r}: no such folder, and not a hub id either; give a folder's path, "
-            "a hub id such as BAAI/bge-reranker-base, or wheel:<name>"
-        )
+        problems.append(f"model {model!r}: no such folder, and not a hub id either; {cure_of_name(model)}")
     if revision is not None and (not REVISION.fullmatch(revision) or ".." in revision):
         problems.append(
             f"revision {revision!r} of {model}: not a branch, tag or commit; null means the newest"
@@ -42,25 +46,52 @@ def reference_problems(model: str, revision: str | None) -> list[str]:
     return problems
 
 
-def snapshot(model: str, revision: str | None, code: bool = False) -> tuple[Path, str]:
+def cure_of_name(model: str) -> str:
+    """What to give instead of a name that is no hub id, where it shows what was meant."""
+    page = re.match(rf"(?:https?://[\w.-]+/|hf:/*)({HUB_ID.pattern})", model)
+    named = re.fullmatch(rf"({HUB_ID.pattern})[@:]([\w./-]+)", model)
+    if page:
+        return f"give the id alone, {page[1]}"
+    if named:
+        return f"give the id alone, {named[1]}, and its revision as revision={named[2]}"
+    return "give a folder's path, a hub id such as BAAI/bge-reranker-base, or wheel:<name>"
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is fetched of a model, out of all names that it has, and what is wrong with a folder of it."""
+
+    wanted: Callable[[Sequence[str]], list[str]]
+    problems: Callable[[Path], list[str]]
+
+
+def safetensors(code: bool) -> Form:
+    """Weights as safetensors; code: with the model's own Python files."""
+    return Form(lambda names: wanted(names, code), lambda folder: folder_problems(folder, code))
+
+
+def snapshot(
+    model: str, revision: str | None, code: bool = False, form: Form | None = None
+) -> tuple[Path, str]:
     """(folder, commit) of a hub model: the newest commit of `revision` when the hub answers, else the
     cached one.
 
-    code: whether its own Python files are wanted, too. A full commit that is already cached is used without
-    asking. Raises UserError, within seconds, when the model is neither reachable nor cached, or has no
-    safetensors weights.
+    code: whether its own Python files are wanted, too. form: which files are; None: safetensors. A full
+    commit that is already cached is used without asking. Raises UserError, within seconds, when the model is
+    neither reachable nor cached, or lacks what is wanted.
     """
-    if revision and re.fullmatch("[0-9a-f]{40}", revision) and (folder := cached(model, revision, code)):
+    form = form or safetensors(code)
+    if revision and re.fullmatch("[0-9a-f]{40}", revision) and (folder := cached(model, revision, form)):
         return folder, folder.name
     try:
-        folder = download(model, revision, code)
+        folder = download(model, revision, form)
     except OSError as error:  # every error of the hub client and of its connections is one
-        kept = cached(model, revision, code)
+        kept = cached(model, revision, form)
         if not kept:
             raise failure(model, revision, error) from None
         logger.info("%s: hub not reached, using the cached commit %s", model, kept.name)
         return kept, kept.name
-    if problems := folder_problems(folder, code):
+    if problems := form.problems(folder):
         raise UserError(
             [f"model {model}, from the hub: {problem}; {cure_for(problem)}" for problem in problems]
         )
@@ -73,7 +104,7 @@ def cure_for(problem: str) -> str:
     return f"pickle weights are never fetched: set a revision that has safetensors, or {LOCAL_CURE}"
 
 
-def download(model: str, revision: str | None, code: bool = False) -> Path:
+def download(model: str, revision: str | None, form: Form) -> Path:
     """The snapshot's folder in the hub's own cache, complete. Raises the hub client's OSErrors."""
     from huggingface_hub import HfApi, snapshot_download
 
@@ -84,7 +115,7 @@ def download(model: str, revision: str | None, code: bool = False) -> Path:
         snapshot_download(
             model,
             revision=revision,
-            allow_patterns=wanted(listed, code),
+            allow_patterns=form.wanted(listed),
             etag_timeout=REACH_SECONDS,
         )
     )
@@ -92,12 +123,12 @@ def download(model: str, revision: str | None, code: bool = False) -> Path:
 
 def wanted(names: Sequence[str], code: bool) -> list[str]:
     """The files to fetch, out of all that a model has. Patterns would match across slashes."""
-    patterns = (*FILES, CODE) if code else FILES
+    patterns = (*FILES, *HEADS, CODE) if code else (*FILES, *HEADS)
     own = [name for name in names if "/" not in name and any(fnmatch(name, one) for one in patterns)]
     return own + [name for name in names if name.count("/") == 1 and any(fnmatch(name, one) for one in BELOW)]
 
 
-def cached(model: str, revision: str | None, code: bool = False) -> Path | None:
+def cached(model: str, revision: str | None, form: Form | None = None) -> Path | None:
     """The folder in the hub's cache, if a whole model is there. An interrupted download does not count."""
     from huggingface_hub import snapshot_download
 
@@ -105,7 +136,7 @@ def cached(model: str, revision: str | None, code: bool = False) -> Path | None:
         folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
     except OSError:
         return None
-    return None if folder_problems(folder, code) else folder
+    return None if (form or safetensors(False)).problems(folder) else folder
 
 
 def failure(model: str, revision: str | None, error: OSError) -> UserError:

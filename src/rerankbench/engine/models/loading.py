@@ -11,6 +11,7 @@ from typing import Any
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import shown
+from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.checkpoint import tensors
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.model_config import older_rope
@@ -80,6 +81,7 @@ def reading_checked(folder: Path, options: dict[str, Any], refused: list[UserErr
         if not problem:
             model, found = original(cls, *args, **kwargs | options, output_loading_info=True)
             problem = missing(folder, found["missing_keys"])
+            in_one_piece(model)
         if problem:
             refused.append(UserError(problem))
             raise refused[0]
@@ -90,6 +92,13 @@ def reading_checked(folder: Path, options: dict[str, Any], refused: list[UserErr
         yield
     finally:
         PreTrainedModel.from_pretrained = classmethod(original)
+
+
+def in_one_piece(model: Any) -> None:
+    """Have layers compute batches whole: cut along tokens, sizes that do not divide would fail half-way."""
+    for module in model.modules():
+        if getattr(module, "chunk_size_feed_forward", 0):
+            module.chunk_size_feed_forward = 0
 
 
 def cannot_be_loaded(folder: Path, error: Exception) -> str:
@@ -254,22 +263,31 @@ def parts(wrapper: Any) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def take(wrapper: Any, device: str, first_only: bool = False) -> tuple[Any, Any]:
-    """The model (on `device`, ready for inference) and tokenizer out of a FlagEmbedding wrapper.
+def take(wrapper: Any, hardware: Hardware, first_only: bool = False) -> tuple[Any, Any]:
+    """The model (on the device, ready for inference) and tokenizer out of a FlagEmbedding wrapper.
 
     first_only: nothing but the first token is read from an encoder's last hidden states.
     """
-    import torch
+    model, tokenizer = parts(wrapper)
+    return fast(model.to(hardware.device).eval(), hardware, first_only), tokenizer
 
+
+def fast(model: Any, hardware: Hardware, first_only: bool) -> Any:
+    """`model` with its layers replaced by those that are fastest on this hardware."""
     from rerankbench.engine.operators.flat_encoder import flatten
     from rerankbench.engine.operators.fused import fuse
     from rerankbench.engine.operators.packing import pack, packable
 
-    model, tokenizer = parts(wrapper)
-    half = model.dtype in (torch.float16, torch.bfloat16)
-    model = flatten(model.to(device).eval(), first_only)
-    if device == "cpu" and packable():
+    if hardware.precision == "int8" and hardware.device == "cpu":
+        from rerankbench.engine.operators.int8 import to_int8
+        from rerankbench.engine.operators.int8_encoder import Int8Encoder
+
+        model = flatten(model, first_only, Int8Encoder)
+        to_int8(model)
+        return model
+    model = flatten(model, first_only)
+    if hardware.device == "cpu" and packable():
         pack(model)
-    if device.startswith("cuda") and half:
+    if hardware.device.startswith("cuda") and hardware.precision != "fp32":
         fuse(model)
-    return model, tokenizer
+    return model

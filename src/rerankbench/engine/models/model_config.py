@@ -108,6 +108,9 @@ def odd_values(config: Mapping[str, Any]) -> list[str]:
     padding = config.get("pad_token_id")
     if padding is not None and (not is_whole(padding) or padding < -1):
         found.append(f"pad_token_id is {padding!r}, not a whole number")
+    if not found and (most := positions(config)) is not None and most < 1:
+        rows = f"max_position_embeddings is {config['max_position_embeddings']}"
+        found.append(f"{rows} and pad_token_id {padding}, which leaves no position for a token")
     return [f"{line}; {AGAIN}" for line in found]
 
 

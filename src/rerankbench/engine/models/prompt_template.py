@@ -40,12 +40,17 @@ PROBES = (
         "A:",
     ),
 )
+# The tokenizer's own chat template with the roles query and document, and the same with what opens an answer.
+CHAT, CHAT_OPENED = "chat", "chat, add_generation_prompt"
+CHATS = (CHAT, CHAT_OPENED)
 EMPTY = np.empty(0, np.int32)
 JOINED = "the tokenizer ({}) joins the prompt with the texts in it"
 
 
 def template_problems(template: Any) -> list[str]:
     """What is wrong with `reranker.template`: a text, or a list of texts, with each place exactly once."""
+    if template in CHATS:
+        return []
     texts = [template] if isinstance(template, str) else template
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         return ["reranker.template: give a text, or a list of texts that are tokenized one by one"]
@@ -67,16 +72,24 @@ def has_roles(folder: Path) -> bool:
     return all(re.search(rf"""["']{role}["']""", text) for role in ("query", "document"))
 
 
-def chat_text(tokenizer: Any, instruction: str) -> str:
+def prompt_texts(tokenizer: Any, template: Any, instruction: str) -> Any:
+    """The prompt's texts: those given, or what the tokenizer's chat template makes. Raises UserError."""
+    return chat_text(tokenizer, template, instruction) if template in CHATS else template
+
+
+def chat_text(tokenizer: Any, template: str, instruction: str) -> str:
     """The prompt that a tokenizer's chat template is. Raises UserError where it is of other roles."""
     messages = [{"role": name, "content": f"{{{name}}}"} for name in ("query", "document")]
     system = [{"role": "system", "content": "{instruction}"}] if instruction else []
     try:
-        text = str(tokenizer.apply_chat_template([*system, *messages], tokenize=False))
+        opened = template == CHAT_OPENED
+        text = str(
+            tokenizer.apply_chat_template([*system, *messages], tokenize=False, add_generation_prompt=opened)
+        )
     except Exception as error:  # whatever a template raises
         reason = shown(" ".join(str(error).split()))
         raise UserError(f"reranker.template=chat: the model's chat template fails ({reason})") from error
-    if template_problems(text):
+    if text in CHATS or template_problems(text):
         raise UserError(
             "reranker.template=chat: the model's chat template has no places for the roles query and "
             "document; give the prompt itself"

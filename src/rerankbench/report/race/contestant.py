@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
 
@@ -83,9 +84,22 @@ class Searching(Loaded):
             )
         if problem := stage.lacking(collection, self.context):
             raise UserError(problem)
-        self.search = stage.searcher(collection, candidates, self.context)
+        self.collection = collection
+        more = int(collection.drop_same_id)  # one deeper, in place of the document that is left out
+        self.search = stage.searcher(collection, candidates + more, self.context)
         if self.search is None:
             raise UserError("what finding its candidates costs is not known here")
+
+    def candidates(self, query: str, query_id: str) -> tuple[list[str], list[str], NDArray[np.float32]]:
+        """Ids, texts and scores of what is found for a query, best first."""
+        corpus = self.collection.corpus
+        assert self.search is not None
+        rows, scores = (np.atleast_2d(each)[0] for each in self.search(query)[:2])
+        kept = rows >= 0
+        if self.collection.drop_same_id:
+            kept &= rows != corpus.rows([query_id])[0]
+        kept &= np.cumsum(kept) <= self.experiment.candidates
+        return corpus.ids(rows[kept]), corpus.texts(rows[kept]), scores[kept]
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         from rerankbench.experiment.latency import timed
@@ -111,26 +125,42 @@ class Reranking(Loaded):
                 "here it would be computed otherwise than when the run was made, in "
                 f"{machine.precision} on {machine.device}, or its weights are others"
             )
-        self.model = reranker.load(origin, machine)
+        self.model = reranker.deployed(origin, self.context)
         self.layers = self.model.layers
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         if message["do"] == "bulk":
             return self.bulk(message["pairs"])
         query, documents = message["query"], message["documents"]
+        self.expect(documents)
         return {"ms": [self.rerank(query, documents[:depth], layer) for layer, depth in message["asked"]]}
+
+    def expect(self, documents: Sequence[str]) -> None:
+        """What a service has done for its documents before any query comes: not timed."""
+        from rerankbench.rerankers.scorer import Scorer
+
+        if isinstance(self.model, Scorer):
+            self.model.expect(documents)
 
     def rerank(self, query: str, documents: Sequence[str], layer: int | None) -> float:
         """Milliseconds from texts to scores, computing no layer above `layer`."""
-        from rerankbench.experiment.latency import rerank, timed
+        from rerankbench.experiment.latency import timed
+
+        return timed(lambda: self.scores(query, documents, layer), self.context)
+
+    def scores(self, query: str, documents: Sequence[str], layer: int | None) -> NDArray[np.float32]:
+        """Scores [documents] of one query's documents, computing no layer above `layer`."""
+        from rerankbench.experiment.latency import rerank
         from rerankbench.rerankers.scorer import Scorer
 
         if not isinstance(self.model, Scorer):  # which computes all of its layers
             self.model.layers = self.layers if layer is None else (layer,)
         try:
-            return timed(lambda: rerank(self.model, query, documents, self.context), self.context)
+            found = rerank(self.model, query, documents, self.context)
         finally:
             self.model.layers = self.layers
+        every = isinstance(self.model, Scorer) and layer is not None
+        return np.asarray(found[:, self.layers.index(layer) if every else -1])
 
     def bulk(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
         """Score pairs as a run does, which never waits for one query's."""
@@ -140,6 +170,7 @@ class Reranking(Loaded):
         from rerankbench.rerankers.text_scoring import checked
 
         model, machine = self.model, self.context.hardware
+        self.expect([text for _, text in pairs])
 
         def score() -> None:
             if isinstance(model, Scorer):
@@ -197,11 +228,8 @@ class Product(Contestant):
         return (time.perf_counter() - started) * 1000
 
 
-KINDS: dict[str, type[Loaded | Product]] = {
-    "first_stage": Searching,
-    "reranker": Reranking,
-    "product": Product,
-}
+Maker = Callable[[dict[str, Any]], Any]  # of the first message: a contestant that greets and answers
+KINDS: Mapping[str, Maker] = {"first_stage": Searching, "reranker": Reranking, "product": Product}
 
 
 def settings(file: Path) -> Any:
@@ -215,7 +243,7 @@ def settings(file: Path) -> Any:
     return replace(found, executor=Local(), reuse=True)
 
 
-def serve(messages: queue.SimpleQueue[str], answers: IO[str]) -> None:
+def serve(messages: queue.SimpleQueue[str], answers: IO[str], kinds: Mapping[str, Maker]) -> None:
     """Load what the first message asks for, then answer the others."""
 
     def say(answer: dict[str, Any], memory: dict[str, float | None]) -> None:
@@ -227,7 +255,7 @@ def serve(messages: queue.SimpleQueue[str], answers: IO[str]) -> None:
         message = json.loads(messages.get())
         try:
             if contestant is None:
-                contestant = KINDS[message["kind"]](message)
+                contestant = kinds[message["kind"]](message)
                 answer = contestant.greeting()
                 gc.collect()
                 gc.freeze()  # what is loaded stays; looking through it again would be timed
@@ -253,7 +281,7 @@ def first_to_go() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def main() -> None:
+def main(kinds: Mapping[str, Maker] = KINDS) -> None:
     from rerankbench.basics.quiet_libraries import quiet_libraries
 
     first_to_go()
@@ -262,7 +290,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever is printed from here on is no answer
     messages: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=listen, args=(messages,), daemon=True).start()
-    serve(messages, answers)
+    serve(messages, answers, kinds)
 
 
 if __name__ == "__main__":

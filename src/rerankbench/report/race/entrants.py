@@ -43,8 +43,11 @@ class Entrant:
         return Path(found) if found and Path(found).is_dir() else Path.cwd()
 
 
-def entrants(runs: Iterable[Run]) -> list[Entrant]:
-    """First stages, then rerankers, each in the order of their keys: whatever order the runs came in."""
+def entrants(runs: Iterable[Run], paid: bool = False) -> list[Entrant]:
+    """First stages, then rerankers, each in the order of their keys: whatever order the runs came in.
+
+    paid: whether those that cost money take part.
+    """
     done = [run for run in runs if not run.failed]
     stages: dict[str, Run] = {}
     rerankers: dict[str, Run] = {}
@@ -62,7 +65,7 @@ def entrants(runs: Iterable[Run]) -> list[Entrant]:
         for key, run in sorted(stages.items())
     ]
     found += [
-        Entrant(RERANKER, key, str(run.params.get("reranker", "")), run, ordered(cells[key]), problem(run))
+        Entrant(RERANKER, key, str(run.params.get("reranker", "")), run, ordered(cells[key]), why(run, paid))
         for key, run in sorted(rerankers.items())
     ]
     return found
@@ -82,6 +85,13 @@ def problem(run: Run) -> str:
     if (run.folder / CONFIG).is_file():
         return ""
     return f"its folder has no {CONFIG}, by which it could be loaded (runs of MLflow alone cannot be raced)"
+
+
+def why(run: Run, paid: bool) -> str:
+    """Why a run's reranker is not raced, empty if it is."""
+    if not paid and run.result.get("model", {}).get("paid"):
+        return "asking it costs money, so it is raced only with report.race.paid=true"
+    return problem(run)
 
 
 def first_problem(run: Run) -> str:

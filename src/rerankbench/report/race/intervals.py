@@ -42,17 +42,39 @@ def quantile(values: NDArray[np.float64], share: float = 0.5, level: float = LEV
     The interval lies between two order statistics (David and Nagaraja 2003, 7.1): how many of n values lie
     below a quantile is binomial, whatever the distribution. -inf and inf where n is too small for that side.
     """
+    return quantiles(values[None], share, level)[0]
+
+
+def quantiles(values: NDArray[np.float64], share: float = 0.5, level: float = LEVEL) -> list[Estimate]:
+    """The same of each row of values [rows, n]."""
+    ordered = np.sort(np.where(np.isfinite(values), values, np.nan), axis=1)  # NaN last
+    counts = np.isfinite(values).sum(axis=1)
+    ends = {count: ranks(count, share, level) for count in np.unique(counts).tolist()}
+    found = []
+    for row, count in zip(ordered, counts.tolist(), strict=True):
+        low, high = ends[count]
+        found.append(
+            Estimate(
+                float(np.quantile(row[:count], share)),
+                float(row[low]) if low is not None else -math.inf,
+                float(row[high]) if high is not None else math.inf,
+                count,
+            )
+            if count
+            else UNKNOWN
+        )
+    return found
+
+
+def ranks(count: int, share: float, level: float) -> tuple[int | None, int | None]:
+    """Between which two of `count` ordered values (from 0) a quantile lies; None: too few for that side."""
     from scipy.stats import binom
 
-    ordered = np.sort(values[np.isfinite(values)])
-    if not len(ordered):
-        return UNKNOWN
-    tail, ranks = (1 - level) / 2, np.arange(1, len(ordered) + 1)
-    below = binom.cdf(ranks - 1, len(ordered), share) <= tail  # the quantile is under this rank's value
-    above = binom.sf(ranks - 1, len(ordered), share) <= tail
-    low = float(ordered[np.flatnonzero(below)[-1]]) if below.any() else -math.inf
-    high = float(ordered[np.flatnonzero(above)[0]]) if above.any() else math.inf
-    return Estimate(float(np.quantile(ordered, share)), low, high, len(ordered))
+    tail, places = (1 - level) / 2, np.arange(1, count + 1)
+    below = binom.cdf(places - 1, count, share) <= tail  # the quantile is under this rank's value
+    above = binom.sf(places - 1, count, share) <= tail
+    low = int(np.flatnonzero(below)[-1]) if below.any() else None
+    return low, int(np.flatnonzero(above)[0]) if above.any() else None
 
 
 def ratio(values: NDArray[np.float64], others: NDArray[np.float64], level: float = LEVEL) -> Estimate:

@@ -27,12 +27,12 @@ class Lost(Exception):
 class Process:
     """One contestant's process. It ends with this one, however that ends: its stdin is closed then."""
 
-    def __init__(self, label: str, folder: Path) -> None:
+    def __init__(self, label: str, folder: Path, module: str = MODULE) -> None:
         self.label = label
         self.memory: dict[str, float | None] = {}
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
         self.child = subprocess.Popen(
-            [sys.executable, "-m", MODULE],
+            [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rerankbench.basics.masking import masked
+from rerankbench.report.race.contestant import settings as settings_of
 from rerankbench.report.race.entrants import RERANKER, Entrant, entrants
 from rerankbench.report.race.process import Lost, Process
 from rerankbench.report.race.record import Record, Round
@@ -23,6 +24,7 @@ from rerankbench.report.race.texts import Texts, texts_of
 from rerankbench.report.race.turns import LEAST, Turns
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
+from rerankbench.rerankers.served.address import stays_here
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +66,8 @@ def race(runs: Sequence[Run], settings: Report, trusted: bool = True) -> Record:
     """
     began, limit = time.monotonic(), settings.race.seconds
     until, started = began + limit, datetime.now(UTC).isoformat(timespec="seconds")
-    found = entrants(runs) if trusted else [without_code(entrant) for entrant in entrants(runs)]
+    found = entrants(runs, settings.race.paid)
+    found = found if trusted else [without_code(without_sending(entrant)) for entrant in found]
     texts = texts_of(found)
     seats = [Seat(entrant, texts, limit, until, lost=entrant.why) for entrant in found]
     log.info("%s", announcement(found, limit))
@@ -104,6 +107,18 @@ def without_code(entrant: Entrant) -> Entrant:
         return entrant
     why = f"its config has {found[0]}=true, which only the sweep's own command may; run the sweep again"
     return replace(entrant, why=why)
+
+
+def without_sending(entrant: Entrant) -> Entrant:
+    """The entrant, kept out where its config has texts or a key sent away: a folder may be a stranger's."""
+    if entrant.why or entrant.kind != RERANKER:
+        return entrant
+    served = settings_of(entrant.config).reranker.served
+    if not served or (stays_here(served["url"]) and not served["key_variable"]):
+        return entrant
+    sent = "a key" if served["key_variable"] else "texts"
+    why = f"its config sends {sent} to {served['url']}, which only the sweep's own command may; run it again"
+    return replace(entrant, why=masked(why))
 
 
 def announcement(found: Sequence[Entrant], limit: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from rerankbench.report.race.entrants import FIRST_STAGE, Entrant
 from rerankbench.report.runs import SCORES, Run
 
 SEED = 0  # of the order in which queries are taken
+SPREAD = 512  # queries whose order goes by their work: more than a race of minutes gets through
 
 
 @dataclass
@@ -35,6 +36,12 @@ class Texts:
 
     def query(self, place: int) -> str:
         return self.collection.query_texts[self.order[place]]
+
+    def work(self, place: int) -> int:
+        """Characters of all candidates of a query: about what the race has to do for it."""
+        ids = [name for found in self.rows.values() for name in found.get(self.ids[place], [])]
+        rows = self.collection.corpus.rows(ids)
+        return sum(map(len, self.collection.corpus.texts(rows[rows >= 0])))
 
     def documents(self, stage: str, place: int, depth: int) -> list[str]:
         """The texts of a query's first candidates."""
@@ -57,8 +64,25 @@ def texts_of(found: Sequence[Entrant]) -> Texts:
     if collection.fingerprint() != first.run.dataset.get("fingerprint"):
         raise UserError(f"{first.run.place}: the collection is another one now than when the run was made")
     rows = {e.key: candidates(e.run) for e in found if e.kind == FIRST_STAGE}
-    order = np.random.default_rng(SEED).permutation(len(collection.query_ids))
-    return Texts(collection, rows, tuple(order.tolist()))
+    drawn = np.random.default_rng(SEED).permutation(len(collection.query_ids))
+    texts = Texts(collection, rows, tuple(drawn.tolist()))
+    places = evenly([texts.work(place) for place in range(min(SPREAD, len(drawn)))])
+    return replace(texts, order=(*drawn[places].tolist(), *drawn[len(places) :].tolist()))
+
+
+def evenly(work: Sequence[int]) -> list[int]:
+    """The places of `work`, ordered so that however few are taken, small and large ones are among them.
+
+    Those sorted by work are taken in van der Corput's order (1935): the first k divide the sorted row into
+    parts of about the same length, so that a median over them is near the median over all.
+    """
+    at = np.arange(len(work), dtype=np.uint32)
+    bits = max(1, len(work) - 1).bit_length()
+    mirrored = np.zeros_like(at)
+    for bit in range(bits):
+        mirrored |= (at >> bit & 1) << (bits - 1 - bit)
+    rank = np.argsort(np.argsort(mirrored, kind="stable"), kind="stable")
+    return [int(place) for place in np.argsort(np.asarray(work), kind="stable")[rank]]
 
 
 def candidates(run: Run) -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,14 @@ from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens, without_values
 from rerankbench.engine.models.model_config import CHECKED, DECODERS
 from rerankbench.engine.models.model_files import has_code, own_code_problems
-from rerankbench.engine.models.sentence_modules import Modules, modules_of
+from rerankbench.engine.models.sentence_modules import Modules, is_late_interaction, modules_of
 from rerankbench.engine.tokens import Tokens, pad, sizes, token_ids
 from rerankbench.store.rows import ARITHMETIC
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from rerankbench.engine.loop import Window
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class Embedder:
             found += self.length_problems(references.positions(self.model))
         if not found and references.is_local(self.model):
             found += self.folder_problems(references.local_folder(self.model))
+        return found + self.setting_problems()
+
+    def setting_problems(self) -> list[str]:
+        """Impossible values, one line each."""
+        found = []
         if self.pooling not in ("cls", "mean"):
             found.append(f"embedder.pooling={self.pooling}: choose cls (BGE) or mean (MiniLM, E5)")
         for name in ("max_length", "query_max_length"):
@@ -82,11 +89,14 @@ class Embedder:
         (name, *_) = checkpoint.describe(folder)["architectures"] or [""]
         if name.endswith("ForSequenceClassification"):
             return [f"{place}: holds {name}, a reranker; give an embedder"]
+        if is_late_interaction(folder):
+            return [f"{place}: holds a ColBERT, which has a vector for each token; give an embedder"]
         if config.get("is_encoder_decoder"):
-            return [f"{place}: holds {name}, an encoder-decoder, which is not supported"]
+            return [f"{place}: holds {name}, an encoder-decoder, which is not supported; give an embedder"]
         if config.get("model_type") in DECODERS and not (self.trust_remote_code and has_code(folder)):
             return [
-                f"{place}: holds {name}, a decoder; those embed by their last token, which is not supported"
+                f"{place}: holds {name}, a decoder, which embeds by its last token and is not supported; "
+                "give an embedder"
             ]
         found = own_code_problems(place, config, self.trust_remote_code)
         return found + contradictions(self, modules_of(folder))
@@ -120,6 +130,10 @@ class Embedder:
             )
         return with_its_tokens(wrapper, weights.folder)
 
+    def load(self, weights: references.Weights, hardware: Hardware) -> EmbedderModel:
+        """Read the weights onto the device."""
+        return EmbedderModel(self, weights, hardware)
+
     def rehearse(self, weights: references.Weights, hardware: Hardware) -> None:
         """Raise UserError for whatever would keep the model from being loaded and from embedding right."""
         with without_values():
@@ -141,13 +155,10 @@ class Embedder:
         del settings["query_instruction"]
         return {"arithmetic": ARITHMETIC, "weights": weights.identity, "precision": precision, **settings}
 
-    def for_queries(self) -> Embedder:
+    def for_queries(self) -> Self:
         """The settings with which queries are embedded, as if they were passages."""
-        changed = {
-            "passage_instruction": self.query_instruction,
-            "max_length": self.query_max_length or self.max_length,
-        }
-        return Embedder(**(asdict(self) | changed))
+        longest = self.query_max_length or self.max_length
+        return replace(self, passage_instruction=self.query_instruction, max_length=longest)
 
 
 # What BGE's English models were trained with before queries, and no other family.
@@ -209,8 +220,12 @@ class EmbedderModel:
     def __init__(self, settings: Embedder, weights: references.Weights, hardware: Hardware) -> None:
         wrapper = settings.open(weights, hardware)
         first_only = settings.pooling == "cls"
-        self.model, self.tokenizer = take(wrapper, hardware.device, first_only)
+        self.model, self.tokenizer = take(wrapper, hardware, first_only)
         self.settings = settings
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Note what pads sequences, and how many numbers the model has for a token."""
         own, rows = self.tokenizer.pad_token_id, self.model.config.get_text_config().vocab_size
         self.padding: int = own if own is not None and own < rows else 0  # masked, so any token will do
         self.dimensions: int = self.model.config.get_text_config().hidden_size
@@ -218,6 +233,14 @@ class EmbedderModel:
     def tokenize(self, texts: Sequence[str], settings: Embedder) -> list[Tokens]:
         texts = [settings.passage_instruction + text for text in texts]
         return token_ids(self.tokenizer, texts, settings.max_length, special=True)
+
+    def window(self, texts: list[Tokens], settings: Embedder) -> Window:
+        """Some texts, prepared for the loop."""
+        return TextWindow.of(self, texts)
+
+    def matrix(self, values: NDArray[np.float32], text: Tokens, settings: Embedder) -> NDArray[np.float32]:
+        """The vectors of one text [vectors, dimensions] out of what `forward` gave for it."""
+        return values[None].copy()
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Vectors float32 [n, dimensions] of padded `input_ids` with their `attention_mask`."""

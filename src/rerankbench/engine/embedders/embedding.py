@@ -6,23 +6,25 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.basics.progress import Progress
+from rerankbench.engine.embedders.embedder import Embedder, EmbedderModel, TextWindow, text_window
+from rerankbench.engine.embedders.vector_ties import differing
+from rerankbench.engine.embedders.vectors import Vectors, block_name, finished, stretches, tokens_name, whole
 from rerankbench.engine.executors.executor import Executor
 from rerankbench.engine.executors.job import Job
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.executors.worker import Worker
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import fit
-from rerankbench.engine.tokens import token_digests
-from rerankbench.first_stages.embedder import Embedder, EmbedderModel, TextWindow, text_window
-from rerankbench.first_stages.vector_ties import differing
-from rerankbench.first_stages.vectors import Vectors, block_name, finished, stretches, tokens_name, whole
+from rerankbench.engine.models import fit, references
+from rerankbench.engine.models.loading import without_values
+from rerankbench.engine.tokens import Tokens, token_digests
 from rerankbench.store.lock import SUFFIX, hold
 from rerankbench.store.rows import (
     RowStore,
@@ -35,9 +37,7 @@ from rerankbench.store.rows import (
 
 if TYPE_CHECKING:
     from rerankbench.engine.loop import Budget, Meter
-
 WINDOW = 8192  # texts that are tokenized and sorted together
-
 Texts = Callable[[NDArray[np.int64]], Sequence[str]]  # row numbers to texts
 
 
@@ -51,19 +51,37 @@ class Embedding:
     budget: Budget
     reuse: bool = True
     executor: Executor = field(default_factory=Local)
+    at_hand: references.Weights | None = None  # those of the settings' model, where they were found before
+
+    several: ClassVar[bool] = False  # whether a text may have more vectors than one
 
     def __post_init__(self) -> None:
         from rerankbench.engine.loop import Meter
 
-        self.settings, self.weights = fit.resolved(self.settings, self.cache_dir)
+        if self.at_hand is None:
+            self.settings, self.weights = fit.resolved(self.settings, self.cache_dir)
+        else:
+            self.settings, self.weights = fit.fitted(self.settings, self.at_hand), self.at_hand
         self.meter: Meter = Meter()
         self._model: EmbedderModel | None = None
 
     @property
     def model(self) -> EmbedderModel:
         if self._model is None:
-            self._model = EmbedderModel(self.settings, self.weights, self.hardware)
+            self._model = self.settings.load(self.weights, self.hardware)
         return self._model
+
+    def take_over(self, other: Embedding) -> None:
+        """Use what `other` has loaded, which is the same model."""
+        self._model = other.model
+
+    @cached_property
+    def reader(self) -> EmbedderModel:
+        """What tokenizes: the model, or one without weights where only other processes load them."""
+        if self._model is not None or not self.executor.elsewhere:
+            return self.model
+        with without_values():
+            return self.settings.load(self.weights, replace(self.hardware, device="meta"))
 
     def identity(self) -> dict[str, Any]:
         """What determines candidates found with this embedder, texts apart."""
@@ -94,9 +112,26 @@ class Embedding:
         parts = settings.identity(self.weights, self.hardware.precision)
         RowStore(self.folder(settings), {"label": self.weights.label, **parts}).describe()
         with Progress(title, rows, "texts") as progress:
-            job = EmbeddingJob(self, settings, texts, rows)
+            job = EmbeddingJob(self, settings, texts, self.cuts(settings, texts, rows))
             self.executor.compute(job, progress)
         return Vectors(tuple(self.tied(settings, texts, rows, job.blocks())))
+
+    def cuts(self, settings: Embedder, texts: Texts, rows: int) -> list[NDArray[np.int64]]:
+        """The row numbers of each block."""
+        return list(stretches(rows))
+
+    def computed(self, settings: Embedder, texts: list[Tokens]) -> list[NDArray[np.float32]]:
+        """The vectors of each token sequence, [vectors, dimensions], computed now; nothing is stored."""
+        from rerankbench.engine.loop import Loop
+
+        started, model = time.perf_counter(), self.model
+        loop = Loop(model.forward, self.hardware, self.budget, self.meter, self.hardware.streams)
+        found = [np.empty((0, 0), np.float32)] * len(texts)
+        for index, values in loop.run(model.window(texts, settings)) if texts else ():
+            for place, one in zip(index.tolist(), values, strict=True):
+                found[place] = model.matrix(one, texts[place], settings)
+        self.meter.seconds += time.perf_counter() - started
+        return found
 
     def tied(
         self, settings: Embedder, texts: Texts, rows: int, blocks: list[NDArray[np.float32]]
@@ -180,6 +215,7 @@ class EmbeddingWorker(Worker):
 
     def __init__(
         self,
+        kind: type[Embedding],
         own: Embedder,
         settings: Embedder,
         cache_dir: Path,
@@ -190,7 +226,7 @@ class EmbeddingWorker(Worker):
     ) -> None:
         super().__init__(**rest)
         here = replace(machine, device=self.device)
-        self.embedding = Embedding(own, here, cache_dir, replace(budget), reuse)
+        self.embedding = kind(own, here, cache_dir, replace(budget), reuse)
         self.settings = settings
 
     def load(self) -> float:
@@ -210,24 +246,26 @@ class EmbeddingWorker(Worker):
 
 
 class EmbeddingJob(Job):
-    """The blocks of `rows` texts; those that are stored, or computed here, are held memory-mapped."""
+    """The blocks of texts, cut by `cuts`; those that are stored, or computed here, are held memory-mapped."""
 
     worker, items = EmbeddingWorker, "texts"
 
-    def __init__(self, embedding: Embedding, settings: Embedder, texts: Texts, rows: int) -> None:
-        self.embedding, self.settings, self.texts, self.rows = embedding, settings, texts, rows
+    def __init__(
+        self, embedding: Embedding, settings: Embedder, texts: Texts, cuts: list[NDArray[np.int64]]
+    ) -> None:
+        self.embedding, self.settings, self.texts, self.cuts = embedding, settings, texts, cuts
         self.meter, self.device = embedding.meter, embedding.hardware.device
         self.held: dict[int, NDArray[np.float32]] = {}
         self.names: dict[int, str] = {}
 
     def here(self, progress: Progress) -> None:
-        for stretch in stretches(self.rows):
+        for stretch in self.cuts:
             self.held[int(stretch[0])] = self.embedding.block(self.settings, self.texts(stretch), progress)
 
     def stretches(self, progress: Progress) -> list[NDArray[np.int64]]:
         """The blocks that are not stored, or damaged, and set aside by now."""
         todo, folder = [], self.embedding.folder(self.settings)
-        for stretch in stretches(self.rows):
+        for stretch in self.cuts:
             name = self.names[int(stretch[0])] = block_name(text_keys(self.texts(stretch)))
             block = read_array(folder, name) if self.embedding.reuse else None
             if block is None:
@@ -243,14 +281,14 @@ class EmbeddingJob(Job):
     def task(self, stretch: NDArray[np.int64]) -> Sequence[str]:
         return self.texts(stretch)
 
-    def hiring(self) -> tuple[Embedder, Embedder, Path, Budget, bool, Hardware]:
+    def hiring(self) -> tuple[type[Embedding], Embedder, Embedder, Path, Budget, bool, Hardware]:
         e = self.embedding
-        return e.settings, self.settings, e.cache_dir, e.budget, e.reuse, e.hardware
+        return type(e), e.settings, self.settings, e.cache_dir, e.budget, e.reuse, e.hardware
 
     def blocks(self) -> list[NDArray[np.float32]]:
         """All blocks in row order, once they are computed."""
         folder, found = self.embedding.folder(self.settings), []
-        for stretch in stretches(self.rows):
+        for stretch in self.cuts:
             start = int(stretch[0])
             block = self.held[start] if start in self.held else read_array(folder, self.names[start])
             if block is None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
-from rerankbench.first_stages.vector_ties import Copies
+from rerankbench.engine.embedders.vector_ties import Copies
 from rerankbench.store.rows import Keys, identity, read_array
 
 BLOCK = 8192  # texts whose vectors share a file, the unit that executors share out: 13 MB at 384 dimensions
@@ -60,9 +60,12 @@ def stretches(rows: int) -> Iterator[NDArray[np.int64]]:
     return (np.arange(start, min(start + size, rows)) for start in range(0, rows, size))
 
 
+TOKENS = ".tokens"
+
+
 def tokens_name(name: str) -> str:
     """The name of what tells the token sequences of a block apart."""
-    return f"{name}.tokens"
+    return f"{name}{TOKENS}"
 
 
 def whole(folder: Path, name: str) -> NDArray[np.float32]:

@@ -1,0 +1,48 @@
+"""Linear layers that stand behind an encoder: where folders keep them, and what is in them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from rerankbench.basics.errors import UserError
+
+Tensors = dict[str, NDArray[np.float32]]
+
+
+def files_identity(files: Sequence[Path]) -> str:
+    """The hash of some files' contents, in order."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def safe_tensors(file: Path, names: Sequence[str]) -> Tensors:
+    """Some tensors of a safetensors file as float32, those that it has."""
+    with safe_open(file, framework="pt") as held:
+        known = set(held.keys())
+        return {name: held.get_tensor(name).float().numpy() for name in names if name in known}
+
+
+def linear(tensors: Tensors, width: int, place: Path, device: str) -> Any:
+    """A linear layer over vectors of `width` numbers, in float32. Raises UserError where it does not fit."""
+    import torch
+
+    weight, bias = tensors.get("weight"), tensors.get("bias")
+    fits = weight is not None and weight.ndim == 2 and weight.shape[1] == width
+    if weight is None or not fits or (bias is not None and bias.shape != weight.shape[:1]):
+        shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items()) or "nothing"
+        raise UserError(f"{place}: holds {shapes}; a projection of the model's {width} numbers is needed")
+    layer = torch.nn.Linear(width, len(weight), bias=bias is not None, device="meta")
+    layer.weight = torch.nn.Parameter(torch.from_numpy(weight.copy()).to(device), requires_grad=False)
+    if bias is not None:
+        layer.bias = torch.nn.Parameter(torch.from_numpy(bias.copy()).to(device), requires_grad=False)
+    return layer

@@ -1,0 +1,1 @@
+"""What scores can tell beside the plain arms: cascades, fusions and early exits, at no further scoring."""

@@ -1,0 +1,187 @@
+"""For every budget and every margin, what to deploy: worked out here, so that a page only looks it up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerankbench.report.arrangements.choice import Chooser, Estimate
+from rerankbench.report.arrangements.claims import Shown
+from rerankbench.report.arrangements.field import Field
+from rerankbench.report.book import Book
+from rerankbench.report.cost import Cost, Ratio
+from rerankbench.report.verdict import BEST, DEPLOY, NONE, UNKNOWN
+
+Array = NDArray[np.float64]
+
+MARGINS = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1)
+P50, P95, MEMORY, PRICE = "latency_p50_ms", "latency_p95_ms", "memory_mb", "price_per_1k"
+BUDGETS = (P50, P95, MEMORY, PRICE)
+STEPS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)  # of each power of ten
+USUAL = {P50: (50.0, 100.0, 200.0, 500.0), P95: (50.0, 100.0, 200.0, 500.0)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What to do within one budget at one margin.
+
+    `budget`: its name (empty: none) and bound; `kind`: as verdicts have it; `arm`: the recommended row, None
+    where nothing is shown or nothing fits; `choice`: the row to take if one must choose now, which all
+    queries choose, None where nothing fits; `estimate` of that choice, on queries that did not choose.
+    `ratio` of the named arm's cost to the reference's. `fits`: how many arms that rerank are within
+    the budget.
+    """
+
+    budget: str
+    bound: float | None
+    margin: float
+    kind: str
+    arm: int | None
+    choice: int | None
+    estimate: Estimate | None
+    ratio: Ratio | None
+    fits: int
+
+    @property
+    def named(self) -> int | None:
+        """The arm that the answer is about."""
+        return self.choice if self.arm is None else self.arm
+
+
+@dataclass(frozen=True, eq=False)
+class Desk:
+    """Where questions are answered: what is shown of the field, and how its arms are chosen.
+
+    `certified` [arms]: what the plain arms' own verdict shows at the report's margin; `helping` [arms]: all
+    that is shown to help; `usable` [arms]: what the report's own budget allows; `reference`: the plain arm
+    that answers are compared with; `baseline`: the first stage.
+    """
+
+    field: Field
+    shown: Shown
+    chooser: Chooser
+    certified: NDArray[np.bool_]
+    helping: NDArray[np.bool_]
+    usable: NDArray[np.bool_]
+    margin: float
+    reference: int
+    baseline: int
+
+    @cached_property
+    def reranking(self) -> NDArray[np.bool_]:
+        return np.array([self.field.reranks(row) for row in range(len(self.field))])
+
+    def answer(self, fits: NDArray[np.bool_], margin: float, budget: str, bound: float | None) -> Answer:
+        """`fits` [arms]: what is known to be within the budget."""
+        kept = fits & self.usable
+        kind, arm = self.recommended(kept, margin)
+        choice = self.chooser.all_queries(kept, margin) if kept.any() else None
+        estimate = None
+        if choice is not None:
+            estimate = self.chooser.cross_fitted(kept, margin, self.field.values[self.baseline])
+        named = choice if arm is None else arm
+        known = named is not None and named != self.reference
+        return Answer(
+            budget=budget,
+            bound=bound,
+            margin=margin,
+            kind=kind,
+            arm=arm,
+            choice=choice,
+            estimate=estimate,
+            ratio=self.field.order.ratio(named, self.reference) if known and named is not None else None,
+            fits=int((kept & self.reranking).sum()),
+        )
+
+    def recommended(self, kept: NDArray[np.bool_], margin: float) -> tuple[str, int | None]:
+        """The cheapest arm that is shown to be as good; else one that is shown to help; else none."""
+        if not (kept & self.reranking).any():
+            return NONE, self.cheapest(kept) if kept.any() else None
+        good = self.shown.at(margin) & (self.helping | ~self.reranking)
+        if margin == self.margin:
+            good = good | self.certified
+        if (good & kept).any():
+            row = self.cheapest(good & kept)
+            return (DEPLOY if self.field.reranks(row) else NONE), row
+        if (self.helping & kept).any():
+            return BEST, self.chooser.all_queries(self.helping & kept, 0.0)
+        return UNKNOWN, None
+
+    def cheapest(self, among: NDArray[np.bool_]) -> int:
+        """Of some arms the one that costs least, unknown costs last; of equal ones the better."""
+        means = self.field.values.mean(axis=1)
+        costs = np.nan_to_num(self.field.order.values, nan=np.inf)
+        return min(np.flatnonzero(among).tolist(), key=lambda i: (costs[i], -round(float(means[i]), 12)))
+
+
+def answers(desk: Desk, needs: dict[str, Array], margins: Sequence[float]) -> list[Answer]:
+    """One for every budget, bound and margin, and without a budget."""
+    everything = np.ones(len(desk.field), dtype=bool)
+    found = [desk.answer(everything, margin, "", None) for margin in margins]
+    held: dict[tuple[bytes, float], Answer] = {}
+    for budget, need in needs.items():
+        for bound in bounds(budget, need):
+            for margin in margins:
+                fits = need <= bound
+                key = ((fits & desk.usable).tobytes(), margin)
+                if key not in held:
+                    held[key] = desk.answer(fits, margin, budget, bound)
+                found.append(moved(held[key], budget, bound))
+    return found
+
+
+def moved(answer: Answer, budget: str, bound: float) -> Answer:
+    """The same answer for another bound within which the same arms are."""
+    return replace(answer, budget=budget, bound=bound)
+
+
+def bounds(budget: str, need: Array) -> list[float]:
+    """Round numbers from below the cheapest reranking to above the dearest, and those that people name."""
+    known = need[np.isfinite(need) & (need > 0)]
+    if not len(known):
+        return []
+    low, high = math.floor(math.log10(known.min())), math.ceil(math.log10(known.max()))
+    round_ones = [step * 10.0**power for power in range(low, high + 1) for step in STEPS]
+    top = next((bound for bound in round_ones if bound >= known.max()), round_ones[-1])
+    least = max((bound for bound in round_ones if bound < known.min()), default=round_ones[0])
+    return sorted({b for b in round_ones if least <= b <= top} | set(USUAL.get(budget, ())))
+
+
+def needs(field: Field, book: Book) -> dict[str, Array]:
+    """What a budget has to allow for each arm [arms]: infinite where it is not known well enough."""
+    parts: dict[str, Callable[[Cost, bool], float]] = {
+        P50: lambda cost, reranks: upper(cost, "p50", book, reranks),
+        P95: lambda cost, reranks: upper(cost, "p95", book, reranks),
+        MEMORY: lambda cost, reranks: memory(cost, book, reranks),
+        PRICE: lambda cost, reranks: money(cost, book, reranks),
+    }
+    found = {
+        name: np.array([part(cost, field.reranks(i)) for i, cost in enumerate(field.costs)])
+        for name, part in parts.items()
+    }
+    reranking = np.array([field.reranks(i) for i in range(len(field))])
+    return {name: need for name, need in found.items() if np.isfinite(need[reranking]).any()}
+
+
+def upper(cost: Cost, which: str, book: Book, reranks: bool) -> float:
+    """The upper end of a latency's interval, of the whole query where first stages compete."""
+    if not book.whole and not reranks:
+        return 0.0
+    span = getattr(cost, f"{'query' if book.whole else 'latency'}_{which}_interval")
+    return math.inf if span is None else float(span[1])
+
+
+def memory(cost: Cost, book: Book, reranks: bool) -> float:
+    parts = ([cost.search_memory_mb] if book.whole else []) + ([cost.memory_mb] if reranks else [])
+    return math.inf if any(part is None for part in parts) else sum(part or 0.0 for part in parts)
+
+
+def money(cost: Cost, book: Book, reranks: bool) -> float:
+    if not book.whole and not reranks:
+        return 0.0
+    return math.inf if cost.price_per_1k is None else cost.price_per_1k

@@ -1,0 +1,161 @@
+"""What may be claimed of every arm at every margin, with one bound on the chance of a false claim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerankbench.evaluation import bounded_mean
+from rerankbench.evaluation.simultaneous import Claims, SignFlips, corrected, sign_flips, z_values
+from rerankbench.report.arrangements.field import Field
+from rerankbench.report.comparison import RANGE, SEED
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+PATTERNS = 5_000
+RIVALS = 2  # whose p-values are computed: those with the smallest standardized distance
+_BLOCK = 64  # pairs of arms tested at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What is shown of each arm [arms].
+
+    `helps`: better than every first stage that may be deployed, its own included. `within` [margins, arms]:
+    less than that margin below the truly best plain arm that may be deployed. All of it holds at once.
+    """
+
+    margins: tuple[float, ...]
+    helps: NDArray[np.bool_]
+    within: NDArray[np.bool_]
+
+    def at(self, margin: float) -> NDArray[np.bool_]:
+        return np.asarray(self.within[self.margins.index(margin)])
+
+
+def show(field: Field, allowed: Sequence[int], margins: Sequence[float], alpha: float) -> Shown:
+    """Test all arms together: single-step minP over shared random signs.
+
+    allowed: the plain arms (rows) that may be deployed. The bound holds for all margins at the same time:
+    what is shown at a margin is a lower bound of a difference, of which all bounds hold at once.
+    """
+    flips = sign_flips(field.values, seed=SEED, patterns=PATTERNS)
+    rivals = Rivals(field.values, np.array(allowed, dtype=np.intp))
+    first, second = against_first_stages(field, allowed)
+    every = np.arange(len(field))
+    middle = margins[len(margins) // 2]
+    hardest, _ = rivals.hardest(middle)
+    claims = Claims(
+        first=np.concatenate([first, every]),
+        second=np.concatenate([second, hardest[:, 0]]),
+        p=np.ones(len(first) + len(every)),
+        worst=np.repeat([RANGE, RANGE - middle], [len(first), len(every)]),
+        apart=np.repeat([False, True], [len(first), len(every)]),
+        groups=len({(arm.stage, arm.reranker) for arm in field.contest.arms if arm.reranks}),
+    )
+    found = corrected(claims, flips, alpha)
+    beats = better_p_values(field.values, first, second, alpha)
+    helps = np.zeros(len(field), dtype=np.float64)
+    np.maximum.at(helps, first, beats)
+    reranks = np.isin(every, first)
+    tested = Tested(flips, rivals, found.needed_apart, alpha)
+    return Shown(tuple(margins), reranks & (helps <= found.needed), tested.within(margins))
+
+
+def against_first_stages(field: Field, allowed: Sequence[int]) -> tuple[Rows, Rows]:
+    """Arms that rerank, each paired with its own first stage and with all that may be deployed."""
+    stages = [i for i in allowed if not field.contest.arms[i].reranks]
+    pairs = [
+        (row, stage)
+        for row in range(len(field))
+        if field.reranks(row)
+        for stage in dict.fromkeys([field.first_stage(row), *stages])
+    ]
+    return np.array([a for a, _ in pairs], dtype=np.intp), np.array([b for _, b in pairs], dtype=np.intp)
+
+
+def hopeless(alpha: float) -> float:
+    """The standardized distance below which no claim at this level can be made, so that none is tested."""
+    return 0.8 * float(z_values(np.array([min(alpha, 0.4)]))[0])
+
+
+def better_p_values(values: Array, first: Rows, second: Rows, alpha: float) -> Array:
+    """P-values [pairs] of "the mean of `first` is not above that of `second`"; 1 where it is hopeless."""
+    found = np.ones(len(first))
+    for at in range(0, len(first), _BLOCK):
+        differences = values[first[at : at + _BLOCK]] - values[second[at : at + _BLOCK]]
+        some = standardized(differences, RANGE) > hopeless(alpha)
+        found[at : at + _BLOCK][some] = bounded_mean.p_values(differences[some], RANGE) if some.any() else 1.0
+    return found
+
+
+def standardized(differences: Array, worst: float) -> Array:
+    """Sums in standard errors [pairs], the worst possible query included."""
+    squares = (differences**2).sum(axis=1) + worst**2
+    return np.asarray((differences.sum(axis=1) - worst) / np.sqrt(squares))
+
+
+class Rivals:
+    """The plain arms that each arm has to be as good as."""
+
+    def __init__(self, values: Array, allowed: Rows) -> None:
+        self.values, self.allowed = values, allowed
+        shifted = values - values[allowed[0]]
+        self.sums = shifted.sum(axis=1)
+        self.squares = np.einsum("ij,ij->i", shifted, shifted)
+        self.products = shifted @ shifted[allowed].T
+
+    def hardest(self, margin: float) -> tuple[Rows, Array]:
+        """Of each arm the rivals (rows) [arms, RIVALS] that it is least surely within the margin of.
+
+        And the smallest distance in standard errors [arms]. An arm is no rival of itself.
+        """
+        queries, worst = self.values.shape[1], RANGE - margin
+        theirs = self.allowed
+        apart = self.sums[:, None] - self.sums[theirs]
+        squares = self.squares[:, None] + self.squares[theirs] - 2 * self.products
+        squares = np.maximum(squares + 2 * margin * apart + queries * margin**2, 0.0)
+        distance = (apart + queries * margin - worst) / np.sqrt(squares + worst**2)
+        distance[theirs, np.arange(len(theirs))] = np.inf
+        near = np.argsort(distance, axis=1, kind="stable")[:, :RIVALS]
+        return theirs[near], distance.min(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """Tests of "within a margin of the best plain arm" at the p-value `needed`."""
+
+    flips: SignFlips
+    rivals: Rivals
+    needed: float
+    alpha: float
+
+    def within(self, margins: Sequence[float]) -> NDArray[np.bool_]:
+        """[margins, arms], margins rising; what holds at one holds at all larger ones."""
+        arms = len(self.rivals.values)
+        low, high = np.full(arms, -1), np.full(arms, len(margins))  # not shown at low, shown at high
+        while (open_ := high - low > 1).any():
+            middle = (low + high) // 2
+            for at in np.unique(middle[open_]).tolist():
+                rows = np.flatnonzero(open_ & (middle == at))
+                holds = self.holds(rows, margins[at])
+                high[rows[holds]], low[rows[~holds]] = at, at
+        return np.asarray(np.arange(len(margins))[:, None] >= high)
+
+    def holds(self, rows: Rows, margin: float) -> NDArray[np.bool_]:
+        """Whether it is shown of some arms that they are within a margin."""
+        hardest, distance = self.rivals.hardest(margin)
+        alone = len(self.rivals.allowed) == 1 and self.rivals.allowed[0]
+        found = distance[rows] > hopeless(self.alpha)
+        values = self.rivals.values
+        for at in range(0, len(rows), _BLOCK):
+            some = [i for i in range(at, min(at + _BLOCK, len(rows))) if found[i] and rows[i] != alone]
+            for place in range(hardest.shape[1]):
+                if some:
+                    differences = values[rows[some]] - values[hardest[rows[some], place]] + margin
+                    found[some] &= bounded_mean.p_values(differences, RANGE - margin) <= self.needed
+        return found

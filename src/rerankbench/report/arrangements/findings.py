@@ -1,0 +1,87 @@
+"""Everything that is found of arrangements: what was tried, what is shown, chosen and answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rerankbench.report.arms import Contest
+from rerankbench.report.arrangements import answers as answering
+from rerankbench.report.arrangements.answers import MARGINS, Answer, Desk
+from rerankbench.report.arrangements.choice import chooser
+from rerankbench.report.arrangements.claims import Shown, show
+from rerankbench.report.arrangements.field import Field
+from rerankbench.report.book import Book
+from rerankbench.report.budget import problems
+from rerankbench.report.comparison import Comparison
+from rerankbench.report.settings import Report
+
+SHARE = 0.2  # of the chance of a false claim that all answers together may take; the plain arms keep the rest
+
+
+@dataclass(frozen=True, eq=False)
+class Arranged:
+    """What arrangements add to a report. Rows are those of `field`: the plain arms come first.
+
+    `answers`: for every budget and margin; the first ones are without a budget. `headline`: the one at the
+    report's margin and budget. `reference`: the best plain arm, `baseline`: the best first stage.
+    """
+
+    field: Field
+    shown: Shown
+    answers: tuple[Answer, ...]
+    headline: Answer
+    reference: int
+    baseline: int
+    margins: tuple[float, ...]
+    excluded: tuple[str, ...]
+
+
+def arrange(
+    field: Field,
+    comparison: Comparison,
+    plain_excluded: Sequence[str],
+    settings: Report,
+    book: Book,
+) -> Arranged:
+    """Test, choose and answer. `plain_excluded`: why each plain arm may not be deployed, or empty."""
+    excluded = [*plain_excluded, *over_budget(field, settings, book)]
+    margins = tuple(sorted({*MARGINS, settings.delta}))
+    allowed = list(comparison.allowed)
+    shown = show(field, allowed, margins, SHARE * (1.0 - settings.level))
+    usable = np.array([not why for why in excluded])
+    certified = np.zeros(len(field), dtype=bool)
+    certified[[i for i in allowed if comparison.certified(i)]] = True
+    helping = shown.helps.copy()
+    helping[[i for i in allowed if comparison.helps(i)]] = True
+    baseline = first_stage(field.contest, allowed)
+    desk = Desk(
+        field=field,
+        shown=shown,
+        chooser=chooser(field.values, field.order.values),
+        certified=certified,
+        helping=helping,
+        usable=usable,
+        margin=settings.delta,
+        reference=comparison.best,
+        baseline=baseline,
+    )
+    found = answering.answers(desk, answering.needs(field, book), margins)
+    headline = next(each for each in found if each.margin == settings.delta)
+    return Arranged(field, shown, tuple(found), headline, comparison.best, baseline, margins, tuple(excluded))
+
+
+def over_budget(field: Field, settings: Report, book: Book) -> list[str]:
+    """Why each arrangement may not be deployed, empty where it may."""
+    rows = range(field.plain, len(field))
+    return [problems(field.costs[row], field.steps(row), settings.budget, book) for row in rows]
+
+
+def first_stage(contest: Contest, allowed: Sequence[int]) -> int:
+    """The first stage with the highest mean that may be deployed, or any where none may."""
+    means = contest.compared.mean(axis=1)
+    stages = [i for i, arm in enumerate(contest.arms) if not arm.reranks]
+    usable = [i for i in stages if i in set(allowed)] or stages
+    return max(usable, key=lambda i: means[i])

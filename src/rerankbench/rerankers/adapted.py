@@ -1,0 +1,67 @@
+"""Rerankers that may be a base model and a LoRA adapter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from rerankbench.basics.errors import UserError
+from rerankbench.engine.models import fit, references
+from rerankbench.engine.models.adapters import adapter_identity, adapter_problems, base_of, is_adapter
+from rerankbench.rerankers.reranker import LocalReranker
+
+
+@dataclass(frozen=True)
+class Adapted(LocalReranker):
+    """A model on this machine, with an adapter or without.
+
+    adapter: a folder of a LoRA adapter, merged into the model as it is loaded. As reranker.model such a
+    folder brings its base along, which its own config names.
+    """
+
+    adapter: str | None = field(default=None, kw_only=True)
+
+    def told_apart(self) -> Self:
+        """The same with base and adapter under their own keys, where `model` is an adapter's folder.
+
+        Raises UserError where the adapter does not say what its base is.
+        """
+        if not references.is_local(self.model) or not is_adapter(
+            folder := references.local_folder(self.model)
+        ):
+            return self
+        if self.adapter is not None:
+            raise UserError(
+                f"reranker.model={self.model}: is an adapter, and so is reranker.adapter; give the base model"
+            )
+        base, revision = base_of(folder)
+        return replace(self, model=base, revision=revision, adapter=str(folder))
+
+    def model_problems(self) -> list[str]:
+        try:
+            whole = self.told_apart()
+        except UserError as error:
+            return error.problems
+        return super(Adapted, whole).model_problems() + adapter_problems(whole.adapter)
+
+    def origin(self, cache_dir: Path) -> references.Weights:
+        whole = self.told_apart()
+        return whole.named(super(Adapted, whole).origin(cache_dir))
+
+    def resolved(self, cache_dir: Path) -> tuple[Self, references.Weights]:
+        usable, weights = fit.resolved(self.told_apart(), cache_dir)
+        return usable, usable.named(weights)
+
+    def named(self, weights: references.Weights) -> references.Weights:
+        """The base's weights under a label that tells of the adapter; its content is in the identity."""
+        if self.adapter is None:
+            return weights
+        return replace(weights, label=f"{weights.label} + {references.local_folder(self.adapter).name}")
+
+    def identity(self, weights: references.Weights, precision: str) -> dict[str, Any]:
+        found = super().identity(weights, precision)
+        del found["adapter"]
+        if self.adapter is not None:  # what it is, not where it lies
+            found["adapter"] = adapter_identity(self.adapter)
+        return found
