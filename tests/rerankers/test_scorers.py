@@ -18,7 +18,7 @@ from rerankbench.engine.run_context import RunContext
 from rerankbench.experiment import forecast, latency
 from rerankbench.rerankers.scoring import distinct_pairs, read_cost, score_store
 from rerankbench.rerankers.text_scoring import TextWork, checked, score, score_directly
-from scorers import Overlap
+from scorers import Overlap, OverlapScorer
 
 TEXTS = [
     "a red fox",
@@ -181,3 +181,20 @@ def test_it_is_closed_once_and_only_if_it_was_opened(tmp_path: Path) -> None:
     work.close()
     work.close()
     assert reranker.closed == [True]
+
+
+def test_scores_that_come_in_parts_are_kept_as_they_come_and_none_may_be_lacking() -> None:
+    class Parts(OverlapScorer):
+        def parts(self, queries: Any, documents: Any) -> Any:
+            found = self.score(queries, documents)
+            yield np.array([2, 0]), found[[2, 0]]
+            yield np.array([1]), found[[1]]
+
+    scorer = Parts(Overlap())
+    texts = TEXTS[:3]
+    np.testing.assert_array_equal(
+        checked(scorer, ["red fox"] * 3, texts, "parts")[:, 0],
+        np.float32([shared("red fox", text) for text in texts]),
+    )
+    with pytest.raises(UserError, match="parts: gave no score for 1 of 4 pairs"):
+        checked(scorer, ["red fox"] * 4, TEXTS[:4], "parts")

@@ -180,7 +180,7 @@ class Endpoint(Reranker):
         parameters = round(self.parameters_m * 1e6) or None
         if self.about is None:
             return about.unasked(self.model or urlsplit(self.base).netloc, parameters)
-        connection = self.connection()
+        connection = self.connection(retries=min(self.retries, 1))  # one that is not there is told soon
         try:
             answer = connection.get(self.about)
         except UserError as error:
@@ -207,12 +207,13 @@ class Endpoint(Reranker):
         places = Places(self.results, self.index, self.score)
         return ServedScorer(self.connection(), self.path, made, places, limits)
 
-    def connection(self) -> Connection:
+    def connection(self, retries: int | None = None) -> Connection:
         """Raises UserError where the key is not there."""
+        again = self.retries if retries is None else retries
         own = Key.read(self.key_variable, self.key_header)
         if own is not None and self.base.startswith("http://") and not stays_here(self.base):
             warn_of_plain(self.base)
-        return Connection(self.base, Habits(self.concurrency, self.timeout, self.retries), own)
+        return Connection(self.base, Habits(self.concurrency, self.timeout, again), own)
 
     def limits(self, most: int | None = None) -> Limits:
         """What one request may hold, given how many documents the server says it takes."""

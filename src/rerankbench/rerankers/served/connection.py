@@ -81,7 +81,8 @@ class Connection:
             except Trouble as trouble:
                 last = attempt == self.habits.retries
                 if last or self.stopped.is_set() or (trouble.wait or 0.0) > PATIENCE:
-                    raise UserError(self.given_up(path, trouble, attempt + 1)) from trouble
+                    kept = "; scores that were obtained before are kept" if sent else ""
+                    raise UserError(self.given_up(path, trouble, attempt + 1) + kept) from trouble
                 self.stopped.wait(pause(attempt, trouble.wait))
         raise AssertionError("the last attempt returns or raises")
 
@@ -143,7 +144,7 @@ class Connection:
         often = f", {attempts} times" if attempts > 1 else ""
         wait = trouble.wait or 0.0
         later = f"; it asks to wait {wait:,.0f} s, run the same command then" if wait > PATIENCE else ""
-        return f"{self.place(path)}: {trouble}{often}{later}; scores that were obtained before are kept"
+        return f"{self.place(path)}: {trouble}{often}{later}"
 
     @property
     def too_slow(self) -> str:
