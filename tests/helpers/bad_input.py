@@ -521,7 +521,7 @@ STRANGERS = [
     taken("a sweep over Hydra's own keys", "mode: MULTIRUN\nsweeper:\n  params:\n    +hydra.callbacks.x._target_: os.system", "cannot be swept"),
     Fault("strangers' configs", "a launcher that takes the usual one's place", f"hydra.launcher._target_=os.mkdir: {CODE}", in_own("hydra/launcher/basic.yaml", "_target_: os.mkdir\n", "-m")),
     Fault("strangers' configs", "a sweep that chooses it", f"hydra.callbacks.x._target_=os.mkdir: {CODE}", in_own("experiment/theirs.yaml", "# @package _global_\nhydra:\n  callbacks:\n    x: {_target_: os.mkdir, path: SPRUNG}\n", "-m", "experiment=theirs,tutorial")),
-    Fault("strangers' configs", "logging chosen as an option", "hydra.job_logging.filters=", in_own("hydra/job_logging/theirs.yaml", 'version: 1\nfilters:\n  x: {"()": os.mkdir, path: SPRUNG}\n', "hydra/job_logging=theirs")),
+    Fault("strangers' configs", "logging chosen as an option", "hydra.job_logging.filters=", in_own("hydra/job_logging/theirs.yaml", 'version: 1\nroot: null\nfilters:\n  x: {"()": os.mkdir, path: SPRUNG}\n', "hydra/job_logging=theirs")),
     Fault("strangers' configs", "a target in a group", "reranker._target_=os.mkdir: there is no such key", in_own("reranker/theirs.yaml", "family: none\n_target_: os.mkdir\n", "reranker=theirs")),
     Fault("strangers' configs", "a name that clears the screen", r"dataset.name='\x1b[2J': holds control characters", in_own("experiment/theirs.yaml", '# @package _global_\ndataset:\n  name: "\\e[2J"\n', "experiment=theirs")),
     Fault("strangers' configs", "a config.yaml", "its config.yaml would take the package's place", in_own("config.yaml", "a: 1\n")),

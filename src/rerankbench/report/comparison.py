@@ -142,10 +142,30 @@ def compare(
     best = best_arm(contest, allowed or range(len(values)))
     flips = sign_flips(values, seed=SEED, patterns=PERMUTATIONS)
     claimed = claimed_p_values(contest, flips, own, allowed, delta, (1.0 - level) * share).beside(share)
-    sign_flip_p, to_best_p = symmetric_p_values(flips, own, best)
-    means, gains = resampled_means(values, seed=SEED, resamples=RESAMPLES), values - values[own]
-    better = gains.mean(axis=1) > 0
-    arms = tuple(
+    means = resampled_means(values, seed=SEED, resamples=RESAMPLES)
+    intervals = three_intervals(values, means, own, best, level)
+    return Comparison(
+        arms=of_arms(values - values[own], intervals, claimed, symmetric_p_values(flips, own, best)),
+        best=best,
+        allowed=tuple(allowed),
+        delta=delta,
+        level=level,
+        needed_p=claimed.needed[0],
+        needed_within_p=claimed.needed[1],
+        share=share,
+        selected=selected_gain(contest, allowed, own, means, claimed.needed[0]),
+    )
+
+
+def of_arms(
+    gains: Array,
+    intervals: Iterator[tuple[Interval, Interval, Interval]],
+    claimed: ClaimedP,
+    symmetric: tuple[Array, Array],
+) -> tuple[ArmComparison, ...]:
+    """What is known of each arm; `gains` [arms, queries]: of its values over its own first stage's."""
+    better, (sign_flip_p, to_best_p) = gains.mean(axis=1) > 0, symmetric
+    return tuple(
         ArmComparison(
             mean=mean,
             gain=gain,
@@ -159,18 +179,7 @@ def compare(
             sign_flip_p=float(sign_flip_p[i]),
             to_best_p=float(to_best_p[i]),
         )
-        for i, (mean, gain, to_best) in enumerate(three_intervals(values, means, own, best, level))
-    )
-    return Comparison(
-        arms=arms,
-        best=best,
-        allowed=tuple(allowed),
-        delta=delta,
-        level=level,
-        needed_p=claimed.needed[0],
-        needed_within_p=claimed.needed[1],
-        share=share,
-        selected=selected_gain(contest, allowed, own, means, claimed.needed[0]),
+        for i, (mean, gain, to_best) in enumerate(intervals)
     )
 
 

@@ -83,10 +83,8 @@ def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) 
     found = contest(runs, settings.measure)
     book = Book(race, found.several, settings.price_per_hour, budgeting.cure(found.arms, race))
     costs = [costing.of(arm, book) for arm in found.arms]
-    excluded = [
-        budgeting.over_budget(cost, arm, settings.budget, book)
-        for cost, arm in zip(costs, found.arms, strict=True)
-    ]
+    judged = zip(costs, found.arms, strict=True)
+    excluded = [budgeting.over_budget(cost, arm, settings.budget, book) for cost, arm in judged]
     allowed = [i for i, reason in enumerate(excluded) if not reason]
     allowed = allowed or [i for i, arm in enumerate(found.arms) if not arm.reranks]  # something to be against
     order = costing.ordering(found.arms, costs, book)
