@@ -14,6 +14,7 @@ import re
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -231,11 +232,13 @@ def _log_gaps(entries: _Entries, log: FileLog) -> None:
     """Scores or ranks that some entries have and others lack order nothing."""
     for what, lacks in (("score", np.isnan(entries.scores)), ("rank", entries.ranks == _NO_RANK)):
         if lacks.any() and not lacks.all():
-            rows = entries.numbers[lacks].tolist()
-            log.add_all(
-                rows,
-                lambda number, what=what: (number, f"lacks the {what} that others have: give it to each"),
-            )  # type: ignore[misc]
+            problem = f"lacks the {what} that others have: give it to each"
+            told = partial(_same_problem, problem)
+            log.add_all(entries.numbers[lacks].tolist(), told)
+
+
+def _same_problem(problem: str, number: int) -> tuple[int, str]:
+    return number, problem
 
 
 def _log_duplicates(entries: _Entries, log: FileLog) -> None:
