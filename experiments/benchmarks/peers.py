@@ -68,8 +68,8 @@ def exported(folder: Path) -> bytes:
         file = Path(place) / "model.onnx"
         axes = {name: {0: "batch", 1: "width"} for name in names} | {"logits": {0: "batch"}}
         torch.onnx.export(
-            model, tuple(given[name] for name in names), file, input_names=names, output_names=["logits"], dynamic_axes=axes,
-            dynamo=False, opset_version=17,
+            model, tuple(given[name] for name in names), file, input_names=names, output_names=["logits"],
+            dynamic_axes=axes, dynamo=False, opset_version=17,
         )  # fmt: skip
         return file.read_bytes()
 
