@@ -26,13 +26,13 @@ EACH = {"small": 0.1, "large": 2.0}  # ms a document
 DEPTHS = (5, 10, 20)
 
 
-def few_relevant() -> Drawn:
+def few_relevant(count: int = COUNT) -> Drawn:
     """Three relevant documents of different grades in every list of candidates, anywhere in it."""
     rng = np.random.default_rng(0)
-    grades = np.zeros((COUNT, WIDTH), np.int32)
-    places = rng.permuted(np.tile(np.arange(WIDTH), (COUNT, 1)), axis=1)[:, :3]
+    grades = np.zeros((count, WIDTH), np.int32)
+    places = rng.permuted(np.tile(np.arange(WIDTH), (count, 1)), axis=1)[:, :3]
     np.put_along_axis(grades, places, np.array([[1, 2, 3]], np.int32), axis=1)
-    return Drawn(grades, np.full(COUNT, WIDTH), missed=0)
+    return Drawn(grades, np.full(count, WIDTH), missed=0)
 
 
 def knowing(pool: Drawn, seed: int, *, grades: bool) -> Scores:
@@ -215,7 +215,7 @@ def test_a_budget_that_nothing_fits_says_not_to_rerank(folder: Path) -> None:
 
 
 def test_who_lacks_scores_is_told_apart_from_who_failed(tmp_path: Path) -> None:
-    pool = few_relevant()
+    pool = few_relevant(60)
     first = first_scores(pool, 2)
     write_scored(tmp_path / "0", "small", pool, first, {None: knowing(pool, 3, grades=False)}, DEPTHS)
     write_scored(tmp_path / "1", "large", pool, first, {None: knowing(pool, 4, grades=True)}, DEPTHS)

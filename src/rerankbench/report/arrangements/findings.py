@@ -63,13 +63,12 @@ def arrange(
     desk = Desk(
         field=field,
         shown=shown,
-        chooser=chooser(field.values, field.order.values),
+        chooser=chooser(field.values, field.order.values, field.values[baseline]),
         certified=certified,
         helping=helping,
         usable=usable,
         margin=settings.delta,
         reference=comparison.best,
-        baseline=baseline,
     )
     found = answering.answers(desk, answering.needs(field, book), margins)
     headline = next(each for each in found if each.margin == settings.delta)
