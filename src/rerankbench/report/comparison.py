@@ -133,10 +133,7 @@ class ClaimedP:
 def compare(
     contest: Contest, allowed: Sequence[int], delta: float, level: float, share: float = 1.0
 ) -> Comparison:
-    """Compare all arms; only those of `allowed` may be the best, or be claimed to be as good.
-
-    share: of the chance of a false claim, where other claims are made beside these.
-    """
+    """Compare all arms; only `allowed` ones may be the best or as good. `share`: as in `Comparison`."""
     values = contest.compared
     own = np.array([contest.first_stage(arm) for arm in range(len(values))])
     best = best_arm(contest, allowed or range(len(values)))
