@@ -133,10 +133,7 @@ class ClaimedP:
 def compare(
     contest: Contest, allowed: Sequence[int], delta: float, level: float, share: float = 1.0
 ) -> Comparison:
-    """Compare all arms; only those of `allowed` may be the best, or be claimed to be as good.
-
-    share: of the chance of a false claim, where other claims are made beside these (Bonferroni).
-    """
+    """Compare all arms; only `allowed` ones may be the best or as good. `share`: as in `Comparison`."""
     values = contest.compared
     own = np.array([contest.first_stage(arm) for arm in range(len(values))])
     best = best_arm(contest, allowed or range(len(values)))
@@ -172,7 +169,7 @@ def of_arms(
             wins=wins(gains[i]),
             largest_loss=float(max(0.0, -gains[i].min())),
             to_best=to_best,
-            gain_p=float(claimed.beats_own[i] if better[i] else claimed.hurts[i]),
+            gain_p=float(claimed.beats_own[i] if gain.mean > 0 else claimed.hurts[i]),
             helps_p=float(claimed.helps[i]),
             hurts_p=float(claimed.hurts[i]),
             within_p=float(claimed.within[i]),
@@ -295,7 +292,8 @@ def hardest_rivals(values: Array, allowed: NDArray[np.intp], delta: float) -> tu
         squares = squares + 2 * delta * (sums[row] - sums) + queries * delta**2
         distance = (total - worst) / np.sqrt(np.maximum(squares, 0.0) + worst**2)
         distance[row] = np.inf
-        hardest = np.argsort(distance, kind="stable")[: min(HARDEST, len(allowed) - 1)]
+        most = HARDEST if distance.min() > 0 else 1  # of what is likelier than not one rival is enough
+        hardest = np.argsort(distance, kind="stable")[: min(most, len(allowed) - 1)]
         p = bounded_mean.p_values(arms[row] - arms[hardest] + delta, worst)
         rivals[row], p_values[row] = allowed[hardest[p.argmax()]], p.max()
     return rivals, p_values
