@@ -555,7 +555,7 @@ STRANGERS = [
     Fault("strangers' configs", "a list for a config", "theirs.yaml: holds no keys", in_own("reranker/theirs.yaml", "- family\n", "reranker=theirs")),
     Fault("strangers' configs", "Latin-1 in YAML", "theirs.yaml", in_own("reranker/theirs.yaml", b"family: none # caf\xe9\n", "reranker=theirs")),
     Fault("strangers' configs", "a NUL byte in YAML", "theirs.yaml", in_own("reranker/theirs.yaml", b"family: none\0\n", "reranker=theirs")),
-    Fault("strangers' configs", "an unknown family", "reranker.family=bm25: choose one of causal, encoder", in_own("reranker/theirs.yaml", "family: bm25\n", "reranker=theirs")),
+    Fault("strangers' configs", "an unknown family", "reranker.family=bm25: choose one of bi-encoder, causal, ", in_own("reranker/theirs.yaml", "family: bm25\n", "reranker=theirs")),
     Fault("strangers' configs", "an option that is not there", "reranker=nobody: there is no such option", in_own("reranker/theirs.yaml", "family: none\n", "reranker=nobody")),
     Fault("strangers' configs", "a file for the folder", "is a file; give a folder", also("--config-dir", "{data}/corpus.jsonl")),
 ]  # fmt: skip
