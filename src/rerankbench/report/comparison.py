@@ -161,7 +161,7 @@ def of_arms(
     symmetric: tuple[Array, Array],
 ) -> tuple[ArmComparison, ...]:
     """What is known of each arm; `gains` [arms, queries]: of its values over its own first stage's."""
-    better, (sign_flip_p, to_best_p) = gains.mean(axis=1) > 0, symmetric
+    sign_flip_p, to_best_p = symmetric
     return tuple(
         ArmComparison(
             mean=mean,
