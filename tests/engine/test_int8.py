@@ -276,3 +276,9 @@ def test_a_gpu_is_refused_and_the_cure_is_device_cpu(monkeypatch: pytest.MonkeyP
         (line,) = hardware.problems(device, "int8")
         assert line.startswith("precision=int8: models are computed in int8 on CPUs only")
     assert hardware.problems("cpu", "int8") == []
+
+
+def test_without_numba_the_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "find_spec", lambda name: None)
+    (line,) = hardware.problems("cpu", "int8")
+    assert line.endswith("pip install 'rerankbench[int8]'")
