@@ -17,6 +17,7 @@ from rerankbench.report import verdict as deciding
 from rerankbench.report.arms import Contest, LeftOut, contest
 from rerankbench.report.arrangements.field import assembled
 from rerankbench.report.arrangements.findings import SHARE, Arranged, arrange
+from rerankbench.report.arrangements.pool import Lacking
 from rerankbench.report.arrangements.trial import Trial
 from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.book import Book
@@ -53,6 +54,7 @@ class Findings:
     book: Book = field(default_factory=Book)
     arranged: Arranged | None = None
     trial: Trial | None = None
+    lacking: tuple[Lacking, ...] = ()
 
     @property
     def measure(self) -> str:
@@ -94,8 +96,7 @@ def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) 
     arranged = arrange(competing, compared, excluded, settings, book) if competing and share < 1.0 else None
     verdict = deciding.decide(found, compared, order, excluded)
     verdict = Teller(arranged, settings.delta).verdict(verdict) if arranged else verdict
-    rooms = headrooms(found, range(len(found.arms)))
-    shown = example_arm(found, compared, verdict)
+    rooms, shown = headrooms(found, range(len(found.arms))), example_arm(found, compared, verdict)
     gains, losses = examples(found, shown)
     return Findings(
         settings=settings,
@@ -115,6 +116,7 @@ def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) 
         losses=tuple(losses),
         book=book,
         arranged=arranged,
+        lacking=competing.lacking if competing else (),
     )
 
 
