@@ -128,3 +128,78 @@ FORMS: dict[str, tuple[str, Callable[[Iterable[object]], str]]] = {
 def write(path: Path, content: str) -> Path:
     path.write_text(content, encoding="utf-8", newline="")
     return path
+
+
+# --- whole collections; passages and queries without ids are numbered from 0 ---
+
+Judged = Mapping[str, Mapping[str, int]]  # query id -> document id -> grade
+
+
+def of_grade(judged: Judged, query_id: str, grade: int, texts: Texts) -> list[str]:
+    return [texts[i] for i, given in judged.get(query_id, {}).items() if given == grade]
+
+
+def qa_dataset(texts: Texts, queries: Texts, judged: Judged) -> str:
+    """`EmbeddingQAFinetuneDataset.save_json()` of LlamaIndex."""
+    relevant = {q: list(of) for q, of in judged.items()}
+    parts = {"queries": queries, "corpus": texts, "relevant_docs": relevant, "mode": "text"}
+    return json.dumps(parts, indent=4)
+
+
+def flag_embedding(texts: Texts, queries: Texts, judged: Judged) -> str:
+    return lines(
+        {"query": text, "pos": of_grade(judged, i, 1, texts), "neg": of_grade(judged, i, 0, texts)}
+        for i, text in queries.items()
+    )
+
+
+def ragas(texts: Texts, queries: Texts, judged: Judged, names: str = "user_input retrieved_contexts") -> str:
+    """`EvaluationDataset.to_jsonl()`; fields that were not given are left out."""
+    question, retrieved = names.split()
+    return lines(
+        {
+            question: text,
+            retrieved: of_grade(judged, i, 0, texts),
+            "reference_contexts": of_grade(judged, i, 1, texts),
+            "response": "an answer",
+            "reference": "the right answer",
+        }
+        for i, text in queries.items()
+    )
+
+
+def squad_rows(texts: Texts, queries: Texts, judged: Judged) -> list[dict[str, Any]]:
+    """The rows of rajpurkar/squad_v2; a question has one passage."""
+    return [
+        {
+            "id": q,
+            "title": "",
+            "context": texts[next(iter(judged[q]))],
+            "question": text,
+            "answers": {"text": ["x"], "answer_start": [0]}
+            if 1 in judged[q].values()
+            else {"text": [], "answer_start": []},
+        }
+        for q, text in queries.items()
+    ]
+
+
+def squad(texts: Texts, queries: Texts, judged: Judged) -> str:
+    """train-v2.0.json, one paragraph a document."""
+    paragraphs = [
+        {
+            "context": text,
+            "qas": [
+                {
+                    "id": q,
+                    "question": queries[q],
+                    "answers": [{"text": "x", "answer_start": 0}] if judged[q][i] else [],
+                    "is_impossible": not judged[q][i],
+                }
+                for q in queries
+                if i in judged[q]
+            ],
+        }
+        for i, text in texts.items()
+    ]
+    return json.dumps({"version": "v2.0", "data": [{"title": "", "paragraphs": paragraphs}]})

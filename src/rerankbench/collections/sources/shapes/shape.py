@@ -1,9 +1,14 @@
-"""What a file can say about how a framework writes its records."""
+"""What a file here says about how a framework writes its records."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rerankbench.collections.sources.shapes.gathered import Gathered
 
 Item = dict[str, object]
 _DEEPEST = 3  # levels of nested objects that have columns
@@ -50,3 +55,37 @@ def columns_of(item: Item, level: int = 1) -> Iterator[str]:
         yield key
         if isinstance(value, dict) and level < _DEEPEST:
             yield from (f"{key}.{column}" for column in columns_of(value, level + 1))
+
+
+@dataclass(frozen=True)
+class CollectionShape(ABC):
+    """How a framework writes queries, documents and judgements into one file.
+
+    key: what `dataset.shape` calls it. name: what people call such records. marks: for each mark the columns
+    of which every record has one.
+    """
+
+    key: str
+    name: str
+    marks: tuple[tuple[str, ...], ...]
+
+    def fits(self, item: Item) -> bool:
+        """Whether a record has all marks, be they null."""
+        return all(any(mark in item for mark in either) for either in self.marks)
+
+    @property
+    def told(self) -> str:
+        """The marks in words."""
+        return " + ".join("/".join(either) for either in self.marks)
+
+    def relevant_column(self, first: Sequence[Item]) -> str | None:
+        """The column that lists the relevant passages, where that may be another one in another file."""
+        return None
+
+    def relevant_problem(self, first: Sequence[Item], given: str | None) -> str | None:
+        """Why it is not clear what is relevant in a file that begins so; given: `dataset.relevant_column`."""
+        return f"{self.name} say themselves what is relevant; leave it out" if given else None
+
+    @abstractmethod
+    def gather(self, items: Iterator[tuple[int, Item]], into: Gathered, relevant: str | None) -> None:
+        """Add what each record holds; its faults are logged. relevant: the column that lists what is."""
