@@ -72,6 +72,7 @@ class LightweightModel(PromptedModel):
     settings: Lightweight
 
     def __init__(self, settings: Lightweight, weights: Weights, hardware: Hardware) -> None:
+        import torch
         from transformers.models.gemma2.modeling_gemma2 import Gemma2RotaryEmbedding
 
         from rerankbench.engine.operators.last_position import narrow
@@ -82,7 +83,8 @@ class LightweightModel(PromptedModel):
         self.layers = settings.layers_in(self.model.config.to_dict())
         narrow(self.model.model, self.layers[-1] - 1)
         # transformers rotates positions once per model, not per layer; FlagEmbedding's model predates that
-        self.rotary = Gemma2RotaryEmbedding(config=self.model.config, device=hardware.device)
+        with torch.device(hardware.device):
+            self.rotary = Gemma2RotaryEmbedding(config=self.model.config)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """One walk up the layers; merging changes where each row's last token is."""

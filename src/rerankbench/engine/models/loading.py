@@ -14,9 +14,9 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import shown
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.checkpoint import tensors
-from rerankbench.engine.models.model_config import older_rope
+from rerankbench.engine.models.model_config import older_rope, reads_version_5
 from rerankbench.engine.models.own_code import under_its_hash
-from rerankbench.engine.models.tokenizer_folder import reads_version_5, tokenizer_of
+from rerankbench.engine.models.tokenizer_folder import tokenizer_of
 from rerankbench.engine.tokens import KNOWN_BELOW
 
 _WITHOUT_VALUES = ContextVar("without_values", default=False)

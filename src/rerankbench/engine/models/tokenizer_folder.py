@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rerankbench.engine.models.json_files import json_object
+from rerankbench.engine.models.model_config import reads_version_5
 
 # Tokenizers of version 5 that tell the texts of a pair apart, and those of version 4 that do not.
 TYPED = ("BertTokenizer", "DebertaTokenizer", "DebertaV2Tokenizer", "FNetTokenizer", "RoCBertTokenizer")
@@ -38,13 +39,6 @@ def tokenizer_of(folder: Path, code: bool) -> Any:
         return as_its_file_says(folder, written)
     with tokenizers_of_version_5():
         return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=code)
-
-
-def reads_version_5() -> bool:
-    """Whether it is version 5 of transformers, or a later one, that is installed."""
-    import transformers
-
-    return int(transformers.__version__.partition(".")[0]) >= 5
 
 
 def by_version_5(written: dict[str, Any]) -> bool:
