@@ -12,9 +12,17 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 
 from commands import run, store
+from rerankbench.report import files
+from rerankbench.report.findings import find_out
+from rerankbench.report.race.record import Cell
+from rerankbench.report.runs import find
+from rerankbench.report.settings import Report
+from scored_runs import drawn, first_scores, scores_like, write_scored
+from simulated_runs import write_race
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install playwright"
@@ -88,6 +96,20 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
+def raced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of two rerankers whose scores and times are drawn at random, one named to do harm."""
+    folder = tmp_path_factory.mktemp("raced")
+    pool = drawn(30, 20, 1)
+    times = {Cell("stage"): np.full(30, 5.0)}
+    for number, (name, slow) in enumerate((("minilm", 1.0), ("<b>large", 9.0))):
+        scores = {None: scores_like(pool, number, 1.0 + number)}
+        write_scored(folder / str(number), name, pool, first_scores(pool, 3), scores)
+        times |= {Cell("stage", name, None, depth): np.full(30, slow * depth) for depth in (5, 10, 20)}
+    files.write(folder, find_out(find([folder]), Report(), write_race(folder, times)))
+    return folder
+
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[playwright.Browser]:
     with playwright.sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
@@ -106,7 +128,7 @@ def test_the_report_shows_verdict_curves_and_table(
     assert page.locator("#verdict h1").is_visible()
     assert page.locator("#verdict").inner_text().count("5 judged queries") == 1
     for plot in ("depth", "cost", "headroom", "queries"):
-        assert page.locator(f"#plot-{plot} svg").bounding_box()["height"] > 100
+        assert page.locator(f"#plot-{plot} svg").first.bounding_box()["height"] > 100
     ink = page.locator("#plot-depth svg text").first.evaluate("node => getComputedStyle(node).fill")
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert contrast(ink, paper) > 4.5
@@ -121,12 +143,66 @@ def test_the_table_of_arms_is_sorted_by_keyboard(sweep: Path, browser: playwrigh
     page.goto((sweep / "report.html").as_uri())
     values = "[...document.querySelectorAll('#arms td:nth-child(2)')].map(cell => Number(cell.dataset.value))"
     best_first = page.evaluate(values)
-    assert len(best_first) == 5  # two models at depths 10 and 20, and no reranking
+    assert len(best_first) > 5  # two models at depths 10 and 20, no reranking, and arrangements of them
     assert best_first == sorted(best_first, reverse=True)
     page.locator("#arms th:nth-child(2) button").focus()
     page.keyboard.press("Enter")
     assert page.evaluate(values) == sorted(best_first)
     assert page.locator("#arms th:nth-child(2)").get_attribute("aria-sort") == "ascending"
+    context.close()
+
+
+def test_the_sliders_move_the_verdict_to_answers_that_were_computed_before(
+    raced: Path, browser: playwright.Browser
+) -> None:
+    found = json.loads((raced / "report.json").read_text())
+    context = browser.new_context(offline=True)
+    seen = Watched(context.new_page())
+    page = seen.page
+    page.goto((raced / "report.html").as_uri())
+    answer = page.locator("#answer")
+    assert answer.inner_text() == found["verdict"]["sentence"]
+    page.locator("#margin").press("End")
+    widest = max(each["margin"] for each in found["answers"])
+    told = next(each for each in found["answers"] if each["margin"] == widest and each["budget"] is None)
+    assert answer.inner_text() == told["sentence"]
+    assert page.locator("#margin-said").inner_text() == f"{widest:g} nDCG@10"
+    marked = page.locator("#arms tbody.chosen th").evaluate_all("all => all.map(each => each.dataset.value)")
+    assert marked == ([told["arm"]] if told["arm"] else [])
+    page.locator("#budget").select_option("latency_p50_ms")
+    page.locator("#bound").press("Home")
+    bound = min(each["bound"] for each in found["answers"] if each["budget"] == "latency_p50_ms")
+    assert answer.inner_text().startswith(f"Within {bound:,.4g} ms (median): ")
+    assert (seen.complaints, seen.outside) == ([], [])
+    context.close()
+
+
+def test_points_and_rows_are_marked_together_and_filtered_together(
+    raced: Path, browser: playwright.Browser
+) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.goto((raced / "report.html").as_uri())
+    points = "#chart .layer_2_marks path"
+    page.locator(points).first.wait_for()
+    before = page.locator(points).count()
+    page.locator(points).first.hover()
+    assert "as good: " in page.locator("#tip").inner_text()
+    page.locator(points).first.click()
+    row = page.locator("#arms tbody.marked")
+    name = row.locator("th").get_attribute("data-value")
+    assert page.locator("#tip").inner_text().startswith(f"{name}\n")
+    assert page.locator("#chart .layer_4_marks path").count() == 1
+    row.locator("td").nth(1).click()
+    assert page.locator("#chart .layer_4_marks path").count() == 0
+    page.locator("#filters select[data-key=depth]").select_option("10")
+    assert 0 < page.locator(points).count() < before
+    with page.expect_download() as download:
+        page.locator("#csv").click()
+    lines = download.value.path().read_text().splitlines()
+    assert lines[0].startswith("name,kind,stage,reranker,depth,layer,nDCG@10,low,high")
+    depths = {line.split(",")[4] for line in lines[1:]}
+    assert depths == {"0", "10"}
     context.close()
 
 
