@@ -183,18 +183,18 @@ def test_points_and_rows_are_marked_together_and_filtered_together(
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.goto((raced / "report.html").as_uri())
-    points = "#chart .layer_2_marks path"
+    points = "#chart .points_marks path"
     page.locator(points).first.wait_for()
     before = page.locator(points).count()
-    page.locator(points).first.hover()
+    page.locator(points).last.hover()
     assert "as good: " in page.locator("#tip").inner_text()
-    page.locator(points).first.click()
+    page.locator(points).last.click()
     row = page.locator("#arms tbody.marked")
     name = row.locator("th").get_attribute("data-value")
     assert page.locator("#tip").inner_text().startswith(f"{name}\n")
-    assert page.locator("#chart .layer_4_marks path").count() == 1
+    assert page.locator("#chart .marked_ring_marks path").count() == 1
     row.locator("td").nth(1).click()
-    assert page.locator("#chart .layer_4_marks path").count() == 0
+    assert page.locator("#chart .marked_ring_marks path").count() == 0
     page.locator("#filters select[data-key=depth]").select_option("10")
     assert 0 < page.locator(points).count() < before
     with page.expect_download() as download:

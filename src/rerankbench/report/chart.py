@@ -70,6 +70,7 @@ def specification(findings: Findings, rows: Sequence[ArmRow]) -> dict[str, Any]:
     }
     dot = {"type": "point", "filled": True, "size": 75, "opacity": 0.95, "cursor": "pointer"}
     dots = {
+        "name": "points",
         "transform": [{"filter": seen}],
         "mark": dot | {"tooltip": {"content": "data"}},
         "encoding": {"x": x, "y": {**y, "field": "mean"}, "color": colour, "shape": shape},
@@ -83,9 +84,10 @@ def specification(findings: Findings, rows: Sequence[ArmRow]) -> dict[str, Any]:
         "layer": [
             first_stages(y),
             *([whiskers] if len(drawn) <= MANY else []),
+            # below the points, which would not feel the pointer otherwise
+            ring("deployed", "datum.name === deployed", x, y, "var(--accent)", 330),
+            ring("marked", "datum.id === marked", x, y, "var(--ink)", 200),
             dots,
-            ring("datum.name === deployed", x, y, "var(--accent)", 330),
-            ring("datum.id === marked", x, y, "var(--ink)", 200),
         ],
         "config": look(),
     }
@@ -113,10 +115,13 @@ def first_stages(y: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def ring(which: str, x: dict[str, Any], y: dict[str, Any], colour: str, size: int) -> dict[str, Any]:
+def ring(
+    name: str, which: str, x: dict[str, Any], y: dict[str, Any], colour: str, size: int
+) -> dict[str, Any]:
     """A circle around one arm: the one that the answer names, or the one that the reader chose."""
     mark = {"type": "point", "filled": False, "size": size, "strokeWidth": 2.2, "stroke": colour}
     return {
+        "name": f"{name}_ring",
         "transform": [{"filter": f"datum.cost > 0 && {which}"}],
         "mark": mark | {"shape": "circle", "opacity": 1},
         "encoding": {"x": x, "y": {**y, "field": "mean"}},
