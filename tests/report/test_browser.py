@@ -215,10 +215,32 @@ def test_mlflow_opens_on_the_comparison_of_the_sweep(sweep: Path, browser: playw
         trace = page.locator(".js-plotly-plot .scatterlayer .trace").first
         trace.wait_for(timeout=START_MS, state="attached")
         assert page.get_by_text("base@20").count() > 0, "run names do not say the arm"
-        page.get_by_placeholder("Search metric charts").fill("depth/ndcg_at_10")
-        page.get_by_text("depth/ndcg_at_10").first.wait_for(timeout=START_MS, state="attached")
+        search = page.get_by_placeholder("Search metric charts")
+        assert search.input_value() == r"^(ndcg_at_10|depth/ndcg_at_10|memory/peak_rss_mb)$"
+        assert page.get_by_text("2 matching runs").count() == 1, "the report is no run among the others"
         assert (seen.complaints, seen.outside) == ([], [])
         context.close()
+
+
+def test_a_sweep_in_mlflow_says_what_was_found_by_whom_and_with_what(sweep: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    found = json.loads((sweep / "report.json").read_text())
+    client = MlflowClient(f"sqlite:///{sweep.parent / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("rerankbench").experiment_id])
+    (own,) = (each for each in runs if each.data.tags["kind"] == "report")
+    assert own.data.tags["verdict"] == found["verdict"]["sentence"]
+    assert own.data.tags["mlflow.note.content"].startswith("## ")
+    assert {"config.yaml", "report.html", "plots"} <= {a.path for a in client.list_artifacts(own.info.run_id)}
+    others = [each for each in runs if each is not own]
+    assert len({each.info.run_name for each in others}) == len(others) == 2
+    for each in runs:
+        assert each.data.tags["mlflow.source.name"].startswith("rerankbench ")
+        assert each.data.tags["mlflow.user"]
+        assert each.info.status == "FINISHED"
+    for each in others:
+        assert each.data.metrics["progress"] == 1.0
+        assert "| nDCG@10 |" in each.data.tags["mlflow.note.content"]
 
 
 class ui:

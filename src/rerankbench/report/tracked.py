@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from rerankbench.tracking.mlflow_tags import KIND, LONGEST_NOTE, NOTE, REPORT, o
 from rerankbench.tracking.run_folders import plain_files
 
 PAGE_SIZE = 1000
+CONFIG = "config.yaml"
 
 
 def find(tracking: MLflow, name: str, folder: Path) -> list[Run]:
@@ -115,16 +118,15 @@ def log(tracking: MLflow, findings: Findings, folder: Path, sweep_id: str, confi
     """
     with patience():
         client, experiment_id = tracking.open()
-        for old in earlier(client, experiment_id, sweep_id):
-            client.delete_run(old.info.run_id)
+        old = [run.info.run_id for run in earlier(client, experiment_id, sweep_id)]
         tags = {KIND: REPORT, "sweep_id": sweep_id, NOTE: note(folder), **origin(), **told(findings)}
         run_id = client.create_run(
             experiment_id, tags=tags, run_name=f"report {sweep_id}".strip()
         ).info.run_id
         for name, value in figures(findings).items():
             client.log_metric(run_id, name, value)
-        if config:
-            client.log_text(run_id, config, "config.yaml")
+        if config := config or config_of(client, old):
+            client.log_text(run_id, config, CONFIG)
         for name in (files.PAGE, files.MARKDOWN, files.JSON):
             client.log_artifact(run_id, str(folder / name))
         for name in plain_files(folder, (RACE,)):
@@ -132,7 +134,18 @@ def log(tracking: MLflow, findings: Findings, folder: Path, sweep_id: str, confi
         for name in plain_files(folder / files.PLOTS, plots.file_names()):
             client.log_artifact(run_id, str(folder / files.PLOTS / name), files.PLOTS)
         client.set_terminated(run_id)
+        for each in old:
+            client.delete_run(each)
     return str(run_id)
+
+
+def config_of(client: Any, runs: Sequence[str]) -> str:
+    """The sweep's config as an earlier report of it has it, empty where none has."""
+    for run_id in runs:
+        if CONFIG in {item.path for item in client.list_artifacts(run_id)}:
+            with tempfile.TemporaryDirectory() as folder:
+                return Path(client.download_artifacts(run_id, CONFIG, folder)).read_text(encoding="utf-8")
+    return ""
 
 
 def note(folder: Path) -> str:
