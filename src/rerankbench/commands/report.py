@@ -74,7 +74,7 @@ def build(words: Sequence[str], out: Path | None, race: bool = False) -> Path:
 
     Raises UserError for whatever is wrong with the words or the runs.
     """
-    from rerankbench.report import files, terminal
+    from rerankbench.report import files, made, terminal
     from rerankbench.report.findings import find_out
 
     report, tracking, places = read(words)
@@ -88,6 +88,8 @@ def build(words: Sequence[str], out: Path | None, race: bool = False) -> Path:
             report = replace(report, measure=usual(found))
         costs = raced(found, report, target) if race else earlier_race(found, folders, target)
         findings = tried(find_out(found, report, costs), found, report, target, race)
+        command = ["rerankbench-report", *words, *(["--race"] if race else []), *out_words(out)]
+        findings = replace(findings, made=made.now(command, target, tracking.page() if experiments else ""))
         page = written(target, findings)
         if experiments or any(word.startswith("tracking.") for word in words):
             from rerankbench.report import tracked
@@ -95,6 +97,10 @@ def build(words: Sequence[str], out: Path | None, race: bool = False) -> Path:
             tracked.log(tracking, findings, target, sweep_of(findings.contest.runs))
     terminal.show(findings, page)
     return page
+
+
+def out_words(out: Path | None) -> list[str]:
+    return [] if out is None else ["--out", str(out)]
 
 
 def raced(found: Sequence[Run], report: Report, target: Path) -> Record:

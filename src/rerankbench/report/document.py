@@ -53,6 +53,7 @@ def document(findings: Findings) -> dict[str, Any]:
         "gains": {"arm": names[f.shown], "queries": [asdict(example) for example in f.gains]},
         "losses": {"arm": names[f.shown], "queries": [asdict(example) for example in f.losses]},
         "assumptions": f.assumptions(),
+        "made": None if f.made is None else {"command": f.made.command, "moment": f.made.moment},
     }
 
 
@@ -76,7 +77,7 @@ def arrangements(f: Findings) -> dict[str, Any] | None:
 
 def answers(f: Findings) -> list[dict[str, Any]]:
     """For every budget and margin what to deploy, so that a page has nothing to compute."""
-    return [] if f.arranged is None else arranging.answers(f.arranged, f.settings.delta)
+    return arranging.answers(f.answered, f.settings.delta)
 
 
 def race(record: Record | None) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from rerankbench.report import decision as choosing
 from rerankbench.report import race_notes
 from rerankbench.report import verdict as deciding
 from rerankbench.report.arms import Contest, LeftOut, contest
-from rerankbench.report.arrangements.field import assembled
+from rerankbench.report.arrangements.field import Field, assembled
 from rerankbench.report.arrangements.findings import SHARE, Arranged, arrange
 from rerankbench.report.arrangements.pool import Lacking
 from rerankbench.report.arrangements.trial import Trial
@@ -26,6 +27,7 @@ from rerankbench.report.cost import Cost, Ordering
 from rerankbench.report.decision import Decision
 from rerankbench.report.examples import Example, examples
 from rerankbench.report.headroom import Headroom, bottleneck, headrooms
+from rerankbench.report.made import Made
 from rerankbench.report.race.record import Record
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
@@ -55,6 +57,15 @@ class Findings:
     arranged: Arranged | None = None
     trial: Trial | None = None
     lacking: tuple[Lacking, ...] = ()
+    made: Made | None = None
+
+    @cached_property
+    def answered(self) -> Arranged:
+        """What to deploy within budgets and margins, of the plain arms where there are no arrangements."""
+        if self.arranged is not None:
+            return self.arranged
+        alone = Field(self.contest, (), self.contest.compared, self.costs, self.order)
+        return arrange(alone, self.comparison, self.excluded, self.settings, self.book)
 
     @property
     def measure(self) -> str:
