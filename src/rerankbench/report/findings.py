@@ -28,6 +28,8 @@ from rerankbench.report.headroom import Headroom, bottleneck, headrooms
 from rerankbench.report.race.record import Record
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
+from rerankbench.report.settled import Settled
+from rerankbench.report.settled import verdict as as_settled
 from rerankbench.report.verdict import Verdict
 
 
@@ -53,6 +55,7 @@ class Findings:
     book: Book = field(default_factory=Book)
     arranged: Arranged | None = None
     trial: Trial | None = None
+    settled: Settled | None = None
 
     @property
     def measure(self) -> str:
@@ -78,8 +81,14 @@ class Findings:
         return assumptions(self)
 
 
-def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) -> Findings:
-    """Compare, price by what was raced, and judge. Raises UserError where the runs cannot be compared."""
+def find_out(
+    runs: Sequence[Run], settings: Report, race: Record | None = None, settled: Settled | None = None
+) -> Findings:
+    """Compare, price by what was raced, and judge. Raises UserError where the runs cannot be compared.
+
+    settled: what judgements of a part of the pairs settle; arrangements are no part of that, so they are not
+    tried then.
+    """
     found = contest(runs, settings.measure)
     book = Book(race, found.several, settings.price_per_hour, budgeting.cure(found.arms, race))
     costs = [costing.of(arm, book) for arm in found.arms]
@@ -90,7 +99,7 @@ def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) 
     allowed = [i for i, reason in enumerate(excluded) if not reason]
     allowed = allowed or [i for i, arm in enumerate(found.arms) if not arm.reranks]  # something to be against
     order = costing.ordering(found.arms, costs, book)
-    everything = assembled(found, costs, order, book) if settings.arrangements else None
+    everything = assembled(found, costs, order, book) if settings.arrangements and settled is None else None
     share = 1.0 - SHARE if everything is not None and everything.arrangements else 1.0
     compared = comparing.compare(found, allowed, settings.delta, settings.level, share)
     verdict = deciding.decide(found, compared, order, excluded)
@@ -98,6 +107,8 @@ def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) 
     if everything is not None and everything.arrangements:
         arranged = arrange(everything, compared, excluded, settings, book)
         verdict = Teller(arranged, settings.delta).verdict(verdict)
+    if settled is not None:
+        verdict = as_settled(found, verdict, settled)
     rooms = headrooms(found, range(len(found.arms)))
     shown = example_arm(found, compared, verdict)
     gains, losses = examples(found, shown)
@@ -119,6 +130,7 @@ def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) 
         losses=tuple(losses),
         book=book,
         arranged=arranged,
+        settled=settled,
     )
 
 
@@ -150,6 +162,8 @@ def assumptions(findings: Findings) -> list[str]:
         race_notes.cost_line(order),
         *race_notes.race_lines(findings.contest.arms, findings.costs, findings.book),
     ]
+    if findings.settled is not None and (completed := findings.settled.assumption()):
+        lines.append(completed)
     lines += race_notes.price_lines(findings.contest.arms, findings.settings.price_per_hour)
     machines = costing.machines(findings.contest.arms)
     if len(machines) > 1 and not findings.book.raced:

@@ -9,9 +9,10 @@ def subtitle(findings: Findings) -> str:
     """Collection, documents, queries, judgements, arms and runs in one line."""
     data, contest = findings.dataset, findings.contest
     reduced = " (reduced: a quick look, not a result)" if findings.reduced else ""
+    by = f" ({findings.settled.judged_by})" if findings.settled else ""
     return (
         f"{data.get('name')}, split {data.get('split')}{reduced}: {number(data.get('docs'))} documents, "
-        f"{len(contest.query_ids):,} judged queries, {number(data.get('judgements'))} judgements. "
+        f"{len(contest.query_ids):,} judged queries, {number(data.get('judgements'))} judgements{by}. "
         f"{counted(len(contest.arms), 'arm')} of {counted(len(contest.runs) + len(contest.failed), 'run')}"
         f"{failed(len(contest.failed))}, compared by {findings.measure}."
     )

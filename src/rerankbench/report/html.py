@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rerankbench.basics.visible import visible_lines
-from rerankbench.report import plots, table
+from rerankbench.report import plots, settled, table
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import subtitle
 
@@ -47,4 +47,8 @@ def page(findings: Findings) -> str:
         columns=table.columns(findings),
         headings=headings,
         measures=measures,
+        settled=settled.table(findings.settled, [findings.contest.arms[i].name for i in findings.ranked()])
+        if findings.settled
+        else [],
+        settled_headings=settled.HEADINGS,
     )

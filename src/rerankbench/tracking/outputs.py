@@ -329,7 +329,12 @@ def text_table(outcome: Outcome) -> pa.Table:
 
 
 def most_changed(outcome: Outcome) -> NDArray[np.int64]:
-    """Queries whose nDCG rises or falls most at any depth or layer, in collection order."""
+    """Queries whose nDCG rises or falls most at any depth or layer, in collection order.
+
+    Without judgements those of whose first ranks the most are new.
+    """
+    if not outcome.collection.judged:
+        return np.sort(np.argsort(-new_at_the_top(outcome), kind="stable")[:EXAMPLES])
     name = f"ndcg_at_{max(outcome.experiment.cutoffs)}"
     before = outcome.evaluation.one("first_stage", 0).per_query[name]
     after = [order.per_query[name] for order in outcome.evaluation.orders if order.stage == "reranked"]
@@ -341,3 +346,10 @@ def most_changed(outcome: Outcome) -> NDArray[np.int64]:
         np.argsort(change.min(axis=0), kind="stable"),
     )
     return np.unique(np.concatenate([best[: EXAMPLES // 2], worst[: EXAMPLES // 2]]))
+
+
+def new_at_the_top(outcome: Outcome) -> NDArray[np.int64]:
+    """How many of the reranked first ranks were not among them before [queries]."""
+    first = final_order(outcome)[:, :EXAMPLE_RANKS]
+    kept = np.take_along_axis(outcome.candidates.rows, first, axis=1) >= 0
+    return np.asarray(((first >= EXAMPLE_RANKS) & kept).sum(axis=1))
