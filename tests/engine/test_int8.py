@@ -258,7 +258,7 @@ def test_a_score_is_the_same_to_the_last_bit_in_every_batch_and_on_any_threads(t
 @pytest.mark.parametrize(
     ("flags", "allowed"),
     [({"avx512_vnni"}, True), ({"avx_vnni"}, True), ({"amx_int8"}, True), ({"avx512f", "avx2"}, False)],
-    ids=str,
+    ids=["avx512", "avx", "amx", "none"],
 )
 def test_a_cpu_without_int8_instructions_is_refused(
     flags: set[str], allowed: bool, monkeypatch: pytest.MonkeyPatch

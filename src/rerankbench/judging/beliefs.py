@@ -93,9 +93,9 @@ def fitted(found: Array, x: Array, y: Array, query: NDArray[np.int64], counts: A
     single: Array = np.ones(queries)
     for _ in range(STEPS):
         p = logistic(x @ mode + effects[query])
-        weight = p * (1 - p)
+        weight: Array = p * (1 - p)
         own = (x * weight[:, None]).T @ x + np.eye(len(mode)) / SPREAD**2
-        single = np.bincount(query, weight, queries) + 1 / QUERY_SPREAD**2
+        single = np.bincount(query, weight, queries).astype(np.float64) + 1 / QUERY_SPREAD**2
         shared = np.stack([np.bincount(query, weight * column, queries) for column in x.T])
         slope = x.T @ (y - p) - (mode - centre) / SPREAD**2
         slopes = np.bincount(query, y - p, queries) - effects / QUERY_SPREAD**2

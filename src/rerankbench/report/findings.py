@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -92,23 +92,18 @@ def find_out(
     found = contest(runs, settings.measure)
     book = Book(race, found.several, settings.price_per_hour, budgeting.cure(found.arms, race))
     costs = [costing.of(arm, book) for arm in found.arms]
-    excluded = [
-        budgeting.over_budget(cost, arm, settings.budget, book)
-        for cost, arm in zip(costs, found.arms, strict=True)
-    ]
+    judged = zip(costs, found.arms, strict=True)
+    excluded = [budgeting.over_budget(cost, arm, settings.budget, book) for cost, arm in judged]
     allowed = [i for i, reason in enumerate(excluded) if not reason]
     allowed = allowed or [i for i, arm in enumerate(found.arms) if not arm.reranks]  # something to be against
     order = costing.ordering(found.arms, costs, book)
-    everything = assembled(found, costs, order, book) if settings.arrangements and settled is None else None
-    share = 1.0 - SHARE if everything is not None and everything.arrangements else 1.0
+    competing = assembled(found, costs, order, book) if settings.arrangements and settled is None else None
+    share = 1.0 - SHARE if competing is not None and competing.arrangements else 1.0
     compared = comparing.compare(found, allowed, settings.delta, settings.level, share)
+    arranged = arrange(competing, compared, excluded, settings, book) if competing and share < 1.0 else None
     verdict = deciding.decide(found, compared, order, excluded)
-    arranged = None
-    if everything is not None and everything.arrangements:
-        arranged = arrange(everything, compared, excluded, settings, book)
-        verdict = Teller(arranged, settings.delta).verdict(verdict)
-    if settled is not None:
-        verdict = as_settled(found, verdict, settled)
+    verdict = Teller(arranged, settings.delta).verdict(verdict) if arranged else verdict
+    verdict = as_settled(found, verdict, settled) if settled is not None else verdict
     rooms = headrooms(found, range(len(found.arms)))
     shown = example_arm(found, compared, verdict)
     gains, losses = examples(found, shown)
@@ -121,7 +116,7 @@ def find_out(
         excluded=tuple(excluded),
         front=tuple(costing.front(found.compared.mean(axis=1), order.values)),
         verdict=verdict,
-        decision=choosing.choose(found, compared, order, nothing_fits=all(excluded)),
+        decision=decision(found, compared, order, verdict, nothing_fits=all(excluded)),
         left_out=tuple(deciding.left_out(found, excluded)),
         rooms=tuple(rooms),
         bottleneck=bottleneck(rooms, settings.measure),
@@ -132,6 +127,16 @@ def find_out(
         arranged=arranged,
         settled=settled,
     )
+
+
+def decision(
+    found: Contest, compared: Comparison, order: Ordering, verdict: Verdict, *, nothing_fits: bool
+) -> Decision | None:
+    """What to choose now, of the plain arms."""
+    chosen = choosing.choose(found, compared, order, nothing_fits=nothing_fits)
+    if chosen is None or verdict.arrangement is None:
+        return chosen
+    return replace(chosen, sentence=f"Of the plain arms alone: {chosen.sentence}")
 
 
 def example_arm(found: Contest, compared: Comparison, verdict: Verdict) -> int:
@@ -165,6 +170,11 @@ def assumptions(findings: Findings) -> list[str]:
     if findings.settled is not None and (completed := findings.settled.assumption()):
         lines.append(completed)
     lines += race_notes.price_lines(findings.contest.arms, findings.settings.price_per_hour)
+    if c.share < 1.0:
+        lines.append(
+            f"Of these {100 * c.alpha:g}%, {100 * c.own_alpha:g}% are for the claims about plain arms and "
+            "the rest is for cascades, fusions, early exits and other margins; the p-values allow for it."
+        )
     machines = costing.machines(findings.contest.arms)
     if len(machines) > 1 and not findings.book.raced:
         lines.append(

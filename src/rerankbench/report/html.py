@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rerankbench.basics.visible import visible_lines
 from rerankbench.report import plots, settled, table
+from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import subtitle
 
@@ -46,6 +47,7 @@ def page(findings: Findings) -> str:
         plots=drawn,
         columns=table.columns(findings),
         headings=headings,
+        budgets=Teller(findings.arranged, findings.settings.delta).staircase() if findings.arranged else [],
         measures=measures,
         settled=settled.table(findings.settled, [findings.contest.arms[i].name for i in findings.ranked()])
         if findings.settled

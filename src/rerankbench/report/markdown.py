@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from rerankbench.basics.visible import visible
 from rerankbench.report import settled, table
+from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.examples import Example
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import subtitle
@@ -20,6 +21,7 @@ def markdown(findings: Findings) -> str:
     lines += [*bullets(f.verdict.reasons), safe(subtitle(f)), ""]
     lines += ["### Arms", "", *arm_table(f), ""]
     lines += settled_table(f)
+    lines += budgets(f)
     lines += failures(f)
     if f.rooms:
         lines += ["### Headroom", "", *headroom_table(f), "", safe(f.bottleneck), ""]
@@ -76,6 +78,18 @@ def settled_table(f: Findings) -> list[str]:
     rows = settled.table(f.settled, [f.contest.arms[i].name for i in f.ranked()])
     cells = [[safe(cell) for cell in row] for row in rows]
     return ["### Settled and open", "", *rows_of(settled.HEADINGS, cells), ""]
+
+
+def budgets(f: Findings) -> list[str]:
+    """What to deploy up to each bound, and how the recommended arrangement did when it was run for real."""
+    if f.arranged is None:
+        return []
+    steps = Teller(f.arranged, f.settings.delta).staircase()
+    lines = [safe(f.trial.line()), ""] if f.trial else []
+    if steps:
+        rows = [f"| {safe(bound)} | {safe(advice)} |" for bound, advice in steps]
+        lines += ["### Within a budget", "", "| up to | what to do |", "|---|---|", *rows, ""]
+    return lines
 
 
 def failures(f: Findings) -> list[str]:

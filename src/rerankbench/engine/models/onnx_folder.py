@@ -18,7 +18,7 @@ from rerankbench.engine.models import hub, wheels
 from rerankbench.engine.models.checkpoint import TOKENIZER_FILES, identity_of, tokenizer_problems
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.model_config import positions
-from rerankbench.engine.models.model_files import place_of, relevant_files
+from rerankbench.engine.models.model_files import odd_files, place_of, relevant_files
 from rerankbench.engine.models.onnx_graph import OnnxGraph, read_graph
 from rerankbench.engine.models.references import WHEEL_PREFIX, Weights, folder_label, local_folder
 from rerankbench.store.file_hashes import FileHashes
@@ -140,7 +140,7 @@ def problems(folder: Path, file: Path) -> list[str]:
     """Why a folder's ONNX model cannot be loaded, one line each; reads no weights."""
     if not folder.name.isprintable():
         return [f"{str(folder)!r}: the folder's name holds control characters; rename it"]
-    found = tokenizer_problems(folder)
+    found = odd_files(folder) or tokenizer_problems(folder)
     try:
         graph = read_graph(file)
     except UserError as error:

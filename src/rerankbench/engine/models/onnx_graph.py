@@ -39,10 +39,17 @@ class OnnxGraph:
 
 
 def read_graph(file: Path) -> OnnxGraph:
-    """Raises UserError where the file is cut off, or is no ONNX model."""
+    """Raises UserError where the file cannot be read, is cut off, or is no ONNX model."""
+    if not file.is_file():
+        told = "not a file" if file.exists() else "not there, or a link to nothing"
+        raise UserError(f"{file}: {told}; fetch the model again")
     if not file.stat().st_size:
         raise UserError(f"{file}: an empty file; fetch the model again")
-    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+    try:
+        stream = file.open("rb")
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}); fetch the model again") from None
+    with stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         if mapped[:8] == b"version ":
             raise UserError(f"{file}: a git-lfs pointer instead of the model (git lfs pull brings it)")
         whole = memoryview(mapped)
