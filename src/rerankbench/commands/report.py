@@ -21,6 +21,8 @@ from rerankbench.report.settings import USUAL, Report, closest
 from rerankbench.tracking.mlflow_store import MLflow
 
 if TYPE_CHECKING:
+    from rerankbench.judging.qrels import Qrels
+    from rerankbench.judging.verdict import State
     from rerankbench.report.findings import Findings
     from rerankbench.report.race.record import Record
     from rerankbench.report.settled import Settled
@@ -82,6 +84,7 @@ def build(words: Sequence[str], out: Path | None, race: bool = False, qrels: Pat
 
     Raises UserError for whatever is wrong with the words or the runs.
     """
+    from rerankbench.judging.verdict import WELL_JUDGED, judged_runs
     from rerankbench.report import files, terminal
     from rerankbench.report.findings import find_out
 
@@ -99,7 +102,10 @@ def build(words: Sequence[str], out: Path | None, race: bool = False, qrels: Pat
         settled = None
         if qrels is not None:
             report = report if given else replace(report, measure=usual_unjudged(found))
-            found, settled = by_judgements(found, qrels, report, Path(scratch))
+            at, settled, judgements = by_judgements(found, qrels, report)
+            if settled.judged < WELL_JUDGED * settled.pairs:
+                return partly_judged(found, at, settled, report, target, places)
+            found = judged_runs(found, at, judgements, Path(scratch) / "judged")
         elif not given:
             report = replace(report, measure=usual(found))
         costs = raced(found, report, target) if race else earlier_race(found, folders, target)
@@ -130,14 +136,29 @@ def kept_judgements(found: Sequence[Run], folders: Sequence[Path]) -> Path | Non
     return next((file for file in files if file.is_file() and file.stat().st_size), None)
 
 
-def by_judgements(found: list[Run], file: Path, report: Report, scratch: Path) -> tuple[list[Run], Settled]:
-    """The runs measured by the judgements of a file, and what these settle. Raises UserError."""
-    from rerankbench.judging import agreement, qrels
-    from rerankbench.judging.verdict import judged_runs
+def by_judgements(found: Sequence[Run], file: Path, report: Report) -> tuple[State, Settled, Qrels]:
+    """Where the judgements of a file leave the runs. Raises UserError."""
+    from rerankbench.judging import agreement, qrels, verdict
+    from rerankbench.judging.lists import lists
 
     judgements = qrels.read(file)
-    warnings = agreement.warnings(file)
-    return judged_runs(found, judgements, file, report.measure, report.delta, scratch / "judged", warnings)
+    highest = max([verdict.HIGHEST, *judgements.grades.values()])
+    cutoff = verdict.cutoff_of(report.measure)
+    at = verdict.state(lists(found), dict(judgements.grades), cutoff, report.delta, highest)
+    return at, verdict.settled(at, judgements, file, report.measure, agreement.warnings(file)), judgements
+
+
+def partly_judged(
+    found: Sequence[Run], at: State, settled: Settled, report: Report, target: Path, places: Sequence[str]
+) -> Path:
+    """What judgements of a small part of the pairs show; returns the page's path."""
+    from rerankbench.judging import partly_pages
+    from rerankbench.judging.partly import partly
+
+    told = partly(found, at, settled, report.level)
+    page = partly_pages.write(target, told)
+    partly_pages.show(told, page, " ".join(places))
+    return page
 
 
 def compared(found: Sequence[Run], report: Report, target: Path, places: Sequence[str]) -> Path:

@@ -1,9 +1,10 @@
-"""What a sweep without judgements shows: report.json, report.md, report.html, and the terminal's table."""
+"""What sweeps without judgements, or with few, show: report.json, report.md, report.html, the terminal."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
@@ -88,11 +89,11 @@ def ranked(query: Query) -> list[tuple[Document, str]]:
     ]
 
 
-def page(found: Differences) -> str:
-    """The page; every text is escaped by the template."""
+def environment() -> Any:
+    """Templates in which every text is escaped, and shown without what must not be obeyed."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         finalize=lambda value: visible_lines(value) if type(value) is str else value,
@@ -100,13 +101,21 @@ def page(found: Differences) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("differences.html").render(
-        f=found,
-        subtitle=subtitle(found),
-        headings=HEADINGS,
-        rows=rows(found),
-        ranked=ranked,
-        notes=read_with(found),
+
+
+def page(found: Differences) -> str:
+    """The page; every text is escaped by the template."""
+    return (
+        environment()
+        .get_template("differences.html")
+        .render(
+            f=found,
+            subtitle=subtitle(found),
+            headings=HEADINGS,
+            rows=rows(found),
+            ranked=ranked,
+            notes=read_with(found),
+        )
     )
 
 

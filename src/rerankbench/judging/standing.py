@@ -27,10 +27,15 @@ BETTER, WORSE, ALIKE, OPEN = "better", "worse", "as good", "open"
 
 @dataclass(frozen=True)
 class Standing:
-    """Means over queries in completions [draws, arms]; `highest`: the highest grade."""
+    """Means over queries in completions [draws, arms]; `highest`: the highest grade.
+
+    others: the same for other queries of the kind, by random weights of these (Bayesian bootstrap, Rubin,
+    Annals of Statistics 1981).
+    """
 
     pool: Pool
     means: Array
+    others: Array
     delta: float
     highest: int
 
@@ -74,7 +79,8 @@ def standing(pool: Pool, found: Beliefs, delta: float, highest: int, draws: int 
     rng = np.random.default_rng(SEED)
     coefficients, effects, shares = found.draw(draws, rng)
     queries, width = pool.grades.shape
-    sums = np.zeros((draws, len(pool.weights)))
+    weights = rng.standard_exponential((draws, queries))
+    sums, weighted = (np.zeros((draws, len(pool.weights))) for _ in range(2))
     step = max(1, AT_ONCE // max(1, draws * width))
     for at in range(0, queries, step):
         block = slice(at, at + step)
@@ -82,8 +88,11 @@ def standing(pool: Pool, found: Beliefs, delta: float, highest: int, draws: int 
             np.einsum("qpf,df->dqp", found.features[block], coefficients) + effects[:, block, None]
         )
         grades = completed(pool.grades[block], pool.open[block], chance, shares, rng)
-        sums += ndcg(grades, pool.weights[:, block], pool.cutoff).sum(axis=2)
-    return Standing(pool, sums / max(1, queries), delta, highest)
+        values = ndcg(grades, pool.weights[:, block], pool.cutoff)
+        sums += values.sum(axis=2)
+        weighted += np.einsum("daq,dq->da", values, weights[:, block])
+    others = weighted / np.maximum(weights.sum(axis=1, keepdims=True), 1e-300)
+    return Standing(pool, sums / max(1, queries), others, delta, highest)
 
 
 def completed(

@@ -12,7 +12,7 @@ import numpy as np
 from rerankbench.judging.beliefs import Beliefs, beliefs
 from rerankbench.judging.bounds import bounds
 from rerankbench.judging.forecast import left
-from rerankbench.judging.lists import Lists, lists
+from rerankbench.judging.lists import Lists
 from rerankbench.judging.pool import Pair, Pool, pool
 from rerankbench.judging.qrels import Qrels, told
 from rerankbench.judging.rejudged import rejudged
@@ -22,6 +22,9 @@ from rerankbench.report.settled import Comparison, Settled
 
 CUTOFF = 10
 HIGHEST = 3
+WELL_JUDGED = (
+    0.8  # of all pairs on first ranks: what a test over queries needs, since each query has to be known
+)
 
 
 @dataclass(frozen=True)
@@ -41,21 +44,9 @@ def state(found: Lists, grades: dict[Pair, int], cutoff: int, delta: float, high
     return State(found, those, expected, standing(those, expected, delta, highest))
 
 
-def judged_runs(
-    runs: Sequence[Run],
-    qrels: Qrels,
-    file: Path,
-    measure: str,
-    delta: float,
-    scratch: Path,
-    warnings: Sequence[str] = (),
-) -> tuple[list[Run], Settled]:
-    """The runs measured by the judgements, and what these settle."""
-    highest = max([HIGHEST, *qrels.grades.values()])
-    found = lists(runs)
-    at = state(found, dict(qrels.grades), cutoff_of(measure), delta, highest)
-    anew = rejudged(runs, found, at.pool, at.beliefs, qrels.grades, scratch)
-    return anew, settled(at, qrels, file, measure, warnings)
+def judged_runs(runs: Sequence[Run], at: State, qrels: Qrels, scratch: Path) -> list[Run]:
+    """The runs measured by the judgements."""
+    return rejudged(runs, at.lists, at.pool, at.beliefs, qrels.grades, scratch)
 
 
 def cutoff_of(measure: str) -> int:
