@@ -73,6 +73,7 @@ class Record:
         whole = data[: data.rfind(b"\n") + 1]
         for line in whole.split(b"\n")[:-1]:
             if (answer := parsed(line)) is not None:
+                self.latest.pop((answer.pair, answer.judge), None)  # the order is that of the last answers
                 self.latest[answer.pair, answer.judge] = answer
             elif line.strip(b"\0 \r") and not line.startswith(b"{"):
                 raise UserError(
@@ -96,8 +97,7 @@ class Record:
 
     def of(self, judge: str) -> dict[Pair, Answer]:
         """A judge's answers that stand, in the order in which they were given."""
-        found = {pair: a for (pair, who), a in self.latest.items() if who == judge and a.answer != UNDONE}
-        return dict(sorted(found.items(), key=lambda item: item[1].at))
+        return {pair: a for (pair, who), a in self.latest.items() if who == judge and a.answer != UNDONE}
 
     def judges(self) -> list[str]:
         return sorted({judge for (_, judge), answer in self.latest.items() if answer.answer == JUDGED})
