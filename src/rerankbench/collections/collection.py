@@ -151,6 +151,9 @@ class Corpus:
         return out.tolist()
 
 
+SYNTHETIC = "synthetic-"  # how the ids of queries begin that a language model wrote
+
+
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Collection:
     """The corpus with the judged queries of one split, in file order; with all queries if none is judged.
@@ -191,6 +194,11 @@ class Collection:
         sizes = sizes if self.judged else "{:,} documents, {:,} queries, no judgements".format(*counts[:2])
         reduced = " (reduced: a quick look, not a result)" if self.reduced else ""
         return f"<Collection {self.name}, split {self.split}{reduced}: {sizes}>"
+
+    @property
+    def synthetic(self) -> int:
+        """How many queries a language model wrote."""
+        return sum(query_id.startswith(SYNTHETIC) for query_id in self.query_ids)
 
     @property
     def judged(self) -> bool:

@@ -18,14 +18,21 @@ from rerankbench.basics.visible import say
 from rerankbench.commands import cli
 
 if TYPE_CHECKING:
+    from rerankbench.judging.model_settings import ModelSettings
     from rerankbench.judging.session import Session
 
+GROUPS = ("judge.", "dataset.")
 LAST_PORT = 65_535
 EPILOG = """examples:
   rerankbench-judge multirun/2026-01-31/12-00-00
   rerankbench-judge multirun/2026-01-31/12-00-00 --export pairs.csv
   rerankbench-judge multirun/2026-01-31/12-00-00 --import pairs.csv --judge anna
   rerankbench-judge multirun/2026-01-31/12-00-00 --status
+  rerankbench-judge multirun/2026-01-31/12-00-00 judge.url=http://127.0.0.1:8000/v1 judge.model=NAME
+  rerankbench-judge --make-queries 50 dataset.corpus=docs.jsonl judge.url=ADDRESS judge.model=NAME
+settings: judge.url, judge.model, judge.key_variable, judge.prompt, judge.temperature, judge.max_tokens,
+  judge.concurrency, judge.timeout, judge.retries, judge.budget_requests, judge.budget_money,
+  judge.price_per_million_input, judge.price_per_million_output, judge.price_per_request
 then: rerankbench-report multirun/2026-01-31/12-00-00"""
 
 
@@ -36,15 +43,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def command(argv: list[str]) -> int:
+    from rerankbench.judging.qrels import MODEL, PERSON
+    from rerankbench.judging.record import judge_name
     from rerankbench.judging.session import Session
 
     words = parser().parse_intermixed_args(argv)
     if words.port > LAST_PORT:
         raise UserError(f"--port {words.port}: choose 0 to {LAST_PORT}")
+    settings = [word for word in words.places if word.startswith(GROUPS) and not Path(word).exists()]
+    places = [word for word in words.places if word not in settings]
+    if words.make_queries is not None:
+        make_queries(settings, places, words.make_queries, words.out, words.cache_dir)
+        return 0
+    if not places:
+        raise UserError("no folder given: rerankbench-judge FOLDER")
+    model = model_of(settings)
+    name = judge_name(PERSON, words.judge) if model is None else judge_name(MODEL, model.model)
     session = Session.of(
-        words.places, words.folder, words.judge, words.cutoff, words.pool, words.highest, words.check or 0
+        places, words.folder, name, words.cutoff, words.pool, words.highest, words.check or 0
     )
-    if words.export is not None:
+    if model is not None:
+        ask_model(session, model)
+    elif words.export is not None:
         say(*session.export(words.export, words.count))
     elif words.imported is not None:
         say(*session.take_in(words.imported))
@@ -52,6 +72,71 @@ def command(argv: list[str]) -> int:
         serve(session, words.port, not words.no_browser)
     say(*session.lines())
     return 0
+
+
+def model_of(words: Sequence[str]) -> ModelSettings | None:
+    """The language model that is to judge; None where none is named. Raises UserError with every mistake."""
+    from rerankbench.basics.typed_settings import convert
+    from rerankbench.commands.report import put
+    from rerankbench.judging.model_settings import ModelSettings
+
+    values: dict[str, dict[str, object]] = {"judge": {}}
+    problems = [f"{word}: settings here start with judge." for word in words if not word.startswith("judge.")]
+    for word in words:
+        if word.startswith("judge."):
+            put(values, word, problems)
+    if not values["judge"] and not problems:
+        return None
+    found = convert(ModelSettings, values["judge"], "judge.", problems)
+    problems += found.problems() if found is not None else []
+    if problems or found is None:
+        raise UserError(problems)
+    return found
+
+
+def ask_model(session: Session, settings: ModelSettings) -> None:
+    """Have a language model judge. Raises UserError where its server fails; what it answered is kept."""
+    from rerankbench.judging.chat import Chat
+    from rerankbench.judging.model import HIGHEST, ModelJudge
+
+    if settings.prompt is None and session.highest != HIGHEST:
+        raise UserError(
+            f"--highest {session.highest}: the usual prompt asks for grades from 0 to {HIGHEST}; give your "
+            "own with judge.prompt=FILE"
+        )
+    assert session.texts
+    chat = Chat(settings, session.record.folder)
+    judge = ModelJudge(session, chat, say)
+    try:
+        judge.run()
+    finally:
+        chat.close()
+        say(*judge.lines())
+
+
+def make_queries(words: Sequence[str], places: Sequence[str], count: int, out: Path, cache_dir: Path) -> None:
+    """Have a language model write queries for a corpus. Raises UserError."""
+    from rerankbench.judging import synthetic
+    from rerankbench.judging.chat import Chat
+    from rerankbench.judging.synthetic import corpus_of
+
+    given = [word.removeprefix("dataset.corpus=") for word in words if word.startswith("dataset.corpus=")]
+    if len(given) != 1 or places:
+        raise UserError("--make-queries: give one dataset.corpus=FILE, and no folder")
+    settings = model_of([word for word in words if not word.startswith("dataset.corpus=")])
+    if settings is None:
+        raise UserError("--make-queries: give judge.url=ADDRESS judge.model=NAME")
+    chat = Chat(settings, out.absolute().parent)
+    try:
+        made = synthetic.queries(corpus_of(given[0], cache_dir.expanduser()), count, chat, say)
+    finally:
+        chat.close()
+    synthetic.write(out, made)
+    say(
+        f"wrote      {len(made):,} synthetic queries to {out}, written by {settings.model}",
+        "note       each repeats words of the document it was made from: that favours what matches words",
+        f"next       rerankbench -m dataset=files dataset.corpus={given[0]} dataset.queries={out}",
+    )
 
 
 def serve(session: Session, port: int, browser: bool) -> None:
@@ -86,7 +171,9 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("places", nargs="+", metavar="FOLDER", help="folders of runs or sweeps")
+    made.add_argument(
+        "places", nargs="*", metavar="FOLDER|KEY=VALUE", help="folders of runs or sweeps, settings"
+    )
     made.add_argument("--export", type=Path, metavar="FILE", help="write pairs to judge as CSV")
     made.add_argument("--import", dest="imported", type=Path, metavar="FILE", help="read judged CSV")
     made.add_argument("--count", type=number, help="how many pairs (default: as many as are likely needed)")
@@ -98,6 +185,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--folder", type=Path, help="where judgements are kept (default: FOLDER/judging)")
     made.add_argument("--port", type=port, default=0, help="of the page (default: a free one)")
     made.add_argument("--no-browser", action="store_true", help="only print the page's address")
+    made.add_argument("--make-queries", type=number, metavar="N", help="have the model write queries")
+    made.add_argument("--out", type=Path, default=Path("queries.jsonl"), help="where to write those")
+    made.add_argument("--cache-dir", type=Path, default=Path("~/.cache/rerankbench"), help="for their corpus")
     made.add_argument("--status", action="store_true", help="only say where judging stands")
     return made
 

@@ -38,6 +38,7 @@ def heading(result: Result) -> str:
     data = result.dataset
     reduced = " (reduced: a quick look, not a result)" if result.reduced else ""
     judged = "judged queries" if data["judgements"] else "queries without judgements"
+    judged = f"{'synthetic ' if data.get('synthetic_queries') else ''}{judged}"
     size = f"{data['docs']:,} documents, {data['queries']:,} {judged}"
     return f"{data['name']}{reduced}: {size}; {result.arm}"
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rerankbench.basics.visible import Console, visible, visible_json, visible_lines
 from rerankbench.judging.differences import Differences, Document, Query
 from rerankbench.report.files import JSON, MARKDOWN, PAGE
+from rerankbench.report.heading import synthetic
 from rerankbench.report.markdown import bullets, rows_of, safe
 from rerankbench.store.rows import write_atomic
 
@@ -37,7 +38,8 @@ def subtitle(found: Differences) -> str:
     data = found.dataset
     return (
         f"{data.get('name')}, split {data.get('split')}: {data.get('docs'):,} documents, "
-        f"{found.queries:,} queries, no judgements. {len(found.arms)} arms at their full depth."
+        f"{found.queries:,}{synthetic(data)} queries, no judgements. "
+        f"{len(found.arms)} arms at their full depth."
     )
 
 

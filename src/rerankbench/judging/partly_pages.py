@@ -13,6 +13,7 @@ from rerankbench.judging.pages import environment
 from rerankbench.judging.partly import Partly, spread, state_of
 from rerankbench.report import settled
 from rerankbench.report.files import JSON, MARKDOWN, PAGE
+from rerankbench.report.heading import synthetic
 from rerankbench.report.markdown import bullets, rows_of, safe
 from rerankbench.store.rows import write_atomic
 
@@ -30,8 +31,9 @@ def write(folder: Path, found: Partly) -> Path:
 def subtitle(found: Partly) -> str:
     data, judged = found.dataset, found.settled
     return (
-        f"{data.get('name')}, split {data.get('split')}: {data.get('docs'):,} documents, {found.queries:,} "
-        f"queries, {judged.judged:,} judgements ({judged.judged_by}). {len(found.arms)} arms."
+        f"{data.get('name')}, split {data.get('split')}: {data.get('docs'):,} documents, "
+        f"{found.queries:,}{synthetic(data)} queries, {judged.judged:,} judgements ({judged.judged_by}). "
+        f"{len(found.arms)} arms."
     )
 
 

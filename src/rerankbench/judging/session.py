@@ -16,8 +16,7 @@ from rerankbench.judging.choice import next_pairs
 from rerankbench.judging.forecast import left
 from rerankbench.judging.lists import Lists, lists
 from rerankbench.judging.pool import Pair, pool
-from rerankbench.judging.qrels import PERSON
-from rerankbench.judging.record import JUDGED, Record, judge_name
+from rerankbench.judging.record import JUDGED, Record
 from rerankbench.judging.texts import Texts, texts_of
 from rerankbench.judging.verdict import State, state
 from rerankbench.report import runs as finding
@@ -63,7 +62,7 @@ class Session:
         """The session over folders of runs. Raises UserError."""
         found = finding.find([Path(place) for place in places])
         where = folder or Path(places[0]) / FOLDER
-        return cls(found, Record(where), judge_name(PERSON, judge), pool or cutoff, pool, check, highest)
+        return cls(found, Record(where), judge, pool or cutoff, pool, check, highest)
 
     @cached_property
     def texts(self) -> Texts:

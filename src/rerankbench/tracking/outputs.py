@@ -52,6 +52,9 @@ def summarize(outcome: Outcome, sweep_id: str = "") -> Result:
         "relevance_threshold": collection.relevance_threshold,
         "fingerprint": collection.fingerprint(),
     }
+    if collection.synthetic:
+        result.dataset["synthetic_queries"] = collection.synthetic
+        result.notes.insert(0, synthetic_note(collection.synthetic, len(collection.query_ids)))
     result.identity = identities(outcome)
     result.index = dict(outcome.candidates.index)
     result.seconds = outcome.seconds
@@ -60,6 +63,14 @@ def summarize(outcome: Outcome, sweep_id: str = "") -> Result:
     add_measures(result, outcome)
     add_costs(result, outcome)
     return result
+
+
+def synthetic_note(count: int, queries: int) -> str:
+    """What has to be known of queries that a language model wrote."""
+    return (
+        f"{count:,} of {queries:,} queries are synthetic: a language model wrote each from one document, "
+        "whose words it repeats more than people would; that favours what matches words"
+    )
 
 
 def memory(outcome: Outcome) -> tuple[dict[str, float | None], str | None]:
