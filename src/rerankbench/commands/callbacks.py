@@ -36,6 +36,7 @@ def complain(why: str) -> None:
 def report(folder: Path, config: DictConfig) -> None:
     """Find out, write, log, show. Raises UserError where the runs cannot be compared."""
     from rerankbench.commands.config import read_alone
+    from rerankbench.commands.report import compared, unjudged
     from rerankbench.report import files, made, runs, terminal
     from rerankbench.report.findings import find_out
 
@@ -43,6 +44,9 @@ def report(folder: Path, config: DictConfig) -> None:
     if all(run.failed for run in found):
         return  # each failure is named at the end of the sweep
     asked = read_alone("report", config)
+    if unjudged(found):
+        compared(found, asked, folder, [str(folder)])
+        return
     race = raced(found, asked, folder)
     findings = find_out(found, asked, race)
     if race is not None and findings.arranged is not None:

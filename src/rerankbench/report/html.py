@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rerankbench.basics.visible import visible_lines
-from rerankbench.report import arm_rows, chart, made, plots, scripts, table
+from rerankbench.report import arm_rows, chart, made, plots, scripts, settled, table
 from rerankbench.report.arm_rows import ArmRow
 from rerankbench.report.arrangements.words import UNITS, Teller
 from rerankbench.report.document import plain, recommended
@@ -51,7 +51,7 @@ def contents(findings: Findings) -> dict[str, Any]:
     drawn = plots.inline(findings).items()
     rows = arm_rows.rows(findings)
     headings, measures = table.measure_table(findings)
-    run = [scripts.library(), scripts.own()]
+    run, arms = [scripts.library(), scripts.own()], findings.contest.arms
     return {
         "f": findings,
         "subtitle": subtitle(findings),
@@ -69,6 +69,10 @@ def contents(findings: Findings) -> dict[str, Any]:
         "policy": scripts.policy(run),
         "facts": list(made.facts(findings.contest.runs, findings.made)),
         "links": made.links(findings.contest.runs, findings.made),
+        "settled": settled.table(findings.settled, [arms[i].name for i in findings.ranked()])
+        if findings.settled
+        else [],
+        "settled_headings": settled.HEADINGS,
     }
 
 

@@ -1,4 +1,4 @@
-"""Three files of one's own: corpus, queries and judgements, as JSONL, CSV, TSV or parquet."""
+"""Files of one's own: corpus, queries and, if there are any, judgements, as JSONL, CSV, TSV or parquet."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ _JUDGEMENT_KEYS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Files(Source):
-    """Three files of one's own; their endings tell the formats.
+    """Two or three files of one's own; their endings tell the formats.
 
     corpus: documents, as .jsonl, .csv, .tsv (tabs, nothing quoted; `id<tab>text` needs no header), .parquet.
     queries: a file in one of the same formats.
     qrels: judgements in one of the same formats, .json ({query_id: {doc_id: grade}}), or, with any other
-    ending, in TREC's four columns.
+    ending, in TREC's four columns. null: there are none yet; runs then show how much rerankers differ, and
+    rerankbench-judge which judgements would decide between them.
 
     doc_id_column, title_column, text_column, query_id_column, query_text_column, qrels_query_column,
     qrels_doc_column, qrels_grade_column: what the file calls this column, or its number from 1 in a
@@ -40,7 +41,7 @@ class Files(Source):
 
     corpus: str
     queries: str
-    qrels: str
+    qrels: str | None = None
     doc_id_column: str | None = None
     title_column: str | None = None
     text_column: str | None = None
@@ -58,8 +59,8 @@ class Files(Source):
         places = [
             ("dataset.corpus", self.corpus),
             ("dataset.queries", self.queries),
-            ("dataset.qrels", self.qrels),
         ]
+        places += [("dataset.qrels", self.qrels)] if self.qrels is not None else []
         problems = [given_problem(path, key) for key, path in places]
         return [problem for problem in problems if problem] or self._tables().problems()
 
@@ -86,7 +87,7 @@ class Files(Source):
         return Tables(
             corpus=Path(self.corpus).expanduser(),
             queries=Path(self.queries).expanduser(),
-            judgements=Path(self.qrels).expanduser(),
+            judgements=None if self.qrels is None else Path(self.qrels).expanduser(),
             documents_layout=self._named(DOCUMENTS, _DOCUMENT_KEYS),
             queries_layout=self._named(QUERIES, _QUERY_KEYS),
             judgements_layout=self._named(JUDGEMENTS, _JUDGEMENT_KEYS),
