@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,10 +13,15 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.quiet_libraries import quiet_libraries
 from rerankbench.basics.visible import say, visible
 from rerankbench.commands import cli
+from rerankbench.commands.report import earlier_race, usual
 from rerankbench.commands.ui import LAST_PORT
-from rerankbench.report import deployment
+from rerankbench.report import deployment, runs
 from rerankbench.report.deployment import Deployment
-from rerankbench.report.findings import Findings
+from rerankbench.report.findings import Findings, find_out
+from rerankbench.report.runs import Run
+from rerankbench.report.settings import Report
+from rerankbench.rerankers.served.address import url_problems
+from rerankbench.serving.client import SHAPES, Client
 from rerankbench.serving.limits import Limits
 
 EPILOG = """examples:
@@ -26,6 +30,8 @@ EPILOG = """examples:
   rerankbench-serve multirun/2026-01-31/12-00-00 --arm minilm@10 --arm base@50
   curl http://127.0.0.1:8080/rerank -d '{"query": "a question", "documents": ["one text", "another"]}'"""
 HOST, PORT = "127.0.0.1", 8080
+KEY = "RERANKBENCH_SERVE_KEY"
+MOST_CLIENTS = 256
 
 
 @printing.command
@@ -37,10 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def command(argv: list[str]) -> int:
     words = parser().parse_args(argv)
     quiet_libraries()
-    problems = limits_of(words).problems() + address_problems(words)
+    problems = limits_of(words).problems() + address_problems(words) + check_problems(words)
     if problems:
         raise UserError(problems)
-    return serve(words)
+    return check(words) if words.check else serve(words)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,10 +87,20 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--waiting", type=int, default=usual.waiting, help="requests that may wait; others are told 429"
     )
+    check = made.add_argument_group("is it what was measured?")
+    check.add_argument(
+        "--check",
+        action="store_true",
+        help="replay the evaluation's queries against the running service, and compare",
+    )
+    check.add_argument("--url", help="of the service (default: of this command on --host and --port)")
+    check.add_argument(
+        "--shape", choices=sorted(SHAPES), default="jina", help="how it is asked (default jina)"
+    )
+    check.add_argument("--model", help="what it calls the model (default: the arm's name)")
+    check.add_argument("--key-variable", metavar="NAME", help=f"the variable with its key (default {KEY})")
+    check.add_argument("--clients", type=int, default=4, help="that ask at the same time (default 4)")
     return made
-
-
-KEY = "RERANKBENCH_SERVE_KEY"
 
 
 def limits_of(words: argparse.Namespace) -> Limits:
@@ -104,6 +120,42 @@ def address_problems(words: argparse.Namespace) -> list[str]:
             f"{KEY}=KEY, or leave --host out"
         )
     return found
+
+
+def check_problems(words: argparse.Namespace) -> list[str]:
+    found = [f"--url {words.url}: {line}" for line in url_problems(words.url)] if words.url else []
+    if not 1 <= words.clients <= MOST_CLIENTS:
+        found.append(f"--clients {words.clients}: choose 1 to {MOST_CLIENTS}")
+    if words.key_variable and not os.environ.get(words.key_variable):
+        found.append(f"--key-variable {words.key_variable}: this variable is not set")
+    return found
+
+
+def check(words: argparse.Namespace) -> int:
+    """Replay, compare, say; returns 0 where it is what was measured, 1 where it is not."""
+    from rerankbench.serving.check import compared
+
+    [found] = deployments(words.place, words.arm[:1])
+    place = words.place if words.place.is_dir() else words.place.parent
+    host = f"[{words.host}]" if ":" in words.host else words.host
+    url = words.url or f"http://{host}:{words.port}"
+    key = os.environ.get(words.key_variable or KEY) or None
+    if key and not words.key_variable and words.url:
+        key = None  # our own key is not for others
+    client = Client(url, SHAPES[words.shape], words.model or found.arm, key)
+    drifted = False
+    done, usual_one = measured(place)
+    measure = str(found.figures.get("measure") or usual_one)
+    for each in compared(found, done, measure, client, words.clients, own=words.url is None):
+        say(*each.lines())
+        drifted |= each.drifted
+    return int(drifted)
+
+
+def measured(place: Path) -> tuple[list[Run], str]:
+    """The runs of a folder, and the measure that they are compared by."""
+    found = runs.find([place])
+    return found, usual(found)
 
 
 def serve(words: argparse.Namespace) -> int:
@@ -148,17 +200,8 @@ def deployments(place: Path, names: Sequence[str]) -> list[Deployment]:
 
 def findings_of(place: Path) -> Findings:
     """What the report of a folder of runs says."""
-    from dataclasses import replace
-
-    from rerankbench.commands.report import earlier_race, gather, usual
-    from rerankbench.report.findings import find_out
-    from rerankbench.report.settings import Report
-    from rerankbench.tracking.mlflow_store import MLflow
-
-    with tempfile.TemporaryDirectory(prefix="rerankbench-serve-") as scratch:
-        found = gather([place], [], MLflow(), Path(scratch))
-        asked = replace(Report(), measure=usual(found))
-        return find_out(found, asked, earlier_race(found, [place], place))
+    found, measure = measured(place)
+    return find_out(found, Report(measure=measure), earlier_race(found, [place], place))
 
 
 def refuse_untrusted(found: Sequence[Deployment], trusted: bool) -> None:

@@ -31,6 +31,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+EXAMPLES, LONGEST_EXAMPLE = 5, 80
 ASSETS = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
 
 
@@ -115,11 +116,18 @@ class Service:
                 "model_id": self.default.name,
                 "arm": self.default.name,
                 "arms": [described(arm) for arm in self.arms.values()],
+                "examples": self.examples(),
                 "limits": vars(self.limits),
                 "environment": machine(self.models),
                 "started": self.started,
             }
         )
+
+    def examples(self) -> list[str]:
+        """Some queries of the evaluation, for who looks at the page."""
+        searching = self.default.searching
+        texts = searching.collection.query_texts if searching else []
+        return [text for text in texts if len(text) <= LONGEST_EXAMPLE][:EXAMPLES]
 
     async def measured(self) -> Response:
         return Response(self.metrics.text(), media_type=TYPE)
