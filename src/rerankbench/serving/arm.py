@@ -78,8 +78,9 @@ class Arm:
         return Found(ids, texts, first, ordered, (found - began) * 1000, (ended - found) * 1000)
 
 
-def load(deployment: Deployment, models: Models, home: Path) -> Arm:
+def load(deployment: Deployment, models: Models, home: Path, search: bool = True) -> Arm:
     """Everything that an arm needs. `home`: from where relative paths lead if their own folder is gone.
+    `search`: whether the collection is wanted, too.
 
     Raises UserError where a model is another one than was measured, or nothing could be answered. Where it is
     the collection, texts are still reranked.
@@ -88,10 +89,10 @@ def load(deployment: Deployment, models: Models, home: Path) -> Arm:
     with inside(folder if folder.is_dir() else home):
         for step in deployment.steps:
             models.load(deployment, step)
-        searching, lacking = searching_of(deployment)
+        searching, lacking = searching_of(deployment) if search else (None, "it was not asked for")
     if searching is None and (not deployment.steps or deployment.needs_first_stage):
         raise UserError(f"{deployment.arm}: needs its first stage, and cannot search: {lacking}")
-    if searching is None:
+    if searching is None and search:
         log.warning("%s: only texts are reranked, there is no search: %s", deployment.arm, lacking)
     return Arm(deployment, searching, lacking)
 

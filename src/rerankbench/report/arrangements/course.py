@@ -40,6 +40,12 @@ class Ordered:
     values: NDArray[np.float64]
     steps: NDArray[np.int64]
 
+    def relevance(self) -> NDArray[np.float64]:
+        """Numbers [candidates] by which the order can be made again: `descending`, in the order given."""
+        found = np.empty(len(self.order))
+        found[self.order] = self.descending()
+        return found
+
     def descending(self) -> NDArray[np.float64]:
         """Values [ranks] in the final order that never rise.
 
