@@ -258,7 +258,7 @@ def test_a_score_is_the_same_to_the_last_bit_in_every_batch_and_on_any_threads(t
 @pytest.mark.parametrize(
     ("flags", "allowed"),
     [({"avx512_vnni"}, True), ({"avx_vnni"}, True), ({"amx_int8"}, True), ({"avx512f", "avx2"}, False)],
-    ids=str,
+    ids=["avx512", "avx", "amx", "none"],
 )
 def test_a_cpu_without_int8_instructions_is_refused(
     flags: set[str], allowed: bool, monkeypatch: pytest.MonkeyPatch
@@ -276,3 +276,9 @@ def test_a_gpu_is_refused_and_the_cure_is_device_cpu(monkeypatch: pytest.MonkeyP
         (line,) = hardware.problems(device, "int8")
         assert line.startswith("precision=int8: models are computed in int8 on CPUs only")
     assert hardware.problems("cpu", "int8") == []
+
+
+def test_without_numba_the_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "find_spec", lambda name: None)
+    (line,) = hardware.problems("cpu", "int8")
+    assert line.endswith("pip install 'rerankbench[int8]'")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rerankbench.basics.visible import visible_lines
 from rerankbench.report import plots, table
+from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import subtitle
 
@@ -46,5 +47,6 @@ def page(findings: Findings) -> str:
         plots=drawn,
         columns=table.columns(findings),
         headings=headings,
+        budgets=Teller(findings.arranged, findings.settings.delta).staircase() if findings.arranged else [],
         measures=measures,
     )
