@@ -29,7 +29,7 @@ from rerankbench.report.runs import Run
 from rerankbench.store.rows import write_atomic
 
 FILE, SCHEMA = "deploy.yaml", 1
-MOST_BYTES = 1_000_000
+MOST_BYTES, MOST_LEVELS = 1_000_000, 20
 RECOMMENDED, CHOSEN, NAMED = "recommended", "to choose now", "named"
 PLAIN = "plain"
 MACHINE = ("device", "threads", "batch_size", "batch_tokens", "seed")
@@ -134,10 +134,7 @@ def read(file: Path) -> Deployment:
     """Raises UserError where it cannot be read, or is no deploy.yaml."""
     try:
         text = read_regular(file, MOST_BYTES).decode()
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise UserError(
-                f"{visible(file)}: it has aliases (*name), which no deploy.yaml has; write it anew"
-            )
+        refuse_intricate(file, text)
         found = FORM.validate_json(json.dumps(yaml.safe_load(text), default=str), strict=True)
     except OSError as error:
         raise UserError(
@@ -156,6 +153,16 @@ def read(file: Path) -> Deployment:
             "rerankbench-report"
         )
     return found
+
+
+def refuse_intricate(file: Path, text: str) -> None:
+    """Raise UserError for what would take long to read, and no deploy.yaml has."""
+    level = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or level > MOST_LEVELS:
+            what = "aliases (*name)" if level <= MOST_LEVELS else f"more than {MOST_LEVELS} levels"
+            raise UserError(f"{visible(file)}: it has {what}, which no deploy.yaml has; write it anew")
 
 
 def unfit(file: Path, place: Sequence[int | str], why: str) -> str:

@@ -5,15 +5,13 @@ MLflow runs this file itself; it is no module that others import.
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas
 from mlflow.pyfunc import PythonModel
 
-# MLflow asks for types from which it would make a schema of its own; this model brings its signature.
-warnings.filterwarnings("ignore", message=r"(?s).*Add type hints to the `predict` method")
 SECONDS = 3600.0  # of one prediction: a batch job waits
 
 
@@ -39,14 +37,9 @@ class PackagedArm(PythonModel):  # type: ignore[misc]
         self.arm = arm.load(found, models, file.parent, search=False)
         self.line = Line(models, most=1_000_000)
 
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """A DataFrame with a row for each of the input's. Raises UserError where it cannot be scored.
-
-        MLflow takes types that are written here for its own schema, and the schema is the signature's.
-        """
+    def predict(self, context: Any, model_input: pandas.DataFrame, params: Any = None) -> pandas.DataFrame:
+        """A DataFrame with a row for each of the input's. Raises UserError where it cannot be scored."""
         import time
-
-        import pandas
 
         from rerankbench.serving.line import Job
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata as metadata
 import logging
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,17 @@ def save(file: Path, folder: Path) -> None:
     from mlflow import pyfunc
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    pyfunc.save_model(
-        str(folder),
-        python_model=str(Path(__file__).with_name("mlflow_model.py")),
-        artifacts={"deploy": str(file)},
-        signature=signature(),
-        input_example=pandas.DataFrame(EXAMPLE),
-        pip_requirements=requirements(),
-        model_config={"trust": False},
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it asks for types, of which it would make a signature
+        pyfunc.save_model(
+            str(folder),
+            python_model=str(Path(__file__).with_name("mlflow_model.py")),
+            artifacts={"deploy": str(file)},
+            signature=signature(),
+            input_example=pandas.DataFrame(EXAMPLE),
+            pip_requirements=requirements(),
+            model_config={"trust": False},
+        )
 
 
 def signature() -> Any:
