@@ -110,15 +110,15 @@ def tried(findings: Any, found: Any, asked: Any, folder: Path) -> Any:
 
 def track(config: DictConfig, findings: Any, folder: Path) -> str:
     """Log the report where the runs were logged; where it is, empty where nothing is tracked."""
+    from rerankbench.commands import summary_run
     from rerankbench.commands.config import read_tracking
-    from rerankbench.report import tracked
     from rerankbench.tracking.mlflow_store import MLflow, why
 
     tracking = read_tracking(config)
     if not isinstance(tracking, MLflow):
         return ""
     try:
-        tracked.log(tracking, findings, folder, "/".join(folder.parts[-2:]), saved(config))
+        summary_run.log(tracking, findings, folder, "/".join(folder.parts[-2:]), saved(config))
     except Exception as error:
         complain(f"could not log the report to {tracking.place()} ({why(error)}); it is in {folder}")
         return ""

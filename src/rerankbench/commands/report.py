@@ -34,7 +34,7 @@ EPILOG = """examples:
   rerankbench-report rerankbench tracking.uri=sqlite:///mlflow.db report.budget.latency_p95_ms=50
 settings: report.measure, report.delta, report.level, report.price_per_hour, report.budget.latency_p95_ms,
   report.budget.memory_mb, report.budget.price_per_1k, report.race.seconds, report.race.width,
-  report.race.paid, tracking.uri, tracking.experiment"""
+  report.race.paid, report.register, tracking.uri, tracking.experiment"""
 
 
 @printing.command
@@ -114,9 +114,9 @@ def build(words: Sequence[str], out: Path | None, race: bool = False, qrels: Pat
         findings = replace(findings, made=made.now(command, target, tracking.page() if experiments else ""))
         page = written(target, findings)
         if experiments or any(word.startswith("tracking.") for word in words):
-            from rerankbench.report import tracked
+            from rerankbench.commands import summary_run
 
-            tracked.log(tracking, findings, target, sweep_of(findings.contest.runs))
+            summary_run.log(tracking, findings, target, sweep_of(findings.contest.runs))
     terminal.show(findings, page)
     return page
 

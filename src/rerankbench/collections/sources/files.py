@@ -80,7 +80,8 @@ class Files(Source):
             (tables.queries, tables.queries_layout, _QUERY_KEYS),
             (tables.judgements, tables.judgements_layout, _JUDGEMENT_KEYS),
         ):
-            found |= {keys[role]: name for role, name in settled_columns(path, layout).items()}
+            if path is not None:
+                found |= {keys[role]: name for role, name in settled_columns(path, layout).items()}
         return replace(self, **found)
 
     def _tables(self) -> Tables:
