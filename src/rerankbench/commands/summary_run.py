@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def log(tracking: MLflow, findings: Findings, folder: Path, sweep_id: str, config: str = "") -> str:
-    """Log both, with the sweep's `config` as YAML; returns why there is no model, empty where there is one."""
+    """Log both; returns why there is no model, empty where there is one. `config`: the sweep's, as YAML."""
     from rerankbench.serving import mlflow_package
 
     run_id = tracked.log(tracking, findings, folder, sweep_id, config)
