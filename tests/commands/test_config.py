@@ -26,6 +26,7 @@ NEEDS = {  # what an option cannot do without; {here} is a folder with a BEIR co
                       "dataset.qrels={here}/qrels/test.tsv"],
     "dataset/hub": ["dataset.path=mteb/scifact"],
     "dataset/ir_datasets": ["dataset.id=beir/scifact/test"],
+    "dataset/one_file": ["dataset.path={here}/train.jsonl"],
     "first_stage/run": ["first_stage.path={here}/run.trec"],
     "reranker/onnx": ["reranker.model=a/b"],
     "reranker/run": ["reranker.path={here}/run.trec"],
