@@ -18,8 +18,8 @@ from tiny_models import build_all
 # Models this small only get slower by a second thread, on a busy machine by a factor of ten.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Nothing that is written here has to outlive the machine, and a disk takes milliseconds to promise it, a dozen
-# times for each run. That what is stored is synced is tested with an fsync that notes what it is called with.
+# Nothing that is written here has to outlive the machine, and a disk takes milliseconds to promise it, a
+# dozen times a run. That what is stored is synced is tested with an fsync that notes what it is called with.
 os.fsync = lambda descriptor: None
 
 # Property tests draw the same examples every time, on any machine: in `make test`, and so in CI. New ones are

@@ -1,11 +1,12 @@
-"""Pairs per second: the tutorial's loop, one compute_score call, CrossEncoder.predict, and ours.
+"""Pairs per second and the latency of single queries: ours and what else scores the same model.
 
     python experiments/benchmarks/scoring.py --json
     python experiments/benchmarks/scoring.py --collection FOLDER --run FILE --pairs 500 --quality
 
 Same process, same model, same pairs, same threads; the contestants take turns, in another order each round,
-and the median of the rounds counts. `--quality` scores all candidates in fp32 and in auto and says what the
-lower precision does to the order. The last line is JSON.
+and the median of the rounds counts. Ours is in fp32, auto and, where this CPU has it, int8; the others are
+the tutorial's loop, one compute_score call, CrossEncoder.predict and those of `peers.py`. `--quality` scores
+all candidates in each of our precisions and says what the lower ones do to the order. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -25,6 +26,8 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from peers import Pair, Score, Scores, peers
+from scipy.stats import spearmanr
 
 from rerankbench.collections.candidates import Candidates, read_trec
 from rerankbench.collections.collection import Collection
@@ -36,12 +39,10 @@ from rerankbench.engine.loop import Budget, Loop, Meter
 from rerankbench.engine.models import references
 from rerankbench.evaluation import measures, ranking
 from rerankbench.first_stages.bm25 import BM25
+from rerankbench.rerankers.direct import score_texts
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.pair_window import PairWindow
 from rerankbench.rerankers.reranker import PairModel
-
-Pair = tuple[str, str]
-Scores = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,18 @@ class Contestant:
     """A way to score pairs: texts in, scores out, everything in between on its own account."""
 
     name: str
-    score: Callable[[Sequence[Pair]], Scores]
+    score: Score
+    rerank: Score | None = None  # of one query's pairs; None: as any others
+
+
+def machines(auto: Hardware) -> dict[str, Hardware]:
+    """Our precisions on this device by what they are called here."""
+    found = {"fp32": Hardware(auto.device, "fp32"), "auto": auto}
+    return found if hardware.int8_problem(auto.device) else found | {"int8": Hardware("cpu", "int8")}
 
 
 def contestants(weights: references.Weights, auto: Hardware, batch_tokens: int | None) -> list[Contestant]:
-    """All that are compared, on the same weights."""
+    """Those that are always compared, on the same weights."""
     from FlagEmbedding import FlagReranker
     from sentence_transformers import CrossEncoder
 
@@ -66,8 +74,7 @@ def contestants(weights: references.Weights, auto: Hardware, batch_tokens: int |
         Contestant(
             "cross_encoder", lambda pairs: cross.predict(list(pairs), batch_size=32, show_progress_bar=False)
         ),
-        ours("fp32", weights, Hardware(auto.device, "fp32"), batch_tokens),
-        ours("auto", weights, auto, batch_tokens),
+        *(ours(name, weights, machine, batch_tokens) for name, machine in machines(auto).items()),
     ]
 
 
@@ -79,7 +86,13 @@ def tutorial_loop(flag: Any, pairs: Sequence[Pair]) -> Scores:
 
 def ours(name: str, weights: references.Weights, machine: Hardware, batch_tokens: int | None) -> Contestant:
     model = Encoder(model=str(weights.folder)).load(weights, machine)
-    return Contestant(name, lambda pairs: our_scores(model, machine, pairs, batch_tokens)[0])
+
+    def rerank(pairs: Sequence[Pair]) -> Scores:
+        budget = Budget(512, batch_tokens or machine.batch_tokens)
+        loop = Loop(model.forward, machine, budget, streams=machine.streams)
+        return score_texts(model, pairs[0][0], [text for _, text in pairs], loop)[:, 0]
+
+    return Contestant(name, lambda pairs: our_scores(model, machine, pairs, batch_tokens)[0], rerank)
 
 
 def our_scores(
@@ -117,6 +130,34 @@ def race(all_contestants: Sequence[Contestant], pairs: Sequence[Pair], rounds: i
     return seconds
 
 
+def agreement(everyone: Sequence[Contestant], pairs: Sequence[Pair]) -> dict[str, float]:
+    """Whether all score the same: the ranks of their scores against those of ours in fp32 (Spearman's)."""
+    scores = {contestant.name: contestant.score(pairs) for contestant in everyone}
+    return {name: float(spearmanr(scores["fp32"], found).statistic) for name, found in scores.items()}
+
+
+def latencies(
+    all_contestants: Sequence[Contestant], pairs: Sequence[Pair], depths: Sequence[int], queries: int
+) -> dict[str, dict[str, float]]:
+    """Milliseconds of one query at each depth, the median of `queries` that all contestants take in turns."""
+    lists = [list(group) for _, group in groupby(pairs, key=lambda pair: pair[0])]
+    found: dict[str, dict[str, float]] = {contestant.name: {} for contestant in all_contestants}
+    for depth in depths:
+        deep = [group[:depth] for group in lists if len(group) >= depth][: queries + 1]
+        if not deep:
+            continue
+        taken: dict[str, list[float]] = {contestant.name: [] for contestant in all_contestants}
+        for number, group in enumerate(deep):
+            shift = number % len(all_contestants)
+            for contestant in [*all_contestants[shift:], *all_contestants[:shift]]:
+                started = time.perf_counter()
+                (contestant.rerank or contestant.score)(group)
+                taken[contestant.name].append((time.perf_counter() - started) * 1000)
+        for name, values in taken.items():  # the first query is a warm-up where there are more
+            found[name][str(depth)] = float(np.median(values[len(values) > 1 :]))
+    return found
+
+
 def collection_of(folder: str | None, run: str | None, cache_dir: Path) -> tuple[Collection, Candidates]:
     """The asked collection with its run, or the sample with BM25's candidates."""
     if folder is None:
@@ -134,23 +175,22 @@ def pairs_of(collection: Collection, candidates: Candidates, limit: int | None) 
     return pairs[:limit]
 
 
-def quality(collection: Collection, candidates: Candidates, exact: Scores, lower: Scores) -> dict[str, float]:
-    """What the lower precision does: to scores, to the order of pairs of candidates, to nDCG@10."""
+def quality(collection: Collection, candidates: Candidates, scores: dict[str, Scores]) -> dict[str, float]:
+    """What lower precisions do: to scores, to the order of pairs of candidates, to nDCG@10."""
     grades, ideal = collection.grades(candidates.rows), collection.ideal()
-    spread = {name: lay_out(candidates, values) for name, values in (("fp32", exact), ("auto", lower))}
-    ndcg = {}
+    spread = {name: lay_out(candidates, values) for name, values in scores.items()}
+    report = {}
     for name, values in spread.items():
         order = ranking.rerank(values, values.shape[1])
         judged = measures.Judged(
             grades=measures.grades_at(grades, order), ideal=ideal, length=candidates.lengths()
         )
-        ndcg[name] = float(measures.mean(measures.per_query(judged, [10]))["ndcg_at_10"])
-    return {
-        "ndcg_at_10_fp32": ndcg["fp32"],
-        "ndcg_at_10_auto": ndcg["auto"],
-        "ndcg_at_10_difference": ndcg["auto"] - ndcg["fp32"],
-        "rank_flip_rate": flips(spread["fp32"], spread["auto"]),
-    }
+        report[f"ndcg_at_10_{name}"] = float(measures.mean(measures.per_query(judged, [10]))["ndcg_at_10"])
+    for name in spread.keys() - {"fp32"}:
+        end = "" if name == "auto" else f"_{name}"
+        report[f"ndcg_at_10_difference{end}"] = report[f"ndcg_at_10_{name}"] - report["ndcg_at_10_fp32"]
+        report[f"rank_flip_rate{end}"] = flips(spread["fp32"], spread[name])
+    return report
 
 
 def lay_out(candidates: Candidates, values: Scores) -> Scores:
@@ -199,6 +239,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-tokens", type=int, default=None)
+    parser.add_argument("--depths", default="10,20,50", help="of single queries; empty: none")
+    parser.add_argument("--queries", type=int, default=10, help="that are timed at each depth")
     parser.add_argument("--quality", action="store_true", help="also score everything in fp32 and auto")
     parser.add_argument("--json", action="store_true", help="only the last line")
     parser.add_argument("--cache-dir", default="~/.cache/rerankbench")
@@ -216,16 +258,48 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     weights = references.resolve(arguments.model, None, cache_dir)
     auto = hardware.choose()
     pairs = pairs_of(collection, candidates, arguments.pairs)
-    seconds = race(contestants(weights, auto, arguments.batch_tokens), pairs, arguments.rounds)
+    packaged = arguments.model.removeprefix("wheel:") if arguments.model.startswith("wheel:") else None
+    others, left_out = peers(weights.folder, packaged, cache_dir) if auto.device == "cpu" else ({}, {})
+    everyone = [
+        *contestants(weights, auto, arguments.batch_tokens),
+        *(Contestant(name, score) for name, score in others.items()),
+    ]
+    seconds = race(everyone, pairs, arguments.rounds)
     rates = {name: len(pairs) / float(np.median(values)) for name, values in seconds.items()}
-    peers = ("tutorial", "one_call", "cross_encoder")
-    report: dict[str, Any] = {
-        "ratios": {mine: {peer: rates[mine] / rates[peer] for peer in peers} for mine in ("auto", "fp32")},
+    depths = [int(depth) for depth in arguments.depths.split(",") if depth]
+    every_pair = pairs_of(collection, candidates, None)
+    waits = latencies(everyone, every_pair, depths, arguments.queries)
+    report: dict[str, Any] = ratios(rates, waits, list(machines(auto))) | {
         "pairs_per_second": rates,
+        "latency_ms": waits,
+        "correlation_with_fp32": agreement(everyone, pairs[:64]),
         "pairs": len(pairs),
+        "left_out": left_out,
         "environment": hardware.environment(auto),
     }
     return report | details(arguments, weights, auto, collection, candidates, pairs)
+
+
+def ratios(
+    rates: dict[str, float], waits: dict[str, dict[str, float]], mine: Sequence[str]
+) -> dict[str, Any]:
+    """How many times as fast each of ours is as each other: in pairs, and for single queries by depth."""
+    others = [name for name in rates if name not in mine]
+    return {
+        "ratios": {own: {other: rates[own] / rates[other] for other in others} for own in mine},
+        "latency_ratios": {
+            own: {
+                other: {depth: waits[other][depth] / ms for depth, ms in waits[own].items()}
+                for other in others
+            }
+            for own in mine
+        },
+        # 1: a single query takes no longer than its share of many
+        "latency_to_share": {
+            own: {depth: ms * rates[own] / 1000 / int(depth) for depth, ms in waits[own].items()}
+            for own in mine
+        },
+    }
 
 
 def details(
@@ -240,28 +314,34 @@ def details(
     report: dict[str, Any] = {}
     scores = {}
     everything = pairs_of(collection, candidates, None) if arguments.quality else pairs
-    for name, machine in (("fp32", Hardware(auto.device, "fp32")), ("auto", auto)):
+    for name, machine in machines(auto).items():
         model = Encoder(model=str(weights.folder)).load(weights, machine)
         our_scores(model, machine, pairs[:64], arguments.batch_tokens)
         started = time.perf_counter()
         scores[name], meter, lengths = our_scores(model, machine, everything, arguments.batch_tokens)
         seconds = time.perf_counter() - started
         report[f"padding_share_{name}"] = meter.cost()["padding_share"]
-        rate = matrix_rate(machine)
-        report[f"matrix_gflops_{name}"] = rate / 1e9
-        report[f"matrix_share_{name}"] = flops(model.model.config, lengths) / seconds / rate  # type: ignore[attr-defined]
-    report["largest_score_difference_auto"] = float(np.abs(scores["fp32"] - scores["auto"]).max())
+        if name != "int8":
+            rate = matrix_rate(machine)
+            report[f"matrix_gflops_{name}"] = rate / 1e9
+            report[f"matrix_share_{name}"] = flops(model.model.config, lengths) / seconds / rate  # type: ignore[attr-defined]
+    for name in scores.keys() - {"fp32"}:
+        report[f"largest_score_difference_{name}"] = float(np.abs(scores["fp32"] - scores[name]).max())
     if arguments.quality:
-        report |= quality(collection, candidates, scores["fp32"], scores["auto"])
+        report |= quality(collection, candidates, scores)
     return report
 
 
 def show(report: dict[str, Any]) -> None:
     """The figures as a table."""
     for name, rate in report["pairs_per_second"].items():
-        print(f"{name:14} {rate:8.1f} pairs/s")
-    for mine, ratios in report["ratios"].items():
-        print(f"ours, {mine}: " + ", ".join(f"{ratio:.1f}x {peer}" for peer, ratio in ratios.items()))
+        print(f"{name:26} {rate:8.1f} pairs/s")
+    for name, by_depth in report["latency_ms"].items():
+        print(f"{name:26} " + ", ".join(f"{ms:.0f} ms at {depth}" for depth, ms in by_depth.items()))
+    for mine, found in report["ratios"].items():
+        print(f"ours, {mine}: " + ", ".join(f"{ratio:.1f}x {peer}" for peer, ratio in found.items()))
+    for name, reason in report["left_out"].items():
+        print(f"left out: {name} ({reason})")
 
 
 if __name__ == "__main__":

@@ -66,6 +66,16 @@ def test_quotes_and_references_are_read_as_hydra_reads_them(monkeypatch: pytest.
     assert name_of("dataset.name=${tracking.experiment},2") == "rerankbench,2"
 
 
+def test_texts_of_launchers_and_sweepers_are_taken_as_typed() -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    words = ["-m", "hydra/launcher=submitit_slurm", "hydra.launcher.partition=2024_06"]
+    command = preflight.check([*words, "hydra.launcher.account=1e3", "hydra.launcher.nodes=2"])
+    assert command is not None
+    assert {f"hydra.launcher.{word}" for word in ("partition='2024_06'", "account='1e3'", "nodes=2")} <= {
+        *command.words
+    }
+
+
 def test_keys_of_other_types_are_read_as_before() -> None:
     read = preflight.experiment(["depth=1_0", "reuse=off", "cutoffs=[1,2]", "report.delta=1e-2"])
     assert (read.depth, read.reuse, read.cutoffs, read.report.delta) == (10, False, (1, 2), 0.01)

@@ -130,7 +130,7 @@ def test_a_mistake_in_ones_own_yaml_is_named(tmp_path: Path, capsys: pytest.Capt
         "typo": "modle",
         "loose": "reranker.modle=x: there is no such key; did you mean reranker.model?",
         "broken": "broken.yaml",
-        "unknown": "reranker.family=bm25: choose one of causal, encoder",
+        "unknown": "reranker.family=bm25: choose one of bi-encoder, causal, ",
     }.items():
         assert run("--config-dir", str(tmp_path), f"reranker={name}") == 2
         printed = capsys.readouterr().err

@@ -259,6 +259,68 @@ def test_a_stream_is_one_thread_and_torch_gets_its_threads_back() -> None:
         torch.set_num_threads(before)
 
 
+def test_streams_of_a_later_loop_are_the_same_threads() -> None:
+    used: list[set[int]] = []
+    for _ in range(2):
+        seen, at_work = set(), threading.Barrier(3)
+
+        def forward(
+            inputs: dict[str, torch.Tensor], seen: Any = seen, at_work: Any = at_work
+        ) -> torch.Tensor:
+            at_work.wait(10)
+            seen.add(threading.get_ident())
+            return numbers(inputs)
+
+        streamed(Sequences(np.full(6, 10)), Budget(1, 10), forward, 3)
+        used.append(seen)
+    assert used[0] == used[1]
+    assert threading.get_ident() not in used[0]
+
+
+def test_what_is_being_computed_when_a_loop_is_given_up_is_waited_for() -> None:
+    """Else a model could be let go of, or a file closed, under a batch."""
+    begun, ended = [], []
+
+    def forward(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        begun.append(1)
+        time.sleep(0.02)
+        ended.append(1)
+        return numbers(inputs)
+
+    batches = Loop(forward, CPU, Budget(1, 10), streams=3).run(Sequences(np.full(30, 10)))
+    next(batches)
+    batches.close()
+    assert len(begun) == len(ended) < 10
+
+
+@settings(max_examples=60)
+@given(
+    lengths=st.lists(st.integers(1, 200), min_size=1, max_size=40),
+    tokens=st.integers(1, 2000),
+    sequences=st.integers(1, 20),
+    streams=st.integers(1, 5),
+)
+def test_a_shared_budget_makes_full_rounds_of_the_smallest_batches(
+    lengths: list[int], tokens: int, sequences: int, streams: int
+) -> None:
+    budget, order = Budget(sequences, tokens), np.sort(lengths)[::-1]
+    shared = budget.shared(np.array(lengths), streams)
+    assert shared.tokens <= tokens
+    assert shared.sequences == sequences
+    rounds = -(-budget.batches(order) // streams)
+    assert shared.batches(order) <= rounds * streams  # no more turns than without sharing
+    if shared.tokens > 1:
+        smaller = Budget(sequences, shared.tokens - 1)
+        assert smaller.batches(order) > rounds * streams
+
+
+def test_ten_documents_are_shared_by_two_streams_evenly() -> None:
+    lengths = np.array([150, 120, 110, 95, 90, 80, 70, 60, 50, 40])
+    window = Sequences(lengths)
+    loop = Loop(numbers, CPU, Budget(512, 1024).shared(lengths, 2))
+    assert [len(index) for index, _ in loop.run(window)] == [4, 6]  # 600 and 540 tokens with their padding
+
+
 def test_streams_that_run_out_of_memory_together_shrink_once(caplog: Any) -> None:
     at_work = threading.Barrier(2)
 

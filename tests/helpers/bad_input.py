@@ -124,6 +124,11 @@ def in_run(name: str, content: bytes | str) -> Make:
     )
 
 
+def also_run(name: str, content: str, *words: str) -> Make:
+    """A run file is read by settings that do not suit it."""
+    return lambda place: [*in_run(name, content)(place), *words]
+
+
 def in_model(name: str, damage: Callable[[Path], Any], *words: str) -> Make:
     """A reranker's folder is damaged."""
 
@@ -270,6 +275,16 @@ def index_without_files(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(names)
 
 
+def index_without_map(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text("{}")
+
+
+def adapter_of_another_kind(place: Place) -> None:
+    place.write("adapter/adapter_config.json", '{"peft_type": "IA3"}')
+    place.write("adapter/adapter_model.safetensors", safetensors_bytes({"a": [2]}))
+
+
 def broken_link(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").symlink_to(folder / "blobs" / "gone")
@@ -358,6 +373,8 @@ FILES = [
     Fault("files", "two CSV files joined", "corpus.csv:3: names the columns again", in_files("corpus", "corpus.csv", "_id,text\n7,a\n_id,text\nc,b\n")),
     Fault("files", "a spreadsheet", "corpus.xlsx: is a ZIP archive or a spreadsheet", in_files("corpus", "corpus.xlsx", b"PK\x03\x04\x14\0\x06\0")),
     Fault("files", "gzip without .gz", "corpus.jsonl: is compressed by gzip: add .gz", in_files("corpus", "corpus.jsonl", gzip.compress(b'{"_id": "7", "text": "a"}\n', mtime=0))),
+    Fault("files", "judgements with the document first", "its query and document columns are swapped; set dataset.qrels_query_column=2", in_files("qrels", "qrels.tsv", "7\tq1\t1\nc\tq2\t1\n")),
+    Fault("files", "BEIR judgements with the document first", "its query and document columns are swapped; put the query's id first", in_data("qrels/test.tsv", b"7\tq1\t1\nc\tq2\t1\n")),
     Fault("files", "a JSON list of documents", "corpus.json: holds one JSON value over all its lines", in_files("corpus", "corpus.json", '[{"_id": "7", "text": "a"},\n {"_id": "c", "text": "b"}]\n')),
     Fault("files", "texts without ids", "corpus.txt:1: has no tab between id and text", in_files("corpus", "corpus.txt", "paris is the capital\nberlin too\n")),
     Fault("files", "no parquet", "corpus.parquet: cannot be read as parquet", in_files("corpus", "corpus.parquet", "PAR1 but not really")),
@@ -431,6 +448,8 @@ RUNS = [
     Fault("run files", "JSONL, a list for a score", "run.jsonl:1: the score is [1]", in_run("run.jsonl", '{"qid": "q1", "docno": "007", "score": [1]}\n')),
     Fault("run files", "no parquet", "run.parquet: cannot be read as parquet", in_run("run.parquet", "x")),
     Fault("run files", "cut-off gzip", "run.trec.gz: cannot be read", in_run("run.trec.gz", gzip.compress(LINE.encode(), mtime=0)[:-9])),
+    Fault("run files", "the document first", "its query and document columns are swapped; set first_stage.query_column=2", in_run("run.csv", "007,q1,2.5\n7,q1,1.5\n")),
+    Fault("run files", "ranks for scores", "the lowest rank is best, but the highest score; leave it out", also_run("run.csv", "qid,docno,rank\nq1,007,1\nq1,7,2\n", "first_stage.score_column=rank")),
     Fault("run files", "a folder", "is a folder; give a file", also("first_stage=run", "first_stage.path={data}")),
     Fault("run files", "a device", "/dev/null: is no ordinary file", also("first_stage=run", "first_stage.path=/dev/null")),
 ]  # fmt: skip
@@ -469,6 +488,9 @@ MODELS = [
     Fault("models", "weights without a layer", "layer.1.", in_model("base", tensors(without("layer.1.")))),
     Fault("models", "no room for a token", "max_position_embeddings is 0 and pad_token_id 1", in_model("base", config(max_position_embeddings=0))),
     Fault("models", "a broken modules.json", "computes scores with something unreadable", in_model("base", content("modules.json", "{"))),
+    Fault("models", "an index without a map", "model.safetensors.index.json: no weight_map in it; fetch the model again", in_model("base", index_without_map)),
+    Fault("models", "an adapter of another kind", "is of kind 'IA3', not LORA", prepared(adapter_of_another_kind, "reranker=base", "reranker.model={models}/base", "reranker.adapter={here}/adapter")),
+    Fault("models", "a head that there is not", "reranker.head=last: choose first (as FlagEmbedding) or by_layer", also("reranker=lightweight", "reranker.model={models}/lightweight", "reranker.head=last")),
     Fault("models", "a page of the hub", "give the id alone, BAAI/bge-reranker-base", also("reranker=base", "reranker.model=https://huggingface.co/BAAI/bge-reranker-base/tree/main")),
     Fault("models", "a revision behind the name", "give the id alone, BAAI/bge-reranker-base, and its revision as revision=main", also("reranker=base", "reranker.model=BAAI/bge-reranker-base@main")),
     Fault("models", "weights of another width", "in its weight files, but", in_model("base", config(hidden_size=16, intermediate_size=32))),
@@ -521,7 +543,7 @@ STRANGERS = [
     taken("a sweep over Hydra's own keys", "mode: MULTIRUN\nsweeper:\n  params:\n    +hydra.callbacks.x._target_: os.system", "cannot be swept"),
     Fault("strangers' configs", "a launcher that takes the usual one's place", f"hydra.launcher._target_=os.mkdir: {CODE}", in_own("hydra/launcher/basic.yaml", "_target_: os.mkdir\n", "-m")),
     Fault("strangers' configs", "a sweep that chooses it", f"hydra.callbacks.x._target_=os.mkdir: {CODE}", in_own("experiment/theirs.yaml", "# @package _global_\nhydra:\n  callbacks:\n    x: {_target_: os.mkdir, path: SPRUNG}\n", "-m", "experiment=theirs,tutorial")),
-    Fault("strangers' configs", "logging chosen as an option", "hydra.job_logging.filters=", in_own("hydra/job_logging/theirs.yaml", 'version: 1\nfilters:\n  x: {"()": os.mkdir, path: SPRUNG}\n', "hydra/job_logging=theirs")),
+    Fault("strangers' configs", "logging chosen as an option", "hydra.job_logging.filters=", in_own("hydra/job_logging/theirs.yaml", 'version: 1\nroot: null\nfilters:\n  x: {"()": os.mkdir, path: SPRUNG}\n', "hydra/job_logging=theirs")),
     Fault("strangers' configs", "a target in a group", "reranker._target_=os.mkdir: there is no such key", in_own("reranker/theirs.yaml", "family: none\n_target_: os.mkdir\n", "reranker=theirs")),
     Fault("strangers' configs", "a name that clears the screen", r"dataset.name='\x1b[2J': holds control characters", in_own("experiment/theirs.yaml", '# @package _global_\ndataset:\n  name: "\\e[2J"\n', "experiment=theirs")),
     Fault("strangers' configs", "a config.yaml", "its config.yaml would take the package's place", in_own("config.yaml", "a: 1\n")),
@@ -533,7 +555,7 @@ STRANGERS = [
     Fault("strangers' configs", "a list for a config", "theirs.yaml: holds no keys", in_own("reranker/theirs.yaml", "- family\n", "reranker=theirs")),
     Fault("strangers' configs", "Latin-1 in YAML", "theirs.yaml", in_own("reranker/theirs.yaml", b"family: none # caf\xe9\n", "reranker=theirs")),
     Fault("strangers' configs", "a NUL byte in YAML", "theirs.yaml", in_own("reranker/theirs.yaml", b"family: none\0\n", "reranker=theirs")),
-    Fault("strangers' configs", "an unknown family", "reranker.family=bm25: choose one of causal, encoder", in_own("reranker/theirs.yaml", "family: bm25\n", "reranker=theirs")),
+    Fault("strangers' configs", "an unknown family", "reranker.family=bm25: choose one of bi-encoder, causal, ", in_own("reranker/theirs.yaml", "family: bm25\n", "reranker=theirs")),
     Fault("strangers' configs", "an option that is not there", "reranker=nobody: there is no such option", in_own("reranker/theirs.yaml", "family: none\n", "reranker=nobody")),
     Fault("strangers' configs", "a file for the folder", "is a file; give a folder", also("--config-dir", "{data}/corpus.jsonl")),
 ]  # fmt: skip
@@ -553,6 +575,7 @@ COMMANDS = [
     command("an output folder left open", "hydra.run.dir: Missing mandatory value", "hydra.run.dir=???", cured="hydra.run.dir=out2"),
     command("a file for the sweep's folder", "hydra.sweep.dir={here}/data/corpus.jsonl: cannot be written", "-m", "hydra.sweep.dir={data}/corpus.jsonl", cured="-m hydra.sweep.dir={here}/sweep2"),
     command("a home folder that no shell expands", "hydra.run.dir=~/out: ~ would be a folder of that name", "hydra.run.dir=~/out", cured="hydra.run.dir={here}/out"),
+    command("a variable that is not there", "there is no NO_SUCH_VARIABLE in the environment; leave it out", "hydra.job.env_copy=[NO_SUCH_VARIABLE]", cured=""),
     command("a sweep over nothing", "reranker=glob(zz*): there is nothing to sweep over", "-m", "reranker=glob(zz*)", cured="-m reranker=none"),
     command("a server without a host", "tracking.uri=http://: give http://host:port", "tracking=mlflow", "tracking.uri=http://", cured="tracking=mlflow tracking.uri=http://host:5000"),
     command("a port that there is not", "tracking.uri=http://host:99999: give http://host:port", "tracking=mlflow", "tracking.uri=http://host:99999", cured="tracking=mlflow tracking.uri=http://host:5000"),

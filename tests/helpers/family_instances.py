@@ -7,18 +7,26 @@ build one; what else it says has defaults that fit a model on this machine.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import tiny_embedders
 import tiny_exports
 import tiny_rerankers
 from acme_server import shared
+from rerank_server import rerank_server
 from rerankbench.engine.hardware import Hardware
+from rerankbench.rerankers.bi_encoder import BiEncoder
+from rerankbench.rerankers.endpoint import Endpoint
 from rerankbench.rerankers.function import Function
+from rerankbench.rerankers.late_interaction import LateInteraction
+from rerankbench.rerankers.m3 import M3
 from rerankbench.rerankers.onnx import Onnx
 from rerankbench.rerankers.reranker import PairModel, Reranker
 from rerankbench.rerankers.scorer import Scorer
@@ -109,6 +117,35 @@ def function(models: Path, place: Path) -> Reranker:
     return Function(function="family_instances:overlap", name="overlap", version="1", allow_code=True)
 
 
+def bi_encoder(models: Path, place: Path) -> Reranker:
+    return BiEncoder(model=str(models / "bge-small-en"), max_length=40)
+
+
+def bge_m3(models: Path, place: Path) -> Reranker:
+    folder = place / "bge-m3"
+    return M3(model=str(folder if folder.exists() else tiny_embedders.tiny_bge_m3(folder)), max_length=40)
+
+
+def late_interaction(models: Path, place: Path) -> Reranker:
+    folder = place / "colbert"
+    made = folder if folder.exists() else tiny_embedders.tiny_pylate(folder)
+    return LateInteraction(model=str(made), max_length=40)
+
+
+OPEN = ExitStack()  # what lasts as long as the process
+
+
+@cache
+def address() -> str:
+    """Where the server of all tests of this process listens."""
+    return OPEN.enter_context(rerank_server()).url
+
+
+def endpoint(models: Path, place: Path) -> Reranker:
+    shape = {"body": {"query": "{query}", "texts": "{documents}"}, "results": "", "score": "score"}
+    return Endpoint(url=address(), about="/info", about_kept=["model_id", "model_sha"], **shape)
+
+
 INSTANCES: dict[str, Instance] = {
     "encoder": Instance(
         tiny("minilm"),
@@ -139,6 +176,55 @@ INSTANCES: dict[str, Instance] = {
         refused=lambda models, place: (Onnx(str(models / "minilm")), "reranker=base"),
         # the file is part of what the weights are
         others={"file": ("model.onnx", False), "attention": ("eager", False)},
+    ),
+    "bi-encoder": Instance(
+        bi_encoder,
+        refused=lambda models, place: (BiEncoder(str(models / "minilm")), "reranker=base"),
+        others={"pooling": ("mean", True), "normalize": (False, True)},
+    ),
+    "m3": Instance(
+        bge_m3,
+        refused=lambda models, place: (M3(str(models / "bge-small-en")), "bi-encoder"),
+        others={"weights": ([1, 0, 0], True)},
+    ),
+    "late-interaction": Instance(
+        late_interaction,
+        refused=lambda models, place: (LateInteraction(str(models / "minilm")), "reranker=base"),
+        others={
+            "query_prefix": ("", True),
+            "document_prefix": ("", True),
+            "query_expansion": (False, True),
+            "attend_to_expansion_tokens": (True, True),
+            "skiplist_words": (["!"], True),
+        },
+    ),
+    "endpoint": Instance(
+        endpoint,
+        exact=True,
+        tokens=None,
+        others={
+            "url": ("http://127.0.0.1:9", True),
+            "path": ("/v1/rerank", True),
+            "model": ("another", False),  # which model answers is what the server says
+            "body": ({"query": "{query}", "documents": "{documents}"}, True),
+            "results": ("results", True),
+            "index": (None, True),
+            "score": ("relevance_score", True),
+            "about": (None, False),
+            "about_kept": (["model_id"], False),
+            "documents_per_request": (7, False),
+            "tokens_per_request": (999, False),
+            "characters_per_text": (999, True),
+            "concurrency": (1, False),
+            "timeout": (1.0, False),
+            "retries": (1, False),
+            "key_variable": ("MY_KEY", False),
+            "key_header": ("api-key", False),
+            "billed": (True, False),
+            "price_per_request": (0.1, False),
+            "price_per_million_tokens": (0.1, False),
+            "price_of": ("another", False),
+        },
     ),
     "function": Instance(
         function,

@@ -22,10 +22,12 @@ from family_instances import CPU, INSTANCES, NOTHING_SCORED, OTHER_VALUES, score
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.run_context import RunContext
 from rerankbench.experiment.groups import GROUPS, own_kinds
+from rerankbench.experiment.pipeline import kind_of_work
 from rerankbench.rerankers.reranker import LocalReranker, PairModel, Reranker
 from rerankbench.rerankers.scorer import Scorer
-from rerankbench.rerankers.scoring import Work, distinct_pairs, score_store
-from rerankbench.rerankers.text_scoring import TextWork, released, score
+from rerankbench.rerankers.scoring import distinct_pairs, score_store
+from rerankbench.rerankers.text_scoring import released, score
+from rerankbench.rerankers.vector_reranker import VectorReranker
 from rerankbench.store.rows import identity
 
 LONG = "Mars has two small moons, Phobos and Deimos, discovered in 1877. "
@@ -99,7 +101,7 @@ def work_of(found: Ready, cache_dir: Path, queries: list[str], documents: list[s
     of, machine = collection(queries, documents), RunContext(CPU, cache_dir, **bench)
     pairs = distinct_pairs(of, np.tile(np.arange(len(documents)), (len(queries), 1)))
     store = score_store(reranker, origin, machine)
-    kind: Any = Work if isinstance(reranker, LocalReranker) else TextWork
+    kind: Any = kind_of_work(reranker)
     work = kind(reranker, origin, loaded.layers, machine, of, pairs, store)
     vars(work)["loaded"] = (loaded, 0.0)
     return work
@@ -205,7 +207,7 @@ def test_a_sweep_over_every_local_family_is_one_command(
     names = []
     for family in EVERY:
         reranker = ready(family)[0]
-        if isinstance(reranker, LocalReranker):
+        if isinstance(reranker, LocalReranker | VectorReranker):
             keys = {"model": reranker.model, "max_length": reranker.max_length}
             keys |= {"file": reranker.file} if family == "onnx" else {}  # type: ignore[attr-defined]
             own = tmp_path / "own" / "reranker" / f"tiny-{family}.yaml"

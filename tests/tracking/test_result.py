@@ -7,6 +7,8 @@ from pathlib import Path
 
 import warm
 from commands import run, tiny
+from rerankbench.basics.errors import UserError
+from rerankbench.tracking import outputs
 from rerankbench.tracking.result import Result
 
 KEYS = (
@@ -69,3 +71,13 @@ def test_memory_of_a_shared_process_is_no_figure(models: Path, tmp_path: Path) -
     assert "memory_note" not in first
     assert second["memory_mb"] == {"peak_rss": None, "peak_cuda": None}
     assert "an earlier run shared this process" in second["memory_note"]
+
+
+def test_a_run_whose_config_could_not_be_read_is_named_by_what_varies() -> None:
+    """Two models of a sweep that are not there are two arms, not `base` twice."""
+    labels, fault = {"reranker": "base", "first_stage": "bm25"}, UserError("no such folder")
+    told = (["reranker=base", f"reranker.model={name}", "depth=5"] for name in ("a", "b"))
+    failed = [outputs.failure(None, labels, fault, "sweep", lines) for lines in told]
+    assert [result.arm for result in failed] == ["bm25 + base model=a depth=5", "bm25 + base model=b depth=5"]
+    assert {result.status for result in failed} == {"failed"}
+    assert outputs.failure(None, {}, fault, "").arm == "experiment"

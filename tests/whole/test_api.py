@@ -181,13 +181,16 @@ def test_candidates_of_another_collection_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("call", "line"),
     [
-        (lambda: load_reranker("minilmm"), "reranker minilmm: no such option or folder; options: base"),
+        (lambda: load_reranker("minilmm"), "reranker minilmm: no such option or folder; options: "),
         (lambda: load_reranker("none"), "there is nothing to load"),
         (
             lambda: load_reranker("BAAI/bge-reranker-base"),
             "give family= with a model; one of ",
         ),
-        (lambda: load_reranker("some/model", family="bert"), "reranker bert: choose one of causal, encoder"),
+        (
+            lambda: load_reranker("some/model", family="bert"),
+            "reranker bert: choose one of bi-encoder, causal",
+        ),
         (lambda: load_reranker("minilm", max_length=3), "reranker.max_length=3: give at least 8 tokens"),
         (lambda: load_reranker("minilm", max_length=1000), "the model reads at most 512 tokens"),
         (lambda: load_reranker("minilm", max_len=3), "did you mean reranker.max_length"),

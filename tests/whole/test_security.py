@@ -52,6 +52,7 @@ def test_nothing_that_runs_code_out_of_files_is_used(file: Path) -> None:
         if "trust_remote_code" in given:
             # the user's own key, or what it is handed down as
             assert given["trust_remote_code"] in (
+                "False",
                 "settings.trust_remote_code",
                 "self.trust_remote_code",
                 "code",

@@ -44,6 +44,7 @@ PLUGINS = {
 KEY_VARIABLE = "key_variable"
 SECRET_NAME = re.compile(r"(?i)key|token$|secret|password|bearer|authorization")
 
+LISTED = 200  # characters of options that one line lists
 CLUSTERS = {  # what a launcher says where there is no cluster, and what to do about it
     'Could not detect "srun"': (
         "hydra/launcher=submitit_slurm: there is no srun here; run the command on a login node of a Slurm "
@@ -124,7 +125,10 @@ def unknown_option(group: str, option: str, known: Sequence[str]) -> Problem:
     if option in PLUGINS:
         hint = f"install it with: pip install {PLUGINS[option]}; "
     setting, cure = f"{group}={option}", f"{group}={close}" if close else ""
-    line = f"{setting}: there is no such option; {hint}choose one of {', '.join(known)}"
+    listed = f"choose one of {', '.join(known)}"
+    if len(listed) > LISTED and not group.startswith(("hydra/", "schema/")):
+        listed = f"rerankbench --help {group} lists all {len(known)}"
+    line = f"{setting}: there is no such option; {hint}{listed}"
     return Problem(line, group, "option", setting, cure)
 
 

@@ -228,17 +228,17 @@ def _rank(value: object, number: int, log: FileLog) -> int | None:
     return int(text.partition(".")[0])
 
 
-def _placed(problem: str, number: int) -> tuple[int, str]:
-    return number, problem
-
-
 def _log_gaps(entries: _Entries, log: FileLog) -> None:
     """Scores or ranks that some entries have and others lack order nothing."""
     for what, lacks in (("score", np.isnan(entries.scores)), ("rank", entries.ranks == _NO_RANK)):
         if lacks.any() and not lacks.all():
             problem = f"lacks the {what} that others have: give it to each"
-            rows = entries.numbers[lacks].tolist()
-            log.add_all(rows, partial(_placed, problem))
+            told = partial(_same_problem, problem)
+            log.add_all(entries.numbers[lacks].tolist(), told)
+
+
+def _same_problem(problem: str, number: int) -> tuple[int, str]:
+    return number, problem
 
 
 def _log_duplicates(entries: _Entries, log: FileLog) -> None:

@@ -15,6 +15,7 @@ from typing import Any, get_origin, get_type_hints
 
 import yaml
 from hydra.conf import HydraConf
+from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
@@ -27,6 +28,7 @@ from rerankbench.experiment.config import Root
 
 TEXTS: tuple[Any, ...] = (str, str | None)
 FUNCTION = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag)\((.*)\)")  # that Hydra sweeps with
+PLUGGED = ("launcher", "sweeper")
 CAST = re.compile(r"str\((.*)\)")
 # A value up to the next comma: in quotes as a whole, or without; commas in ${...} belong to it.
 PIECE = re.compile(
@@ -139,13 +141,23 @@ def is_list(key: str) -> bool:
 def field_types(key: str) -> list[Any]:
     """The types of a key in the options that have it."""
     group, _, rest = key.partition(".")
-    if group == "hydra":
+    part, _, inner = rest.partition(".")
+    if group == "hydra" and part in PLUGGED and inner:
+        types = [field_type(kind, inner) for kind in plugged(part)]
+    elif group == "hydra":
         types = [field_type(HydraConf, rest)]
     elif group in config.GROUPS:
         types = [field_type(kind, rest) for kind in config.options(group).values()]
     else:
         types = [field_type(Root, key)]
     return [found for found in types if found is not None]
+
+
+def plugged(part: str) -> list[Any]:
+    """The classes of settings that the installed launchers or sweepers have."""
+    registered = ConfigStore.instance().repo.get("hydra", {}).get(part, {})
+    nodes = [found.node for found in registered.values() if isinstance(found, ConfigNode)]
+    return [OmegaConf.get_type(node) for node in nodes]
 
 
 def field_type(cls: Any, path: str) -> Any:

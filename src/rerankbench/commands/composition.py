@@ -33,7 +33,7 @@ def _found(error: Exception, loader: ConfigLoaderImpl) -> Iterator[Problem]:
     said, cause = str(error), error.__context__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        if known := loader.get_group_options(group):
+        if group and (known := loader.get_group_options(group)):
             yield complaints.unknown_option(group, option, known)
     elif match := NOT_OVERRIDDEN.search(said):
         group = re.split("[/@]", match[1])[-1]

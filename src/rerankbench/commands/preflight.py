@@ -129,6 +129,8 @@ class Checker:
         if group not in groups and not group.startswith("hydra/"):
             raise UserError(complaints.unknown_key("", group, value, groups))
         chosen = self.parsed(as_typed.option(word.lstrip("+") if group in groups else word), word)
+        if too_many := sweep_size.problem([chosen]):
+            raise UserError(Problem(too_many, group, "sweep", word))
         if any(w.lstrip("+").startswith("hydra.searchpath=") for w in self.typed):
             return chosen  # options may come from there
         known = self.options_of(group)

@@ -266,7 +266,7 @@ class Job:
             place = "hydra.sweep.dir" if sweep_id else "hydra.run.dir"
             error = disk.explained(fault, {**cache, place: folder.absolute()})
             self.mistake = isinstance(error, UserError)
-            result = outputs.failure(experiment, labels, error, sweep_id)
+            result = outputs.failure(experiment, labels, error, sweep_id, self.told(task))
             if outputs.keep_failure(result, folder) and composed.dry_run is not True:
                 track(composed, result, folder, begun)
             summary.show_failure(result, error)

@@ -28,6 +28,8 @@ IDEOGRAPHS = "々-〇぀-ヿ㐀-鿿가-힣豈-﫿𠀀-𳏿"
 # Scripts without spaces whose characters say little: Thai, Lao, Myanmar, Khmer, Tai Le, New Tai Lue, Tai
 # Tham, Tai Viet (Unicode's line-breaking class SA). Pairs and triples of characters with their marks: on
 # SciFact with its spaces removed, pairs alone reach nDCG@10 0.52, triples 0.65, both 0.64, words 0.68.
+# Of the Universal Declaration of Human Rights, an article's first paragraph finds the others with nDCG@10
+# 0.57 in Thai, 0.54 in Lao, 0.59 in Khmer, 0.41 in Burmese (0.54 in English); by blanks, 0.03 to 0.27.
 SYLLABLES = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\ua9e0-\ua9ff\uaa60-\uaadf"
 SYLLABIC = re.compile(f"[{SYLLABLES}]")
 UNSPACED = re.compile(f"([{IDEOGRAPHS}]+|[{SYLLABLES}]+)")

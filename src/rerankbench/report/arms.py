@@ -138,11 +138,13 @@ def contest(runs: Sequence[Run], measure: str) -> Contest:
         raise UserError([f"{each.run}: {each.arm}: {each.why}; run it again" for each in damaged])
     stages = {run.params.get("first_stage") for run in runs}
     complete = [name for name in names if all(np.isfinite(every[i][name]).all() for i in kept)]
+    partly = [name for name in names if name not in complete and any(in_part(every[i][name]) for i in kept)]
     return Contest(
         measure,
         tuple(ids),
         tuple(arms[i] for i in kept),
-        {name: np.stack([every[i][name] for i in kept]) for name in complete},
+        # one copy of each measure in memory: what is stacked is let go
+        {name: np.stack([every[i].pop(name) for i in kept]) for name in complete},
         oracle,
         tuple(done),
         failed,
@@ -150,7 +152,7 @@ def contest(runs: Sequence[Run], measure: str) -> Contest:
             *(left_out_by_failure(run, len(stages) > 1) for run in failed if not superseded(run, done)),
             *damaged,
         ),
-        tuple(name for name in names if name not in complete and any(in_part(every[i][name]) for i in kept)),
+        tuple(partly),
     )
 
 

@@ -133,36 +133,16 @@ class ClaimedP:
 def compare(
     contest: Contest, allowed: Sequence[int], delta: float, level: float, share: float = 1.0
 ) -> Comparison:
-    """Compare all arms; only those of `allowed` may be the best, or be claimed to be as good.
-
-    share: of the chance of a false claim, where other claims are made beside these (Bonferroni).
-    """
+    """Compare all arms; only `allowed` ones may be the best or as good. `share`: as in `Comparison`."""
     values = contest.compared
     own = np.array([contest.first_stage(arm) for arm in range(len(values))])
     best = best_arm(contest, allowed or range(len(values)))
     flips = sign_flips(values, seed=SEED, patterns=PERMUTATIONS)
     claimed = claimed_p_values(contest, flips, own, allowed, delta, (1.0 - level) * share).beside(share)
-    sign_flip_p, to_best_p = symmetric_p_values(flips, own, best)
-    means, gains = resampled_means(values, seed=SEED, resamples=RESAMPLES), values - values[own]
-    better = gains.mean(axis=1) > 0
-    arms = tuple(
-        ArmComparison(
-            mean=mean,
-            gain=gain,
-            wins=wins(gains[i]),
-            largest_loss=float(max(0.0, -gains[i].min())),
-            to_best=to_best,
-            gain_p=float(claimed.beats_own[i] if better[i] else claimed.hurts[i]),
-            helps_p=float(claimed.helps[i]),
-            hurts_p=float(claimed.hurts[i]),
-            within_p=float(claimed.within[i]),
-            sign_flip_p=float(sign_flip_p[i]),
-            to_best_p=float(to_best_p[i]),
-        )
-        for i, (mean, gain, to_best) in enumerate(three_intervals(values, means, own, best, level))
-    )
+    means = resampled_means(values, seed=SEED, resamples=RESAMPLES)
+    intervals = three_intervals(values, means, own, best, level)
     return Comparison(
-        arms=arms,
+        arms=of_arms(values - values[own], intervals, claimed, symmetric_p_values(flips, own, best)),
         best=best,
         allowed=tuple(allowed),
         delta=delta,
@@ -174,6 +154,32 @@ def compare(
     )
 
 
+def of_arms(
+    gains: Array,
+    intervals: Iterator[tuple[Interval, Interval, Interval]],
+    claimed: ClaimedP,
+    symmetric: tuple[Array, Array],
+) -> tuple[ArmComparison, ...]:
+    """What is known of each arm; `gains` [arms, queries]: of its values over its own first stage's."""
+    sign_flip_p, to_best_p = symmetric
+    return tuple(
+        ArmComparison(
+            mean=mean,
+            gain=gain,
+            wins=wins(gains[i]),
+            largest_loss=float(max(0.0, -gains[i].min())),
+            to_best=to_best,
+            gain_p=float(claimed.beats_own[i] if gain.mean > 0 else claimed.hurts[i]),
+            helps_p=float(claimed.helps[i]),
+            hurts_p=float(claimed.hurts[i]),
+            within_p=float(claimed.within[i]),
+            sign_flip_p=float(sign_flip_p[i]),
+            to_best_p=float(to_best_p[i]),
+        )
+        for i, (mean, gain, to_best) in enumerate(intervals)
+    )
+
+
 def three_intervals(
     values: Array, means: Array, own: NDArray[np.intp], best: int, level: float
 ) -> Iterator[tuple[Interval, Interval, Interval]]:
@@ -181,13 +187,15 @@ def three_intervals(
 
     `values` [arms, queries], `means` [resamples, arms] of the same queries drawn again.
     """
-    gains, distances = values - values[own], values - values[best]
-    return zip(
-        percentile_intervals(values.mean(axis=1), means, level),
-        percentile_intervals(gains.mean(axis=1), means - means[:, own], level),
-        percentile_intervals(distances.mean(axis=1), means - means[:, [best]], level),
-        strict=True,
-    )
+    for at in range(0, len(values), ROWS):  # some at a time: resampled means are large
+        some = slice(at, at + ROWS)
+        gains, distances = values[some] - values[own[some]], values[some] - values[best]
+        yield from zip(
+            percentile_intervals(values[some].mean(axis=1), means[:, some], level),
+            percentile_intervals(gains.mean(axis=1), means[:, some] - means[:, own[some]], level),
+            percentile_intervals(distances.mean(axis=1), means[:, some] - means[:, [best]], level),
+            strict=True,
+        )
 
 
 def best_arm(contest: Contest, among: Sequence[int]) -> int:
@@ -286,7 +294,8 @@ def hardest_rivals(values: Array, allowed: NDArray[np.intp], delta: float) -> tu
         squares = squares + 2 * delta * (sums[row] - sums) + queries * delta**2
         distance = (total - worst) / np.sqrt(np.maximum(squares, 0.0) + worst**2)
         distance[row] = np.inf
-        hardest = np.argsort(distance, kind="stable")[: min(HARDEST, len(allowed) - 1)]
+        most = HARDEST if distance.min() > 0 else 1  # of what is likelier than not one rival is enough
+        hardest = np.argsort(distance, kind="stable")[: min(most, len(allowed) - 1)]
         p = bounded_mean.p_values(arms[row] - arms[hardest] + delta, worst)
         rivals[row], p_values[row] = allowed[hardest[p.argmax()]], p.max()
     return rivals, p_values

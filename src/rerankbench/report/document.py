@@ -42,6 +42,7 @@ def document(findings: Findings) -> dict[str, Any]:
         "front": [names[i] for i in f.front],
         "arms": [arm(f, i) for i in f.ranked()] + arranged_arms(f),
         "arrangements": arrangements(f),
+        "lacking": [asdict(each) for each in f.lacking],
         "answers": answers(f),
         "trial": None if f.trial is None else asdict(f.trial),
         "headroom": [asdict(room) | {"captured": room.captured} for room in f.rooms],

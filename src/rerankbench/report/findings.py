@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +18,7 @@ from rerankbench.report import verdict as deciding
 from rerankbench.report.arms import Contest, LeftOut, contest
 from rerankbench.report.arrangements.field import Field, assembled
 from rerankbench.report.arrangements.findings import SHARE, Arranged, arrange
+from rerankbench.report.arrangements.pool import Lacking
 from rerankbench.report.arrangements.trial import Trial
 from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.book import Book
@@ -55,6 +56,7 @@ class Findings:
     book: Book = field(default_factory=Book)
     arranged: Arranged | None = None
     trial: Trial | None = None
+    lacking: tuple[Lacking, ...] = ()
     made: Made | None = None
 
     @cached_property
@@ -94,23 +96,18 @@ def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) 
     found = contest(runs, settings.measure)
     book = Book(race, found.several, settings.price_per_hour, budgeting.cure(found.arms, race))
     costs = [costing.of(arm, book) for arm in found.arms]
-    excluded = [
-        budgeting.over_budget(cost, arm, settings.budget, book)
-        for cost, arm in zip(costs, found.arms, strict=True)
-    ]
+    judged = zip(costs, found.arms, strict=True)
+    excluded = [budgeting.over_budget(cost, arm, settings.budget, book) for cost, arm in judged]
     allowed = [i for i, reason in enumerate(excluded) if not reason]
     allowed = allowed or [i for i, arm in enumerate(found.arms) if not arm.reranks]  # something to be against
     order = costing.ordering(found.arms, costs, book)
-    everything = assembled(found, costs, order, book) if settings.arrangements else None
-    share = 1.0 - SHARE if everything is not None and everything.arrangements else 1.0
+    competing = assembled(found, costs, order, book) if settings.arrangements else None
+    share = 1.0 - SHARE if competing is not None and competing.arrangements else 1.0
     compared = comparing.compare(found, allowed, settings.delta, settings.level, share)
+    arranged = arrange(competing, compared, excluded, settings, book) if competing and share < 1.0 else None
     verdict = deciding.decide(found, compared, order, excluded)
-    arranged = None
-    if everything is not None and everything.arrangements:
-        arranged = arrange(everything, compared, excluded, settings, book)
-        verdict = Teller(arranged, settings.delta).verdict(verdict)
-    rooms = headrooms(found, range(len(found.arms)))
-    shown = example_arm(found, compared, verdict)
+    verdict = Teller(arranged, settings.delta).verdict(verdict) if arranged else verdict
+    rooms, shown = headrooms(found, range(len(found.arms))), example_arm(found, compared, verdict)
     gains, losses = examples(found, shown)
     return Findings(
         settings=settings,
@@ -121,7 +118,7 @@ def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) 
         excluded=tuple(excluded),
         front=tuple(costing.front(found.compared.mean(axis=1), order.values)),
         verdict=verdict,
-        decision=choosing.choose(found, compared, order, nothing_fits=all(excluded)),
+        decision=decision(found, compared, order, verdict, nothing_fits=all(excluded)),
         left_out=tuple(deciding.left_out(found, excluded)),
         rooms=tuple(rooms),
         bottleneck=bottleneck(rooms, settings.measure),
@@ -130,7 +127,18 @@ def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) 
         losses=tuple(losses),
         book=book,
         arranged=arranged,
+        lacking=competing.lacking if competing else (),
     )
+
+
+def decision(
+    found: Contest, compared: Comparison, order: Ordering, verdict: Verdict, *, nothing_fits: bool
+) -> Decision | None:
+    """What to choose now, of the plain arms."""
+    chosen = choosing.choose(found, compared, order, nothing_fits=nothing_fits)
+    if chosen is None or verdict.arrangement is None:
+        return chosen
+    return replace(chosen, sentence=f"Of the plain arms alone: {chosen.sentence}")
 
 
 def example_arm(found: Contest, compared: Comparison, verdict: Verdict) -> int:
@@ -162,6 +170,11 @@ def assumptions(findings: Findings) -> list[str]:
         *race_notes.race_lines(findings.contest.arms, findings.costs, findings.book),
     ]
     lines += race_notes.price_lines(findings.contest.arms, findings.settings.price_per_hour)
+    if c.share < 1.0:
+        lines.append(
+            f"Of these {100 * c.alpha:g}%, {100 * c.own_alpha:g}% are for the claims about plain arms and "
+            "the rest is for cascades, fusions, early exits and other margins; the p-values allow for it."
+        )
     machines = costing.machines(findings.contest.arms)
     if len(machines) > 1 and not findings.book.raced:
         lines.append(

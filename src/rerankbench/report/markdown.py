@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from rerankbench.basics.visible import visible
 from rerankbench.report import table
+from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.examples import Example
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import subtitle
@@ -19,6 +20,7 @@ def markdown(findings: Findings) -> str:
     lines += [safe(f.decision.sentence), ""] if f.decision else []
     lines += [*bullets(f.verdict.reasons), safe(subtitle(f)), ""]
     lines += ["### Arms", "", *arm_table(f), ""]
+    lines += budgets(f)
     lines += failures(f)
     if f.rooms:
         lines += ["### Headroom", "", *headroom_table(f), "", safe(f.bottleneck), ""]
@@ -66,6 +68,18 @@ def arm_table(f: Findings) -> Iterator[str]:
         cells = [safe(column.text(f, i)) for column in columns]
         rows.append([f"**{name}**" if i == f.verdict.arm else name, *cells])
     return rows_of(["arm", *(column.heading for column in columns)], rows)
+
+
+def budgets(f: Findings) -> list[str]:
+    """What to deploy up to each bound, and how the recommended arrangement did when it was run for real."""
+    if f.arranged is None:
+        return []
+    steps = Teller(f.arranged, f.settings.delta).staircase()
+    lines = [safe(f.trial.line()), ""] if f.trial else []
+    if steps:
+        rows = [f"| {safe(bound)} | {safe(advice)} |" for bound, advice in steps]
+        lines += ["### Within a budget", "", "| up to | what to do |", "|---|---|", *rows, ""]
+    return lines
 
 
 def failures(f: Findings) -> list[str]:

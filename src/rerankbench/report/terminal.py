@@ -8,10 +8,12 @@ from rich.table import Table
 
 from rerankbench.basics.visible import Console, visible
 from rerankbench.report import race_notes, table
+from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import counted, subtitle
 
 ROWS = 8
+STEPS = 6  # of the staircase of budgets
 
 
 def show(findings: Findings, page: Path, tracked: str = "") -> None:
@@ -22,6 +24,11 @@ def show(findings: Findings, page: Path, tracked: str = "") -> None:
         console.print(findings.decision.sentence, soft_wrap=True)
     for reason in findings.verdict.reasons:
         console.print(f"  {reason}", soft_wrap=True)
+    if findings.arranged:
+        for bound, advice in Teller(findings.arranged, findings.settings.delta).staircase()[:STEPS]:
+            console.print(f"  up to {bound}: {advice}", soft_wrap=True)
+    if findings.trial:
+        console.print(f"  {findings.trial.line()}", soft_wrap=True)
     console.print(subtitle(findings), soft_wrap=True, style="dim")
     console.print(arm_table(findings))
     if findings.book.race is not None:

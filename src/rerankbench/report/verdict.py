@@ -233,8 +233,8 @@ class VerdictWriter:
         if possible - means[top] >= max(self.comparison.delta, 1e-9):
             return ""
         return (
-            f"as {self.contest.arms[top].stage_name} alone reaches {self.measure} {means[top]:.4f} and a perfect "
-            f"order of the candidates {possible:.4f}"
+            f"as {self.contest.arms[top].stage_name} alone reaches {self.measure} {means[top]:.4f}, and a "
+            f"perfect order of the candidates {possible:.4f}"
         )
 
     @property

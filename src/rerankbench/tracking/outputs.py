@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -22,7 +22,7 @@ from rerankbench.engine.models import references
 from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Measured, whole
 from rerankbench.experiment import latency
-from rerankbench.experiment.arm_name import arm, run_name
+from rerankbench.experiment.arm_name import arm, changed, run_name
 from rerankbench.experiment.pipeline import Outcome
 from rerankbench.experiment.settings import Experiment
 from rerankbench.rerankers.reranker import LocalReranker, Reranker
@@ -132,9 +132,18 @@ def identities(outcome: Outcome) -> dict[str, str]:
     }
 
 
-def failure(experiment: Experiment | None, labels: dict[str, str], error: Exception, sweep_id: str) -> Result:
-    """What stands in for the result of an experiment that could not be run."""
-    name = arm(experiment) if experiment else labels.get("reranker", "experiment")
+def failure(
+    experiment: Experiment | None,
+    labels: dict[str, str],
+    error: Exception,
+    sweep_id: str,
+    told: Sequence[str] = (),
+) -> Result:
+    """What stands in for the result of an experiment that could not be run.
+
+    told: the settings that its name tells where its config could not even be read.
+    """
+    name = arm(experiment) if experiment else unread(labels, told)
     text = masked(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
     return Result(
         arm=name,
@@ -144,6 +153,14 @@ def failure(experiment: Experiment | None, labels: dict[str, str], error: Except
         sweep_id=sweep_id,
         params=params(experiment) if experiment else labels,
     )
+
+
+def unread(labels: Mapping[str, str], told: Sequence[str]) -> str:
+    """The name of an arm of which only the chosen options and the settings that vary are known."""
+    named = ("reranker=", "first_stage=", "dataset", "experiment=")
+    rest = [changed(line) for line in told if not line.startswith(named)]
+    stage = [] if labels.get("first_stage", "dense") == "dense" else [labels["first_stage"], "+"]
+    return masked(" ".join([*stage, labels.get("reranker", "experiment"), *rest]))
 
 
 def keep_failure(result: Result, folder: Path) -> bool:

@@ -25,10 +25,11 @@ from rerankbench.engine.operators.int8_rows import (
 
 Whole = NDArray[np.int64]
 
+QUERIES = 128  # looked at together: their scores stay in the second cache for sequences of 512 tokens
 LANES = 16  # float32 numbers in a register, of which rows are multiples
 STEP = 8  # products that are added before their sum is written
 TILE = 4  # rows that are computed side by side
-QUERIES = 128  # looked at together: their scores stay in the second cache for sequences of 512 tokens
+ROW1, ROW2, ROW3, ROW4, ROW5, ROW6, ROW7 = (np.uint64(QUERIES * row) for row in range(1, STEP))
 
 
 @compiled
@@ -49,103 +50,108 @@ def attend(
     hidden = products.shape[1] // 3
     size = hidden // heads
     longest, wide = up(lengths.max(), LANES), up(size, STEP)
-    columns = min(longest, QUERIES)
     share = np.float32(1 / math.sqrt(size))
-    query, mixed = np.zeros((wide, columns), np.float32), np.empty((wide, columns), np.float32)
+    query, mixed = np.zeros(wide * QUERIES, np.float32), np.empty(wide * QUERIES, np.float32)
     key, value = np.zeros((longest, wide), np.float32), np.zeros((wide, longest), np.float32)
-    weights = np.empty((longest, columns), np.float32)
-    rows = np.empty((longest, hidden), np.float32)
+    weights = np.empty(longest * QUERIES, np.float32)
+    rows, joint = np.empty((longest, hidden), np.float32), np.empty((longest, 3 * hidden), np.float32)
     end = 0
     for i in range(starts.size):
-        start, length = starts[i], lengths[i]
-        end = start + length
-        some, some_scales = products[start:end], scales[start:end]
+        start, length, end = starts[i], lengths[i], starts[i] + lengths[i]
+        some = joint[:length]
+        unpack(products[start:end], scales[start:end], bias, some)
         for head in range(heads):
             at = head * size
-            take(some, some_scales, bias, hidden + at, size, key)
-            key[length : up(length, LANES), :size] = 0
-            take_turned(some, some_scales, bias, 2 * hidden + at, size, np.float32(1), value)
+            keys_of(some, hidden + at, size, key)
+            turn(some, 2 * hidden + at, size, np.float32(1), value)
             value[:size, length : up(length, LANES)] = 0
             for first in range(0, length, QUERIES):
-                asked, asked_scales = some[first : first + QUERIES], some_scales[first : first + QUERIES]
-                take_turned(asked, asked_scales, bias, at, size, share, query)
+                asked = some[first : first + QUERIES]
+                turn(asked, at, size, share, query.reshape(wide, QUERIES))
                 look(query, key, value, length, up(len(asked), LANES), weights, mixed)
-                for t in range(len(asked)):
-                    row = rows[first + t]
-                    for d in range(size):
-                        row[at + d] = mixed[d, t]
+                turn_back(mixed, at, size, rows[first : first + len(asked)])
         quantize(rows[:length], values[start:end], new_scales[start:end])
     values[end:] = ZERO
     new_scales[end:] = 0
 
 
 @compiled
-def take(products: Floats, scales: Floats, bias: Floats, at: int, size: int, out: Floats) -> None:
-    """One head's part of each token, [tokens, size]."""
-    own = bias[at : at + size]
+def unpack(products: Floats, scales: Floats, bias: Floats, out: Floats) -> None:
+    """Products of bytes as the numbers that they stand for, the bias added."""
     for t in range(len(products)):
-        product, scale, row = products[t, at : at + size], scales[t], out[t]
-        for d in range(size):
-            row[d] = product[d] * scale + own[d]
+        product, scale, row = products[t], scales[t], out[t]
+        for j in range(row.size):
+            row[j] = product[j] * scale + bias[j]
 
 
 @compiled
-def take_turned(
-    products: Floats, scales: Floats, bias: Floats, at: int, size: int, factor: Any, out: Floats
-) -> None:
-    """The same, times `factor`, as [size, tokens]."""
-    own = bias[at : at + size]
-    for t in range(len(products)):
-        product, scale = products[t, at : at + size], scales[t]
+def keys_of(rows: Floats, at: int, size: int, out: Floats) -> None:
+    """One head's part of each token as a row of its own, and zeros up to the next multiple of `LANES`."""
+    for t in range(len(rows)):
+        out[t, :size] = rows[t, at : at + size]
+    out[len(rows) : up(len(rows), LANES), :size] = 0
+
+
+@compiled
+def turn_back(columns: Floats, at: int, size: int, out: Floats) -> None:
+    """Columns of `QUERIES` numbers as one head's part of each token."""
+    for t in range(len(out)):
+        row = out[t]
         for d in range(size):
-            out[d, t] = (product[d] * scale + own[d]) * factor
+            row[at + d] = columns[d * QUERIES + t]
+
+
+@compiled
+def turn(rows: Floats, at: int, size: int, factor: Any, out: Floats) -> None:
+    """One head's part of each token, times `factor`: [size, tokens]."""
+    for t in range(len(rows)):
+        row = rows[t, at : at + size]
+        for d in range(size):
+            out[d, t] = row[d] * factor
 
 
 @compiled
 def look(
     query: Floats, key: Floats, value: Floats, length: int, columns: int, weights: Floats, mixed: Floats
 ) -> None:
-    """What queries [size, columns] see of keys [tokens, size] and values [size, tokens]: `mixed`."""
+    """What queries [size, columns] see of keys [tokens, size] and values [size, tokens]: `mixed`, as queries.
+
+    Rows of queries, of what is seen and of `weights` [tokens, columns] begin every `QUERIES` numbers.
+    """
     tokens = up(length, LANES)
     for k in range(0, tokens, TILE):
-        dot(key[k : k + TILE], query, columns, weights[k : k + TILE])
-    weights[length:tokens] = 0
-    top, total = weights[0, :columns].copy(), np.zeros(columns, np.float32)
+        dot(key[k : k + TILE], query, key.shape[1], columns, weights[k * QUERIES :])
+    weights[length * QUERIES : tokens * QUERIES] = 0
+    top, total = weights[:columns].copy(), np.zeros(columns, np.float32)
     for k in range(1, length):
-        row = weights[k]
+        row = weights[k * QUERIES : k * QUERIES + columns]
         for q in range(columns):
             top[q] = row[q] if row[q] > top[q] else top[q]
     for k in range(length):
-        row = weights[k]
+        row = weights[k * QUERIES : k * QUERIES + columns]
         for q in range(columns):
             row[q] = exp(row[q] - top[q])
             total[q] += row[q]
-    for q in range(columns):
-        total[q] = np.float32(1) / total[q]
     for d in range(0, len(value), TILE):
-        dot(value[d : d + TILE], weights[:tokens], columns, mixed[d : d + TILE])
+        dot(value[d : d + TILE], weights, tokens, columns, mixed[d * QUERIES :])
     for d in range(len(value)):
-        row = mixed[d]
+        row = mixed[d * QUERIES : d * QUERIES + columns]
         for q in range(columns):
-            row[q] *= total[q]
+            row[q] /= total[q]
 
 
 @compiled
-def dot(left: Floats, rows: Floats, columns: int, out: Floats) -> None:
-    """left [TILE, k or more] @ rows [k, columns or more], of `columns`; k is a multiple of `STEP`.
+def dot(left: Floats, rows: Floats, inner: int, columns: int, out: Floats) -> None:
+    """left [TILE, inner or more] @ rows [inner, columns], `inner` a multiple of `STEP`.
 
-    Sums are over `STEP` rows in turn: what is added to is read and written once for all of them.
+    Sums are over `STEP` rows in turn: what is added to is read and written once for all of them. One array
+    for all rows, with a distance that the compiler knows, leaves it nothing to find out while it runs.
     """
     l0, l1, l2, l3 = left[0], left[1], left[2], left[3]
-    o0, o1, o2, o3 = out[0], out[1], out[2], out[3]
-    for j in range(columns):
-        o0[j] = np.float32(0)
-        o1[j] = np.float32(0)
-        o2[j] = np.float32(0)
-        o3[j] = np.float32(0)
-    for k in range(0, len(rows), STEP):
-        r0, r1, r2, r3 = rows[k], rows[k + 1], rows[k + 2], rows[k + 3]
-        r4, r5, r6, r7 = rows[k + 4], rows[k + 5], rows[k + 6], rows[k + 7]
+    o = out[: TILE * QUERIES]
+    o[:] = 0
+    for k in range(0, inner, STEP):
+        r = rows[k * QUERIES : (k + STEP) * QUERIES]
         a0, a1, a2, a3 = l0[k], l0[k + 1], l0[k + 2], l0[k + 3]
         a4, a5, a6, a7 = l0[k + 4], l0[k + 5], l0[k + 6], l0[k + 7]
         b0, b1, b2, b3 = l1[k], l1[k + 1], l1[k + 2], l1[k + 3]
@@ -154,22 +160,24 @@ def dot(left: Floats, rows: Floats, columns: int, out: Floats) -> None:
         c4, c5, c6, c7 = l2[k + 4], l2[k + 5], l2[k + 6], l2[k + 7]
         d0, d1, d2, d3 = l3[k], l3[k + 1], l3[k + 2], l3[k + 3]
         d4, d5, d6, d7 = l3[k + 4], l3[k + 5], l3[k + 6], l3[k + 7]
-        for j in range(columns):
-            o0[j] += (
-                a0 * r0[j] + a1 * r1[j] + a2 * r2[j] + a3 * r3[j]
-                + a4 * r4[j] + a5 * r5[j] + a6 * r6[j] + a7 * r7[j]
+        for j in range(np.uint64(columns)):  # unsigned: no index counts from the end
+            r0, r1, r2, r3 = r[j], r[j + ROW1], r[j + ROW2], r[j + ROW3]
+            r4, r5, r6, r7 = r[j + ROW4], r[j + ROW5], r[j + ROW6], r[j + ROW7]
+            o[j] += (
+                a0 * r0 + a1 * r1 + a2 * r2 + a3 * r3
+                + a4 * r4 + a5 * r5 + a6 * r6 + a7 * r7
             )  # fmt: skip
-            o1[j] += (
-                b0 * r0[j] + b1 * r1[j] + b2 * r2[j] + b3 * r3[j]
-                + b4 * r4[j] + b5 * r5[j] + b6 * r6[j] + b7 * r7[j]
+            o[j + ROW1] += (
+                b0 * r0 + b1 * r1 + b2 * r2 + b3 * r3
+                + b4 * r4 + b5 * r5 + b6 * r6 + b7 * r7
             )  # fmt: skip
-            o2[j] += (
-                c0 * r0[j] + c1 * r1[j] + c2 * r2[j] + c3 * r3[j]
-                + c4 * r4[j] + c5 * r5[j] + c6 * r6[j] + c7 * r7[j]
+            o[j + ROW2] += (
+                c0 * r0 + c1 * r1 + c2 * r2 + c3 * r3
+                + c4 * r4 + c5 * r5 + c6 * r6 + c7 * r7
             )  # fmt: skip
-            o3[j] += (
-                d0 * r0[j] + d1 * r1[j] + d2 * r2[j] + d3 * r3[j]
-                + d4 * r4[j] + d5 * r5[j] + d6 * r6[j] + d7 * r7[j]
+            o[j + ROW3] += (
+                d0 * r0 + d1 * r1 + d2 * r2 + d3 * r3
+                + d4 * r4 + d5 * r5 + d6 * r6 + d7 * r7
             )  # fmt: skip
 
 
@@ -202,31 +210,62 @@ def attend_first(
             at = head * size
             for d in range(size):
                 query[d] = (queries[i, at + d] * scales[i] + bias[at + d]) * share
-            top = np.float32(-np.inf)
-            for k in range(length):
-                product, scale, found = joint[start + k], joint_scales[start + k], np.float32(0)
-                for d in range(size):
-                    found += query[d] * (product[at + d] * scale + joint_bias[at + d])
-                weights[k] = found
-                top = found if found > top else top
-            total = np.float32(0)
-            mixed = row[at : at + size]
-            mixed[:] = 0
-            for k in range(length):
-                weight = exp(weights[k] - top)
-                total += weight
-                product, scale = joint[start + k], joint_scales[start + k]
-                for d in range(size):
-                    place = hidden + at + d
-                    mixed[d] += weight * (product[place] * scale + joint_bias[place])
-            for d in range(size):
-                mixed[d] /= total
+            top = similar(query, joint, joint_scales, joint_bias, start, length, at, weights)
+            place, mixed = hidden + at, row[at : at + size]
+            mix(weights, top, joint, joint_scales, joint_bias, start, length, place, mixed)
         highest = np.int32(0)
         for j in range(hidden):
             highest = max(highest, magnitude(row[j]))
         new_scales[i] = bytes_of(row, highest, values[i])
     values[starts.size :] = ZERO
     new_scales[starts.size :] = 0
+
+
+@compiled
+def similar(
+    query: Floats,
+    joint: Floats,
+    scales: Floats,
+    bias: Floats,
+    start: int,
+    length: int,
+    at: int,
+    weights: Floats,
+) -> Any:
+    """Inner products of a query with the keys of a sequence, in `weights`; the highest of them."""
+    top = np.float32(-np.inf)
+    for k in range(length):
+        product, scale, found = joint[start + k], scales[start + k], np.float32(0)
+        for d in range(query.size):
+            found += query[d] * (product[at + d] * scale + bias[at + d])
+        weights[k] = found
+        top = found if found > top else top
+    return top
+
+
+@compiled
+def mix(
+    weights: Floats,
+    top: Any,
+    joint: Floats,
+    scales: Floats,
+    bias: Floats,
+    start: int,
+    length: int,
+    at: int,
+    mixed: Floats,
+) -> None:
+    """The mean of a sequence's values, by the softmax of `weights`."""
+    total = np.float32(0)
+    mixed[:] = 0
+    for k in range(length):
+        weight = exp(weights[k] - top)
+        total += weight
+        product, scale = joint[start + k], scales[start + k]
+        for d in range(mixed.size):
+            mixed[d] += weight * (product[at + d] * scale + bias[at + d])
+    for d in range(mixed.size):
+        mixed[d] /= total
 
 
 @compiled

@@ -59,7 +59,7 @@ class Desk:
 
     `certified` [arms]: what the plain arms' own verdict shows at the report's margin; `helping` [arms]: all
     that is shown to help; `usable` [arms]: what the report's own budget allows; `reference`: the plain arm
-    that answers are compared with; `baseline`: the first stage.
+    that answers are compared with.
     """
 
     field: Field
@@ -70,7 +70,6 @@ class Desk:
     usable: NDArray[np.bool_]
     margin: float
     reference: int
-    baseline: int
 
     @cached_property
     def reranking(self) -> NDArray[np.bool_]:
@@ -83,7 +82,7 @@ class Desk:
         choice = self.chooser.all_queries(kept, margin) if kept.any() else None
         estimate = None
         if choice is not None:
-            estimate = self.chooser.cross_fitted(kept, margin, self.field.values[self.baseline])
+            estimate = self.chooser.cross_fitted(kept, margin)
         named = choice if arm is None else arm
         known = named is not None and named != self.reference
         return Answer(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,106 +46,107 @@ class Estimate:
 class Chooser:
     """The rule: of the arms within `margin` of the highest mean the cheapest, of equal cost the better.
 
-    Rows of `values` [arms, queries] are ordered from cheap to dear, `order` says which arms they are, `price`
-    [arms] numbers their costs, equal ones alike; `folds` [repeats, queries]; `sums` [repeats, folds, arms]
-    the values' sums in each fold, `counts` [repeats, folds] of queries.
+    Arms are ordered from cheap to dear: `order` says which ones they are, `price` [arms] numbers their costs,
+    equal ones alike. `sums`, `squares` [repeats, folds, arms]: of each arm's gains over the baseline in each
+    fold; `counts` [repeats, folds] of queries; `total` [arms] over all queries; `baseline`: its mean.
     """
 
-    values: Array
     order: Rows
     price: Rows
-    folds: NDArray[np.intp]
     sums: Array
+    squares: Array
     counts: Array
+    total: Array
+    baseline: float
+
+    @property
+    def queries(self) -> int:
+        return int(self.counts[0].sum())
 
     def all_queries(self, usable: NDArray[np.bool_], margin: float) -> int:
         """The arm (row of the field) that all queries choose among the usable ones [arms of the field]."""
-        means = self.values.mean(axis=1)
-        return int(self.order[self.pick(means[None], usable[self.order], margin)[0]])
+        return int(self.order[self.pick(self.total / self.queries, usable[self.order], margin)])
 
-    def cross_fitted(self, usable: NDArray[np.bool_], margin: float, baseline: Array) -> Estimate | None:
-        """What the rule reaches on held-out queries; `baseline`: values [queries] to gain against.
+    def cross_fitted(self, usable: NDArray[np.bool_], margin: float) -> Estimate | None:
+        """What the rule reaches on held-out queries.
 
         The standard error is that of nested cross-validation (Bates, Hastie and Tibshirani, JASA 2024), at
         least the plain one, with two imagined queries for what none has shown. None for too few queries.
         """
-        queries = self.values.shape[1]
+        queries, kept = self.queries, usable[self.order]
         if queries < LEAST:
             return None
-        kept = usable[self.order]
-        outer, errors, reached, spreads = [], [], [], []
-        for folds, sums, counts in zip(self.folds, self.sums, self.counts, strict=True):
-            held = self.held_out(folds, sums, counts, kept, margin)
-            gains = held - baseline
-            reached.append(held.mean())
-            outer.append(gains.mean())
-            spreads.append(gains.std(ddof=1) / math.sqrt(queries))
-            errors += list(self.disagreements(folds, sums, counts, kept, margin, gains, baseline))
-        naive_se = float(np.mean(spreads))
-        mse = float(np.mean([a - b for a, b in errors])) * (FOLDS - 1) / FOLDS
-        se = min(max(math.sqrt(max(mse, 0.0)), naive_se), math.sqrt(FOLDS) * naive_se)
+        others = (self.total - self.sums) / (queries - self.counts)[..., None]
+        chosen = self.pick(others, kept, margin)
+        gains, squares = of(self.sums, chosen), of(self.squares, chosen)
+        means = gains.sum(axis=1) / queries
+        spreads = (squares.sum(axis=1) / queries - means**2) / (queries - 1)
+        plain = float(np.sqrt(np.maximum(spreads, 0.0)).mean())
+        nested = math.sqrt(max(self.nested(kept, margin, gains, squares), 0.0))
+        se = min(max(nested, plain), math.sqrt(FOLDS) * plain)
         se = math.hypot(se, math.sqrt(UNSEEN) * RANGE / queries)
-        chosen = self.pick(self.values.mean(axis=1)[None], kept, margin)[0]
-        gain = float(np.mean(outer))
+        gain, naive = float(means.mean()), self.total[self.pick(self.total / queries, kept, margin)] / queries
         return Estimate(
-            naive=float(self.values[chosen].mean()),
-            mean=float(np.mean(reached)),
+            naive=float(naive) + self.baseline,
+            mean=gain + self.baseline,
             gain=gain,
             se=se,
             low=gain - Z * se,
             high=gain + Z * se,
         )
 
-    def held_out(
-        self, folds: Rows, sums: Array, counts: Array, kept: NDArray[np.bool_], margin: float
-    ) -> Array:
-        """Values [queries], each of the arm that the other folds choose."""
-        means = (sums.sum(axis=0) - sums) / (counts.sum() - counts)[:, None]
-        chosen = self.pick(means, kept, margin)
-        return np.asarray(self.values[chosen[folds], np.arange(len(folds))])
+    def nested(self, kept: NDArray[np.bool_], margin: float, gains: Array, squares: Array) -> float:
+        """The mean squared error of a cross-fitted mean of so many queries.
 
-    def disagreements(
-        self,
-        folds: Rows,
-        sums: Array,
-        counts: Array,
-        kept: NDArray[np.bool_],
-        margin: float,
-        gains: Array,
-        baseline: Array,
-    ) -> Iterator[tuple[float, float]]:
-        """Of each fold: how far its own mean is from what the others predict of it, squared; its variance."""
-        places = np.arange(FOLDS)
+        Of each fold: how far its own mean is from what the other folds predict of it among themselves,
+        squared, less its own variance. gains, squares [repeats, folds] of the held-out queries.
+        """
+        places, errors = np.arange(FOLDS), []
         for out in places:
             inner = places[places != out]
-            left = sums.sum(axis=0) - sums[out] - sums[inner]
-            chosen = np.zeros(FOLDS, dtype=np.intp)
-            chosen[inner] = self.pick(
-                left / (counts.sum() - counts[out] - counts[inner])[:, None], kept, margin
-            )
-            inside = np.flatnonzero(folds != out)
-            predicted = (self.values[chosen[folds[inside]], inside] - baseline[inside]).mean()
-            own = gains[folds == out]
-            yield float((predicted - own.mean()) ** 2), float(own.var(ddof=1) / len(own))
+            left = self.queries - self.counts[:, [out]] - self.counts[:, inner]
+            sums = self.total - self.sums[:, [out]] - self.sums[:, inner]
+            chosen = self.pick(sums / left[..., None], kept, margin)
+            count = self.counts[:, out]
+            predicted = of(self.sums[:, inner], chosen).sum(axis=1) / (self.queries - count)
+            own = gains[:, out] / count
+            variance = (squares[:, out] / count - own**2) / (count - 1)
+            errors.append((predicted - own) ** 2 - variance)
+        return float(np.mean(errors)) * (FOLDS - 1) / FOLDS
 
     def pick(self, means: Array, kept: NDArray[np.bool_], margin: float) -> Rows:
-        """The arms [choices] that rows of means [choices, arms] choose among `kept` ones [arms]."""
+        """The arms [...] that means [..., arms] choose among `kept` ones [arms]."""
         seen = np.where(kept, means, -np.inf)
-        near = seen >= seen.max(axis=1, keepdims=True) - margin - 1e-12
-        price = self.price[near.argmax(axis=1)]
-        return np.asarray(np.where(near & (self.price == price[:, None]), seen, -np.inf).argmax(axis=1))
+        near = seen >= seen.max(axis=-1, keepdims=True) - margin - 1e-12
+        price = self.price[near.argmax(axis=-1)][..., None]
+        return np.asarray(np.where(near & (self.price == price), seen, -np.inf).argmax(axis=-1))
 
 
-def chooser(values: Array, costs: Array) -> Chooser:
-    """values [arms, queries], costs [arms], NaN where unknown, which counts as dearest."""
+def of(sums: Array, chosen: Rows) -> Array:
+    """The chosen arms' [repeats, folds] values out of sums [repeats, folds, arms]."""
+    return np.asarray(np.take_along_axis(sums, chosen[..., None], axis=-1)[..., 0])
+
+
+def chooser(values: Array, costs: Array, baseline: Array) -> Chooser:
+    """values [arms, queries], costs [arms] (NaN, unknown, counts as dearest), baseline [queries]."""
     known = np.nan_to_num(costs, nan=np.inf)
     order = np.argsort(known, kind="stable")
-    price = np.unique(known, return_inverse=True)[1][order]
-    queries = values.shape[1]
+    members = folds(values.shape[1])[:, None, :] == np.arange(FOLDS)[:, None]
+    rows = members.reshape(-1, values.shape[1]).astype(np.float64)
+    gains = values[order] - baseline
+    shape = (REPEATS, FOLDS, len(values))
+    return Chooser(
+        order=order,
+        price=np.unique(known, return_inverse=True)[1][order],
+        sums=(rows @ gains.T).reshape(shape),
+        squares=(rows @ (gains**2).T).reshape(shape),
+        counts=members.sum(axis=2).astype(np.float64),
+        total=gains.sum(axis=1),
+        baseline=float(baseline.mean()),
+    )
+
+
+def folds(queries: int) -> Rows:
+    """Which fold each query is in [repeats, queries], folds of about one size, drawn anew in each repeat."""
     rng = np.random.default_rng(SEED)
-    folds = np.stack([rng.permutation(np.arange(queries) % FOLDS) for _ in range(REPEATS)])
-    members = folds[:, None, :] == np.arange(FOLDS)[:, None]
-    ordered = values[order]
-    sums = members.reshape(-1, queries).astype(np.float64) @ ordered.T
-    counts = members.sum(axis=2).astype(np.float64)
-    return Chooser(ordered, order, price, folds, sums.reshape(REPEATS, FOLDS, -1), counts)
+    return np.stack([rng.permutation(np.arange(queries) % FOLDS) for _ in range(REPEATS)])

@@ -149,13 +149,13 @@ class Tested:
     def holds(self, rows: Rows, margin: float) -> NDArray[np.bool_]:
         """Whether it is shown of some arms that they are within a margin."""
         hardest, distance = self.rivals.hardest(margin)
-        alone = len(self.rivals.allowed) == 1 and self.rivals.allowed[0]
+        alone = self.rivals.allowed[0] if len(self.rivals.allowed) == 1 else -1  # has no rival
         found = distance[rows] > hopeless(self.alpha)
         values = self.rivals.values
-        for at in range(0, len(rows), _BLOCK):
-            some = [i for i in range(at, min(at + _BLOCK, len(rows))) if found[i] and rows[i] != alone]
-            for place in range(hardest.shape[1]):
-                if some:
-                    differences = values[rows[some]] - values[hardest[rows[some], place]] + margin
-                    found[some] &= bounded_mean.p_values(differences, RANGE - margin) <= self.needed
+        for place in range(hardest.shape[1]):
+            left = np.flatnonzero(found & (rows != alone))
+            for at in range(0, len(left), _BLOCK):
+                some = left[at : at + _BLOCK]
+                differences = values[rows[some]] - values[hardest[rows[some], place]] + margin
+                found[some] = bounded_mean.p_values(differences, RANGE - margin) <= self.needed
         return found

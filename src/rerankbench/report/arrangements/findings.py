@@ -26,7 +26,8 @@ class Arranged:
     """What arrangements add to a report. Rows are those of `field`: the plain arms come first.
 
     `answers`: for every budget and margin; the first ones are without a budget. `headline`: the one at the
-    report's margin and budget. `reference`: the best plain arm, `baseline`: the best first stage.
+    report's margin and budget. `reference`: the best plain arm, `baseline`: the best first stage. `alpha`:
+    the chance of a false claim that is left to these.
     """
 
     field: Field
@@ -37,6 +38,7 @@ class Arranged:
     baseline: int
     margins: tuple[float, ...]
     excluded: tuple[str, ...]
+    alpha: float
 
 
 def arrange(
@@ -50,7 +52,8 @@ def arrange(
     excluded = [*plain_excluded, *over_budget(field, settings, book)]
     margins = tuple(sorted({*MARGINS, settings.delta}))
     allowed = list(comparison.allowed)
-    shown = show(field, allowed, margins, SHARE * (1.0 - settings.level))
+    alpha = SHARE * (1.0 - settings.level)
+    shown = show(field, allowed, margins, alpha)
     usable = np.array([not why for why in excluded])
     certified = np.zeros(len(field), dtype=bool)
     certified[[i for i in allowed if comparison.certified(i)]] = True
@@ -60,17 +63,18 @@ def arrange(
     desk = Desk(
         field=field,
         shown=shown,
-        chooser=chooser(field.values, field.order.values),
+        chooser=chooser(field.values, field.order.values, field.values[baseline]),
         certified=certified,
         helping=helping,
         usable=usable,
         margin=settings.delta,
         reference=comparison.best,
-        baseline=baseline,
     )
     found = answering.answers(desk, answering.needs(field, book), margins)
     headline = next(each for each in found if each.margin == settings.delta)
-    return Arranged(field, shown, tuple(found), headline, comparison.best, baseline, margins, tuple(excluded))
+    return Arranged(
+        field, shown, tuple(found), headline, comparison.best, baseline, margins, tuple(excluded), alpha
+    )
 
 
 def over_budget(field: Field, settings: Report, book: Book) -> list[str]:

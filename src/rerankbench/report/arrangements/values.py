@@ -81,12 +81,14 @@ class Orders:
 def with_gap(arrangement: Arrangement, gaps: Values) -> Arrangement:
     """The gap that lets about the wanted share of the queries leave, and the share that really leaves.
 
-    None where that would be no query or all of them.
+    The gap lies midway between those of two queries, so that scores which differ in their last bits, as on
+    another machine, change nothing. None where that would be no query or all of them.
     """
-    finite = gaps[np.isfinite(gaps)]
-    if not len(finite):
+    finite = np.unique(gaps[np.isfinite(gaps)])
+    at = np.searchsorted(finite, np.quantile(gaps, 1.0 - arrangement.share, method="lower"))
+    if at + 1 >= len(finite):
         return replace(arrangement, gap=None)
-    bound = float(np.quantile(finite, 1.0 - arrangement.share, method="lower"))
+    bound = float(finite[at] + finite[at + 1]) / 2.0
     share = float((gaps > bound).mean())
     return replace(arrangement, gap=bound if 0 < share < 1 else None, share=share)
 

@@ -11,7 +11,9 @@ from rerankbench.report.arrangements.answers import MEMORY, P50, P95, PRICE, Ans
 from rerankbench.report.arrangements.arrangement import CASCADE, EXIT, FUSION
 from rerankbench.report.arrangements.choice import Estimate
 from rerankbench.report.arrangements.findings import Arranged
+from rerankbench.report.comparison import RANGE
 from rerankbench.report.cost import Ratio
+from rerankbench.report.sample_size import rule_of_three
 from rerankbench.report.verdict import BEST, DEPLOY, NONE, Verdict, counted, signed, spoken
 
 UNITS = {P50: "ms (median)", P95: "ms (p95)", MEMORY: "MB", PRICE: "per 1,000 queries"}
@@ -68,7 +70,7 @@ class Teller:
                 return f"{head}: no plain arm is better by {self.margin(answer.margin)} or more"
             return f"{head}: {self.as_good(answer)}{self.price(answer.ratio)}"
         if answer.arm == self.found.reference:
-            return f"{head}: it came out on top of the plain arms and is better than not reranking"
+            return f"{head}: it is better than not reranking, and no other plain arm came out higher"
         return f"{head}: it is better than not reranking, but not shown to be as good as {self.reference()}"
 
     def as_good(self, answer: Answer) -> str:
@@ -143,9 +145,20 @@ class Teller:
             f"{len(field.arrangements):,}{more} arrangements of the scored rerankers ({kinds}) {were} tried "
             "besides the plain arms; the claims allow for all of them."
         ]
+        if answer.arm is None or answer.arm < field.plain:
+            lines.append(self.none_shown())
         if answer.estimate is not None and answer.choice is not None:
             lines.append(self.judged(answer.estimate, answer.choice))
         return lines
+
+    def none_shown(self) -> str:
+        """That no arrangement is recommended, and why where no number of them could be."""
+        queries = self.found.field.values.shape[1]
+        line = f"None of them is shown to be as good as {self.reference()} within {self.margin(self.delta)}"
+        least = rule_of_three(self.delta, RANGE, self.found.alpha)
+        if least is not None and queries < least:
+            return f"{line}: that takes at least {least:,} queries, and these are {queries:,}."
+        return f"{line} at less cost than what is recommended."
 
     def judged(self, estimate: Estimate, choice: int) -> str:
         """What the rule of choosing is worth, and what it chooses."""

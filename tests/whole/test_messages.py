@@ -1,0 +1,75 @@
+"""No mistake is put into words that no test has seen: the page of faults, whose cures are tried, another
+test, or a reason in this file."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from messages import Message, messages
+
+TESTS = Path(__file__).parents[1]
+PAGE = TESTS.parent / "docs" / "faults.md"
+
+LATER = "no test quotes its words yet"
+# Part of a wording -> why no test makes it happen. Each must still be there, and be needed.
+REASONS = {
+    "choose one with --port": "needs a server of MLflow that ends at once",
+    "no Apple GPU": "depends on the machine; its cure, device=cpu, is in most commands here",
+    "no CUDA device": "depends on the machine; its cure, device=cpu, is in most commands here",
+    "the hub has no revision": "needs the hub to answer",
+    "the entry point's name": "a mistake of a package's author",
+    "ask the package's authors": "a mistake of a package's author",
+    "may hold letters, digits, dots": "a mistake of a package's author",
+    "not computed; there are": "of the Python interface, where nothing is typed",
+    "give it to each, or to none": LATER,
+    "is not there; fetch all": LATER,
+    "give a config file": LATER,
+    "a config may choose": LATER,
+    "to have it all the same": LATER,
+    "give true, false or the names of loggers": LATER,
+    "_target_ is needed": LATER,
+    "are these distances?": LATER,
+    "compare only runs over the same collection": LATER,
+    "throughput rests on": LATER,
+    "measured on other queries": LATER,
+    "this is a link, and links are not followed": LATER,
+    "this experiment of": LATER,
+    "is empty: give an answer": LATER,
+    "its tokenizer joins pairs by token": LATER,
+    "give a plain text, or leave it out": LATER,
+    "a score is a finite number": LATER,
+    "run_folders.py": LATER,
+    "a list that another tool wrote; what": "a note beside a cost, not a mistake",
+}
+
+
+@cache
+def everything_tested() -> str:
+    files = sorted(TESTS.rglob("*.py"))
+    whole = "\n".join(file.read_text(encoding="utf-8") for file in files if file != Path(__file__))
+    return re.sub(r'"\s*\n\s*[rf]*"', "", whole)  # texts that go on in the next line
+
+
+@cache
+def unseen() -> list[Message]:
+    page = PAGE.read_text(encoding="utf-8")
+    return [m for m in messages() if not m.is_in(page) and not m.is_quoted(everything_tested())]
+
+
+def test_every_wording_of_a_mistake_is_on_the_page_of_faults_or_in_a_test_or_has_a_reason() -> None:
+    unknown = [str(message) for message in unseen() if not any(part in str(message) for part in REASONS)]
+    assert unknown == [], "add a fault with its cure to tests/helpers/bad_input.py"
+
+
+def test_no_reason_is_stale() -> None:
+    told = [str(message) for message in unseen()]
+    assert [part for part in REASONS if not any(part in line for line in told)] == []
+
+
+def test_the_search_finds_wordings() -> None:
+    found = list(messages())
+    assert len(found) > 400
+    assert any("the brackets" in str(message) or "is not UTF-8" in str(message) for message in found)
+    assert not Message("x.py", 1, ("nobody ever said this ", None)).is_in(PAGE.read_text(encoding="utf-8"))
