@@ -28,7 +28,7 @@ def show(findings: Findings, page: Path, tracked: str = "") -> None:
     console = Console()
     console.print()
     for text, indent, style in texts(findings):
-        console.print(wrapped(text, console.width, indent), style=style)
+        console.print(wrapped(text, console.width, indent), style=style, soft_wrap=True)
     console.print(arm_table(findings, console.width))
     if findings.book.race is not None:
         for line in race_notes.missing_lines(findings.contest.arms, findings.costs, findings.book):
@@ -56,9 +56,9 @@ def texts(findings: Findings) -> Iterator[tuple[str, str, str]]:
 
 
 def wrapped(text: str, width: int, indent: str) -> Text:
-    """A text broken between words, as long as nobody has to type it; long words, such as paths, stay whole."""
+    """A text broken between words, unless it holds a command to copy; paths stay whole, too."""
     if "rerankbench" in text:
-        return Text(indent + visible(text), overflow="ignore", no_wrap=True)
+        return Text(indent + visible(text), overflow="ignore")
     lines = textwrap.wrap(
         visible(text),
         max(width, NARROWEST),
@@ -67,7 +67,7 @@ def wrapped(text: str, width: int, indent: str) -> Text:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return Text("\n".join(lines), overflow="ignore", no_wrap=True)
+    return Text("\n".join(lines), overflow="ignore")
 
 
 def arm_table(findings: Findings, width: int = WIDTH) -> Table:
