@@ -19,6 +19,7 @@ def markdown(findings: Findings) -> str:
     lines = [f"## {safe(f.verdict.sentence)}", ""]
     lines += [safe(f.decision.sentence), ""] if f.decision else []
     lines += [*bullets(f.verdict.reasons), safe(subtitle(f)), ""]
+    lines += [safe(f.leaning.line()), ""] if f.leaning else []
     lines += ["### Arms", "", *arm_table(f), ""]
     lines += budgets(f)
     lines += failures(f)

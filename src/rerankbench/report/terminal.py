@@ -52,6 +52,8 @@ def texts(findings: Findings) -> Iterator[tuple[str, str, str]]:
             yield f"up to {bound}: {advice}", "  ", ""
     if findings.trial:
         yield findings.trial.line(), "  ", ""
+    if findings.leaning:
+        yield findings.leaning.line(), "", ""
     yield subtitle(findings), "", "dim"
 
 
