@@ -19,6 +19,7 @@ def markdown(findings: Findings) -> str:
     lines = [f"## {safe(f.verdict.sentence)}", ""]
     lines += [safe(f.decision.sentence), ""] if f.decision else []
     lines += [*bullets(f.verdict.reasons), safe(subtitle(f)), ""]
+    lines += [safe(f.leaning.line()), ""] if f.leaning else []
     lines += ["### Arms", "", *arm_table(f), ""]
     lines += settled_table(f)
     lines += budgets(f)
@@ -132,7 +133,7 @@ def percent(value: float | None) -> str:
 
 def measures(f: Findings) -> Iterator[str]:
     names, rows = table.measure_table(f)
-    return rows_of(["measure", *names], [[safe(r.measure), *(f"{v:.4f}" for v in r.values)] for r in rows])
+    return rows_of(["arm", *names], [[safe(row.arm), *(f"{v:.4f}" for v in row.values)] for row in rows])
 
 
 def example_table(found: Sequence[Example]) -> Iterator[str]:
