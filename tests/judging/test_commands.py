@@ -11,7 +11,6 @@ import pytest
 from rerankbench.commands import judge, report
 from unjudged_sweep import DOCUMENTS, QUERIES, grade, texts
 
-
 GOOD = "function@14 function=unjudged_mine:good model=unjudged_mine:good"
 
 
@@ -48,7 +47,8 @@ def test_a_sweep_without_judgements_says_how_much_arms_differ_and_what_judging_t
     assert all(each["low"] <= each["mean"] <= each["high"] for each in overlaps)  # type: ignore[attr-defined]
     assert found["disagreements"][0]["text"].startswith("topic")  # type: ignore[index]
     said = capsys.readouterr().out
-    assert "judge about" in said and f"rerankbench-judge {sweep}" in said
+    assert "judge about" in said
+    assert f"rerankbench-judge {sweep}" in said
     result = json.loads((sweep / "1" / "result.json").read_text())
     assert result["dataset"]["judgements"] == 0
     assert result["measures"] == {"first_stage": {}, "reranked": {}, "oracle": {}}

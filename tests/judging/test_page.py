@@ -92,7 +92,8 @@ def test_answers_come_from_the_page_alone_and_are_answers(client: TestClient, sw
 def test_the_page_tells_nothing_of_the_arms_and_allows_no_foreign_code(client: TestClient) -> None:
     shown = client.get(f"/{TOKEN}/")
     policy = shown.headers["content-security-policy"]
-    assert "default-src 'none'" in policy and "unsafe" not in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
     assert shown.headers["referrer-policy"] == "no-referrer"
     told = client.get(f"/{TOKEN}/pair").json()
     assert set(told) == {"judged", "left", "settled", "pair", "query", "document"}
@@ -116,7 +117,8 @@ def test_undo_asks_again_and_skipped_pairs_are_not_asked_again(client: TestClien
     skipped = answer(client, answer="skipped", grade=None)["asked"]
     unclear = answer(client, answer="cannot tell", grade=None)["asked"]
     again = Queue(session(sweep)).session.next(1000)
-    assert skipped not in again and unclear not in again
+    assert skipped not in again
+    assert unclear not in again
     assert Record(sweep / "judging").grades() == {}
 
 
@@ -198,7 +200,8 @@ def press(opened: object, key: str) -> None:
     shown = opened.locator("#document").get_attribute("data-pair")  # type: ignore[attr-defined]
     opened.keyboard.press(key)  # type: ignore[attr-defined]
     opened.wait_for_function(  # type: ignore[attr-defined]
-        "shown => document.getElementById('asked').hidden || document.getElementById('document').dataset.pair !== shown",
+        "shown => document.getElementById('asked').hidden ||"
+        " document.getElementById('document').dataset.pair !== shown",
         arg=shown,
     )
 

@@ -39,7 +39,7 @@ def measured(pool: Pool) -> np.ndarray:
 
 
 def completions(pool: Pool) -> list[Pool]:
-    """The pool with every grade that its unjudged pairs could have; the others that are unjudged have none."""
+    """The pool with every grade that its unjudged pairs could have; others that are unjudged have none."""
     places = np.argwhere(pool.open)
     found = []
     for grades in product(range(HIGHEST + 1), repeat=len(places)):
@@ -54,7 +54,8 @@ def test_bounds_are_the_extremes_over_all_grades_that_could_be(seed: int) -> Non
     pool = small_pool(seed)
     differences = [float(np.subtract(*measured(each)).mean()) for each in completions(pool)]
     low, high = bounds(pool, 0, 1, HIGHEST)
-    assert low <= min(differences) + 1e-9 and high >= max(differences) - 1e-9
+    assert low <= min(differences) + 1e-9
+    assert high >= max(differences) - 1e-9
     if min(differences) < -1e-9:
         assert low == pytest.approx(min(differences))
     if max(differences) > 1e-9:
