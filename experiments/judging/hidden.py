@@ -3,9 +3,10 @@
     rerankbench -m dataset=files dataset.corpus=... dataset.queries=... reranker=none,minilm ...
     python experiments/judging/hidden.py multirun/DATE/TIME --qrels qrels.tsv
 
-Judging is acted out with the qrels answering as the person. For each number of judgements: the leader, whether
-it is the best by the whole pool, how many arms are open. Beside it the plain alternative: pairs of the pool in
-random order, unjudged ones counting as not relevant, and how often (of 200 orders) its leader is the best.
+Judging is acted out with the qrels answering as the person. For each number of judgements: the leader,
+whether it is the best by the whole pool, how many arms are open. Beside it the plain alternative: pairs of
+the pool in random order, unjudged ones counting as not relevant, and how often (of 200 orders) its leader
+is the best.
 """
 
 from __future__ import annotations
