@@ -34,7 +34,7 @@ EPILOG = """examples:
   rerankbench-report rerankbench tracking.uri=sqlite:///mlflow.db report.budget.latency_p95_ms=50
 settings: report.measure, report.delta, report.level, report.price_per_hour, report.budget.latency_p95_ms,
   report.budget.memory_mb, report.budget.price_per_1k, report.race.seconds, report.race.width,
-  report.race.paid, tracking.uri, tracking.experiment"""
+  report.race.paid, report.register, tracking.uri, tracking.experiment"""
 
 
 @printing.command
@@ -85,7 +85,7 @@ def build(words: Sequence[str], out: Path | None, race: bool = False, qrels: Pat
     Raises UserError for whatever is wrong with the words or the runs.
     """
     from rerankbench.judging.verdict import WELL_JUDGED, judged_runs
-    from rerankbench.report import files, terminal
+    from rerankbench.report import files, made, terminal
     from rerankbench.report.findings import find_out
 
     report, tracking, places = read(words)
@@ -110,13 +110,19 @@ def build(words: Sequence[str], out: Path | None, race: bool = False, qrels: Pat
             report = replace(report, measure=usual(found))
         costs = raced(found, report, target) if race else earlier_race(found, folders, target)
         findings = tried(find_out(found, report, costs, settled), found, report, target, race)
+        command = ["rerankbench-report", *words, *(["--race"] if race else []), *out_words(out)]
+        findings = replace(findings, made=made.now(command, target, tracking.page() if experiments else ""))
         page = written(target, findings)
         if experiments or any(word.startswith("tracking.") for word in words):
-            from rerankbench.report import tracked
+            from rerankbench.commands import summary_run
 
-            tracked.log(tracking, findings, target, sweep_of(findings.contest.runs))
+            summary_run.log(tracking, findings, target, sweep_of(findings.contest.runs))
     terminal.show(findings, page)
     return page
+
+
+def out_words(out: Path | None) -> list[str]:
+    return [] if out is None else ["--out", str(out)]
 
 
 def unjudged(found: Sequence[Run]) -> bool:

@@ -15,8 +15,9 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import visible
 from rerankbench.collections.sources.judgements import read_judgements
 from rerankbench.collections.sources.layout import JUDGEMENTS
+from rerankbench.collections.sources.lines import suffix
 from rerankbench.collections.sources.nested import read_pairs
-from rerankbench.collections.sources.rows import column_problems, new_log, suffix
+from rerankbench.collections.sources.rows import column_problems, new_log
 from rerankbench.collections.sources.source import file_problem
 from rerankbench.judging.pool import Pair
 

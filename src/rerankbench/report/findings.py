@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -15,8 +16,9 @@ from rerankbench.report import decision as choosing
 from rerankbench.report import race_notes
 from rerankbench.report import verdict as deciding
 from rerankbench.report.arms import Contest, LeftOut, contest
-from rerankbench.report.arrangements.field import assembled
+from rerankbench.report.arrangements.field import Field, assembled
 from rerankbench.report.arrangements.findings import SHARE, Arranged, arrange
+from rerankbench.report.arrangements.pool import Lacking
 from rerankbench.report.arrangements.trial import Trial
 from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.book import Book
@@ -25,6 +27,7 @@ from rerankbench.report.cost import Cost, Ordering
 from rerankbench.report.decision import Decision
 from rerankbench.report.examples import Example, examples
 from rerankbench.report.headroom import Headroom, bottleneck, headrooms
+from rerankbench.report.made import Made
 from rerankbench.report.race.record import Record
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
@@ -55,7 +58,17 @@ class Findings:
     book: Book = field(default_factory=Book)
     arranged: Arranged | None = None
     trial: Trial | None = None
+    lacking: tuple[Lacking, ...] = ()
+    made: Made | None = None
     settled: Settled | None = None
+
+    @cached_property
+    def answered(self) -> Arranged:
+        """What to deploy within budgets and margins, of the plain arms where there are no arrangements."""
+        if self.arranged is not None:
+            return self.arranged
+        alone = Field(self.contest, (), self.contest.compared, self.costs, self.order)
+        return arrange(alone, self.comparison, self.excluded, self.settings, self.book)
 
     @property
     def measure(self) -> str:
@@ -104,8 +117,7 @@ def find_out(
     verdict = deciding.decide(found, compared, order, excluded)
     verdict = Teller(arranged, settings.delta).verdict(verdict) if arranged else verdict
     verdict = as_settled(found, verdict, settled) if settled is not None else verdict
-    rooms = headrooms(found, range(len(found.arms)))
-    shown = example_arm(found, compared, verdict)
+    rooms, shown = headrooms(found, range(len(found.arms))), example_arm(found, compared, verdict)
     gains, losses = examples(found, shown)
     return Findings(
         settings=settings,
@@ -125,6 +137,7 @@ def find_out(
         losses=tuple(losses),
         book=book,
         arranged=arranged,
+        lacking=competing.lacking if competing else (),
         settled=settled,
     )
 

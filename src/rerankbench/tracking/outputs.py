@@ -22,7 +22,7 @@ from rerankbench.engine.models import references
 from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Measured, whole
 from rerankbench.experiment import latency
-from rerankbench.experiment.arm_name import arm, changed
+from rerankbench.experiment.arm_name import arm, changed, run_name
 from rerankbench.experiment.pipeline import Outcome
 from rerankbench.experiment.settings import Experiment
 from rerankbench.rerankers.reranker import LocalReranker, Reranker
@@ -42,6 +42,7 @@ def summarize(outcome: Outcome, sweep_id: str = "") -> Result:
     result = Result(
         arm=arm(e), sweep_id=sweep_id, params=params(e, outcome), depth=e.depth, layer=outcome.layer
     )
+    result.name = run_name(e)
     result.reduced, result.notes = collection.reduced, [*collection.notes, *outcome.candidates.notes]
     result.dataset = {
         "name": collection.name,
@@ -157,6 +158,7 @@ def failure(
     text = masked(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
     return Result(
         arm=name,
+        name=run_name(experiment) if experiment else name,
         status="failed",
         error=text,
         sweep_id=sweep_id,

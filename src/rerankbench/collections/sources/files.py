@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rerankbench.basics.finding import Finding
 from rerankbench.collections.sources.assembly import Parts
 from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
+from rerankbench.collections.sources.rows import settled_columns
 from rerankbench.collections.sources.source import Source, given_problem
 from rerankbench.collections.sources.tables import Tables
 
@@ -68,6 +69,20 @@ class Files(Source):
 
     def columns(self) -> list[Finding]:
         return self._tables().columns()
+
+    def places(self) -> tuple[str, ...]:
+        return ("corpus", "queries", "qrels")
+
+    def settled(self) -> Files:
+        tables, found = self._tables(), dict[str, Any]()
+        for path, layout, keys in (
+            (tables.corpus, tables.documents_layout, _DOCUMENT_KEYS),
+            (tables.queries, tables.queries_layout, _QUERY_KEYS),
+            (tables.judgements, tables.judgements_layout, _JUDGEMENT_KEYS),
+        ):
+            if path is not None:
+                found |= {keys[role]: name for role, name in settled_columns(path, layout).items()}
+        return replace(self, **found)
 
     def _tables(self) -> Tables:
         return Tables(

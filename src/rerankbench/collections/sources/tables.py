@@ -11,8 +11,9 @@ from rerankbench.collections.sources.conversion import read_table
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.judgements import Judgements, read_judgements
 from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
+from rerankbench.collections.sources.lines import suffix
 from rerankbench.collections.sources.nested import read_pairs
-from rerankbench.collections.sources.rows import column_problems, columns_taken, new_log, suffix, swap_cure
+from rerankbench.collections.sources.rows import column_problems, columns_taken, new_log, swap_cure
 
 _NAMED = 6  # of the columns that are not read
 
