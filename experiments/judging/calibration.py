@@ -2,8 +2,8 @@
 
     python experiments/judging/calibration.py [--trials 200] [--only NAME]
 
-A verdict is wrong if one of the leader's settled comparisons is: "better", and it is not better by all grades, or
-"as good", and they differ by more than delta. At most one in twenty may be.
+A verdict is wrong if one of the leader's settled comparisons is: "better", and it is not better by all
+grades, or "as good", and they differ by more than delta. At most one in twenty may be.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DISCOUNT = 1 / np.log2(np.arange(2, CUTOFF + 2))
 
 @dataclass(frozen=True)
 class Population:
-    """queries with `candidates`; each arm's scores are grade x skill + noise, a part of it shared by all arms.
+    """queries with `candidates`; each arm's scores are grade x skill + noise, in part shared.
 
     relevant: the mean share of relevant candidates, which differs by query; hidden: a second kind of relevant
     document that only the last arm finds; copies: arms that rank almost as their predecessor does.
@@ -88,7 +88,7 @@ def means(pool: Pool, grades: np.ndarray) -> np.ndarray:
 
 
 def judged(pool: Pool, grades: np.ndarray) -> tuple[int, bool, bool]:
-    """How many pairs were judged until all was settled, whether it is wrong, whether the leader is the best."""
+    """How many pairs were judged until all was settled, whether that is wrong, whether the best leads."""
     while True:
         found = beliefs(pool, HIGHEST)
         at = standing(pool, found, DELTA, HIGHEST, DRAWS)

@@ -1,7 +1,7 @@
 """A server that answers as OpenAI's chat completions do, or fails in one of many ways.
 
-It judges by `grade`: how many words the query and the passage of a prompt share. Each next request may be spoiled
-by one of `TROUBLES`, as `server.troubles` lists them; the prompts it was sent are in `server.prompts`.
+It judges by `grade`: how many words the query and the passage of a prompt share. Each next request may be
+spoiled by one of `TROUBLES`, as `server.troubles` lists them; what it was sent is in `server.prompts`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def answered(prompt: str) -> str:
 
 
 class ChatServer(ThreadingHTTPServer):
-    """`say`: what it answers to a prompt; `key`: without which it answers nothing; `busiest`: requests at once."""
+    """`say`: what it answers to a prompt; `key`: without which it does not; `busiest`: requests at once."""
 
     daemon_threads = True
 

@@ -179,7 +179,7 @@ def judge_name(kind: str, name: str) -> str:
 
     Raises UserError where nothing is left.
     """
-    plain = "-".join(visible(name).split())[:60].replace("+", "-")
+    plain = visible("-".join(name.split()))[:60].replace("+", "-")
     if not plain:
         raise UserError(f"--judge {name!r}: give a name, such as --judge anna")
     return kind + plain
