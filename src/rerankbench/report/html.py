@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rerankbench.basics.visible import visible_lines
@@ -9,6 +10,7 @@ from rerankbench.report import plots, table
 from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import subtitle
+from rerankbench.report.take_home import Recipe
 
 CAPTIONS = {
     "depth": "Lines are means over queries, bands their intervals; lines without markers are first stages.",
@@ -24,8 +26,8 @@ def seen(value: object) -> object:
     return visible_lines(value) if type(value) is str else value
 
 
-def page(findings: Findings) -> str:
-    """The page. Every text is escaped by the template; only the plots are inserted as markup."""
+def page(findings: Findings, home: Sequence[Recipe] = ()) -> str:
+    """The page; `home`: how the arm is run. Every text is escaped by the template; only the plots are inserted as markup."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -43,6 +45,7 @@ def page(findings: Findings) -> str:
     headings, measures = table.measure_table(findings)
     return environment.get_template("template.html").render(
         f=findings,
+        home=home,
         subtitle=subtitle(findings),
         plots=drawn,
         columns=table.columns(findings),
