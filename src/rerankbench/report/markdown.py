@@ -11,10 +11,11 @@ from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.examples import Example
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import subtitle
+from rerankbench.report.take_home import Recipe
 
 
-def markdown(findings: Findings) -> str:
-    """The whole report as GitHub's Markdown."""
+def markdown(findings: Findings, home: Sequence[Recipe] = ()) -> str:
+    """The whole report as GitHub's Markdown; `home`: how the arm is run."""
     f = findings
     lines = [f"## {safe(f.verdict.sentence)}", ""]
     lines += [safe(f.decision.sentence), ""] if f.decision else []
@@ -30,7 +31,19 @@ def markdown(findings: Findings) -> str:
     for title, found in (("Largest gains", f.gains), ("Largest losses", f.losses)):
         if found:
             lines += [f"### {title} of {safe(f.contest.arms[f.shown].name)}", "", *example_table(found), ""]
+    lines += taken_home(home)
     return "\n".join([*lines, "### Read this with", "", *bullets(f.assumptions())]).rstrip() + "\n"
+
+
+def taken_home(home: Sequence[Recipe]) -> list[str]:
+    """Ways to run the arm, as blocks of code, which nothing in them can end."""
+    if not home:
+        return []
+    lines = ["### Take it home", ""]
+    for recipe in home:
+        fence = "`" * (1 + max([2, *map(len, re.findall("`+", recipe.code))]))
+        lines += [f"{safe(recipe.title)}:", "", fence, recipe.code, fence, ""]
+    return lines
 
 
 def safe(text: str) -> str:
