@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from rerankbench.basics.visible import visible
-from rerankbench.report import table
+from rerankbench.report import settled, table
 from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.examples import Example
 from rerankbench.report.findings import Findings
@@ -20,6 +20,7 @@ def markdown(findings: Findings) -> str:
     lines += [safe(f.decision.sentence), ""] if f.decision else []
     lines += [*bullets(f.verdict.reasons), safe(subtitle(f)), ""]
     lines += ["### Arms", "", *arm_table(f), ""]
+    lines += settled_table(f)
     lines += budgets(f)
     lines += failures(f)
     if f.rooms:
@@ -68,6 +69,15 @@ def arm_table(f: Findings) -> Iterator[str]:
         cells = [safe(column.text(f, i)) for column in columns]
         rows.append([f"**{name}**" if i == f.verdict.arm else name, *cells])
     return rows_of(["arm", *(column.heading for column in columns)], rows)
+
+
+def settled_table(f: Findings) -> list[str]:
+    """What the judgements settle, arm by arm; nothing where all queries are judged as a whole."""
+    if f.settled is None:
+        return []
+    rows = settled.table(f.settled, [f.contest.arms[i].name for i in f.ranked()])
+    cells = [[safe(cell) for cell in row] for row in rows]
+    return ["### Settled and open", "", *rows_of(settled.HEADINGS, cells), ""]
 
 
 def budgets(f: Findings) -> list[str]:

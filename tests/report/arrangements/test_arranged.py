@@ -227,7 +227,7 @@ def test_who_lacks_scores_is_told_apart_from_who_failed(tmp_path: Path) -> None:
         (tmp_path / "x" / name).unlink()
     write_failure(tmp_path / "3", "broken@20", "no such model")
     found = document.document(judged(tmp_path))
-    lacking = {each["reranker"]: each["why"] for each in found["arrangements"]["lacking"]}
+    lacking = {each["reranker"]: each["why"] for each in found["lacking"]}
     assert lacking == {
         "large": "its run has no scores.parquet",
         "other": "its scores do not give the measures of its table",

@@ -16,6 +16,7 @@ from rerankbench.report.arrangements.service import Service
 from rerankbench.report.arrangements.trial import Cast, Stage, Trial
 from rerankbench.report.book import Book
 from rerankbench.report.findings import find_out
+from rerankbench.report.race.record import Cell, Record, Round
 from rerankbench.report.runs import Run, find
 from rerankbench.report.settings import Report
 
@@ -125,3 +126,18 @@ def test_the_file_says_what_was_measured_and_predicted(tmp_path: Path) -> None:
     told = json.loads((tmp_path / trial.FILE).read_text())
     assert told["measured"] == {"mean": 12.0, "p50": 11.0, "low": 10.0, "high": 13.0}
     assert told["predicted"] is None
+
+
+def test_what_is_predicted_are_the_raced_times_of_the_queries_that_were_asked(
+    arranged: Arranged, runs: list[Run]
+) -> None:
+    each = next(each for each in arranged.field.arrangements if each.kind == "cascade")
+    arms = [arranged.field.contest.arms[row] for row in each.steps]
+    cells = [Cell(arm.stage, arm.reranker, arm.layer, arm.depth) for arm in arms]
+    ids = arranged.field.contest.query_ids[:3]
+    times = [{Cell(arms[0].stage): 1.0, cells[0]: 10.0 * i, cells[1]: 100.0 * i} for i in (1, 2, 3)]
+    rounds = tuple(Round(query, (1.0,), (1.0,), at) for query, at in zip(ids, times, strict=True))
+    race = Record("", 1.0, 1.0, "", 0.05, 3, {}, (), rounds)
+    played = replace(stage(arranged, each, runs), book=Book(race))
+    assert played.predicted(ids[1:]).tolist() == [221.0, 331.0]
+    assert trial.figure(played.predicted(ids[1:])) == trial.Figure(276.0, None, None, None)

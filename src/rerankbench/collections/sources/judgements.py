@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from rerankbench.basics.finding import Finding, examples, shown
 from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.layout import LACKING
+from rerankbench.collections.sources.layout import LACKING, Row
 from rerankbench.collections.sources.records import checked_id
-from rerankbench.collections.sources.rows import Row
 from rerankbench.collections.unjudged import UNJUDGED
 
 # "3" and "3.0", as tables write whole numbers; int() would also take "1_0" and digits of other scripts.

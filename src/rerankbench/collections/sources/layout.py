@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 LACKING = object()  # stands for the values of a required role that a file does without
+Row = tuple[object, ...]  # one value for each role of a layout, in their order
 _SEPARATORS = re.compile(r"[\W_]+")
 
 
@@ -63,6 +64,11 @@ class Layout:
             instead={role: other for role, other in self.instead.items() if role not in given},
             given=self.given | given.keys(),
         )
+
+    def shaped(self, columns: Mapping[str, tuple[str, ...]]) -> Layout:
+        """The same layout for records of a framework: what the config names, else its columns alone."""
+        names = {role: columns.get(role, ()) for role in self.names.keys() - self.given}
+        return replace(self, names={role: names.get(role, usual) for role, usual in self.names.items()})
 
     def find(self, columns: Iterable[str]) -> dict[str, str]:
         """Role -> column, for the roles that `columns` has.
@@ -143,7 +149,7 @@ DOCUMENTS = Layout(
     names={
         "id": _DOC_ID,
         "title": ("title", "headline"),
-        "text": ("text", "contents", "content", "body", "passage", "document", "abstract"),
+        "text": ("text", "contents", "content", "body", "passage", "document", "abstract", "page_content"),
     },
     optional=frozenset({"title"}),
     headerless=(("id", "text"),),

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from rerankbench.basics.finding import shown
 from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.layout import Layout
-from rerankbench.collections.sources.lines import read_lines
-from rerankbench.collections.sources.rows import Row, read_rows, repeated_keys, suffix
+from rerankbench.collections.sources.layout import Layout, Row
+from rerankbench.collections.sources.lines import read_lines, suffix
+from rerankbench.collections.sources.objects import repeated_keys
+from rerankbench.collections.sources.rows import read_rows
 
 _SHAPE = 'the shape is {"query id": {"document id": number}}, or a list of objects with one column a key'
 _LINES = "one object per line has the ending .jsonl"

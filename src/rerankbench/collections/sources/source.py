@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import Finding
@@ -59,6 +59,14 @@ class Source(ABC):
     @abstractmethod
     def read(self, cache_dir: Path) -> Parts:
         """Read everything, faults included. Raises UserError when there is nothing to read."""
+
+    def places(self) -> tuple[str, ...]:
+        """The keys whose values are paths on this machine."""
+        return ()
+
+    def settled(self) -> Self:
+        """The same with everything that was guessed about its files given by its keys."""
+        return self
 
     def columns(self) -> list[Finding]:
         """What the columns of the files were taken for, where the source is files."""

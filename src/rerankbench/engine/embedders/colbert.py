@@ -23,7 +23,7 @@ from rerankbench.engine.embedders.matrices import MatrixModel
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.checkpoint import describe, tensors, weight_files
 from rerankbench.engine.models.json_files import json_object
-from rerankbench.engine.models.loading import parts, without_values
+from rerankbench.engine.models.loading import without_values
 from rerankbench.engine.models.model_config import DECODERS
 from rerankbench.engine.models.model_files import own_code_problems
 from rerankbench.engine.models.references import Weights
@@ -92,7 +92,7 @@ class ColbertEmbedder(Embedder):
 
     def rehearse(self, weights: Weights, hardware: Hardware) -> None:
         with without_values():
-            _, tokenizer = parts(self.open(weights, hardware))
+            tokenizer = self.open(weights, hardware).tokenizer
         for prefix in (self.query_prefix, self.document_prefix):
             marker(tokenizer, prefix, weights.folder)
         if self.query_expansion and tokenizer.mask_token_id is None:
@@ -220,7 +220,8 @@ class ColbertModel(MatrixModel):
     settings: ColbertEmbedder
 
     def __init__(self, settings: ColbertEmbedder, weights: Weights, hardware: Hardware) -> None:
-        model, self.tokenizer = parts(settings.open(weights, hardware))
+        found = settings.open(weights, hardware)
+        model, self.tokenizer = found.model, found.tokenizer
         # padded, as transformers runs it: expansion tokens are not attended to, and yet have vectors
         self.model = model.to(hardware.device).eval()
         self.settings, self.folder = settings, weights.folder

@@ -98,7 +98,6 @@ def summary(found: Arranged, delta: float) -> dict[str, Any]:
     return {
         "tried": field.count(),
         "possible": field.possible,
-        "lacking": [asdict(each) for each in field.lacking],
         "reference": field.name(found.reference),
         "baseline": field.name(found.baseline),
         "judged": None if answer.estimate is None else estimate(answer),

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rerankbench.basics import typed_parquet
+from rerankbench.basics.typed_json import shown
 from rerankbench.basics.typed_parquet import NUMBER, TEXT, WHOLE
 from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.evaluation import ranking
@@ -20,6 +21,7 @@ from rerankbench.report.arrangements.measuring import Ruler, ruler
 from rerankbench.report.runs import SCORES, Run, telling
 
 Scores = NDArray[np.float32]
+FIRST = "first_stage_score"
 LONGEST = 100_000  # candidates of a query
 
 
@@ -138,15 +140,15 @@ def read(run: Run, ids: Sequence[str], layers: Sequence[int | None]) -> tuple[Ta
     names = {layer: "score" if layer is None else f"score_{layer}" for layer in layers}
     with telling(run, SCORES):
         table = typed_parquet.read(run.folder / SCORES, lambda found: columns(found, names.values()))
-        missing = [name for name in names.values() if name not in table.column_names]
+        missing = [name for name in (FIRST, *names.values()) if name not in table.column_names]
         if missing:
             return None, f"{SCORES} has no column {missing[0]}"
         return laid_out(table, ids, names), ""
 
 
 def columns(found: Sequence[str], names: Iterable[str]) -> dict[str, str]:
-    known = {"query_id": TEXT, "rank": WHOLE, "first_stage_score": NUMBER, "relevance": WHOLE}
-    return known | {name: NUMBER for name in names if name in found}
+    known = {"query_id": TEXT, "rank": WHOLE, "relevance": WHOLE}
+    return known | {name: NUMBER for name in (FIRST, *names) if name in found}
 
 
 def laid_out(table: pa.Table, ids: Sequence[str], names: Mapping[int | None, str]) -> Table:
@@ -160,12 +162,14 @@ def laid_out(table: pa.Table, ids: Sequence[str], names: Mapping[int | None, str
         raise ValueError(f"its column rank should hold 1 to {LONGEST:,}")
     shape = (len(ids), int(places.max(initial=-1)) + 1)
     length = np.bincount(rows, minlength=len(ids))
-    if len(np.unique(rows * shape[1] + places)) != len(rows) or (places >= length[rows]).any():
-        raise ValueError("the ranks of a query should be 1, 2, 3 and so on, each once")
+    wrong = rows[(places >= length[rows])]
+    if len(wrong) or len(np.unique(rows * shape[1] + places)) != len(rows):
+        told = f" {shown(ids[wrong[0]])}" if len(wrong) else ""
+        raise ValueError(f"the ranks of query{told} should be 1, 2, ... without a gap")
     grades = np.full(shape, UNJUDGED, np.int32)
     grades[rows, places] = pc.fill_null(table["relevance"], UNJUDGED).to_numpy()
     first = np.full(shape, -np.inf, np.float32)
-    first[rows, places] = table["first_stage_score"].to_numpy()
+    first[rows, places] = table[FIRST].to_numpy()
     layers: dict[int | None, Scores] = {}
     for layer, name in names.items():
         layers[layer] = np.full(shape, np.nan, np.float32)

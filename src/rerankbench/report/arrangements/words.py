@@ -69,6 +69,8 @@ class Teller:
             if answer.arm == self.found.reference:
                 return f"{head}: no plain arm is better by {self.margin(answer.margin)} or more"
             return f"{head}: {self.as_good(answer)}{self.price(answer.ratio)}"
+        if answer.arm == self.found.reference:
+            return f"{head}: it is better than not reranking, and no other plain arm came out higher"
         return f"{head}: it is better than not reranking, but not shown to be as good as {self.reference()}"
 
     def as_good(self, answer: Answer) -> str:
