@@ -82,7 +82,7 @@ def test_the_corpus_is_the_positives_one_after_the_other(tmp_path: Path, write: 
     assert len(collection.judged_query) == len(judged)
     assert set(collection.judged_grade.tolist()) == {1}
     assert collection.notes[0].startswith(
-        "passages that are in the corpus already: 3; kept as the tutorial does"
+        "passages that are in the corpus already: 3; kept, as in the tutorial"
     )
 
 
