@@ -361,9 +361,9 @@ def every_file_wrong(place: Place) -> None:
 
 
 FILES = [
-    Fault("files", "a named pipe for the corpus", "corpus.jsonl: is no ordinary file", prepared(fifo)),
-    Fault("files", "a socket for the queries", "queries.jsonl: is no ordinary file", prepared(sock)),
-    Fault("files", "a link to a device", "queries.jsonl: is no ordinary file", prepared(device)),
+    Fault("files", "a named pipe for the corpus", "corpus.jsonl: is not a regular file", prepared(fifo)),
+    Fault("files", "a socket for the queries", "queries.jsonl: is not a regular file", prepared(sock)),
+    Fault("files", "a link to a device", "queries.jsonl: is not a regular file", prepared(device)),
     Fault("files", "a link to itself", "corpus.jsonl: there is no such file; it is a link", prepared(circle)),
     Fault("files", "a link that leads nowhere", "test.tsv: there is no such file; it is a link", prepared(dangling)),
     Fault("files", "a folder for the corpus", "corpus.jsonl: is a folder; give a file", prepared(folder_for_corpus)),
@@ -409,7 +409,7 @@ FILES = [
     Fault("files", "Shift JIS", "queries.tsv:1: is not UTF-8", in_files("queries", "queries.tsv", "q1\t首都\n".encode("shift_jis"))),
     Fault("files", "JSON judgements, a list on top", "qrels.json: holds [['q1', '7', 1]] at the top", in_files("qrels", "qrels.json", '[["q1", "7", 1]]')),
     Fault("files", "JSON judgements, cut off", "qrels.json: is not valid JSON", in_files("qrels", "qrels.json", '{"q1": {"7": 1}')),
-    Fault("files", "JSON judgements, a query twice", "entry 2: query 'q1' stands twice", in_files("qrels", "qrels.json", '{"q1": {"7": 1}, "q1": {"c": 1}}')),
+    Fault("files", "JSON judgements, a query twice", "entry 2: query 'q1' appears twice", in_files("qrels", "qrels.json", '{"q1": {"7": 1}, "q1": {"c": 1}}')),
     Fault("files", "JSON judgements, grade 1.5", "qrels.json entry 1: the grade is 1.5", in_files("qrels", "qrels.json", '{"q1": {"7": 1.5}}')),
     Fault("files", "JSON judgements, true among numbers", "qrels.json: 1 of 2 grades are words such as 'true'", in_files("qrels", "qrels.json", '{"q1": {"7": true, "c": 1}}')),
     Fault("files", "TREC judgements, an id with a space", "qrels.trec:2: has 5 columns instead of 4", in_files("qrels", "qrels.trec", "q1 0 7 1\nq1 0 my doc 1\n")),
@@ -474,7 +474,7 @@ RUNS = [
     Fault("run files", "the document first", "its query and document columns are swapped; set first_stage.query_column=2", in_run("run.csv", "007,q1,2.5\n7,q1,1.5\n")),
     Fault("run files", "ranks for scores", "the lowest rank is best, but the highest score; leave it out", also_run("run.csv", "qid,docno,rank\nq1,007,1\nq1,7,2\n", "first_stage.score_column=rank")),
     Fault("run files", "a folder", "is a folder; give a file", also("first_stage=run", "first_stage.path={data}")),
-    Fault("run files", "a device", "/dev/null: is no ordinary file", also("first_stage=run", "first_stage.path=/dev/null")),
+    Fault("run files", "a device", "/dev/null: is not a regular file", also("first_stage=run", "first_stage.path=/dev/null")),
 ]  # fmt: skip
 
 MODELS = [
@@ -593,7 +593,7 @@ def command(name: str, said: str, *given: str, cured: str) -> Fault:
 
 COMMANDS = [
     command("a file for the output folder", "hydra.run.dir={here}/data/corpus.jsonl: cannot be written", "hydra.run.dir={data}/corpus.jsonl", cured="hydra.run.dir={here}/out2"),
-    command("an output folder below a file", "corpus.jsonl is no folder that you may write to", "hydra.run.dir={data}/corpus.jsonl/x", cured="hydra.run.dir={here}/out2"),
+    command("an output folder below a file", "corpus.jsonl is not a folder that you may write to", "hydra.run.dir={data}/corpus.jsonl/x", cured="hydra.run.dir={here}/out2"),
     command("no output folder", "hydra.run.dir=: give a folder", "hydra.run.dir=''", cured="hydra.run.dir=out2"),
     command("an output folder left open", "hydra.run.dir: Missing mandatory value", "hydra.run.dir=???", cured="hydra.run.dir=out2"),
     command("a file for the sweep's folder", "hydra.sweep.dir={here}/data/corpus.jsonl: cannot be written", "-m", "hydra.sweep.dir={data}/corpus.jsonl", cured="-m hydra.sweep.dir={here}/sweep2"),

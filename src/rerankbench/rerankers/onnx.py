@@ -252,8 +252,8 @@ def providers_for(device: str, available: list[str]) -> list[Any]:
         return [on_cpu]
     if "CUDAExecutionProvider" not in available:
         raise UserError(
-            f"device={device}: the onnxruntime installed here knows no CUDA; install onnxruntime-gpu in its "
-            "place, or add device=cpu"
+            f"device={device}: the onnxruntime installed here has no CUDA support; "
+            "install onnxruntime-gpu in its place, or add device=cpu"
         )
     number = int(device.partition(":")[2] or 0)
     return [("CUDAExecutionProvider", {"device_id": number}), on_cpu]

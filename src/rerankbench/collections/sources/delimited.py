@@ -318,7 +318,7 @@ def _unknown(first: Cells, rest: list[Cells], layout: Layout) -> str:
         return f"{what}; {layout.header_cure(len(first), numbers)}"
     named = cure([cell.strip() for cell in first], rest, layout)
     record = f"; if it is a record: {numbers}" if numbers else ""
-    what = f"names columns that we do not know: {shown(', '.join(first))}"
+    what = f"names columns that are not recognised: {shown(', '.join(first))}"
     return f"{what}; {layout.header_cure(len(first), named)}{record}"
 
 
