@@ -31,7 +31,7 @@ def seen(value: object) -> object:
 
 
 def page(findings: Findings, home: Sequence[Recipe] = ()) -> str:
-    """The page; `home`: how the arm is run. Texts are escaped by the template; plots, data, scripts are not."""
+    """The page; `home`: how the arm is run. Texts are escaped by the template; plots and data are not."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
