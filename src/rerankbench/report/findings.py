@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rerankbench.evaluation.measures import display_name
 from rerankbench.report import budget as budgeting
@@ -37,7 +38,10 @@ from rerankbench.report.verdict import Verdict
 
 @dataclass(frozen=True)
 class Findings:
-    """What some runs show. Rows of `costs`, `excluded` and `comparison.arms` are those of `contest.arms`."""
+    """What some runs show. Rows of `costs`, `excluded` and `comparison.arms` are those of `contest.arms`.
+
+    `more`: values [arms, queries] of measures that were asked for besides, by their names.
+    """
 
     settings: Report
     contest: Contest
@@ -59,6 +63,7 @@ class Findings:
     trial: Trial | None = None
     lacking: tuple[Lacking, ...] = ()
     leaning: Leaning | None = None
+    more: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     made: Made | None = None
 
     @cached_property
