@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from rerankbench.report import decision as choosing
 from rerankbench.report import race_notes
 from rerankbench.report import verdict as deciding
 from rerankbench.report.arms import Contest, LeftOut, contest
+from rerankbench.report.arrangements import document as arranging
 from rerankbench.report.arrangements.field import Field, assembled
 from rerankbench.report.arrangements.findings import SHARE, Arranged, arrange
 from rerankbench.report.arrangements.pool import Lacking
@@ -73,6 +75,13 @@ class Findings:
             return self.arranged
         alone = Field(self.contest, (), self.contest.compared, self.costs, self.order)
         return arrange(alone, self.comparison, self.excluded, self.settings, self.book)
+
+    @cached_property
+    def arranged_arms(self) -> list[dict[str, Any]]:
+        """Every arrangement with the keys of a plain arm in report.json, best first."""
+        if self.arranged is None:
+            return []
+        return arranging.arms(self.arranged, self.comparison.level, self.settings.delta)
 
     @property
     def measure(self) -> str:
@@ -182,6 +191,11 @@ def assumptions(findings: Findings) -> list[str]:
         lines.append(
             f"Of these {100 * c.alpha:g}%, {100 * c.own_alpha:g}% are for the claims about plain arms and "
             "the rest is for cascades, fusions, early exits and other margins; the p-values allow for it."
+        )
+    if findings.arranged is None:
+        lines.append(
+            "What to do within other budgets and at other margins is tested beside the verdict, all of it "
+            f"together: at most {100 * SHARE * c.alpha:g}% of such reports make a false claim there."
         )
     machines = costing.machines(findings.contest.arms)
     if len(machines) > 1 and not findings.book.raced:
