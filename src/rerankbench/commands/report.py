@@ -96,21 +96,18 @@ def build(words: Sequence[str], out: Path | None, race: bool = False, qrels: Pat
     with tempfile.TemporaryDirectory(prefix="rerankbench-report-") as scratch:
         found = gather(folders, experiments, tracking, Path(scratch))
         qrels = qrels or kept_judgements(found, folders)
+        costs = raced(found, report, target) if race else earlier_race(found, folders, target)
         if qrels is None and unjudged(found):
-            return compared(found, report, target, places)
-        given = any(word.startswith("report.measure=") for word in words)
-        settled = None
+            return compared(found, report, target, places, costs)
+        report, settled = measuring(words, report, found, qrels), None
         if qrels is not None:
-            report = report if given else replace(report, measure=usual_unjudged(found))
             at, settled, judgements = by_judgements(found, qrels, report)
             if settled.judged < WELL_JUDGED * settled.pairs:
-                return partly_judged(found, at, settled, report, target, places)
+                return partly_judged(found, at, settled, report, target, places, costs)
             found = judged_runs(found, at, judgements, Path(scratch) / "judged")
-        elif not given:
-            report = replace(report, measure=usual(found))
-        costs = raced(found, report, target) if race else earlier_race(found, folders, target)
+            report = replace(report, arrangements=False)  # what is settled is of plain arms
         findings = tried(find_out(found, report, costs, settled), found, report, target, race)
-        command = ["rerankbench-report", *words, *(["--race"] if race else []), *out_words(out)]
+        command = ["rerankbench-report", *words, *(["--race"] if race else []), *out_words(out, qrels)]
         findings = replace(findings, made=made.now(command, target, tracking.page() if experiments else ""))
         page = written(target, findings)
         if experiments or any(word.startswith("tracking.") for word in words):
@@ -121,8 +118,17 @@ def build(words: Sequence[str], out: Path | None, race: bool = False, qrels: Pat
     return page
 
 
-def out_words(out: Path | None) -> list[str]:
-    return [] if out is None else ["--out", str(out)]
+def out_words(out: Path | None, qrels: Path | None) -> list[str]:
+    """The options that name files, as they are typed."""
+    given = {"--out": out, "--qrels": qrels}
+    return [word for name, path in given.items() if path is not None for word in (name, str(path))]
+
+
+def measuring(words: Sequence[str], report: Report, found: Sequence[Run], qrels: Path | None) -> Report:
+    """The settings with the measure that the runs are compared by, unless it is told."""
+    if any(word.startswith("report.measure=") for word in words):
+        return report
+    return replace(report, measure=usual(found) if qrels is None else usual_unjudged(found))
 
 
 def unjudged(found: Sequence[Run]) -> bool:
@@ -155,19 +161,27 @@ def by_judgements(found: Sequence[Run], file: Path, report: Report) -> tuple[Sta
 
 
 def partly_judged(
-    found: Sequence[Run], at: State, settled: Settled, report: Report, target: Path, places: Sequence[str]
+    found: Sequence[Run],
+    at: State,
+    settled: Settled,
+    report: Report,
+    target: Path,
+    places: Sequence[str],
+    race: Record | None,
 ) -> Path:
     """What judgements of a small part of the pairs show; returns the page's path."""
     from rerankbench.judging import partly_pages
     from rerankbench.judging.partly import partly
 
-    told = partly(found, at, settled, report.level)
+    told = partly(found, at, settled, report, race)
     page = partly_pages.write(target, told)
     partly_pages.show(told, page, " ".join(places))
     return page
 
 
-def compared(found: Sequence[Run], report: Report, target: Path, places: Sequence[str]) -> Path:
+def compared(
+    found: Sequence[Run], report: Report, target: Path, places: Sequence[str], race: Record | None
+) -> Path:
     """What runs without judgements show; returns the page's path."""
     from rerankbench.judging import pages
     from rerankbench.judging.differences import differences
@@ -179,7 +193,7 @@ def compared(found: Sequence[Run], report: Report, target: Path, places: Sequenc
     except UserError as error:  # the collection is elsewhere; the rest can be told without its texts
         say(f"no texts are shown: {'; '.join(error.problems)}", error=True)
         texts = None
-    told = differences(found, lists(found), texts, report.level, report.delta)
+    told = differences(found, lists(found), texts, report, race)
     page = pages.write(target, told)
     pages.show(told, page, " ".join(places))
     return page
