@@ -97,10 +97,7 @@ class Findings:
 def find_out(
     runs: Sequence[Run], settings: Report, race: Record | None = None, settled: Settled | None = None
 ) -> Findings:
-    """Compare, price by what was raced, judge, and claim no more than is `settled`.
-
-    Raises UserError where the runs cannot be compared.
-    """
+    """Compare, price, claim what is `settled`. Raises UserError where the runs cannot be compared."""
     found = contest(runs, settings.measure)
     book = Book(race, found.several, settings.price_per_hour, budgeting.cure(found.arms, race))
     costs = [costing.of(arm, book) for arm in found.arms]
