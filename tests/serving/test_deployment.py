@@ -152,7 +152,7 @@ def test_a_value_of_another_type_is_told(
     if type(values[key]) is type(value):
         return
     (tmp_path / "deploy.yaml").write_text(yaml.safe_dump(values | {key: value}))
-    with pytest.raises(UserError, match="deploy.yaml: "):
+    with pytest.raises(UserError, match=r"deploy\.yaml: "):
         deployment.read(tmp_path / "deploy.yaml")
 
 

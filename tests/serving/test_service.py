@@ -159,7 +159,8 @@ BODIES = [
     b'{"query": "a", "documents": ["a"], "top_n": -1}',
     b'{"query": "a", "documents": ["a"], "top_n": "3"}',
     b'{"query": "a", "documents": ["a"], "top_n": true}',
-    b'{"query": "a", "documents": ["a"], "top_n": 1e400}', b'{"query": "a", "documents": ["a"], "top_n": 1.5}',
+    b'{"query": "a", "documents": ["a"], "top_n": 1e400}',
+    b'{"query": "a", "documents": ["a"], "top_n": 1.5}',
     b'{"query": "a", "documents": ["a"], "top_n": ' + b"9" * 5000 + b"}",
     b'{"query": "a", "texts": ["a"], "raw_scores": "yes"}',
     b'{"query": "a", "texts": ["a"], "raw_scores": 1}',
@@ -462,3 +463,12 @@ def test_an_unknown_path_makes_no_metric_of_its_own(service: Service) -> None:
     for number in range(5):
         ask(service, f"/made-up-{number}")
     assert "made-up" not in ask(service, "/metrics").text
+
+
+def test_nothing_is_loaded_from_elsewhere_and_no_script_but_its_own(service: Service) -> None:
+    for path in ("/", "/page.js", "/page.css"):
+        answer = ask(service, path)
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert "unsafe" not in answer.headers["content-security-policy"]
+        assert "http://" not in answer.text
+        assert "https://" not in answer.text

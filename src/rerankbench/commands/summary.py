@@ -44,10 +44,14 @@ def heading(result: Result) -> str:
 
 
 def measure_table(result: Result) -> Table:
-    """measure | first stage | reranked | change | best possible; the tutorial's measures below."""
+    """measure | first stage | reranked | change | best possible; the tutorial's measures below.
+
+    Of a run that does not rerank, the first stage alone.
+    """
     table = Table()
     table.add_column("measure")
-    for name in ("first stage", "reranked", "change", "best possible"):
+    reranks = bool(result.params.get("depth"))
+    for name in ("first stage", "reranked", "change", "best possible") if reranks else ("first stage",):
         table.add_column(name, justify="right")
     names = result.measures["first_stage"]
     add_rows(table, result, [name for name in names if name.startswith(SHOWN)])
@@ -59,9 +63,8 @@ def measure_table(result: Result) -> Table:
 def add_rows(table: Table, result: Result, names: Sequence[str]) -> None:
     for name in names:
         before, after, best = (result.measures[stage].get(name) for stage in STAGES)
-        table.add_row(
-            visible(display_name(name)), number(before), number(after), change(before, after), number(best)
-        )
+        cells = (number(before), number(after), change(before, after), number(best))
+        table.add_row(visible(display_name(name)), *cells[: len(table.columns) - 1])
 
 
 def number(value: float | None) -> str:

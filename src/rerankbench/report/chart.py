@@ -12,6 +12,7 @@ from rerankbench.report.plots import series
 
 SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "stroke", "triangle-right")
 COLOURS = 8  # of the page's series
+SEEN = "datum.cost > 0"
 MANY = 60  # points from which intervals hide each other
 
 
@@ -55,25 +56,12 @@ def specification(findings: Findings, rows: Sequence[ArmRow]) -> dict[str, Any]:
     x = {"field": "cost", "type": "quantitative", "title": findings.order.unit, "scale": x_scale(drawn)}
     x["axis"] = {"values": ticks(drawn), "format": ",.4~r", "grid": False, "labelOverlap": True}
     y = {"type": "quantitative", "title": findings.measure, "scale": y_scale(rows)}
-    seen = "datum.cost > 0"
     colour = {"field": "group", "type": "nominal", "scale": colours(groups), "legend": legend(groups)}
     shape = {
         "field": "group",
         "type": "nominal",
         "scale": {"domain": groups, "range": [SHAPES[i % len(SHAPES)] for i in range(len(groups))]},
         "legend": legend(groups),
-    }
-    whiskers = {
-        "transform": [{"filter": seen}],
-        "mark": {"type": "rule", "strokeWidth": 1.4, "opacity": 0.35},
-        "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": colour},
-    }
-    dot = {"type": "point", "filled": True, "size": 75, "opacity": 0.95, "cursor": "pointer"}
-    dots = {
-        "name": "points",
-        "transform": [{"filter": seen}],
-        "mark": dot | {"tooltip": {"content": "data"}},
-        "encoding": {"x": x, "y": {**y, "field": "mean"}, "color": colour, "shape": shape},
     }
     return {
         "width": "container",
@@ -83,13 +71,35 @@ def specification(findings: Findings, rows: Sequence[ArmRow]) -> dict[str, Any]:
         "params": [{"name": "marked", "value": -1}, {"name": "deployed", "value": ""}],
         "layer": [
             first_stages(y),
-            *([whiskers] if len(drawn) <= MANY else []),
+            *([whiskers(x, y, colour)] if len(drawn) <= MANY else []),
             # below the points, which would not feel the pointer otherwise
             ring("deployed", "datum.name === deployed", x, y, "var(--accent)", 330),
             ring("marked", "datum.id === marked", x, y, "var(--ink)", 200),
-            dots,
+            dots(x, y, colour, shape),
         ],
         "config": look(),
+    }
+
+
+def whiskers(x: dict[str, Any], y: dict[str, Any], colour: dict[str, Any]) -> dict[str, Any]:
+    """The intervals."""
+    return {
+        "transform": [{"filter": SEEN}],
+        "mark": {"type": "rule", "strokeWidth": 1.4, "opacity": 0.35},
+        "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": colour},
+    }
+
+
+def dots(
+    x: dict[str, Any], y: dict[str, Any], colour: dict[str, Any], shape: dict[str, Any]
+) -> dict[str, Any]:
+    """The arms."""
+    dot = {"type": "point", "filled": True, "size": 75, "opacity": 0.95, "cursor": "pointer"}
+    return {
+        "name": "points",
+        "transform": [{"filter": SEEN}],
+        "mark": dot | {"tooltip": {"content": "data"}},
+        "encoding": {"x": x, "y": {**y, "field": "mean"}, "color": colour, "shape": shape},
     }
 
 
@@ -122,7 +132,7 @@ def ring(
     mark = {"type": "point", "filled": False, "size": size, "strokeWidth": 2.2, "stroke": colour}
     return {
         "name": f"{name}_ring",
-        "transform": [{"filter": f"datum.cost > 0 && {which}"}],
+        "transform": [{"filter": f"{SEEN} && {which}"}],
         "mark": mark | {"shape": "circle", "opacity": 1},
         "encoding": {"x": x, "y": {**y, "field": "mean"}},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ from rerankbench.report.race.entrants import CONFIG, RERANKER, Entrant
 from rerankbench.report.race.texts import inside
 from rerankbench.report.runs import Run
 from rerankbench.store.rows import write_atomic
+
+log = logging.getLogger(__name__)
 
 FILE, SCHEMA = "deploy.yaml", 1
 MOST_BYTES, MOST_LEVELS = 1_000_000, 20
@@ -296,16 +299,15 @@ def figures(findings: Findings, name: str) -> dict[str, Any]:
     return {"measure": f.contest.measure} | {key: simple(found.get(key)) for key in kept}
 
 
-def write(folder: Path, findings: Findings) -> str:
-    """Write the file, or take an earlier one away where nothing can be deployed; returns why, else empty."""
+def write(folder: Path, findings: Findings) -> Deployment | None:
+    """Write the file and return what it says; where nothing can be deployed, take an earlier one away."""
     try:
         found = of(findings)
     except UserError as error:
-        found, why = None, "; ".join(error.problems)
-    else:
-        why = "" if found else "nothing is recommended"
+        log.warning("no %s: %s", FILE, "; ".join(error.problems))
+        found = None
     if found is None:
         (folder / FILE).unlink(missing_ok=True)
-        return why
+        return None
     write_atomic(folder / FILE, found.to_yaml().encode())
-    return ""
+    return found

@@ -53,6 +53,7 @@ def document(findings: Findings) -> dict[str, Any]:
         ],
         "gains": {"arm": names[f.shown], "queries": [asdict(example) for example in f.gains]},
         "losses": {"arm": names[f.shown], "queries": [asdict(example) for example in f.losses]},
+        "unjudged": None if f.leaning is None else asdict(f.leaning),
         "assumptions": f.assumptions(),
         "made": None if f.made is None else {"command": f.made.command, "moment": f.made.moment},
     }

@@ -27,6 +27,7 @@ from rerankbench.report.cost import Cost, Ordering
 from rerankbench.report.decision import Decision
 from rerankbench.report.examples import Example, examples
 from rerankbench.report.headroom import Headroom, bottleneck, headrooms
+from rerankbench.report.leaning import Leaning, leaning
 from rerankbench.report.made import Made
 from rerankbench.report.race.record import Record
 from rerankbench.report.runs import Run
@@ -59,6 +60,7 @@ class Findings:
     arranged: Arranged | None = None
     trial: Trial | None = None
     lacking: tuple[Lacking, ...] = ()
+    leaning: Leaning | None = None
     made: Made | None = None
     settled: Settled | None = None
 
@@ -129,6 +131,7 @@ def find_out(
         gains=tuple(gains),
         losses=tuple(losses),
         book=book,
+        leaning=leaning(found, shown),
         arranged=arranged,
         lacking=competing.lacking if competing else (),
         settled=settled,

@@ -14,6 +14,7 @@ from rerankbench.report.arrangements.words import UNITS, Teller
 from rerankbench.report.document import plain, recommended
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import subtitle
+from rerankbench.report.take_home import Recipe
 
 CAPTIONS = {
     "depth": "Lines are means over queries, bands their intervals; lines without markers are first stages.",
@@ -29,8 +30,8 @@ def seen(value: object) -> object:
     return visible_lines(value) if type(value) is str else value
 
 
-def page(findings: Findings) -> str:
-    """The page. Every text is escaped by the template; plots, data and scripts go in as they are."""
+def page(findings: Findings, home: Sequence[Recipe] = ()) -> str:
+    """The page; `home`: how the arm is run. Texts are escaped by the template; plots and data are not."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -41,7 +42,7 @@ def page(findings: Findings) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("template.html").render(**contents(findings))
+    return environment.get_template("template.html").render(**contents(findings), home=home)
 
 
 def contents(findings: Findings) -> dict[str, Any]:

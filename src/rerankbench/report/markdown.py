@@ -11,14 +11,16 @@ from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.examples import Example
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import subtitle
+from rerankbench.report.take_home import Recipe
 
 
-def markdown(findings: Findings) -> str:
-    """The whole report as GitHub's Markdown."""
+def markdown(findings: Findings, home: Sequence[Recipe] = ()) -> str:
+    """The whole report as GitHub's Markdown; `home`: how the arm is run."""
     f = findings
     lines = [f"## {safe(f.verdict.sentence)}", ""]
     lines += [safe(f.decision.sentence), ""] if f.decision else []
     lines += [*bullets(f.verdict.reasons), safe(subtitle(f)), ""]
+    lines += [safe(f.leaning.line()), ""] if f.leaning else []
     lines += ["### Arms", "", *arm_table(f), ""]
     lines += settled_table(f)
     lines += budgets(f)
@@ -29,7 +31,19 @@ def markdown(findings: Findings) -> str:
     for title, found in (("Largest gains", f.gains), ("Largest losses", f.losses)):
         if found:
             lines += [f"### {title} of {safe(f.contest.arms[f.shown].name)}", "", *example_table(found), ""]
+    lines += taken_home(home)
     return "\n".join([*lines, "### Read this with", "", *bullets(f.assumptions())]).rstrip() + "\n"
+
+
+def taken_home(home: Sequence[Recipe]) -> list[str]:
+    """Ways to run the arm, as blocks of code, which nothing in them can end."""
+    if not home:
+        return []
+    lines = ["### Take it home", ""]
+    for recipe in home:
+        fence = "`" * (1 + max([2, *map(len, re.findall("`+", recipe.code))]))
+        lines += [f"{safe(recipe.title)}:", "", fence, recipe.code, fence, ""]
+    return lines
 
 
 def safe(text: str) -> str:
@@ -132,7 +146,7 @@ def percent(value: float | None) -> str:
 
 def measures(f: Findings) -> Iterator[str]:
     names, rows = table.measure_table(f)
-    return rows_of(["measure", *names], [[safe(r.measure), *(f"{v:.4f}" for v in r.values)] for r in rows])
+    return rows_of(["arm", *names], [[safe(row.arm), *(f"{v:.4f}" for v in row.values)] for row in rows])
 
 
 def example_table(found: Sequence[Example]) -> Iterator[str]:

@@ -113,6 +113,9 @@ class Onnx(LocalReranker):
     def folder_problems(self, folder: Path) -> list[str]:
         return []
 
+    def fused_by(self, weights: references.Weights, hardware: Hardware) -> str | None:
+        return None  # the file's own operators, whatever runs it
+
     def identity(self, weights: references.Weights, precision: str) -> dict[str, Any]:
         found = super().identity(weights, "of the file")
         if not self.label:
@@ -249,8 +252,8 @@ def providers_for(device: str, available: list[str]) -> list[Any]:
         return [on_cpu]
     if "CUDAExecutionProvider" not in available:
         raise UserError(
-            f"device={device}: the onnxruntime installed here knows no CUDA; install onnxruntime-gpu in its "
-            "place, or add device=cpu"
+            f"device={device}: the onnxruntime installed here has no CUDA support; "
+            "install onnxruntime-gpu in its place, or add device=cpu"
         )
     number = int(device.partition(":")[2] or 0)
     return [("CUDAExecutionProvider", {"device_id": number}), on_cpu]

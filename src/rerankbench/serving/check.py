@@ -28,7 +28,7 @@ def compared(
             return client.rerank(http, question.query, question.documents)
 
         yield of("POST /rerank" if own else client.address(), found, found.depth, rerank, clients, "latency")
-    if own:
+    if own and client.searches():
 
         def search(http: httpx.Client, question: Question) -> Answer:
             return client.search(http, question.query, question.query_id, question.ids)

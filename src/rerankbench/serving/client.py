@@ -82,6 +82,16 @@ class Client:
         listed = [str(entry["doc_id"]) for entry in found["results"]]
         return Answer([place.get(name, -1) for name in listed], None, ms)
 
+    def searches(self) -> bool:
+        """Whether it searches a collection for the model, too."""
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        try:
+            with httpx.Client(timeout=SECONDS, trust_env=False, headers=headers) as http:
+                found = http.get(f"{self.url.rstrip('/')}/info").json()
+            return any(arm["name"] == self.model and arm["search"] for arm in found["arms"])
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            return False
+
     def post(self, http: httpx.Client, address: str, asked: dict[str, Any]) -> tuple[Any, float]:
         """The answer and its milliseconds; a service that is busy is asked again when it says so."""
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}

@@ -127,10 +127,10 @@ class Msmarco(Source):
             Finding("warning", f"rows fewer than the {wanted:,} asked for", wanted - passages.rows),
             Finding(
                 "info",
-                "passages that stand in the corpus before",
+                "passages that are in the corpus already",
                 len(passages.corpus) - len(set(passages.corpus)),
                 (),
-                "kept as the tutorial does; every copy of a relevant passage is relevant",
+                "kept, as in the tutorial; every copy of a relevant passage is relevant",
             ),
         ]
         return tuple(finding for finding in found if finding.count)

@@ -60,7 +60,7 @@ def _of_queries(queries: _Object, layout: Layout, log: FileLog) -> Iterator[tupl
             log.add(number + 1, f"query {shown(query_id)} has {shown(found)}: {_SHAPE}")
             continue
         if query_id in seen:
-            log.add(number + 1, f"query {shown(query_id)} stands twice: put its documents into one object")
+            log.add(number + 1, f"query {shown(query_id)} appears twice: put its documents into one object")
         seen.add(query_id)
         for document in documents:
             number += 1

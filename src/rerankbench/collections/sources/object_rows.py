@@ -14,11 +14,12 @@ from rerankbench.collections.sources.column_guess import setting
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.layout import Layout, Row
 from rerankbench.collections.sources.objects import Item, Repeating, read_objects
-from rerankbench.collections.sources.shapes.listing import record_shape
+from rerankbench.collections.sources.shapes.listing import collection_shapes_of, record_shape
 from rerankbench.collections.sources.shapes.shape import RecordShape, columns_of, value_at
 
 _PEEKED = 20
 _ABSENT = object()
+_LONGEST_ID = 200  # characters, from which on it is a text
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,38 @@ def open_objects(path: Path, layout: Layout, log: FileLog) -> Objects:
 def _is_record(layout: Layout, item: Item) -> bool:
     """Whether an object is a record of the layout and does not only hold some."""
     return not layout.missing(list(columns_of(item))) or record_shape([item]) is not None
+
+
+def object_problems(path: Path, layout: Layout) -> list[str]:
+    """Why documents of a framework cannot be told apart, and what else a file holds instead of documents."""
+    objects = open_objects(path, layout, FileLog(path))
+    if objects.shape is None:
+        whole = collection_shapes_of(objects.first) if "text" in layout.roles else []
+        if not whole or not objects.layout.missing(objects.columns):
+            return []
+        instead = f"dataset=one_file {setting('dataset.path', str(path))}"
+        return [f"{path}: holds a whole collection, {whole[0].name}; give it alone: {instead}"]
+    if "id" in layout.given or _have_ids(objects):
+        return []
+    what = f"{path}: {objects.shape.name} without an id for each"
+    rest = [column for column in objects.columns if column not in objects.found.values()]
+    unique = [column for column in rest if _tells_apart(objects.first, column)]
+    choices = [setting(layout.keys["id"], column) for column in unique if "id" in layout.keys][:3]
+    return [f"{what}; " + (f"set {' or '.join(choices)}" if choices else "give every one an id")]
+
+
+def _have_ids(objects: Objects) -> bool:
+    """Whether the first records have ids, or something in their place that no two of them share."""
+    column = objects.found.get("id")
+    return column is not None and (not objects.surer() or _tells_apart(objects.first, column))
+
+
+def _tells_apart(items: list[Item], column: str) -> bool:
+    values = [value_at(item, column) for item in items]
+    plain = all(isinstance(value, str | int) and not isinstance(value, bool) for value in values)
+    return (
+        plain and len(set(map(str, values))) == len(values) and max(map(len, map(str, values))) <= _LONGEST_ID
+    )
 
 
 def object_rows(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rerankbench.collections.sources.column_guess import cure, setting
+from rerankbench.collections.sources.column_guess import cure, setting, unclear_problems
 from rerankbench.collections.sources.delimited import Shape, log_faults, read_cells, shape_of
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.layout import Layout, Row
 from rerankbench.collections.sources.lines import suffix
-from rerankbench.collections.sources.object_rows import object_rows, open_objects
+from rerankbench.collections.sources.object_rows import object_problems, object_rows, open_objects
 from rerankbench.collections.sources.objects import ENDINGS
 from rerankbench.collections.sources.shapes.shape import value_at
 from rerankbench.collections.sources.split_parts import parts
@@ -34,10 +34,13 @@ def column_problems(path: Path, layout: Layout) -> list[str]:
             return []
         place = f"{path}" if shape.header else f"{path}:{shape.number}"
         return [f"{place}: {problem}" for problem in shape.problems]
+    if suffix(path) in ENDINGS and (found := object_problems(path, layout)):
+        return found
     names, rows, layout = _first_records(path, layout)
     known = len(rows) > 1 or layout.find(names)  # {id: text, id: text} is one object without columns
     proposed = cure(names, rows, layout) if known else None
-    return [f"{path}: {problem}" for problem in layout.missing(names, proposed)] if names else []
+    problems = layout.missing(names, proposed) + unclear_problems(names, layout) if names else []
+    return [f"{path}: {problem}" for problem in problems]
 
 
 def columns_taken(path: Path, layout: Layout) -> tuple[dict[str, str], list[str]]:

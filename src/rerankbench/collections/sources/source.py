@@ -145,7 +145,7 @@ def file_problem(path: Path, key: str) -> str | None:
     if not path.exists():
         return f"{key}={path}: there is no such file; {whereabouts(path)}"
     if not path.is_file():
-        what = "a folder; give a file" if path.is_dir() else "no ordinary file; give one on a disk"
+        what = "a folder; give a file" if path.is_dir() else "not a regular file; give one on a disk"
         return f"{key}={path}: is {what}"
     if not path.stat().st_size:
         return f"{key}={path}: the file is empty; write it again or give another one"
@@ -160,7 +160,7 @@ def whereabouts(path: Path) -> str:
         return "it is a link that leads nowhere: put the file in its place"
     if not path.parent.is_dir():
         missing = next(part for part in reversed(path.parents) if not part.is_dir())
-        return f"{missing} is no folder: check the path"
+        return f"{missing} is not a folder: check the path"
     with suppress(OSError):
         if alike := get_close_matches(path.name, os.listdir(path.parent), 1, ALIKE):
             return f"did you mean {alike[0]}?"

@@ -13,6 +13,8 @@ from rerankbench.collections.sources.judgements import Judgements, read_judgemen
 from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
 from rerankbench.collections.sources.lines import suffix
 from rerankbench.collections.sources.nested import read_pairs
+from rerankbench.collections.sources.object_rows import open_objects
+from rerankbench.collections.sources.objects import ENDINGS
 from rerankbench.collections.sources.rows import column_problems, columns_taken, new_log, swap_cure
 
 _NAMED = 6  # of the columns that are not read
@@ -53,7 +55,11 @@ class Tables:
             queries_place=str(self.queries),
             judgements_place=str(self.judgements or ""),
             problems=[problem for log in logs for problem in log.problems()],
-            findings=numeric_ids(logs),
+            findings=(
+                *shaped(self.corpus, self.documents_layout, len(documents.table)),
+                *shaped(self.queries, self.queries_layout, len(queries.table)),
+                *numeric_ids(logs),
+            ),
             swap_cure=swap_cure(self.judgements, self.judgements_layout) if self.judgements else "",
         )
 
@@ -70,6 +76,20 @@ class Tables:
     def columns(self) -> list[Finding]:
         """What each file's columns were taken for."""
         return [found for path, layout in self._files() for found in taken(path, layout)]
+
+
+def shaped(path: Path, layout: Layout, count: int) -> tuple[Finding, ...]:
+    """What to say of a file whose records were taken for those of a framework."""
+    if suffix(path) not in ENDINGS:
+        return ()
+    objects = open_objects(path, layout, new_log(path))
+    if objects.shape is None or not count:
+        return ()
+    read = ", ".join(f"{role} from {shown(column, 40)}" for role, column in objects.found.items())
+    what = f"records of {path.name} taken for {objects.shape.name}"
+    keys = " and ".join(layout.keys[role] for role in objects.found if role in layout.keys)
+    effect = f"{read}; {keys} name other columns" if keys else read
+    return (Finding("info", what, count, (), effect),)
 
 
 def taken(path: Path, layout: Layout) -> list[Finding]:

@@ -239,5 +239,5 @@ def every_nth(kinds: Any, part: Mapping[str, Any]) -> int:
     whole = [place for place, kind in enumerate(kinds) if kind == FULL] if isinstance(kinds, list) else []
     period = whole[1] - whole[0] if len(whole) > 1 else len(kinds)
     if whole != list(range(0, len(kinds), period)):
-        raise ValueError("layer_types are in an order that transformers 4 cannot be told")
+        raise ValueError("layer_types are in an order that transformers 4 cannot express")
     return period

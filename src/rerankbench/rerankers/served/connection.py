@@ -84,7 +84,9 @@ class Connection:
         try:
             return json.loads(data)
         except (ValueError, RecursionError):
-            raise UserError(f"{self.place(path)}: answered what is no JSON{self.quoted(data)}") from None
+            raise UserError(
+                f"{self.place(path)}: answered something that is not JSON{self.quoted(data)}"
+            ) from None
 
     def ask(self, method: str, path: str, sent: bytes, before: Callable[[], None] = lambda: None) -> bytes:
         """The answer's bytes, after some repeats if need be. Raises UserError."""
