@@ -44,10 +44,10 @@ def report(folder: Path, config: DictConfig) -> None:
     if all(run.failed for run in found):
         return  # each failure is named at the end of the sweep
     asked = read_alone("report", config)
-    if unjudged(found):
-        compared(found, asked, folder, [str(folder)])
-        return
     race = raced(found, asked, folder)
+    if unjudged(found):
+        compared(found, asked, folder, [str(folder)], race)
+        return
     findings = find_out(found, asked, race)
     if race is not None and findings.arranged is not None:
         findings = replace(findings, trial=tried(findings, found, asked, folder))

@@ -102,33 +102,28 @@ def build(
     from rerankbench.report.findings import find_out
 
     report, tracking, places = read(words)
-    folders = [Path(place) for place in places if Path(place).is_dir()]
-    experiments = [place for place in places if not Path(place).is_dir()]
-    target = out or (folders[0] if len(places) == 1 and folders else Path("report"))
+    folders, experiments, target = located(places, out)
     if problems := more_measures.problems(measures):
         raise UserError(problems)
     files.check(target)  # before the work, which may be downloads of hours
     with tempfile.TemporaryDirectory(prefix="rerankbench-report-") as scratch:
         found = gather(folders, experiments, tracking, Path(scratch))
         qrels = qrels or kept_judgements(found, folders)
+        costs = raced(found, report, target) if race else earlier_race(found, folders, target)
         if qrels is None and unjudged(found):
-            return compared(found, report, target, places)
-        given = any(word.startswith("report.measure=") for word in words)
-        settled = None
+            return compared(found, report, target, places, costs)
+        report, settled = measuring(words, report, found, qrels), None
         if qrels is not None:
-            report = report if given else replace(report, measure=usual_unjudged(found))
             at, settled, judgements = by_judgements(found, qrels, report)
             if settled.judged < WELL_JUDGED * settled.pairs:
-                return partly_judged(found, at, settled, report, target, places)
+                return partly_judged(found, at, settled, report, target, places, costs)
             found = judged_runs(found, at, judgements, Path(scratch) / "judged")
-        elif not given:
-            report = replace(report, measure=usual(found))
-        costs = raced(found, report, target) if race else earlier_race(found, folders, target)
+            report = replace(report, arrangements=False)  # what is settled is of plain arms
         findings = tried(find_out(found, report, costs, settled), found, report, target, race)
-        findings = replace(findings, more=more_measures.more(findings.contest, measures))
-        options = [word for name in measures for word in ("--measure", name)]
-        command = ["rerankbench-report", *words, *options, *(["--race"] if race else []), *out_words(out)]
-        findings = replace(findings, made=made.now(command, target, tracking.page() if experiments else ""))
+        store = tracking.page() if experiments else ""
+        command = ["rerankbench-report", *words, *option_words(out, race, qrels, measures)]
+        more = more_measures.more(findings.contest, measures)
+        findings = replace(findings, more=more, made=made.now(command, target, store))
         page = written(target, findings)
         if experiments or any(word.startswith("tracking.") for word in words):
             from rerankbench.commands import summary_run
@@ -138,8 +133,25 @@ def build(
     return page
 
 
-def out_words(out: Path | None) -> list[str]:
-    return [] if out is None else ["--out", str(out)]
+def located(places: Sequence[str], out: Path | None) -> tuple[list[Path], list[str], Path]:
+    """Of the places: folders of runs, names of experiments; and where the report goes."""
+    folders = [Path(place) for place in places if Path(place).is_dir()]
+    experiments = [place for place in places if not Path(place).is_dir()]
+    return folders, experiments, out or (folders[0] if len(places) == 1 and folders else Path("report"))
+
+
+def option_words(out: Path | None, race: bool, qrels: Path | None, measures: Sequence[str]) -> list[str]:
+    """The options as they are typed."""
+    given = [("--measure", name) for name in measures]
+    given += [(name, str(path)) for name, path in (("--out", out), ("--qrels", qrels)) if path is not None]
+    return [*(word for pair in given for word in pair), *(["--race"] if race else [])]
+
+
+def measuring(words: Sequence[str], report: Report, found: Sequence[Run], qrels: Path | None) -> Report:
+    """The settings with the measure that the runs are compared by, unless it is told."""
+    if any(word.startswith("report.measure=") for word in words):
+        return report
+    return replace(report, measure=usual(found) if qrels is None else usual_unjudged(found))
 
 
 def unjudged(found: Sequence[Run]) -> bool:
@@ -172,19 +184,27 @@ def by_judgements(found: Sequence[Run], file: Path, report: Report) -> tuple[Sta
 
 
 def partly_judged(
-    found: Sequence[Run], at: State, settled: Settled, report: Report, target: Path, places: Sequence[str]
+    found: Sequence[Run],
+    at: State,
+    settled: Settled,
+    report: Report,
+    target: Path,
+    places: Sequence[str],
+    race: Record | None,
 ) -> Path:
     """What judgements of a small part of the pairs show; returns the page's path."""
     from rerankbench.judging import partly_pages
     from rerankbench.judging.partly import partly
 
-    told = partly(found, at, settled, report.level)
+    told = partly(found, at, settled, report, race)
     page = partly_pages.write(target, told)
     partly_pages.show(told, page, " ".join(places))
     return page
 
 
-def compared(found: Sequence[Run], report: Report, target: Path, places: Sequence[str]) -> Path:
+def compared(
+    found: Sequence[Run], report: Report, target: Path, places: Sequence[str], race: Record | None
+) -> Path:
     """What runs without judgements show; returns the page's path."""
     from rerankbench.judging import pages
     from rerankbench.judging.differences import differences
@@ -196,7 +216,7 @@ def compared(found: Sequence[Run], report: Report, target: Path, places: Sequenc
     except UserError as error:  # the collection is elsewhere; the rest can be told without its texts
         say(f"no texts are shown: {'; '.join(error.problems)}", error=True)
         texts = None
-    told = differences(found, lists(found), texts, report.level, report.delta)
+    told = differences(found, lists(found), texts, report, race)
     page = pages.write(target, told)
     pages.show(told, page, " ".join(places))
     return page

@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.judging.costs import ArmCost, costs
 from rerankbench.judging.forecast import left
 from rerankbench.judging.lists import KEPT, Lists
 from rerankbench.judging.overlap import Interval, interval, rank_biased_overlap
 from rerankbench.judging.texts import Texts
 from rerankbench.judging.verdict import CUTOFF, HIGHEST, state
 from rerankbench.report.examples import clipped
+from rerankbench.report.race.record import Record
 from rerankbench.report.runs import Run
+from rerankbench.report.settings import Report
 
 SHOWN_QUERIES, SHOWN_DOCUMENTS = 8, 4
 ALIKE, FAR = 0.9, 0.5  # overlaps that are called large and small
@@ -65,6 +68,7 @@ class Differences:
     left: int
     left_queries: int
     pool: int
+    costs: tuple[ArmCost, ...] = ()
 
     def sentence(self) -> str:
         """What to do."""
@@ -91,7 +95,7 @@ class Differences:
 
 
 def differences(
-    runs: Sequence[Run], found: Lists, texts: Texts | None, level: float, delta: float
+    runs: Sequence[Run], found: Lists, texts: Texts | None, settings: Report, race: Record | None = None
 ) -> Differences:
     """Compare the deepest arm of every line with every other, and look where they differ most."""
     chosen = found.fullest()
@@ -100,9 +104,10 @@ def differences(
     pairs = list(combinations(range(len(chosen)), 2))
     values = [rank_biased_overlap(orders[a], orders[b]) for a, b in pairs]
     overlaps = [
-        Overlap(names[a], names[b], interval(v, level)) for (a, b), v in zip(pairs, values, strict=True)
+        Overlap(names[a], names[b], interval(v, settings.level))
+        for (a, b), v in zip(pairs, values, strict=True)
     ]
-    at = state(found, {}, CUTOFF, delta, HIGHEST)
+    at = state(found, {}, CUTOFF, settings.delta, HIGHEST)
     more, queries = left(at.standing, at.beliefs)
     means = np.mean(values, axis=0) if values else np.ones(len(found.query_ids))
     return Differences(
@@ -111,12 +116,13 @@ def differences(
         failed=tuple((run.arm, str(run.result.get("error"))) for run in runs if run.failed),
         arms=tuple(names),
         queries=len(found.query_ids),
-        level=level,
+        level=settings.level,
         overlaps=tuple(overlaps),
         disagreements=tuple(disagreements(found, names, orders, means, texts)),
         left=more,
         left_queries=queries,
         pool=int(at.pool.wanted.sum()),
+        costs=costs([found.arms[i] for i in chosen], race, settings.price_per_hour),
     )
 
 

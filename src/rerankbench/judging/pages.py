@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from rerankbench.basics.visible import Console, visible, visible_json, visible_lines
+from rerankbench.judging import costs
 from rerankbench.judging.differences import Differences, Document, Query
 from rerankbench.report.files import JSON, MARKDOWN, PAGE
 from rerankbench.report.heading import synthetic
@@ -67,6 +68,7 @@ def markdown(found: Differences) -> str:
     lines = [f"## {safe(found.sentence())}", "", safe(subtitle(found)), ""]
     lines += ["### How much arms differ", ""]
     lines += [*rows_of(HEADINGS, [[safe(cell) for cell in row] for row in rows(found)]), ""]
+    lines += ["### Costs", "", *rows_of(costs.HEADINGS, safe_rows(costs.rows(found.costs))), ""]
     if found.failed:
         lines += ["### Failed", "", *bullets([f"{arm}: {why}" for arm, why in found.failed])]
     lines += ["### Where they disagree most", ""]
@@ -89,6 +91,10 @@ def ranked(query: Query) -> list[tuple[Document, str]]:
         )
         for document in query.documents
     ]
+
+
+def safe_rows(cells: list[list[str]]) -> list[list[str]]:
+    return [[safe(cell) for cell in row] for row in cells]
 
 
 def environment() -> Any:
@@ -115,6 +121,8 @@ def page(found: Differences) -> str:
             subtitle=subtitle(found),
             headings=HEADINGS,
             rows=rows(found),
+            cost_headings=costs.HEADINGS,
+            costs=costs.rows(found.costs),
             ranked=ranked,
             notes=read_with(found),
         )

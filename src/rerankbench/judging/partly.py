@@ -14,11 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.evaluation.measures import display_name
+from rerankbench.judging.costs import ArmCost, costs
 from rerankbench.judging.overlap import Interval
 from rerankbench.judging.standing import ALIKE, BETTER, OPEN, Standing
 from rerankbench.judging.verdict import State
 from rerankbench.report.decision import percent
+from rerankbench.report.race.record import Record
 from rerankbench.report.runs import Run
+from rerankbench.report.settings import Report
 from rerankbench.report.settled import Settled, counted
 
 Array = NDArray[np.float64]
@@ -52,6 +55,7 @@ class Partly:
     settled: Settled
     arms: tuple[PartlyJudged, ...]
     stages: tuple[str, ...]
+    costs: tuple[ArmCost, ...] = ()
 
     @property
     def open(self) -> list[str]:
@@ -109,7 +113,9 @@ class Partly:
         return {"schema": 1, "verdict": verdict, "assumptions": self.assumptions(), **asdict(self)}
 
 
-def partly(runs: Sequence[Run], at: State, settled: Settled, level: float) -> Partly:
+def partly(
+    runs: Sequence[Run], at: State, settled: Settled, settings: Report, race: Record | None = None
+) -> Partly:
     """The arms by what is judged of their lists."""
     standing, arms = at.standing, at.lists.arms
     order = np.argsort(-standing.expected().round(12), kind="stable").tolist()
@@ -119,11 +125,14 @@ def partly(runs: Sequence[Run], at: State, settled: Settled, level: float) -> Pa
         notes=tuple(map(str, done[0].result.get("notes", []))),
         failed=tuple((run.arm, str(run.result.get("error"))) for run in runs if run.failed),
         queries=len(at.lists.query_ids),
-        level=level,
+        level=settings.level,
         delta=standing.delta,
         settled=settled,
-        arms=tuple(one(standing, i, arms[i].name, settled, arms[order[0]].name, level) for i in order),
+        arms=tuple(
+            one(standing, i, arms[i].name, settled, arms[order[0]].name, settings.level) for i in order
+        ),
         stages=tuple(arm.name for arm in arms if not arm.reranks),
+        costs=costs([arms[i] for i in order], race, settings.price_per_hour),
     )
 
 

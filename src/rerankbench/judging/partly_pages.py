@@ -9,7 +9,8 @@ from rich.table import Table
 
 from rerankbench.basics.visible import Console, visible, visible_json
 from rerankbench.evaluation.measures import display_name
-from rerankbench.judging.pages import environment
+from rerankbench.judging import costs
+from rerankbench.judging.pages import environment, safe_rows
 from rerankbench.judging.partly import Partly, spread, state_of
 from rerankbench.report import settled
 from rerankbench.report.files import JSON, MARKDOWN, PAGE
@@ -62,6 +63,7 @@ def markdown(found: Partly) -> str:
     """The whole report as GitHub's Markdown."""
     lines = [f"## {safe(found.sentence())}", "", *bullets(found.reasons()), safe(subtitle(found)), ""]
     lines += ["### Arms", "", *rows_of(headings(found), [[safe(c) for c in row] for row in rows(found)]), ""]
+    lines += ["### Costs", "", *rows_of(costs.HEADINGS, safe_rows(costs.rows(found.costs))), ""]
     if found.failed:
         lines += ["### Failed", "", *bullets([f"{arm}: {why}" for arm, why in found.failed])]
     lines += ["### Settled and open", ""]
@@ -81,6 +83,8 @@ def page(found: Partly) -> str:
             rows=rows(found),
             pair_headings=settled.HEADINGS,
             pairs=pairs(found),
+            cost_headings=costs.HEADINGS,
+            costs=costs.rows(found.costs),
         )
     )
 

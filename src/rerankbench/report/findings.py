@@ -113,26 +113,19 @@ class Findings:
 def find_out(
     runs: Sequence[Run], settings: Report, race: Record | None = None, settled: Settled | None = None
 ) -> Findings:
-    """Compare, price by what was raced, and judge. Raises UserError where the runs cannot be compared.
-
-    settled: what judgements of a part of the pairs settle; arrangements are no part of that, so they are not
-    tried then.
-    """
+    """Compare, price, claim what is `settled`. Raises UserError where the runs cannot be compared."""
     found = contest(runs, settings.measure)
     book = Book(race, found.several, settings.price_per_hour, budgeting.cure(found.arms, race))
     costs = [costing.of(arm, book) for arm in found.arms]
     judged = zip(costs, found.arms, strict=True)
     excluded = [budgeting.over_budget(cost, arm, settings.budget, book) for cost, arm in judged]
-    allowed = [i for i, reason in enumerate(excluded) if not reason]
-    allowed = allowed or [i for i, arm in enumerate(found.arms) if not arm.reranks]  # something to be against
+    allowed = within_budget(found, excluded)
     order = costing.ordering(found.arms, costs, book)
-    competing = assembled(found, costs, order, book) if settings.arrangements and settled is None else None
+    competing = assembled(found, costs, order, book) if settings.arrangements else None
     share = 1.0 - SHARE if competing is not None and competing.arrangements else 1.0
     compared = comparing.compare(found, allowed, settings.delta, settings.level, share)
     arranged = arrange(competing, compared, excluded, settings, book) if competing and share < 1.0 else None
-    verdict = deciding.decide(found, compared, order, excluded)
-    verdict = Teller(arranged, settings.delta).verdict(verdict) if arranged else verdict
-    verdict = as_settled(found, verdict, settled) if settled is not None else verdict
+    verdict = told(deciding.decide(found, compared, order, excluded), found, arranged, settings, settled)
     rooms, shown = headrooms(found, range(len(found.arms))), example_arm(found, compared, verdict)
     gains, losses = examples(found, shown)
     return Findings(
@@ -157,6 +150,20 @@ def find_out(
         lacking=competing.lacking if competing else (),
         settled=settled,
     )
+
+
+def within_budget(found: Contest, excluded: Sequence[str]) -> list[int]:
+    """The arms that may be deployed; first stages where none may, as something to be against."""
+    allowed = [i for i, reason in enumerate(excluded) if not reason]
+    return allowed or [i for i, arm in enumerate(found.arms) if not arm.reranks]
+
+
+def told(
+    verdict: Verdict, found: Contest, arranged: Arranged | None, settings: Report, settled: Settled | None
+) -> Verdict:
+    """The verdict with what arrangements add, and without what judgements leave open."""
+    verdict = Teller(arranged, settings.delta).verdict(verdict) if arranged else verdict
+    return as_settled(found, verdict, settled) if settled is not None else verdict
 
 
 def decision(

@@ -81,7 +81,12 @@ def assemble(parts: Parts, options: Options) -> Collection:
     corpus = _corpus(parts, options)
     if parts.judgements is None:
         return _unjudged(parts, corpus, options)
-    matched = _match(parts, parts.judgements, corpus)
+    return _judged(parts, parts.judgements, corpus, options)
+
+
+def _judged(parts: Parts, judgements: Judgements, corpus: Corpus, options: Options) -> Collection:
+    """The judged queries."""
+    matched = _match(parts, judgements, corpus)
     _refuse_unmeasurable(parts, corpus, matched, options)
     judged = np.unique(matched.query)
     kept = judged[: options.limit_queries]
@@ -92,10 +97,8 @@ def assemble(parts: Parts, options: Options) -> Collection:
     sample, rows, sampled = _sample(corpus, matched.row, options)
     findings = [
         *parts.findings,
-        *parts.judgements.findings,
-        *counts.query_findings(
-            parts.queries.column("doc_id"), parts.judgements.query_ids, len(judged) - len(kept)
-        ),
+        *judgements.findings,
+        *counts.query_findings(parts.queries.column("doc_id"), judgements.query_ids, len(judged) - len(kept)),
         *counts.document_findings(matched.missing().unique(), corpus.id_column),
         *counts.grade_findings(judged_query, matched.grade, options.relevance_threshold),
         *counts.text_findings(query_ids, texts),
