@@ -27,7 +27,10 @@ def seen(value: object) -> object:
 
 
 def page(findings: Findings, home: Sequence[Recipe] = ()) -> str:
-    """The page; `home`: how the arm is run. Every text is escaped by the template; only the plots are inserted as markup."""
+    """The page; `home`: how the arm is run.
+
+    Every text is escaped by the template; only the plots are inserted as markup.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
