@@ -1,4 +1,4 @@
-"""Clients of others, unchanged but for the address: Cohere's own and LangChain's, in an environment of theirs.
+"""Clients of others, unchanged but for the address: Cohere's and LangChain's, in an environment of theirs.
 
 python -m venv clients && clients/bin/pip install cohere langchain-cohere
 RERANKBENCH_CLIENTS=clients/bin/python pytest tests/serving/test_clients.py
