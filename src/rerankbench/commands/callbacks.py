@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from rerankbench.basics.errors import UserError
-from rerankbench.basics.masking import masked
+from rerankbench.basics.masking import masked, masked_yaml
 from rerankbench.basics.visible import say
 
 
@@ -36,19 +36,44 @@ def complain(why: str) -> None:
 def report(folder: Path, config: DictConfig) -> None:
     """Find out, write, log, show. Raises UserError where the runs cannot be compared."""
     from rerankbench.commands.config import read_alone
-    from rerankbench.report import files, runs, terminal
+    from rerankbench.commands.report import compared, unjudged
+    from rerankbench.report import files, made, runs, terminal
     from rerankbench.report.findings import find_out
 
     found = runs.find([folder])
     if all(run.failed for run in found):
         return  # each failure is named at the end of the sweep
     asked = read_alone("report", config)
+    if unjudged(found):
+        compared(found, asked, folder, [str(folder)])
+        return
     race = raced(found, asked, folder)
     findings = find_out(found, asked, race)
     if race is not None and findings.arranged is not None:
         findings = replace(findings, trial=tried(findings, found, asked, folder))
+    findings = replace(findings, made=made.now(typed(config), folder, address(config)))
     page = files.write(folder, findings)
     terminal.show(findings, page, track(config, findings, folder))
+
+
+def typed(config: DictConfig) -> list[str]:
+    """The sweep's command."""
+    return ["rerankbench", "-m", *map(str, config.hydra.overrides.task)]
+
+
+def saved(config: DictConfig) -> str:
+    """What all runs of a sweep share, as YAML without secrets."""
+    shared = {key: value for key, value in config.items() if key != "hydra"}
+    return masked_yaml(OmegaConf.to_yaml(OmegaConf.create(shared), resolve=False))
+
+
+def address(config: DictConfig) -> str:
+    """The page of the experiment on the server that runs are tracked on; empty without one."""
+    from rerankbench.commands.config import read_tracking
+    from rerankbench.tracking.mlflow_store import MLflow
+
+    tracking = read_tracking(config)
+    return tracking.page() if isinstance(tracking, MLflow) else ""
 
 
 def raced(found: Any, asked: Any, folder: Path) -> Any:
@@ -93,7 +118,7 @@ def track(config: DictConfig, findings: Any, folder: Path) -> str:
     if not isinstance(tracking, MLflow):
         return ""
     try:
-        summary_run.log(tracking, findings, folder, "/".join(folder.parts[-2:]))
+        summary_run.log(tracking, findings, folder, "/".join(folder.parts[-2:]), saved(config))
     except Exception as error:
         complain(f"could not log the report to {tracking.place()} ({why(error)}); it is in {folder}")
         return ""

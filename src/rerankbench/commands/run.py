@@ -8,6 +8,7 @@ import re
 import signal
 import tempfile
 import threading
+import time
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -25,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rerankbench.basics import complaints, masking, printing, value_names
+from rerankbench.basics import complaints, masking, printing, progress, value_names
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import mask_file, masked
@@ -249,12 +250,17 @@ class Job:
         from rerankbench.commands import summary
         from rerankbench.tracking import outputs
 
-        experiment = None
+        experiment, begun = None, None
         try:
             experiment = config.read(composed, labels, self.told(task), {o.key_or_group for o in task})
             if experiment.dry_run:
                 return only_forecast(experiment, folder)
-            result = perform(experiment, folder, sweep_id)
+            begun = begin(experiment, sweep_id)
+            result = perform(experiment, folder, sweep_id, begun)
+        except KeyboardInterrupt:
+            if experiment is not None and begun is not None:
+                experiment.tracking.drop(begun)
+            raise
         except Exception as fault:
             cache = {"cache_dir": experiment.cache_dir} if experiment else {}
             place = "hydra.sweep.dir" if sweep_id else "hydra.run.dir"
@@ -262,7 +268,7 @@ class Job:
             self.mistake = isinstance(error, UserError)
             result = outputs.failure(experiment, labels, error, sweep_id, self.told(task))
             if outputs.keep_failure(result, folder) and composed.dry_run is not True:
-                track(composed, result, folder)
+                track(composed, result, folder, begun)
             summary.show_failure(result, error)
             return result
         summary.show(result, folder, experiment.tracking)
@@ -306,24 +312,38 @@ def only_forecast(experiment: config.RunSettings, folder: Path) -> Result:
     return Result(arm=arm(experiment), status="forecast")
 
 
-def perform(experiment: config.RunSettings, folder: Path, sweep_id: str) -> Result:
+def begin(experiment: config.RunSettings, sweep_id: str) -> str | None:
+    """Show the run as running where runs are tracked."""
+    from rerankbench.experiment.arm_name import run_name
+
+    return experiment.tracking.begin(run_name(experiment), sweep_id)
+
+
+def perform(experiment: config.RunSettings, folder: Path, sweep_id: str, begun: str | None = None) -> Result:
     """Run and write; then log, which may fail without harm."""
     from rerankbench.experiment.pipeline import run
     from rerankbench.tracking import outputs
 
-    outcome = run(experiment)
+    started = time.monotonic()
+
+    def follow(stage: str, done: int, total: int) -> None:
+        if begun is not None and total:
+            experiment.tracking.follow(begun, stage, done / total, int(time.monotonic() - started))
+
+    with progress.told_to(follow):
+        outcome = run(experiment)
     result = outputs.summarize(outcome, sweep_id)
     outputs.write(folder, result, outcome)
-    track(experiment.tracking, result, folder)
+    track(experiment.tracking, result, folder, begun)
     return result
 
 
-def track(tracking: DictConfig | Tracking, result: Result, folder: Path) -> None:
+def track(tracking: DictConfig | Tracking, result: Result, folder: Path, begun: str | None = None) -> None:
     """Log to the tracking store; results are in the folder already, so its absence is no failure."""
     try:
         if isinstance(tracking, DictConfig):  # of a config that may be wrong elsewhere
             tracking = config.read_tracking(tracking)
-        tracking.log(result, folder)
+        tracking.log(result, folder, begun)
     except Exception as error:
         later = f"rerankbench-track {folder}"
         log.warning("not in MLflow (%s); the results are kept, log them later with: %s", why(error), later)

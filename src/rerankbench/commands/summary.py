@@ -28,7 +28,8 @@ def show(result: Result, folder: Path, tracking: Tracking) -> None:
     console = Console()
     console.print()
     console.print(heading(result), soft_wrap=True, style="bold")
-    console.print(measure_table(result))
+    if result.dataset["judgements"]:
+        console.print(measure_table(result))
     for line in [*cost_lines(result), *place_lines(result, folder, tracking)]:
         console.print(line, soft_wrap=True)
 
@@ -36,15 +37,21 @@ def show(result: Result, folder: Path, tracking: Tracking) -> None:
 def heading(result: Result) -> str:
     data = result.dataset
     reduced = " (reduced: a quick look, not a result)" if result.reduced else ""
-    size = f"{data['docs']:,} documents, {data['queries']:,} judged queries"
+    judged = "judged queries" if data["judgements"] else "queries without judgements"
+    judged = f"{'synthetic ' if data.get('synthetic_queries') else ''}{judged}"
+    size = f"{data['docs']:,} documents, {data['queries']:,} {judged}"
     return f"{data['name']}{reduced}: {size}; {result.arm}"
 
 
 def measure_table(result: Result) -> Table:
-    """measure | first stage | reranked | change | best possible; the tutorial's measures below."""
+    """measure | first stage | reranked | change | best possible; the tutorial's measures below.
+
+    Of a run that does not rerank, the first stage alone.
+    """
     table = Table()
     table.add_column("measure")
-    for name in ("first stage", "reranked", "change", "best possible"):
+    reranks = bool(result.params.get("depth"))
+    for name in ("first stage", "reranked", "change", "best possible") if reranks else ("first stage",):
         table.add_column(name, justify="right")
     names = result.measures["first_stage"]
     add_rows(table, result, [name for name in names if name.startswith(SHOWN)])
@@ -56,9 +63,8 @@ def measure_table(result: Result) -> Table:
 def add_rows(table: Table, result: Result, names: Sequence[str]) -> None:
     for name in names:
         before, after, best = (result.measures[stage].get(name) for stage in STAGES)
-        table.add_row(
-            visible(display_name(name)), number(before), number(after), change(before, after), number(best)
-        )
+        cells = (number(before), number(after), change(before, after), number(best))
+        table.add_row(visible(display_name(name)), *cells[: len(table.columns) - 1])
 
 
 def number(value: float | None) -> str:

@@ -17,6 +17,7 @@ from rerankbench.basics import printing
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import say
 from rerankbench.commands import cli
+from rerankbench.tracking import headline
 from rerankbench.tracking.mlflow_store import MLflow
 
 HOST = "127.0.0.1"  # the store has no password, so nobody else may reach it
@@ -74,7 +75,8 @@ def settings(words: Sequence[str]) -> MLflow:
 
 def show(tracking: MLflow, port: int, browser: bool) -> int:
     """Start a server where the store is a file, open the page, wait."""
-    _, experiment_id = tracking.open()
+    client, experiment_id = tracking.open()
+    headline.prepare(client, experiment_id)
     if tracking.uri.startswith("http"):
         announce(address(tracking.uri.rstrip("/"), experiment_id), browser)
         return 0
@@ -89,8 +91,8 @@ def show(tracking: MLflow, port: int, browser: bool) -> int:
 
 
 def address(root: str, experiment_id: str) -> str:
-    """MLflow's page with the charts of an experiment's runs; by itself it opens in another mode."""
-    wanted = urlencode({"workflowType": "machine_learning", "compareRunsMode": "CHART"})
+    """MLflow's page with the charts of an experiment's runs, as the view that was prepared shows them."""
+    wanted = urlencode({"viewStateShareKey": headline.VIEW, "compareRunsMode": "CHART"})
     return f"{root}/?workflowType=machine_learning#/experiments/{experiment_id}/runs?{wanted}"
 
 

@@ -61,7 +61,12 @@ def resampled_means(values: ArrayLike, *, seed: int, resamples: int = 10_000) ->
 
     All arms share their resamples, so that a difference of two columns is the difference's resampled mean.
     """
-    return np.concatenate(list(_resampled_means(_arms(values), resamples, seed)))
+    arms, at = _arms(values), 0
+    means = np.empty((resamples, len(arms)))
+    for block in _resampled_means(arms, resamples, seed):
+        means[at : at + len(block)] = block
+        at += len(block)
+    return means
 
 
 def percentile_intervals(

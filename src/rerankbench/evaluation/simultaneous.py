@@ -45,7 +45,7 @@ def sign_flips(values: Array, *, seed: int, patterns: int) -> SignFlips:
     """Flip the signs of values [arms, queries]; nothing but the seed and the shape decides which."""
     arms, queries = values.shape
     centred = values - values[0]  # what all arms share cancels in every difference: keep it out of the sums
-    centred = centred - centred.mean(axis=1, keepdims=True)
+    centred -= centred.mean(axis=1, keepdims=True)
     exact = queries <= math.log2(patterns)
     count = 1 << queries if exact else patterns
     sums, signs = np.empty((count, arms)), np.empty(count)

@@ -12,6 +12,9 @@ NAMED = ("name=", "path=")
 def arm(experiment: Experiment) -> str:
     """The name of a contestant: its reranker and depth, with whatever else a sweep varies.
 
+    The first stage is named unless it is the dense one in a sweep over nothing else, so that the names of one
+    sweep name it in all or none.
+
     Examples: none, minilm@100, bm25 + base@50, minilm@100 max_length=256, bm25 without reranking.
     """
     e = experiment
@@ -21,14 +24,24 @@ def arm(experiment: Experiment) -> str:
     told += ("reranker.",) if e.reranker.family == "none" else ()
     told += () if e.first_stage.embeds() else ("embedder", "index")
     rest = [changed(line) for line in e.overrides if not line.startswith(told)]
-    if e.reranker.family == "none" and kind == "dense":
+    implied = kind == "dense" and not any(line.startswith("first_stage=") for line in e.overrides)
+    if e.reranker.family == "none" and implied:
         return masked(" ".join(["none", *rest]))
     if e.reranker.family == "none":
         return masked(" ".join([kind, *rest, "without reranking"]))
-    stage = "" if kind == "dense" else f"{kind} + "
+    stage = "" if implied else f"{kind} + "
     rest = [line for line in rest if not (e.reranker.title and line.startswith(NAMED))]
     name = f"{e.reranker.title or e.labels.get('reranker', e.reranker.family)}@{e.depth}"
     return masked(" ".join([stage + name, *rest]))
+
+
+def run_name(experiment: Experiment) -> str:
+    """The arm's name with what else a sweep varies, so that no two runs of a sweep are called the same."""
+    e = experiment
+    apart = ("dataset",) if e.reranker.family != "none" else ("dataset", "depth=", "reranker.")
+    lines = [line for line in e.overrides if line.startswith(apart)]
+    more = [f"on {line.partition('=')[2]}" if line.startswith("dataset=") else line for line in lines]
+    return masked(" ".join([arm(e), *more]))
 
 
 def changed(override: str) -> str:

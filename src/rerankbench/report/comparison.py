@@ -187,13 +187,15 @@ def three_intervals(
 
     `values` [arms, queries], `means` [resamples, arms] of the same queries drawn again.
     """
-    gains, distances = values - values[own], values - values[best]
-    return zip(
-        percentile_intervals(values.mean(axis=1), means, level),
-        percentile_intervals(gains.mean(axis=1), means - means[:, own], level),
-        percentile_intervals(distances.mean(axis=1), means - means[:, [best]], level),
-        strict=True,
-    )
+    for at in range(0, len(values), ROWS):  # some at a time: resampled means are large
+        some = slice(at, at + ROWS)
+        gains, distances = values[some] - values[own[some]], values[some] - values[best]
+        yield from zip(
+            percentile_intervals(values[some].mean(axis=1), means[:, some], level),
+            percentile_intervals(gains.mean(axis=1), means[:, some] - means[:, own[some]], level),
+            percentile_intervals(distances.mean(axis=1), means[:, some] - means[:, [best]], level),
+            strict=True,
+        )
 
 
 def best_arm(contest: Contest, among: Sequence[int]) -> int:

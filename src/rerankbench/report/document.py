@@ -45,6 +45,7 @@ def document(findings: Findings) -> dict[str, Any]:
         "lacking": [asdict(each) for each in f.lacking],
         "answers": answers(f),
         "trial": None if f.trial is None else asdict(f.trial),
+        "settled": None if f.settled is None else asdict(f.settled),
         "headroom": [asdict(room) | {"captured": room.captured} for room in f.rooms],
         "bottleneck": f.bottleneck,
         "failed": [
@@ -52,7 +53,9 @@ def document(findings: Findings) -> dict[str, Any]:
         ],
         "gains": {"arm": names[f.shown], "queries": [asdict(example) for example in f.gains]},
         "losses": {"arm": names[f.shown], "queries": [asdict(example) for example in f.losses]},
+        "unjudged": None if f.leaning is None else asdict(f.leaning),
         "assumptions": f.assumptions(),
+        "made": None if f.made is None else {"command": f.made.command, "moment": f.made.moment},
     }
 
 
@@ -76,7 +79,7 @@ def arrangements(f: Findings) -> dict[str, Any] | None:
 
 def answers(f: Findings) -> list[dict[str, Any]]:
     """For every budget and margin what to deploy, so that a page has nothing to compute."""
-    return [] if f.arranged is None else arranging.answers(f.arranged, f.settings.delta)
+    return arranging.answers(f.answered, f.settings.delta)
 
 
 def race(record: Record | None) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from rerankbench.report import decision as choosing
 from rerankbench.report import race_notes
 from rerankbench.report import verdict as deciding
 from rerankbench.report.arms import Contest, LeftOut, contest
-from rerankbench.report.arrangements.field import assembled
+from rerankbench.report.arrangements.field import Field, assembled
 from rerankbench.report.arrangements.findings import SHARE, Arranged, arrange
 from rerankbench.report.arrangements.pool import Lacking
 from rerankbench.report.arrangements.trial import Trial
@@ -26,9 +27,13 @@ from rerankbench.report.cost import Cost, Ordering
 from rerankbench.report.decision import Decision
 from rerankbench.report.examples import Example, examples
 from rerankbench.report.headroom import Headroom, bottleneck, headrooms
+from rerankbench.report.leaning import Leaning, leaning
+from rerankbench.report.made import Made
 from rerankbench.report.race.record import Record
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
+from rerankbench.report.settled import Settled
+from rerankbench.report.settled import verdict as as_settled
 from rerankbench.report.verdict import Verdict
 
 
@@ -55,6 +60,17 @@ class Findings:
     arranged: Arranged | None = None
     trial: Trial | None = None
     lacking: tuple[Lacking, ...] = ()
+    leaning: Leaning | None = None
+    made: Made | None = None
+    settled: Settled | None = None
+
+    @cached_property
+    def answered(self) -> Arranged:
+        """What to deploy within budgets and margins, of the plain arms where there are no arrangements."""
+        if self.arranged is not None:
+            return self.arranged
+        alone = Field(self.contest, (), self.contest.compared, self.costs, self.order)
+        return arrange(alone, self.comparison, self.excluded, self.settings, self.book)
 
     @property
     def measure(self) -> str:
@@ -80,8 +96,14 @@ class Findings:
         return assumptions(self)
 
 
-def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) -> Findings:
-    """Compare, price by what was raced, and judge. Raises UserError where the runs cannot be compared."""
+def find_out(
+    runs: Sequence[Run], settings: Report, race: Record | None = None, settled: Settled | None = None
+) -> Findings:
+    """Compare, price by what was raced, and judge. Raises UserError where the runs cannot be compared.
+
+    settled: what judgements of a part of the pairs settle; arrangements are no part of that, so they are not
+    tried then.
+    """
     found = contest(runs, settings.measure)
     book = Book(race, found.several, settings.price_per_hour, budgeting.cure(found.arms, race))
     costs = [costing.of(arm, book) for arm in found.arms]
@@ -90,12 +112,13 @@ def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) 
     allowed = [i for i, reason in enumerate(excluded) if not reason]
     allowed = allowed or [i for i, arm in enumerate(found.arms) if not arm.reranks]  # something to be against
     order = costing.ordering(found.arms, costs, book)
-    competing = assembled(found, costs, order, book) if settings.arrangements else None
+    competing = assembled(found, costs, order, book) if settings.arrangements and settled is None else None
     share = 1.0 - SHARE if competing is not None and competing.arrangements else 1.0
     compared = comparing.compare(found, allowed, settings.delta, settings.level, share)
     arranged = arrange(competing, compared, excluded, settings, book) if competing and share < 1.0 else None
     verdict = deciding.decide(found, compared, order, excluded)
     verdict = Teller(arranged, settings.delta).verdict(verdict) if arranged else verdict
+    verdict = as_settled(found, verdict, settled) if settled is not None else verdict
     rooms, shown = headrooms(found, range(len(found.arms))), example_arm(found, compared, verdict)
     gains, losses = examples(found, shown)
     return Findings(
@@ -115,8 +138,10 @@ def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) 
         gains=tuple(gains),
         losses=tuple(losses),
         book=book,
+        leaning=leaning(found, shown),
         arranged=arranged,
         lacking=competing.lacking if competing else (),
+        settled=settled,
     )
 
 
@@ -158,6 +183,8 @@ def assumptions(findings: Findings) -> list[str]:
         race_notes.cost_line(order),
         *race_notes.race_lines(findings.contest.arms, findings.costs, findings.book),
     ]
+    if findings.settled is not None and (completed := findings.settled.assumption()):
+        lines.append(completed)
     lines += race_notes.price_lines(findings.contest.arms, findings.settings.price_per_hour)
     if c.share < 1.0:
         lines.append(

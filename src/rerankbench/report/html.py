@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rerankbench.basics.visible import visible_lines
-from rerankbench.report import plots, table
-from rerankbench.report.arrangements.words import Teller
+from rerankbench.report import arm_rows, chart, made, plots, scripts, settled, table
+from rerankbench.report.arm_rows import ArmRow
+from rerankbench.report.arrangements.words import UNITS, Teller
+from rerankbench.report.document import plain, recommended
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import subtitle
 from rerankbench.report.take_home import Recipe
@@ -15,7 +19,7 @@ from rerankbench.report.take_home import Recipe
 CAPTIONS = {
     "depth": "Lines are means over queries, bands their intervals; lines without markers are first stages.",
     "layer": "At the largest depth. Earlier layers cost less.",
-    "cost": "Up and to the left is better. Numbers are depths. Costs are of reranking alone.",
+    "cost": "Up and to the left is better.",
     "queries": "One bar per query: above the line it was helped, below it was hurt.",
     "headroom": "The full bar is the best order of the candidates; what is missing to 1 was not retrieved.",
 }
@@ -27,12 +31,8 @@ def seen(value: object) -> object:
 
 
 def page(findings: Findings, home: Sequence[Recipe] = ()) -> str:
-    """The page; `home`: how the arm is run.
-
-    Every text is escaped by the template; only the plots are inserted as markup.
-    """
+    """The page; `home`: how the arm is run. Texts are escaped by the template; plots and data are not."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -42,17 +42,93 @@ def page(findings: Findings, home: Sequence[Recipe] = ()) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    drawn = [
-        (name, title, Markup(svg), CAPTIONS[name]) for name, (title, svg) in plots.inline(findings).items()
-    ]
+    return environment.get_template("template.html").render(**contents(findings), home=home)
+
+
+def contents(findings: Findings) -> dict[str, Any]:
+    """What the template shows."""
+    from markupsafe import Markup
+
+    drawn = plots.inline(findings).items()
+    rows = arm_rows.rows(findings)
     headings, measures = table.measure_table(findings)
-    return environment.get_template("template.html").render(
-        f=findings,
-        home=home,
-        subtitle=subtitle(findings),
-        plots=drawn,
-        columns=table.columns(findings),
-        headings=headings,
-        budgets=Teller(findings.arranged, findings.settings.delta).staircase() if findings.arranged else [],
-        measures=measures,
-    )
+    run, arms = [scripts.library(), scripts.own()], findings.contest.arms
+    return {
+        "f": findings,
+        "subtitle": subtitle(findings),
+        "plots": [(name, title, Markup(svg), CAPTIONS[name]) for name, (title, svg) in drawn],
+        "rows": rows,
+        "left": len(findings.answered.field) - len(rows),
+        "cost_heading": arm_rows.cost_heading(findings),
+        "terms": arm_rows.terms(findings),
+        "headings": headings,
+        "measures": measures,
+        "staircases": staircases(findings),
+        "choices": choices(rows),
+        "data": Markup(embedded(data(findings, rows))),
+        "scripts": [Markup(each) for each in run],
+        "policy": scripts.policy(run),
+        "facts": list(made.facts(findings.contest.runs, findings.made)),
+        "links": made.links(findings.contest.runs, findings.made),
+        "settled": settled.table(findings.settled, [arms[i].name for i in findings.ranked()])
+        if findings.settled
+        else [],
+        "settled_headings": settled.HEADINGS,
+    }
+
+
+def data(findings: Findings, rows: Sequence[ArmRow]) -> dict[str, Any]:
+    """What the page's script looks up: arms, answers and the plot's specification."""
+    return {
+        "measure": findings.measure,
+        "cost": findings.order.unit,
+        "margin": findings.settings.delta,
+        "arms": chart.points(rows),
+        "answers": list(told(findings)),
+        "units": UNITS,
+        "chart": chart.specification(findings, rows),
+    }
+
+
+def told(findings: Findings) -> Iterator[dict[str, Any]]:
+    """Every answer; the one to what was asked is the verdict itself."""
+    for each in arm_rows.answers(findings):
+        kept = {key: each[key] for key in ("budget", "bound", "margin", "sentence", "arm")}
+        if each["budget"] is None and each["margin"] == findings.settings.delta:
+            kept |= {"sentence": findings.verdict.sentence, "arm": recommended(findings)}
+        yield kept
+
+
+def staircases(findings: Findings) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What to do up to each bound, by the unit of the bounds."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for bound, advice in Teller(findings.answered, findings.settings.delta).staircase():
+        found.setdefault(bound.partition(" ")[2], []).append((bound, advice))
+    return list(found.items())
+
+
+def embedded(values: dict[str, Any]) -> str:
+    """Values as JSON that nothing in a page takes for markup, and in which nothing is invisible."""
+    text = json.dumps(shown(plain(values)), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for letter in "<>&\u2028\u2029":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return text
+
+
+def shown(value: Any) -> Any:
+    """The same values with texts as they may be shown; the script puts them on the page as they are."""
+    if isinstance(value, dict):
+        return {key: shown(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [shown(item) for item in value]
+    return seen(value)
+
+
+def choices(rows: Sequence[ArmRow]) -> list[tuple[str, str, list[str]]]:
+    """Filters that have something to choose from: key, heading, values."""
+    found = {
+        "stage": ("first stage", {row.stage: None for row in rows}),
+        "group": ("reranker", {chart.group(row): None for row in rows if row.reranker}),
+        "depth": ("depth", {str(d): None for d in sorted({row.depth for row in rows if row.reranker})}),
+    }
+    return [(key, heading, list(values)) for key, (heading, values) in found.items() if len(values) > 1]

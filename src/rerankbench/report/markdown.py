@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from rerankbench.basics.visible import visible
-from rerankbench.report import table
+from rerankbench.report import settled, table
 from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.examples import Example
 from rerankbench.report.findings import Findings
@@ -20,7 +20,9 @@ def markdown(findings: Findings, home: Sequence[Recipe] = ()) -> str:
     lines = [f"## {safe(f.verdict.sentence)}", ""]
     lines += [safe(f.decision.sentence), ""] if f.decision else []
     lines += [*bullets(f.verdict.reasons), safe(subtitle(f)), ""]
+    lines += [safe(f.leaning.line()), ""] if f.leaning else []
     lines += ["### Arms", "", *arm_table(f), ""]
+    lines += settled_table(f)
     lines += budgets(f)
     lines += failures(f)
     if f.rooms:
@@ -83,6 +85,15 @@ def arm_table(f: Findings) -> Iterator[str]:
     return rows_of(["arm", *(column.heading for column in columns)], rows)
 
 
+def settled_table(f: Findings) -> list[str]:
+    """What the judgements settle, arm by arm; nothing where all queries are judged as a whole."""
+    if f.settled is None:
+        return []
+    rows = settled.table(f.settled, [f.contest.arms[i].name for i in f.ranked()])
+    cells = [[safe(cell) for cell in row] for row in rows]
+    return ["### Settled and open", "", *rows_of(settled.HEADINGS, cells), ""]
+
+
 def budgets(f: Findings) -> list[str]:
     """What to deploy up to each bound, and how the recommended arrangement did when it was run for real."""
     if f.arranged is None:
@@ -135,7 +146,7 @@ def percent(value: float | None) -> str:
 
 def measures(f: Findings) -> Iterator[str]:
     names, rows = table.measure_table(f)
-    return rows_of(["measure", *names], [[safe(r.measure), *(f"{v:.4f}" for v in r.values)] for r in rows])
+    return rows_of(["arm", *names], [[safe(row.arm), *(f"{v:.4f}" for v in row.values)] for row in rows])
 
 
 def example_table(found: Sequence[Example]) -> Iterator[str]:

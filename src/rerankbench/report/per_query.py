@@ -135,20 +135,15 @@ def orders(
     Raises UserError where the queries are others than `ids`.
     """
     position = pc.index_in(table["query_id"], value_set=pa.array(list(ids), pa.string()))
-    rows = position.to_numpy(zero_copy_only=False)
-    columns = {name: table[name].to_numpy() for name in names}
-    return {
-        key: aligned({n: c[at] for n, c in columns.items()}, rows[at], len(ids), place)
-        for key, at in grouped(table).items()
-    }
+    rows, found = position.to_numpy(zero_copy_only=False), grouped(table)
+    at = np.stack([rows_of(at, rows[at], len(ids), place) for at in found.values()])
+    columns = {name: table[name].to_numpy()[at] for name in names}  # one piece of memory for all orders
+    return {key: {name: column[i] for name, column in columns.items()} for i, key in enumerate(found)}
 
 
-def aligned(
-    columns: Mapping[str, Values], rows: NDArray[np.generic], count: int, place: str
-) -> dict[str, Values]:
-    """Columns in the order of the queries that `rows` point at."""
-    if len(rows) != count or not np.array_equal(np.sort(rows), np.arange(count)):
-        told = f"{len(rows):,}, not {count:,}"
+def rows_of(at: NDArray[np.int64], queries: NDArray[np.generic], count: int, place: str) -> NDArray[np.int64]:
+    """An order's rows `at` in the order of the `queries` that they are about."""
+    if len(queries) != count or not np.array_equal(np.sort(queries), np.arange(count)):
+        told = f"{len(queries):,}, not {count:,}"
         raise UserError(f"{visible(place)}: measured on other queries ({told}); compare it on its own")
-    back = np.argsort(rows)
-    return {name: values[back] for name, values in columns.items()}
+    return np.asarray(at[np.argsort(queries)])

@@ -120,6 +120,8 @@ def rendered(draw: Draw, findings: Findings, palette: Palette, kind: str, name: 
         axes.grid(axis="y", linewidth=0.8)
         axes.set_title(title, fontsize=11, loc="left", color=palette.ink)
         draw(axes, findings, palette)
+        if name not in ("headroom", "queries"):
+            within_reach(axes)
         sink = io.BytesIO()
         metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
         figure.savefig(sink, format=kind, dpi=150, metadata=metadata)
@@ -333,8 +335,20 @@ def round_ticks(axes: Any) -> None:
 
     if axes.get_xscale() == "log":
         axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=12))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")
+    axes.xaxis.set_major_formatter(lambda value, _: round_number(value))
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def round_number(value: float) -> str:
+    """A tick's label: 0.5, 200, 10,000; never 1e+04."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:,.12f}".rstrip("0").rstrip(".")
+
+
+def within_reach(axes: Any) -> None:
+    """No room above 1, which no measure exceeds."""
+    low, high = axes.get_ylim()
+    if high > 1.0:
+        axes.set_ylim(low, 1.0)
 
 
 def draw_queries(axes: Any, findings: Findings, palette: Palette) -> None:

@@ -218,22 +218,26 @@ def plain(name: str, form: str, always: bool) -> Callable[[Findings, int], str]:
 
 @dataclass(frozen=True)
 class MeasureRow:
-    """One measure's means of the arms that a reader looks at first."""
+    """One arm's means of every measure."""
 
-    measure: str
+    arm: str
+    chosen: bool
     values: tuple[float, ...]
 
 
+MOST_MEASURED = 200  # arms whose measures are listed; report.json has those of all
+
+
 def measure_table(findings: Findings) -> tuple[list[str], list[MeasureRow]]:
-    """Every measure for no reranking, the recommended arm and the best: headings and rows."""
+    """Every measure of every arm, best first: headings and rows; first stages always."""
     from rerankbench.evaluation.measures import display_name
 
-    chosen = [findings.verdict.arm, findings.comparison.best, findings.shown]
-    arms = list(
-        dict.fromkeys([findings.contest.first_stage(findings.shown), *(i for i in chosen if i is not None)])
-    )
+    found, arms = findings.contest.values, findings.contest.arms
+    means = {name: values.mean(axis=1) for name, values in found.items()}
+    ranked = findings.ranked()
+    kept = [i for place, i in enumerate(ranked) if place < MOST_MEASURED or not arms[i].reranks]
     rows = [
-        MeasureRow(display_name(name), tuple(float(values[i].mean()) for i in arms))
-        for name, values in findings.contest.values.items()
+        MeasureRow(arms[i].name, i == findings.verdict.arm, tuple(float(means[name][i]) for name in found))
+        for i in kept
     ]
-    return [findings.contest.arms[i].name for i in arms], rows
+    return [display_name(name) for name in found], rows

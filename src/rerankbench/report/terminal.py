@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from rerankbench.basics.visible import Console, visible
 from rerankbench.report import race_notes, table
@@ -14,23 +17,19 @@ from rerankbench.report.heading import counted, subtitle
 
 ROWS = 8
 STEPS = 6  # of the staircase of budgets
+WIDTH = 80  # what a terminal has at least
+NARROWEST = 40
+NAMES = 24  # characters of the longest name that stay on one line where there is little room
+FRAME = 3  # a column's borders and padding
+LEAST = ("p", "price/1k", "as good")  # columns that go first
 
 
 def show(findings: Findings, page: Path, tracked: str = "") -> None:
     console = Console()
     console.print()
-    console.print(findings.verdict.sentence, soft_wrap=True, style="bold")
-    if findings.decision:
-        console.print(findings.decision.sentence, soft_wrap=True)
-    for reason in findings.verdict.reasons:
-        console.print(f"  {reason}", soft_wrap=True)
-    if findings.arranged:
-        for bound, advice in Teller(findings.arranged, findings.settings.delta).staircase()[:STEPS]:
-            console.print(f"  up to {bound}: {advice}", soft_wrap=True)
-    if findings.trial:
-        console.print(f"  {findings.trial.line()}", soft_wrap=True)
-    console.print(subtitle(findings), soft_wrap=True, style="dim")
-    console.print(arm_table(findings))
+    for text, indent, style in texts(findings):
+        console.print(wrapped(text, console.width, indent), style=style, soft_wrap=True)
+    console.print(arm_table(findings, console.width))
     if findings.book.race is not None:
         for line in race_notes.missing_lines(findings.contest.arms, findings.costs, findings.book):
             console.print(line, soft_wrap=True, style="dim")
@@ -41,25 +40,86 @@ def show(findings: Findings, page: Path, tracked: str = "") -> None:
         console.print(f"mlflow     {tracked}", soft_wrap=True)
 
 
-def arm_table(findings: Findings) -> Table:
-    """The best arms, and the recommended one and the first stage wherever they came."""
-    columns = [column for column in table.columns(findings) if column.short]
+def texts(findings: Findings) -> Iterator[tuple[str, str, str]]:
+    """The verdict and what stands under it: each text, its indent and its style."""
+    yield findings.verdict.sentence, "", "bold"
+    if findings.decision:
+        yield findings.decision.sentence, "", ""
+    for reason in findings.verdict.reasons:
+        yield reason, "  ", ""
+    if findings.arranged:
+        for bound, advice in Teller(findings.arranged, findings.settings.delta).staircase()[:STEPS]:
+            yield f"up to {bound}: {advice}", "  ", ""
+    if findings.trial:
+        yield findings.trial.line(), "  ", ""
+    if findings.leaning:
+        yield findings.leaning.line(), "", ""
+    yield subtitle(findings), "", "dim"
+
+
+def wrapped(text: str, width: int, indent: str) -> Text:
+    """A text broken between words, unless it holds a command to copy; paths stay whole, too."""
+    if "rerankbench" in text:
+        return Text(indent + visible(text), overflow="ignore")
+    lines = textwrap.wrap(
+        visible(text),
+        max(width, NARROWEST),
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return Text("\n".join(lines), overflow="ignore")
+
+
+def arm_table(findings: Findings, width: int = WIDTH) -> Table:
+    """The best arms, and the recommended one and the first stage wherever they came.
+
+    Figures are never cut: where they do not fit beside the names, the columns that decide least go.
+    """
+    ranked, rows = findings.ranked(), shown_rows(findings)
+    names = [visible(findings.contest.arms[i].name) for i in rows]
+    columns = fitting(findings, rows, names, width)
     shown = Table()
-    shown.add_column("arm", no_wrap=True)
-    for column in columns:
-        shown.add_column(column.heading, justify="right")
-    ranked = findings.ranked()
-    keep = {
-        *ranked[:ROWS],
-        *(i for i in ranked if i == findings.verdict.arm or not findings.contest.arms[i].reranks),
-    }
-    for i in (i for i in ranked if i in keep):
+    shown.add_column("arm", overflow="fold")
+    for column, _ in columns:
+        shown.add_column(column.heading, justify="right", no_wrap=True)
+    for place, i in enumerate(rows):
         style = "bold" if i == findings.verdict.arm else None
-        cells = [
-            findings.contest.arms[i].name,
-            *(column.text(findings, i).partition(" [")[0] for column in columns),
-        ]
-        shown.add_row(*map(visible, cells), style=style)
-    if len(ranked) > len(keep):
-        shown.caption = f"and {counted(len(ranked) - len(keep), 'more arm')} in the report"
+        shown.add_row(names[place], *(cells[place] for _, cells in columns), style=style)
+    if len(ranked) > len(rows):
+        shown.caption = f"and {counted(len(ranked) - len(rows), 'more arm')} in the report"
     return shown
+
+
+def shown_rows(findings: Findings) -> list[int]:
+    ranked = findings.ranked()
+    first = [i for i in ranked if i == findings.verdict.arm or not findings.contest.arms[i].reranks]
+    keep = {*ranked[:ROWS], *first}
+    return [i for i in ranked if i in keep]
+
+
+def fitting(
+    findings: Findings, rows: Sequence[int], names: Sequence[str], width: int
+) -> list[tuple[table.Column, list[str]]]:
+    """Columns with their cells that fit beside the names, which may be folded."""
+    found = [
+        (column, [visible(column.text(findings, i).partition(" [")[0]) for i in rows])
+        for column in table.columns(findings)
+        if column.short
+    ]
+    found = [(column, [short_reason(cell) for cell in cells]) for column, cells in found]
+    room = min(NAMES, max(map(len, names), default=0))
+    for least in LEAST:
+        if room + FRAME + sum(taken(column, cells) + FRAME for column, cells in found) + 1 > width:
+            found = [each for each in found if each[0].heading != least]
+    return found
+
+
+def taken(column: table.Column, cells: Sequence[str]) -> int:
+    return max(len(column.heading), *map(len, cells))
+
+
+def short_reason(cell: str) -> str:
+    """An arm that is excluded, without the reason, which is on the page."""
+    return cell.partition(":")[0] if cell.startswith("excluded: ") else cell

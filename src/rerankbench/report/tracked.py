@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import masked
+from rerankbench.basics.visible import visible
 from rerankbench.report import deployment, files, plots
+from rerankbench.report.arrangements.arrangement import reranker_name
 from rerankbench.report.findings import Findings
 from rerankbench.report.race.record import FILE as RACE
 from rerankbench.report.runs import FILES, RESULT, Run, read
 from rerankbench.tracking.mlflow_store import MLflow, patience, why
+from rerankbench.tracking.mlflow_tags import KIND, LONGEST_NOTE, NOTE, REPORT, origin
 from rerankbench.tracking.run_folders import plain_files
 
-KIND, REPORT = "kind", "report"  # the tag of summary runs
-LONGEST_NOTE = 7_900  # MLflow refuses tags of more than 8,000 characters
 PAGE_SIZE = 1000
+CONFIG = "config.yaml"
 
 
 def find(tracking: MLflow, name: str, folder: Path) -> list[Run]:
@@ -105,18 +110,23 @@ def downloaded(client: Any, run_id: str, folder: Path) -> Run | None:
     return read(target, f"run {run_id}")
 
 
-def log(tracking: MLflow, findings: Findings, folder: Path, sweep_id: str) -> str:
-    """The report as a summary run, in place of an earlier one of the same sweep; returns its id."""
+def log(tracking: MLflow, findings: Findings, folder: Path, sweep_id: str, config: str = "") -> str:
+    """The sweep's own run, in place of an earlier one; returns its id.
+
+    It has the verdict as its description and as tags, the recommended arm's figures as metrics, the report's
+    files, and `config` (YAML, secrets masked) as config.yaml.
+    """
     with patience():
         client, experiment_id = tracking.open()
-        for old in earlier(client, experiment_id, sweep_id):
-            client.delete_run(old.info.run_id)
-        note = (folder / files.MARKDOWN).read_text(encoding="utf-8")[:LONGEST_NOTE]
-        tags = {KIND: REPORT, "sweep_id": sweep_id, "mlflow.note.content": note}
-        tags |= {"verdict": findings.verdict.sentence, "verdict_kind": findings.verdict.kind}
+        old = [run.info.run_id for run in earlier(client, experiment_id, sweep_id)]
+        tags = {KIND: REPORT, "sweep_id": sweep_id, NOTE: note(folder), **origin(), **told(findings)}
         run_id = client.create_run(
             experiment_id, tags=tags, run_name=f"report {sweep_id}".strip()
         ).info.run_id
+        for name, value in figures(findings).items():
+            client.log_metric(run_id, name, value)
+        if config := config or config_of(client, old):
+            client.log_text(run_id, config, CONFIG)
         for name in (files.PAGE, files.MARKDOWN, files.JSON):
             client.log_artifact(run_id, str(folder / name))
         for name in plain_files(folder, (RACE, deployment.FILE)):
@@ -124,7 +134,69 @@ def log(tracking: MLflow, findings: Findings, folder: Path, sweep_id: str) -> st
         for name in plain_files(folder / files.PLOTS, plots.file_names()):
             client.log_artifact(run_id, str(folder / files.PLOTS / name), files.PLOTS)
         client.set_terminated(run_id)
+        for each in old:
+            client.delete_run(each)
     return str(run_id)
+
+
+def config_of(client: Any, runs: Sequence[str]) -> str:
+    """The sweep's config as an earlier report of it has it, empty where none has."""
+    for run_id in runs:
+        if CONFIG in {item.path for item in client.list_artifacts(run_id)}:
+            with tempfile.TemporaryDirectory() as folder:
+                return Path(client.download_artifacts(run_id, CONFIG, folder)).read_text(encoding="utf-8")
+    return ""
+
+
+def note(folder: Path) -> str:
+    """The report in Markdown, as much of it as MLflow takes, cut between lines."""
+    text = (folder / files.MARKDOWN).read_text(encoding="utf-8")
+    return text if len(text) <= LONGEST_NOTE else text[:LONGEST_NOTE].rpartition("\n")[0]
+
+
+def told(findings: Findings) -> dict[str, str]:
+    """The verdict and what it recommends as tags."""
+    tags = {"verdict": findings.verdict.sentence, "verdict_kind": findings.verdict.kind}
+    row = recommended(findings)
+    if row is None:
+        return tags
+    field = findings.answered.field
+    steps = field.steps(row)
+    tags |= {"recommended_arm": field.name(row), "recommended_first_stage": steps[0].stage_name}
+    if field.reranks(row):
+        tags["recommended_reranker"] = " > ".join(reranker_name(step) for step in steps)
+        tags["recommended_depth"] = " > ".join(str(step.depth) for step in steps)
+    return {name: visible(text) for name, text in tags.items()}
+
+
+def figures(findings: Findings) -> dict[str, float]:
+    """What the recommended arm reaches, gains and costs."""
+    row = recommended(findings)
+    if row is None:
+        return {}
+    field = findings.answered.field
+    values, cost = field.values, field.costs[row]
+    found = {
+        f"recommended_{findings.contest.measure}": float(values[row].mean()),
+        "recommended_gain": float((values[row] - values[field.first_stage(row)]).mean()),
+    }
+    for name in (
+        "query_p50_ms",
+        "query_p95_ms",
+        "latency_p50_ms",
+        "latency_p95_ms",
+        "memory_mb",
+        "price_per_1k",
+    ):
+        if (value := getattr(cost, name)) is not None:
+            found[f"recommended_{name}"] = float(value)
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def recommended(findings: Findings) -> int | None:
+    """The row that the verdict recommends, among plain arms and arrangements."""
+    verdict = findings.verdict
+    return verdict.arm if verdict.arrangement is None else verdict.arrangement
 
 
 def earlier(client: Any, experiment_id: str, sweep_id: str) -> list[Any]:

@@ -25,6 +25,7 @@ from rerankbench.basics.visible import visible, visible_lines
 from rerankbench.collections.sources.column_guess import setting
 from rerankbench.store import disk
 from rerankbench.tracking import run_folders
+from rerankbench.tracking.mlflow_tags import KIND, NOTE, RUN, description, origin
 
 if TYPE_CHECKING:
     from rerankbench.tracking.result import Result
@@ -49,8 +50,20 @@ class Tracking(ABC):
         return ""
 
     @abstractmethod
-    def log(self, result: Result, folder: Path) -> str | None:
-        """Log one run, its curves and its files; returns the run's id."""
+    def log(self, result: Result, folder: Path, begun: str | None = None) -> str | None:
+        """Log one run, its curves and its files; returns the run's id. `begun`: what `begin` returned."""
+
+    def begin(self, name: str, sweep_id: str) -> str | None:
+        """Show a run as running from now on; returns its id, None where that is not possible."""
+        return None
+
+    def follow(self, run_id: str, stage: str, share: float, step: int) -> None:
+        """Show how far a run has come: the share of its present stage."""
+        return None
+
+    def drop(self, run_id: str) -> None:
+        """End a run that was stopped."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ class NoTracking(Tracking):
 
     kind: ClassVar[str] = "none"
 
-    def log(self, result: Result, folder: Path) -> None:
+    def log(self, result: Result, folder: Path, begun: str | None = None) -> None:
         return None
 
 
@@ -136,6 +149,17 @@ class MLflow(Tracking):
             return shown
         return f"{shown} (mlflow ui --backend-store-uri {shlex.quote(shown)})"
 
+    def page(self) -> str:
+        """The experiment's page on a server; empty for a file, and where the server does not answer."""
+        if not self.uri.startswith("http") or masked(self.uri) != self.uri:
+            return ""
+        try:
+            with patience(tries=0, seconds=BEGIN_SECONDS):
+                found = self.connect().get_experiment_by_name(self.experiment)
+        except Exception:
+            return ""
+        return f"{self.uri.rstrip('/')}/#/experiments/{found.experiment_id}" if found is not None else ""
+
     @property
     def absolute_uri(self) -> str:
         """The store's address, independent of the folder that a later command runs in."""
@@ -185,22 +209,25 @@ class MLflow(Tracking):
         except MlflowException:  # another process was faster
             return client.get_experiment_by_name(self.experiment).experiment_id
 
-    def log(self, result: Result, folder: Path) -> str:
+    def log(self, result: Result, folder: Path, begun: str | None = None) -> str:
         """One flat run: nested ones leave the comparison charts empty until they are expanded.
 
-        A result that is already there is left alone; a run that is incomplete goes, for a whole one.
+        A result that is already there is left alone; a run that is incomplete goes, for a whole one. One that
+        was begun is filled.
         """
         with patience():
             client, experiment_id = self.open()
             run_folders.own_files(folder)  # refuses links before anything is written
-            if self.holds(client, result):
+            if begun is None and self.holds(client, result):
                 return str(result.mlflow_run_id)
             started = max(0, int(1000 * (time.time() - sum(result.seconds.values()))))
-            run = client.create_run(experiment_id, started, result.tags(), visible(result.arm))
+            run = self.named(client, experiment_id, started, result, begun)
             try:
                 if not self.uri.startswith("sqlite"):
                     refuse_folder(self.uri, str(run.info.artifact_uri))
                 fill(client, run.info.run_id, result, folder)
+                if begun is not None:
+                    client.log_metric(begun, "progress", 1.0, step=int(sum(result.seconds.values())))
                 end(client, run.info.run_id, result, started)
             except BaseException:
                 with suppress(Exception):
@@ -209,6 +236,37 @@ class MLflow(Tracking):
                 result.mlflow_run_id = None  # the file names a run that could not be deleted; see `holds`
                 raise
             return str(run.info.run_id)
+
+    def named(self, client: Any, experiment_id: str, started: int, result: Result, begun: str | None) -> Any:
+        """The run that a result belongs to, with its name and tags: the one that was begun, or a new one."""
+        tags = {KIND: RUN, NOTE: description(result)} | result.tags() | origin()
+        name = visible(result.name or result.arm)
+        if begun is None:
+            return client.create_run(experiment_id, started, tags, name)
+        client.update_run(begun, name=name)
+        for key, value in tags.items():
+            client.set_tag(begun, key, value)
+        return client.get_run(begun)
+
+    def begin(self, name: str, sweep_id: str) -> str | None:
+        try:
+            with patience(tries=0, seconds=BEGIN_SECONDS):
+                client, experiment_id = self.open()
+                tags = {KIND: RUN, "sweep_id": visible(sweep_id), **origin()}
+                return str(client.create_run(experiment_id, tags=tags, run_name=visible(name)).info.run_id)
+        except Exception as error:  # the log at the end says what is wrong, and how to mend it
+            log.debug("no run was begun: %s", why(error))
+            return None
+
+    def follow(self, run_id: str, stage: str, share: float, step: int) -> None:
+        with patience(tries=0, seconds=BEGIN_SECONDS):
+            client = self.connect()
+            client.log_metric(run_id, "progress", share, step=step)
+            client.set_tag(run_id, "stage", stage)
+
+    def drop(self, run_id: str) -> None:
+        with suppress(Exception), patience(tries=0, seconds=BEGIN_SECONDS):
+            self.connect().set_terminated(run_id, status="KILLED")
 
     def holds(self, client: Any, result: Result) -> bool:
         """Whether the store has the whole run of a result."""
@@ -255,7 +313,7 @@ def place_problem(database: Path) -> str:
     above = next(folder for folder in database.parents if folder.exists())
     makes = above == database.parent or disk.takes_folders(above)
     if not above.is_dir() or not os.access(above, os.W_OK) or not makes:
-        return f"cannot be written, since {above} is no folder that you may write to; choose another place"
+        return f"cannot be written, since {above} is not a folder that you may write to; choose another place"
     return ""
 
 
@@ -287,14 +345,15 @@ def refuse_folder(server: str, artifacts: str) -> None:
 SQLITE = b"SQLite format 3\0"
 ENDED = ("FINISHED", "FAILED")
 TOLD = ("arm", "sweep_id", "dataset")  # tags that tell whose run it is
+BEGIN_SECONDS = 5  # what a run waits for a server before it does its work
 AT_ONCE = 500  # metrics in one request; MLflow takes up to 1000
 PARAMS_AT_ONCE = 100  # all that MLflow takes
 
 
 @contextmanager
-def patience() -> Iterator[None]:
+def patience(tries: int = 2, seconds: int = 30) -> Iterator[None]:
     """MLflow tries a server that does not answer for minutes; results are kept, so seconds are enough."""
-    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(tries), "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds)}
     added = [name for name in wanted if name not in os.environ]
     os.environ.update({name: wanted[name] for name in added})
     try:

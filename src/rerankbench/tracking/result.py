@@ -46,6 +46,7 @@ else:
         docs: Count
         queries: Count
         judgements: Count
+        synthetic_queries: Count
         relevance_threshold: Number
         fingerprint: Text
 
@@ -77,14 +78,15 @@ else:
 class Result:
     """The figures of one experiment, as `result.json` holds them.
 
-    `arm` says which contestant this is; `params` are the settings in which arms may differ. A failed
-    experiment has status `failed`, an `error`, and no measures. The types are the file's schema, which `read`
-    checks.
+    `arm` says which contestant this is, `name` which run of a sweep; `params` are the settings in which arms
+    may differ. A failed experiment has status `failed`, an `error`, and no measures. The types are the file's
+    schema, which `read` checks.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="ignore")
 
     arm: Text
+    name: Text = ""
     schema: int = SCHEMA
     status: Literal["ok", "failed", "forecast"] = "ok"
     error: str | None = None

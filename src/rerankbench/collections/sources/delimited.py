@@ -14,8 +14,9 @@ from itertools import islice
 from pathlib import Path
 
 from rerankbench.basics.finding import shown
-from rerankbench.collections.sources.column_guess import cure, is_number
+from rerankbench.collections.sources.column_guess import cure, is_number, unclear_problems
 from rerankbench.collections.sources.file_log import FileLog
+from rerankbench.collections.sources.grade_words import are_akin, grade_word
 from rerankbench.collections.sources.layout import Layout
 from rerankbench.collections.sources.lines import read_bytes_lines, read_lines
 
@@ -293,7 +294,7 @@ def _by_number(
 
 
 def _header_problems(names: Cells, rest: list[Cells], layout: Layout) -> list[str]:
-    problems = layout.missing(names, cure(names, rest, layout))
+    problems = layout.missing(names, cure(names, rest, layout)) + unclear_problems(names, layout)
     found = layout.find(names)
     return problems + [
         f"two columns are named {name!r}: rename one" for name in found.values() if names.count(name) > 1
@@ -317,7 +318,7 @@ def _unknown(first: Cells, rest: list[Cells], layout: Layout) -> str:
         return f"{what}; {layout.header_cure(len(first), numbers)}"
     named = cure([cell.strip() for cell in first], rest, layout)
     record = f"; if it is a record: {numbers}" if numbers else ""
-    what = f"names columns that we do not know: {shown(', '.join(first))}"
+    what = f"names columns that are not recognised: {shown(', '.join(first))}"
     return f"{what}; {layout.header_cure(len(first), named)}{record}"
 
 
@@ -326,7 +327,16 @@ def _names_columns(first: Cells, rest: list[Cells], layout: Layout) -> bool:
     if not layout.numbers:
         return _looks_named(first, rest, layout)
     columns = range(len(first))
-    return not any(map(is_number, first)) and any(_mostly_numbers(rest, at, len(first)) for at in columns)
+    if any(map(is_number, first)):
+        return False
+    return _above_words(first, rest) or any(_mostly_numbers(rest, at, len(first)) for at in columns)
+
+
+def _above_words(first: Cells, rest: list[Cells]) -> bool:
+    """Whether the last column is yes and no, and the first row has another word there, such as "relevant"."""
+    words = {grade_word(cells[-1]) for cells in rest if len(cells) == len(first)}
+    said = grade_word(first[-1])
+    return bool(words) and None not in words and not any(are_akin(str(said), str(word)) for word in words)
 
 
 def _mostly_numbers(rest: list[Cells], at: int, width: int) -> bool:

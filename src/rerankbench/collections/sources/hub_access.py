@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.layout import Layout
-from rerankbench.collections.sources.rows import Row, table_rows
+from rerankbench.collections.sources.layout import Layout, Row
+from rerankbench.collections.sources.rows import table_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -57,31 +57,48 @@ def attend(
     rows, joint = np.empty((longest, hidden), np.float32), np.empty((longest, 3 * hidden), np.float32)
     end = 0
     for i in range(starts.size):
-        start, length = starts[i], lengths[i]
-        end = start + length
+        start, length, end = starts[i], lengths[i], starts[i] + lengths[i]
         some = joint[:length]
-        for t in range(length):
-            product, scale, row = products[start + t], scales[start + t], joint[t]
-            for j in range(row.size):
-                row[j] = product[j] * scale + bias[j]
+        unpack(products[start:end], scales[start:end], bias, some)
         for head in range(heads):
             at = head * size
-            for t in range(length):
-                key[t, :size] = some[t, hidden + at : hidden + at + size]
-            key[length : up(length, LANES), :size] = 0
+            keys_of(some, hidden + at, size, key)
             turn(some, 2 * hidden + at, size, np.float32(1), value)
             value[:size, length : up(length, LANES)] = 0
             for first in range(0, length, QUERIES):
                 asked = some[first : first + QUERIES]
                 turn(asked, at, size, share, query.reshape(wide, QUERIES))
                 look(query, key, value, length, up(len(asked), LANES), weights, mixed)
-                for t in range(len(asked)):
-                    row = rows[first + t]
-                    for d in range(size):
-                        row[at + d] = mixed[d * QUERIES + t]
+                turn_back(mixed, at, size, rows[first : first + len(asked)])
         quantize(rows[:length], values[start:end], new_scales[start:end])
     values[end:] = ZERO
     new_scales[end:] = 0
+
+
+@compiled
+def unpack(products: Floats, scales: Floats, bias: Floats, out: Floats) -> None:
+    """Products of bytes as the numbers that they stand for, the bias added."""
+    for t in range(len(products)):
+        product, scale, row = products[t], scales[t], out[t]
+        for j in range(row.size):
+            row[j] = product[j] * scale + bias[j]
+
+
+@compiled
+def keys_of(rows: Floats, at: int, size: int, out: Floats) -> None:
+    """One head's part of each token as a row of its own, and zeros up to the next multiple of `LANES`."""
+    for t in range(len(rows)):
+        out[t, :size] = rows[t, at : at + size]
+    out[len(rows) : up(len(rows), LANES), :size] = 0
+
+
+@compiled
+def turn_back(columns: Floats, at: int, size: int, out: Floats) -> None:
+    """Columns of `QUERIES` numbers as one head's part of each token."""
+    for t in range(len(out)):
+        row = out[t]
+        for d in range(size):
+            row[at + d] = columns[d * QUERIES + t]
 
 
 @compiled
@@ -193,31 +210,62 @@ def attend_first(
             at = head * size
             for d in range(size):
                 query[d] = (queries[i, at + d] * scales[i] + bias[at + d]) * share
-            top = np.float32(-np.inf)
-            for k in range(length):
-                product, scale, found = joint[start + k], joint_scales[start + k], np.float32(0)
-                for d in range(size):
-                    found += query[d] * (product[at + d] * scale + joint_bias[at + d])
-                weights[k] = found
-                top = found if found > top else top
-            total = np.float32(0)
-            mixed = row[at : at + size]
-            mixed[:] = 0
-            for k in range(length):
-                weight = exp(weights[k] - top)
-                total += weight
-                product, scale = joint[start + k], joint_scales[start + k]
-                for d in range(size):
-                    place = hidden + at + d
-                    mixed[d] += weight * (product[place] * scale + joint_bias[place])
-            for d in range(size):
-                mixed[d] /= total
+            top = similar(query, joint, joint_scales, joint_bias, start, length, at, weights)
+            place, mixed = hidden + at, row[at : at + size]
+            mix(weights, top, joint, joint_scales, joint_bias, start, length, place, mixed)
         highest = np.int32(0)
         for j in range(hidden):
             highest = max(highest, magnitude(row[j]))
         new_scales[i] = bytes_of(row, highest, values[i])
     values[starts.size :] = ZERO
     new_scales[starts.size :] = 0
+
+
+@compiled
+def similar(
+    query: Floats,
+    joint: Floats,
+    scales: Floats,
+    bias: Floats,
+    start: int,
+    length: int,
+    at: int,
+    weights: Floats,
+) -> Any:
+    """Inner products of a query with the keys of a sequence, in `weights`; the highest of them."""
+    top = np.float32(-np.inf)
+    for k in range(length):
+        product, scale, found = joint[start + k], scales[start + k], np.float32(0)
+        for d in range(query.size):
+            found += query[d] * (product[at + d] * scale + bias[at + d])
+        weights[k] = found
+        top = found if found > top else top
+    return top
+
+
+@compiled
+def mix(
+    weights: Floats,
+    top: Any,
+    joint: Floats,
+    scales: Floats,
+    bias: Floats,
+    start: int,
+    length: int,
+    at: int,
+    mixed: Floats,
+) -> None:
+    """The mean of a sequence's values, by the softmax of `weights`."""
+    total = np.float32(0)
+    mixed[:] = 0
+    for k in range(length):
+        weight = exp(weights[k] - top)
+        total += weight
+        product, scale = joint[start + k], scales[start + k]
+        for d in range(mixed.size):
+            mixed[d] += weight * (product[at + d] * scale + bias[at + d])
+    for d in range(mixed.size):
+        mixed[d] /= total
 
 
 @compiled
