@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_check import listening
+from test_served_check import listening
 
 from served_sweep import ask, served
 

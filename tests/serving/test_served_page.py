@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_check import listening
+from test_served_check import listening
 
 from served_sweep import served
 

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "rerankbench"
 MOST_LINES = 40  # of a function, its docstring included
-MOST_NAMES = 13  # at the top of the package
+MOST_NAMES = 14  # at the top of the package
 
 
 def sources(*folders: str) -> list[Path]:
