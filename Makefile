@@ -56,11 +56,14 @@ tests-ray: develop
 	$(BIN)/pytest -m ray
 
 # The model tests under transformers 5, installed beside the usual environment, which writes folders for it and
-# reads those that it saved. The two tests of each folder say which version made it otherwise.
+# reads those that it saved.
 T5 = $(VENV)-transformers5
 T5_FOLDERS = $(T5)/folders
 T5_OWN = transformers|tokenizers|huggingface_hub|hf-xet
 T5_PLUS = pytest hypothesis numba onnx onnxruntime
+T5_TESTS = tests/rerankers/test_transformers_versions.py tests/rerankers/test_rerankers.py \
+  tests/rerankers/test_int8_families.py tests/engine/test_tokens.py tests/engine/test_flat_encoder.py \
+  tests/engine/test_last_position.py tests/engine/test_fused.py tests/engine/test_model_identity.py tests/engine/test_hub.py
 VERSION_FOLDERS = tests/helpers/version_folders.py
 tests-transformers5: develop $(T5)/.installed
 	rm -rf $(T5_FOLDERS)

@@ -98,7 +98,7 @@ def test_the_shapes_agree_on_any_collection(tmp_path: Path, drawn: list[tuple[st
         ("a.jsonl", [{"question": "a?", "contexts": ["b"], "ground_truth": "c"}], {},
          "set dataset.relevant_column=contexts if they are the relevant ones"),
         ("a.jsonl", [{"question": "a?", "contexts": ["b"], "context": "b", "answers": [{"text": "b"}]}], {},
-         "may be rows of ragas or rows of SQuAD; set dataset.shape=ragas or dataset.shape=squad"),
+         "may be written as rows of ragas or rows of SQuAD; say which: dataset.shape=ragas or data"),
         ("a.jsonl", [{"q": "a?", "text": "b"}], {},
          "holds no collection of a known shape, its keys are 'q', 'text'"),
         ("a.jsonl", [{"query": "a", "pos": "b"}], {},

@@ -55,7 +55,9 @@ def _schemas() -> None:
 
 @pytest.fixture(scope="session")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_folders(tmp_path_factory.mktemp("bad"))
+    folder = make_folders(tmp_path_factory.mktemp("bad"))
+    (folder / "train.jsonl").write_text('{"query": "a", "pos": ["b"]}\n')
+    return folder
 
 
 def test_there_are_configs_for_everything_that_the_design_names() -> None:

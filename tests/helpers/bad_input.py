@@ -398,6 +398,7 @@ FILES = [
     Fault("files", "LangChain's chunks without ids", "corpus.json: LangChain documents without an id for each; set dataset.doc_id_column=metadata.chunk", in_files("corpus", "corpus.json", '[{"page_content": "a", "metadata": {"source": "x.txt", "chunk": "7"}}, {"page_content": "b", "metadata": {"source": "x.txt", "chunk": "c"}}]')),
     Fault("files", "LangChain's documents without any id", "corpus.json: LangChain documents without an id for each; give every one an id", in_files("corpus", "corpus.json", '[{"page_content": "a", "metadata": {}}, {"page_content": "a", "metadata": {}}]')),
     Fault("files", "LangChain's documents, one with an id", "corpus.jsonl:21: has 'id', which the records before it lack", in_files("corpus", "corpus.jsonl", langchain_ids())),
+    Fault("files", "ranks of a run", "as the ranks of a run do: give the judgements, or, if these are grades, set dataset.qrels_query_column=1", in_files("qrels", "qrels.tsv", "q1\t7\t1\nq1\tc\t2\nq1\td\t3\nq1\te\t4\nq1\tf\t5\n")),
     Fault("files", "a whole collection as the corpus", "corpus.jsonl: holds a whole collection, FlagEmbedding's lines; give it alone", in_files("corpus", "corpus.jsonl", '{"query": "a", "pos": ["b"]}\n')),
     Fault("files", "texts without ids", "corpus.txt:1: has no tab between id and text", in_files("corpus", "corpus.txt", "paris is the capital\nberlin too\n")),
     Fault("files", "no parquet", "corpus.parquet: cannot be read as parquet", in_files("corpus", "corpus.parquet", "PAR1 but not really")),

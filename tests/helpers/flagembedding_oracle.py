@@ -79,9 +79,9 @@ def load(family: str, folder: str | Path) -> Any:
 
 
 def imported() -> Any:
-    """FlagEmbedding; its own tests are skipped where the version of transformers keeps it from importing."""
+    """FlagEmbedding; with version 5 of transformers it scores otherwise, as far as it imports at all."""
     if reads_version_5():
-        return pytest.importorskip("FlagEmbedding", exc_type=ImportError)
+        pytest.skip("FlagEmbedding 1.4.2 is a reference with transformers 4 alone")
     import FlagEmbedding
 
     return FlagEmbedding

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from commands import run, store, tiny
-from rerankbench.basics import masking
+from rerankbench.basics import masking, progress
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import track
 from rerankbench.tracking import mlflow_store as tracking
@@ -349,3 +349,54 @@ def test_secrets_in_addresses_are_masked(text: str, shown: str) -> None:
 def test_a_missing_result_is_the_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"result\.json: there is no such file"):
         Result.read(tmp_path)
+
+
+def test_a_run_is_shown_as_running_with_its_progress_until_it_is_whole(tmp_path: Path) -> None:
+    mlflow = MLflow(uri=store(tmp_path))
+    begun = mlflow.begin("minilm@10", "sweep")
+    assert begun is not None
+    client, _ = mlflow.open()
+    assert client.get_run(begun).info.status == "RUNNING"
+    mlflow.follow(begun, "scoring", 0.25, 0)
+    run = client.get_run(begun)
+    assert (run.data.metrics["progress"], run.data.tags["stage"]) == (0.25, "scoring")
+    result = Result(arm="minilm@10", name="minilm@10 on sample", sweep_id="sweep")
+    assert mlflow.log(result, written(tmp_path / "run", result), begun) == begun
+    run = client.get_run(begun)
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "minilm@10 on sample")
+    assert run.data.metrics["progress"] == 1.0
+
+
+def written(folder: Path, result: Result) -> Path:
+    result.write(folder)
+    return folder
+
+
+def test_a_run_that_was_stopped_is_not_shown_as_running(tmp_path: Path) -> None:
+    mlflow = MLflow(uri=store(tmp_path))
+    begun = mlflow.begin("minilm@10", "")
+    assert begun is not None
+    mlflow.drop(begun)
+    assert mlflow.open()[0].get_run(begun).info.status == "KILLED"
+
+
+def test_a_store_that_is_not_there_begins_nothing_and_takes_no_time() -> None:
+    started = time.monotonic()
+    assert MLflow(uri="http://127.0.0.1:9").begin("minilm@10", "") is None
+    assert time.monotonic() - started < 10
+
+
+def test_progress_is_told_now_and_then_and_no_more_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "TOLD_SECONDS", -1.0)
+    told: list[tuple[str, int, int]] = []
+
+    def listener(*each: object) -> None:
+        told.append(each)  # type: ignore[arg-type]
+        if len(told) == 2:
+            raise OSError("the server is gone")
+
+    with progress.told_to(listener), progress.Progress("scoring", 30, "pairs") as bar:
+        for _ in range(3):
+            bar.advance(10)
+    assert told == [("scoring", 10, 30), ("scoring", 20, 30)]
+    assert progress.listeners == []

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def command(argv: list[str]) -> int:
     words = parser().parse_intermixed_args(argv)
-    build(words.places, words.out, words.race, words.qrels)
+    build(words.places, words.out, words.race, words.qrels, words.measure)
     return 0
 
 
@@ -66,6 +66,13 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, help="where to write (default: the folder, if one is given, else report/)"
     )
     made.add_argument(
+        "--measure",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="list another measure of all arms, by ir_measures' name: P@5, AP, ERR@10; may be repeated",
+    )
+    made.add_argument(
         "--race",
         action="store_true",
         help="measure costs anew: each model and first stage in a process of its own, timed in turns",
@@ -79,19 +86,27 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def build(words: Sequence[str], out: Path | None, race: bool = False, qrels: Path | None = None) -> Path:
+def build(
+    words: Sequence[str],
+    out: Path | None,
+    race: bool = False,
+    qrels: Path | None = None,
+    measures: Sequence[str] = (),
+) -> Path:
     """Find the runs, race them if asked, work out the findings, write and show them; returns the page's path.
 
     Raises UserError for whatever is wrong with the words or the runs.
     """
     from rerankbench.judging.verdict import WELL_JUDGED, judged_runs
-    from rerankbench.report import files, made, terminal
+    from rerankbench.report import files, made, more_measures, terminal
     from rerankbench.report.findings import find_out
 
     report, tracking, places = read(words)
     folders = [Path(place) for place in places if Path(place).is_dir()]
     experiments = [place for place in places if not Path(place).is_dir()]
     target = out or (folders[0] if len(places) == 1 and folders else Path("report"))
+    if problems := more_measures.problems(measures):
+        raise UserError(problems)
     files.check(target)  # before the work, which may be downloads of hours
     with tempfile.TemporaryDirectory(prefix="rerankbench-report-") as scratch:
         found = gather(folders, experiments, tracking, Path(scratch))
@@ -110,7 +125,9 @@ def build(words: Sequence[str], out: Path | None, race: bool = False, qrels: Pat
             report = replace(report, measure=usual(found))
         costs = raced(found, report, target) if race else earlier_race(found, folders, target)
         findings = tried(find_out(found, report, costs, settled), found, report, target, race)
-        command = ["rerankbench-report", *words, *(["--race"] if race else []), *out_words(out)]
+        findings = replace(findings, more=more_measures.more(findings.contest, measures))
+        options = [word for name in measures for word in ("--measure", name)]
+        command = ["rerankbench-report", *words, *options, *(["--race"] if race else []), *out_words(out)]
         findings = replace(findings, made=made.now(command, target, tracking.page() if experiments else ""))
         page = written(target, findings)
         if experiments or any(word.startswith("tracking.") for word in words):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,9 @@ class ArmRow:
 
 def rows(findings: Findings, most: int = MOST) -> list[ArmRow]:
     """The best arms; always with the first stages, the recommended arm and those that some answer names."""
-    found = [plain(findings, i) for i in range(len(findings.contest.arms))] + list(arranged(findings))
+    columns = table.columns(findings)
+    found = [plain(findings, i, columns) for i in range(len(findings.contest.arms))]
+    found += arranged(findings)
     found.sort(key=lambda row: (-round(row.mean[0], 12), math.inf if row.cost is None else row.cost))
     if len(found) <= most:
         return found
@@ -73,10 +75,10 @@ def cost_heading(findings: Findings) -> str:
     return DECIDING.get(findings.order.basis, "cost")
 
 
-def plain(f: Findings, i: int) -> ArmRow:
+def plain(f: Findings, i: int, columns: Sequence[table.Column]) -> ArmRow:
     arm, compared = f.contest.arms[i], f.comparison.arms[i]
     known = float(f.order.values[i])
-    more = ((c.heading, c.text(f, i)) for c in table.columns(f)[2:])
+    more = ((c.heading, c.text(f, i)) for c in columns[2:])
     return ArmRow(
         name=arm.name,
         kind="plain",
@@ -87,7 +89,7 @@ def plain(f: Findings, i: int) -> ArmRow:
         mean=interval(*compared.mean),
         gain=interval(*compared.gain) if arm.reranks else None,
         cost=known if math.isfinite(known) else None,
-        cost_text=deciding_cost(f, i),
+        cost_text=deciding_cost(f, i, columns),
         good=good(f.excluded[i], f.comparison.certified(i)),
         chosen=i == f.verdict.arm,
         excluded=f.excluded[i],
@@ -96,10 +98,10 @@ def plain(f: Findings, i: int) -> ArmRow:
     )
 
 
-def deciding_cost(f: Findings, i: int) -> str:
+def deciding_cost(f: Findings, i: int, columns: Sequence[table.Column]) -> str:
     """The cost that orders arms, with its interval where it was raced."""
     heading = cost_heading(f)
-    found = next((column for column in table.columns(f) if column.heading == heading), None)
+    found = next((column for column in columns if column.heading == heading), None)
     if found is not None and f.order.basis in (cost.QUERY, cost.RACED):
         return found.text(f, i) or "0"
     return figure(float(f.order.values[i]))
@@ -121,7 +123,7 @@ def arranged(f: Findings) -> Iterator[ArmRow]:
     if f.arranged is None:
         return
     chosen = None if f.verdict.arrangement is None else f.arranged.field.name(f.verdict.arrangement)
-    for made in arranging.arms(f.arranged, f.comparison.level, f.settings.delta):
+    for made in f.arranged_arms:
         known = made["relative_cost"]
         yield ArmRow(
             name=made["name"],

@@ -40,7 +40,7 @@ def document(findings: Findings) -> dict[str, Any]:
         "top_gain": selected(f),
         "best": names[f.comparison.best],
         "front": [names[i] for i in f.front],
-        "arms": [arm(f, i) for i in f.ranked()] + arranged_arms(f),
+        "arms": [arm(f, i) for i in f.ranked()] + f.arranged_arms,
         "arrangements": arrangements(f),
         "lacking": [asdict(each) for each in f.lacking],
         "answers": answers(f),
@@ -64,12 +64,6 @@ def recommended(f: Findings) -> str | None:
     if f.verdict.arrangement is not None and f.arranged is not None:
         return f.arranged.field.name(f.verdict.arrangement)
     return None if f.verdict.arm is None else f.contest.arms[f.verdict.arm].name
-
-
-def arranged_arms(f: Findings) -> list[dict[str, Any]]:
-    if f.arranged is None:
-        return []
-    return arranging.arms(f.arranged, f.comparison.level, f.settings.delta)
 
 
 def arrangements(f: Findings) -> dict[str, Any] | None:
@@ -122,7 +116,9 @@ def arm(f: Findings, i: int) -> dict[str, Any]:
         "depth": who.depth,
         "run": who.run.place,
         "mlflow_run_id": who.run.result.get("mlflow_run_id"),
-        "measures": {name: float(values[i].mean()) for name, values in f.contest.values.items()},
+        "measures": {
+            name: float(values[i].mean()) for name, values in {**f.contest.values, **f.more}.items()
+        },
         "mean": compared.mean._asdict(),
         "against_first_stage": compared.gain._asdict()
         | {"p": compared.gain_p, "sign_flip_p": compared.sign_flip_p}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rerankbench.evaluation.measures import display_name
 from rerankbench.report import budget as budgeting
@@ -16,6 +18,7 @@ from rerankbench.report import decision as choosing
 from rerankbench.report import race_notes
 from rerankbench.report import verdict as deciding
 from rerankbench.report.arms import Contest, LeftOut, contest
+from rerankbench.report.arrangements import document as arranging
 from rerankbench.report.arrangements.field import Field, assembled
 from rerankbench.report.arrangements.findings import SHARE, Arranged, arrange
 from rerankbench.report.arrangements.pool import Lacking
@@ -39,7 +42,10 @@ from rerankbench.report.verdict import Verdict
 
 @dataclass(frozen=True)
 class Findings:
-    """What some runs show. Rows of `costs`, `excluded` and `comparison.arms` are those of `contest.arms`."""
+    """What some runs show. Rows of `costs`, `excluded` and `comparison.arms` are those of `contest.arms`.
+
+    `more`: values [arms, queries] of measures that were asked for besides, by their names.
+    """
 
     settings: Report
     contest: Contest
@@ -61,6 +67,7 @@ class Findings:
     trial: Trial | None = None
     lacking: tuple[Lacking, ...] = ()
     leaning: Leaning | None = None
+    more: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     made: Made | None = None
     settled: Settled | None = None
 
@@ -71,6 +78,13 @@ class Findings:
             return self.arranged
         alone = Field(self.contest, (), self.contest.compared, self.costs, self.order)
         return arrange(alone, self.comparison, self.excluded, self.settings, self.book)
+
+    @cached_property
+    def arranged_arms(self) -> list[dict[str, Any]]:
+        """Every arrangement with the keys of a plain arm in report.json, best first."""
+        if self.arranged is None:
+            return []
+        return arranging.arms(self.arranged, self.comparison.level, self.settings.delta)
 
     @property
     def measure(self) -> str:
@@ -190,6 +204,11 @@ def assumptions(findings: Findings) -> list[str]:
         lines.append(
             f"Of these {100 * c.alpha:g}%, {100 * c.own_alpha:g}% are for the claims about plain arms and "
             "the rest is for cascades, fusions, early exits and other margins; the p-values allow for it."
+        )
+    if findings.arranged is None:
+        lines.append(
+            "What to do within other budgets and at other margins is tested beside the verdict, all of it "
+            f"together: at most {100 * SHARE * c.alpha:g}% of such reports make a false claim there."
         )
     machines = costing.machines(findings.contest.arms)
     if len(machines) > 1 and not findings.book.raced:

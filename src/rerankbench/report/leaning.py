@@ -40,9 +40,9 @@ class Leaning:
         return (
             f"Of the first {cutoff} results of {self.arm}, {after:.1%} have no judgement ({before:.1%} "
             "without reranking). They count as not relevant, and the difference is "
-            f"{self.plain:+.4f} {name}. If all that reranking moved down were relevant, it would be {self.low:+.4f}; if all that it moved "
-            f"up were, {self.high:+.4f}. Without unjudged documents (condensed lists) {name} goes from "
-            f"{self.condensed[0]:.4f} to {self.condensed[1]:.4f}."
+            f"{self.plain:+.4f} {name}. If all that reranking moved down were relevant, it would be "
+            f"{self.low:+.4f}; if all that it moved up were, {self.high:+.4f}. Without unjudged documents "
+            f"(condensed lists) {name} goes from {self.condensed[0]:.4f} to {self.condensed[1]:.4f}."
         )
 
 

@@ -232,7 +232,8 @@ def measure_table(findings: Findings) -> tuple[list[str], list[MeasureRow]]:
     """Every measure of every arm, best first: headings and rows; first stages always."""
     from rerankbench.evaluation.measures import display_name
 
-    found, arms = findings.contest.values, findings.contest.arms
+    named = {display_name(name): values for name, values in findings.contest.values.items()}
+    found, arms = named | dict(findings.more), findings.contest.arms
     means = {name: values.mean(axis=1) for name, values in found.items()}
     ranked = findings.ranked()
     kept = [i for place, i in enumerate(ranked) if place < MOST_MEASURED or not arms[i].reranks]
@@ -240,4 +241,4 @@ def measure_table(findings: Findings) -> tuple[list[str], list[MeasureRow]]:
         MeasureRow(arms[i].name, i == findings.verdict.arm, tuple(float(means[name][i]) for name in found))
         for i in kept
     ]
-    return [display_name(name) for name in found], rows
+    return list(found), rows

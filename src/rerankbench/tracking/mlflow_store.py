@@ -227,7 +227,8 @@ class MLflow(Tracking):
                     refuse_folder(self.uri, str(run.info.artifact_uri))
                 fill(client, run.info.run_id, result, folder)
                 if begun is not None:
-                    client.log_metric(begun, "progress", 1.0, step=int(sum(result.seconds.values())))
+                    since = int(time.time() - run.info.start_time / 1000)
+                    client.log_metric(begun, "progress", 1.0, step=max(since, 0) + 1)
                 end(client, run.info.run_id, result, started)
             except BaseException:
                 with suppress(Exception):

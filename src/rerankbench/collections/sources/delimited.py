@@ -254,7 +254,7 @@ def _shape(dialect: Dialect, number: int, first: Cells, rest: list[Cells], layou
         places = tuple(names.index(found[role]) if role in found else None for role in layout.roles)
         return Shape(dialect, width, places, tuple(names), number, tuple(problems))
     positions = next((shape for shape in layout.headerless if len(shape) == width), None)
-    if positions is None or _names_columns(first, rest, layout):
+    if positions is None or _names_columns(first, rest, bool(layout.numbers & set(positions))):
         spaced = dialect.separator is None and not layout.numbers
         problem = _untabbed(first, layout) if spaced else _unknown(first, rest, layout)
         return Shape(dialect, width, number=number, problems=(problem,))
@@ -311,7 +311,7 @@ def _unknown(first: Cells, rest: list[Cells], layout: Layout) -> str:
     """What to say of a first row that is neither a header we know nor certainly a record."""
     numbers = cure([str(at) for at in range(1, len(first) + 1)], rest or [first], layout)
     positions = next((shape for shape in layout.headerless if len(shape) == len(first)), None)
-    if positions is None and not _looks_named(first, rest, layout):
+    if positions is None and not _looks_named(first, rest, bool(layout.numbers)):
         widths = sorted({len(positions) for positions in layout.headerless})
         shapes = f"{', '.join(map(str, widths[:-1]))} or {widths[-1]}" if len(widths) > 1 else str(widths[0])
         what = f"has {len(first)} columns, not {shapes}, and no header: {shown(' '.join(first))}"
@@ -322,10 +322,11 @@ def _unknown(first: Cells, rest: list[Cells], layout: Layout) -> str:
     return f"{what}; {layout.header_cure(len(first), named)}{record}"
 
 
-def _names_columns(first: Cells, rest: list[Cells], layout: Layout) -> bool:
-    """Whether a first row of the right width may be a header all the same."""
-    if not layout.numbers:
-        return _looks_named(first, rest, layout)
+def _names_columns(first: Cells, rest: list[Cells], numbers: bool) -> bool:
+    """Whether a first row of the right width may be a header all the same; numbers: whether a column has
+    some."""
+    if not numbers:
+        return _looks_named(first, rest, numbers)
     columns = range(len(first))
     if any(map(is_number, first)):
         return False
@@ -344,7 +345,7 @@ def _mostly_numbers(rest: list[Cells], at: int, width: int) -> bool:
     return 2 * sum(below) > len(below)
 
 
-def _looks_named(first: Cells, rest: list[Cells], layout: Layout) -> bool:
+def _looks_named(first: Cells, rest: list[Cells], numbers: bool) -> bool:
     """Whether the cells of a first row look like names of columns rather than like the rows below.
 
     An id with a number in it that is built as those below is one of them; where neither is certain, a record
@@ -358,7 +359,7 @@ def _looks_named(first: Cells, rest: list[Cells], layout: Layout) -> bool:
         return False
     if len(names) > 1 and len({name.rstrip("0123456789") for name in names}) == 1:  # V1, V2, as R calls them
         return True
-    if layout.numbers:
+    if numbers:
         return any(_mostly_numbers(rest, at, len(first)) for at in range(len(first)))
     if not below:
         return not any(map(str.isdigit, "".join(names)))

@@ -98,7 +98,9 @@ class Layout:
         if role in self.given:
             return [name for name in columns if name in self.names[role]]
         named = [name for name in dict.fromkeys(columns) if loose(name) in usual]
-        sure = [name for name in named if loose(name) not in map(loose, self.beside)]
+        sure = [
+            name for name in named if name.casefold() not in self.beside
+        ]  # doc_id is not PyTerrier's docid
         return sure or named[:1]
 
     def is_header(self, cells: Iterable[str]) -> bool:
@@ -198,7 +200,7 @@ JUDGEMENTS = Layout(
     numbers=frozenset({"grade"}),
     passed_over=(*_ITERATION, "split"),
     beside=frozenset({"query", "topic", "docid"}),
-    headerless=(("query", "document", "grade"), ("query", "", "document", "grade")),
+    headerless=(("query", "document", "grade"), ("query", "", "document", "grade"), ("query", "document")),
 )
 
 RUN = Layout(

@@ -118,7 +118,7 @@ class OneFile(Source):
         if len(shapes) > 1:
             choices = " or ".join(f"dataset.shape={shape.key}" for shape in shapes)
             what = " or ".join(shape.name for shape in shapes)
-            return [f"{self._file}: may be {what}; set {choices}"]
+            return [f"{self._file}: may be written as {what}; say which: {choices}"]
         if not shapes:
             known = "; ".join(f"{shape.name} have {shape.told}" for shape in collection_shapes())
             keys = ", ".join(shown(key, 40) for key in list(first[0])[:_KEYS_SHOWN])

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from rerankbench.basics.finding import Finding, shown
+from rerankbench.collections.run_order import count_up
 from rerankbench.collections.sources.assembly import Parts
+from rerankbench.collections.sources.column_guess import setting
 from rerankbench.collections.sources.conversion import read_table
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.judgements import Judgements, read_judgements
@@ -15,8 +19,15 @@ from rerankbench.collections.sources.lines import suffix
 from rerankbench.collections.sources.nested import read_pairs
 from rerankbench.collections.sources.object_rows import open_objects
 from rerankbench.collections.sources.objects import ENDINGS
-from rerankbench.collections.sources.rows import column_problems, columns_taken, new_log, swap_cure
+from rerankbench.collections.sources.rows import (
+    column_problems,
+    columns_taken,
+    new_log,
+    settled_columns,
+    swap_cure,
+)
 
+_TELLING = 5  # judgements of a query from which on grades hardly count up by chance
 _NAMED = 6  # of the columns that are not read
 
 
@@ -66,12 +77,30 @@ class Tables:
     def _judged(self, logs: list[FileLog]) -> Judgements | None:
         if self.judgements is None:
             return None
-        return read_judgements(read_pairs(self.judgements, self.judgements_layout, logs[2]), logs[2])
+        judgements = read_judgements(read_pairs(self.judgements, self.judgements_layout, logs[2]), logs[2])
+        self._refuse_ranks(judgements, logs[2])
+        return judgements
 
     def _files(self) -> list[tuple[Path, Layout]]:
         """Every file that there is, with its layout: corpus, queries, judgements."""
         judged = [] if self.judgements is None else [(self.judgements, self.judgements_layout)]
         return [(self.corpus, self.documents_layout), (self.queries, self.queries_layout), *judged]
+
+    def _refuse_ranks(self, judgements: Judgements, log: FileLog) -> None:
+        """Ranks of a run, which count 1, 2, 3 for each query, say the opposite of grades."""
+        layout, counts = self.judgements_layout, judgements.query_ids.dictionary_encode().indices.to_numpy()
+        if "grade" in layout.given or not len(counts) or np.bincount(counts).max() < _TELLING:
+            return
+        if count_up(counts.astype(np.int64), judgements.grades.astype(np.float64)):
+            cure = self._as_grades()
+            what = "its grades count 1, 2, 3 for each query, as the ranks of a run do: give the judgements"
+            log.add(None, f"{what}, or, if these are grades, set {cure}" if cure else what)
+
+    def _as_grades(self) -> str:
+        """The settings that name the columns of the judgements as they were found."""
+        keys = self.judgements_layout.keys
+        found = settled_columns(self.judgements, self.judgements_layout) if self.judgements else {}
+        return " ".join(setting(keys[role], name) for role, name in found.items() if role in keys)
 
     def columns(self) -> list[Finding]:
         """What each file's columns were taken for."""

@@ -31,11 +31,17 @@ LIKE_LLAMA = ("CodeLlama", "Cohere", "Gemma", "Llama")
 
 
 def tokenizer_of(folder: Path, code: bool) -> Any:
-    """The tokenizer in `folder`. code: whether the folder's own Python files may be run."""
+    """The tokenizer in `folder`. code: whether the folder's own Python files may be run.
+
+    Raises ValueError where only they have its class, besides what transformers raises.
+    """
     import transformers
 
     written = json_object(folder / "tokenizer_config.json")
-    if reads_version_5() and (folder / "tokenizer.json").is_file() and "auto_map" not in written:
+    own = "auto_map" in written
+    if own and not code and not hasattr(transformers, str(written.get("tokenizer_class"))):
+        raise ValueError("its tokenizer is of a class of its own; trust_remote_code=True allows it")
+    if reads_version_5() and (folder / "tokenizer.json").is_file() and not (own and code):
         return as_its_file_says(folder, written)
     with tokenizers_of_version_5():
         return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=code)

@@ -180,15 +180,16 @@ class Rotation:
         self.plain = plain
 
     def __call__(
-        self, query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, positions: Any = None, **more: Any
+        self, query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, *more: Any, **named: Any
     ) -> tuple[Tensor, Tensor]:
         """Queries and keys [n, heads, width, size], rotated by cosines and sines [n or 1, width, size].
 
-        MiniCPM gives those of every position there is.
+        MiniCPM gives those of every position there is, and the positions after them.
         """
         if not inside.get():
-            return self.plain(query, key, cos, sin, positions, **more)
+            return self.plain(query, key, cos, sin, *more, **named)
         if cos.dim() == 2:
+            positions = more[0] if more else named["position_ids"]
             cos, sin = cos[positions], sin[positions]
         return rotated(query, key, cos.float(), sin.float())
 
