@@ -25,6 +25,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Commands that need a cluster or a hub are composed and checked; test_executors and test_launchers run Ray.
 ELSEWHERE = (
     "mlflow ",
+    "curl ",
     "make ",
     "pip ",
     "python3 ",

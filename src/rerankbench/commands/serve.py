@@ -77,7 +77,12 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="run code that a model brings, and send texts to servers, as the file says",
     )
-    usual = Limits()
+    add_limits(made.add_argument_group("what is refused"), Limits())
+    add_check(made.add_argument_group("is it what was measured?"))
+    return made
+
+
+def add_limits(made: argparse._ArgumentGroup, usual: Limits) -> None:
     made.add_argument("--max-documents", type=int, default=usual.documents, help="texts of one request")
     made.add_argument("--max-characters", type=int, default=usual.characters, help="of one text")
     made.add_argument("--max-bytes", type=int, default=usual.bytes, help="of one request")
@@ -87,7 +92,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--waiting", type=int, default=usual.waiting, help="requests that may wait; others are told 429"
     )
-    check = made.add_argument_group("is it what was measured?")
+
+
+def add_check(check: argparse._ArgumentGroup) -> None:
     check.add_argument(
         "--check",
         action="store_true",
@@ -100,7 +107,6 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--model", help="what it calls the model (default: the arm's name)")
     check.add_argument("--key-variable", metavar="NAME", help=f"the variable with its key (default {KEY})")
     check.add_argument("--clients", type=int, default=4, help="that ask at the same time (default 4)")
-    return made
 
 
 def limits_of(words: argparse.Namespace) -> Limits:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_check import listening
+from test_served_check import listening
 
 from served_sweep import served
 
@@ -38,7 +38,12 @@ def browser() -> Iterator[Any]:
 def opened(browser: Any, address: str, **options: Any) -> tuple[Any, list[str]]:
     """A page, and what it complains of or asks for elsewhere."""
     page, wrong = browser.new_context(**options).new_page(), list[str]()
-    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console",
+        lambda message: (
+            wrong.append(f"{message.text} {message.location}") if message.type == "error" else None
+        ),
+    )
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on(
         "request", lambda asked: None if asked.url.startswith((address, "data:")) else wrong.append(asked.url)
