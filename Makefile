@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # The tests are many and small: two at a time, each with one thread.
 WORKERS ?= 2
 
-.PHONY: demo install develop test lint types tests tests-faults tests-ray audit fault-table fuzz mutants docs lowest format ui clean
+.PHONY: demo install develop test lint types tests tests-faults tests-ray tests-transformers5 audit fault-table fuzz mutants docs lowest format ui clean
 
 demo: install
 	$(BIN)/rerankbench
@@ -54,6 +54,31 @@ tests-faults: develop
 # Ray clusters and launchers in processes of their own: minutes on two cores, so not part of `make test`.
 tests-ray: develop
 	$(BIN)/pytest -m ray
+
+# The model tests under transformers 5, installed beside the usual environment, which writes folders for it and
+# reads those that it saved.
+T5 = $(VENV)-transformers5
+T5_FOLDERS = $(T5)/folders
+T5_OWN = transformers|tokenizers|huggingface_hub|hf-xet
+T5_PLUS = pytest hypothesis numba onnx onnxruntime
+T5_TESTS = tests/rerankers/test_transformers_versions.py tests/rerankers/test_rerankers.py \
+  tests/rerankers/test_int8_families.py tests/engine/test_tokens.py tests/engine/test_flat_encoder.py \
+  tests/engine/test_last_position.py tests/engine/test_fused.py tests/engine/test_model_identity.py tests/engine/test_hub.py
+VERSION_FOLDERS = tests/helpers/version_folders.py
+tests-transformers5: develop $(T5)/.installed
+	rm -rf $(T5_FOLDERS)
+	$(BIN)/python $(VERSION_FOLDERS) write $(T5_FOLDERS)/4
+	$(BIN)/python $(VERSION_FOLDERS) tokens $(T5_FOLDERS)/settings $(T5_FOLDERS)/tokens-by-4.json
+	$(T5)/bin/python $(VERSION_FOLDERS) resave $(T5_FOLDERS)/4 $(T5_FOLDERS)/5
+	$(BIN)/python $(VERSION_FOLDERS) score $(T5_FOLDERS)/5 $(T5_FOLDERS)/by-4-of-5.json
+	RERANKBENCH_VERSION_FOLDERS=$(abspath $(T5_FOLDERS)) $(T5)/bin/python -m pytest $(T5_TESTS)
+
+$(T5)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(T5)
+	grep -vE '^($(T5_OWN))==' constraints.txt > $(T5)/constraints.txt
+	$(T5)/bin/python -m pip install --quiet --constraint $(T5)/constraints.txt \
+	  --editable . 'transformers>=5' $(T5_PLUS)
+	touch $@
 
 # Known vulnerabilities of what constraints.txt pins, where a service that knows them can be reached.
 audit: develop
@@ -103,4 +128,4 @@ ui: install
 	$(BIN)/rerankbench-ui
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(LOWEST)-uv site outputs multirun mlartifacts mutants mlflow.db*
+	rm -rf $(VENV) $(T5) $(LOWEST) $(LOWEST)-uv site outputs multirun mlartifacts mutants mlflow.db*

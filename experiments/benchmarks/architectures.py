@@ -1,11 +1,14 @@
 """Speed of the six rerankers' real architectures with random weights: our loop against FlagEmbedding's own.
 
     python experiments/benchmarks/architectures.py base large v2-m3 gemma minicpm-layerwise lightweight
+    python experiments/benchmarks/architectures.py --suite    # all of them once, for a GPU that is lent
 
 Needs no download: weights are drawn on the device from a seed, texts are words of a made-up vocabulary with
 the lengths of real passages. Every architecture is built once and shared by both loops, so the scores can
 be compared too. The last line is JSON: per architecture and precision the pairs/s of both, their ratio, the
-share of the device's own measured matrix rate, peak memory, and how far the scores are apart.
+share of the device's own measured matrix rate, peak memory, and how far the scores are apart; the median
+milliseconds of a single query by depth, and what happens once: seconds to load (weights are drawn, not read)
+and what the first round took longer. ModernBERT and Qwen3-0.6B have no peer in FlagEmbedding.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from rerankbench.engine.hardware import Hardware, peak_memory_mb, reset_peak_mem
 from rerankbench.engine.loop import Budget, Loop, ahead
 from rerankbench.engine.models.references import Weights
 from rerankbench.engine.operators.packing import PackedLinear
+from rerankbench.rerankers.causal import Causal
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.layerwise import Layerwise
 from rerankbench.rerankers.lightweight import Lightweight
@@ -89,8 +93,30 @@ def gemma2() -> Any:
     )  # fmt: skip
 
 
+def modernbert() -> Any:
+    """gte-reranker-modernbert-base."""
+    from transformers import ModernBertConfig, ModernBertForSequenceClassification
+
+    return ModernBertForSequenceClassification, ModernBertConfig(
+        vocab_size=50_368, hidden_size=768, intermediate_size=1152, num_hidden_layers=22,
+        num_attention_heads=12, max_position_embeddings=8192, classifier_pooling="mean", num_labels=1,
+        pad_token_id=1, bos_token_id=0, eos_token_id=2, cls_token_id=0, sep_token_id=2,
+    )  # fmt: skip
+
+
+def qwen3() -> Any:
+    """Qwen3-Reranker-0.6B."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    return Qwen3ForCausalLM, Qwen3Config(
+        vocab_size=151_669, hidden_size=1024, intermediate_size=3072, num_hidden_layers=28,
+        num_attention_heads=16, num_key_value_heads=8, head_dim=128, max_position_embeddings=40_960,
+        tie_word_embeddings=True, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+    )  # fmt: skip
+
+
 # name: (the FlagEmbedding class, our settings, the architecture)
-ARCHITECTURES: dict[str, tuple[str, type[Reranker], Callable[[], Any]]] = {
+ARCHITECTURES: dict[str, tuple[str | None, type[Reranker], Callable[[], Any]]] = {
     "base": ("FlagReranker", Encoder, lambda: xlmr(768, 12, 12, 514)),
     "large": ("FlagReranker", Encoder, lambda: xlmr(1024, 24, 16, 514)),
     "v2-m3": ("FlagReranker", Encoder, lambda: xlmr(1024, 24, 16, 8194)),
@@ -98,13 +124,21 @@ ARCHITECTURES: dict[str, tuple[str, type[Reranker], Callable[[], Any]]] = {
     "gemma-proportions": ("FlagLLMReranker", LLM, lambda: gemma(hidden=512, layers=4)),
     "minicpm-layerwise": ("LayerWiseFlagLLMReranker", Layerwise, minicpm),
     "lightweight": ("LightWeightFlagLLMReranker", Lightweight, gemma2),
+    "modernbert": (None, Encoder, modernbert),
+    "qwen3-0.6b": (None, Causal, qwen3),
 }
+# Of the made-up vocabulary, in place of the prompts that real models were trained with.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "qwen3-0.6b": {"template": ["A: {query} B: {document} </s>"], "yes": "Yes", "no": "A:"}
+}
+SUITE = ("base", "large", "v2-m3", "gemma", "minicpm-layerwise", "lightweight", "modernbert", "qwen3-0.6b")
+LONG = 500  # words that, with a query, fill 512 tokens
 
 
 # So many pairs take FlagEmbedding some seconds on an H100.
 PAIRS = {
     "base": 8192, "large": 4096, "v2-m3": 4096, "gemma": 1024, "gemma-proportions": 1024,
-    "minicpm-layerwise": 1024, "lightweight": 384,
+    "minicpm-layerwise": 1024, "lightweight": 384, "modernbert": 4096, "qwen3-0.6b": 1024,
 }  # fmt: skip
 
 REPAIRS = {"LayerWiseFlagLLMReranker": repair_layerwise, "LightWeightFlagLLMReranker": repair_lightweight}
@@ -178,7 +212,10 @@ class Timed:
 
     def __init__(self, device: str, pairs: int, rounds: int, step: Callable[[], np.ndarray]) -> None:
         hardware = Hardware(device, "fp32")
+        started = time.perf_counter()
         step()
+        hardware.synchronize()
+        first = time.perf_counter() - started
         reset_peak_memory(hardware)
         seconds = []
         for _ in range(rounds):
@@ -188,6 +225,7 @@ class Timed:
             hardware.synchronize()
             seconds.append(time.perf_counter() - started)
         self.rate = pairs / float(np.median(seconds))
+        self.once = first - float(np.median(seconds))
         peak = peak_memory_mb(hardware)
         self.gb = (peak["peak_cuda"] or peak["peak_rss"] or 0.0) / 1e3
 
@@ -199,6 +237,7 @@ def theirs(
     import FlagEmbedding
 
     wrapper_class, _, build = ARCHITECTURES[name]
+    assert wrapper_class is not None
     half = {} if wrapper_class == "FlagReranker" else {"use_bf16": precision == "bf16"}
     with quiet(), random_weights(build, device, 0):
         wrapper = getattr(FlagEmbedding, wrapper_class)(
@@ -220,15 +259,24 @@ def theirs(
 
 
 def ours(
-    name: str, precision: str, device: str, pairs: list[tuple[str, str]], rounds: int, layers: Any
+    name: str,
+    precision: str,
+    device: str,
+    pairs: list[tuple[str, str]],
+    rounds: int,
+    layers: Any,
+    depths: list[int],
 ) -> Timed:
     """Our loop as runs use it: windows, tokenized ahead; theirs tokenizes within its call, too."""
     _, settings_class, build = ARCHITECTURES[name]
-    options = {} if layers is None else {"cutoff_layers": layers}
+    options = OPTIONS.get(name, {}) if layers is None else {"cutoff_layers": layers}
     settings = settings_class(model=str(FOLDER), **options)
     hardware = Hardware(device, precision)  # type: ignore[arg-type]
+    started = time.perf_counter()
     with quiet(), random_weights(build, device, 0):
         model = settings.load(Weights(FOLDER, "random", name), hardware)
+    hardware.synchronize()
+    loading = time.perf_counter() - started
     scores = np.empty((len(pairs), len(model.layers)), np.float32)
 
     def window_of(numbers: np.ndarray) -> PairWindow:
@@ -249,9 +297,28 @@ def ours(
     timed = Timed(device, len(pairs), rounds, step)
     lengths = np.concatenate([window_of(numbers).lengths for numbers in parts])
     timed.flops = flops(model, lengths)  # type: ignore[attr-defined]
+    timed.loading = loading  # type: ignore[attr-defined]
+    timed.latency = {depth: latency(model, hardware, window_of, depth, len(pairs)) for depth in depths}  # type: ignore[attr-defined]
     return timed
 
 
+def latency(
+    model: Any, hardware: Hardware, window_of: Callable[[np.ndarray], PairWindow], depth: int, pairs: int
+) -> float:
+    """Median milliseconds of a query with `depth` documents, tokenization and all, after three to warm up."""
+    times = []
+    for number in range(3 + QUERIES):
+        started = time.perf_counter()
+        window = window_of(np.arange(number * depth, (number + 1) * depth) % pairs)
+        budget = Budget(512, hardware.batch_tokens, model.enough)
+        for _ in Loop(model.forward, hardware, budget, streams=hardware.streams).run(window):
+            pass
+        hardware.synchronize()
+        times.append(time.perf_counter() - started)
+    return round(float(np.median(times[3:])) * 1e3, 2)
+
+
+QUERIES = 15
 FOLDER = Path(tempfile.mkdtemp())
 
 
@@ -296,6 +363,8 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--layers", default=None, help="`all`, or a layer: of the layerwise families")
+    parser.add_argument("--depths", type=int, nargs="*", default=[20, 100], help="of single queries")
+    parser.add_argument("--suite", action="store_true", help="all, and v2-m3 once more at 512 tokens")
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.names if name not in ARCHITECTURES]:
         parser.error(f"{unknown[0]}: there is no such architecture; choose from {', '.join(ARCHITECTURES)}")
@@ -305,31 +374,41 @@ def main() -> None:
         results["device"] = torch.cuda.get_device_name()
     for precision in arguments.precisions:
         results[f"matrix_tflops_{precision}"] = matrix_rate(arguments.device, precision) / 1e12
-        for name in arguments.names or ARCHITECTURES:
-            row = compare(name, precision, arguments)
-            results[f"{name}/{precision}"] = row
-            print(name, precision, json.dumps(row), flush=True)
+        names = SUITE if arguments.suite else arguments.names or tuple(ARCHITECTURES)
+        asked = [(name, name, arguments.words) for name in names]
+        asked += [("v2-m3 512 tokens", "v2-m3", LONG)] * arguments.suite
+        for title, name, words in asked:
+            row = compare(name, precision, arguments, words)
+            results[f"{title}/{precision}"] = row
+            print(title, precision, json.dumps(row), flush=True)
     print(json.dumps(results))
 
 
-def compare(name: str, precision: str, arguments: argparse.Namespace) -> dict[str, float]:
-    """Both loops on the same pairs."""
-    pairs = make_pairs(arguments.pairs or PAIRS[name], arguments.words, 0, arguments.per_query or 1)
+def compare(name: str, precision: str, arguments: argparse.Namespace, words: int | None) -> dict[str, Any]:
+    """Our loop, and FlagEmbedding's on the same pairs where it has the architecture."""
+    pairs = make_pairs(arguments.pairs or PAIRS[name], words, 0, arguments.per_query or 1)
     layerwise = issubclass(ARCHITECTURES[name][1], Layerwise)
     last = [ARCHITECTURES[name][2]()[1].num_hidden_layers]
     layers = ("all" if arguments.layers == "all" else last) if layerwise else None
-    own = ours(name, precision, arguments.device, pairs, arguments.rounds, layers)
-    torch.cuda.empty_cache()
-    peer = theirs(name, precision, arguments.device, pairs, arguments.rounds, bool(arguments.per_query))
+    own = ours(name, precision, arguments.device, pairs, arguments.rounds, layers, arguments.depths)
     torch.cuda.empty_cache()
     rate = matrix_rate(arguments.device, precision)
-    return {
+    found = {
         "ours_pairs_per_second": round(own.rate, 1),
-        "compute_score_pairs_per_second": round(peer.rate, 1),
-        "ratio": round(own.rate / peer.rate, 2),
         "matrix_share": round(own.flops * own.rate / len(pairs) / rate, 3),  # type: ignore[attr-defined]
         "ours_peak_gb": round(own.gb, 2),
+        "ours_ms_by_depth": own.latency,  # type: ignore[attr-defined]
+        "ours_once_s": {"load": round(own.loading, 2), "first_round": round(own.once, 2)},  # type: ignore[attr-defined]
+    }
+    if ARCHITECTURES[name][0] is None:
+        return found
+    peer = theirs(name, precision, arguments.device, pairs, arguments.rounds, bool(arguments.per_query))
+    torch.cuda.empty_cache()
+    return found | {
+        "compute_score_pairs_per_second": round(peer.rate, 1),
+        "ratio": round(own.rate / peer.rate, 2),
         "compute_score_peak_gb": round(peer.gb, 2),
+        "compute_score_once_s": round(peer.once, 2),
         "largest_difference": float(np.abs(own.scores - peer.scores).max()),
         "score_spread": float(peer.scores.std()),
     }

@@ -41,7 +41,7 @@ from rerankbench.rerankers import reranker as families
 from rerankbench.rerankers.direct import score_texts
 from rerankbench.rerankers.function import PLACE, Function, Given
 from rerankbench.rerankers.scorer import Scorer
-from rerankbench.rerankers.scoring import Work, distinct_pairs, score_store
+from rerankbench.rerankers.scoring import Work, distinct_pairs, parts_of, score_store
 from rerankbench.rerankers.text_scoring import TextWork, score_directly
 from rerankbench.rerankers.text_scoring import score as score_work
 from rerankbench.rerankers.vector_reranker import VectorReranker, VectorScorer
@@ -254,7 +254,7 @@ def load_reranker(
     read = cast(families.Reranker, _settings("reranker", family or kind, chosen | settings))
     machine = _machine(device, precision)
     read, origin = read.resolved(_cache_dir(cache_dir))
-    if not fit.stored(_cache_dir(cache_dir) / "scores" / identity(read.identity(origin, machine.precision))):
+    if not fit.stored(_cache_dir(cache_dir) / "scores" / identity(parts_of(read, origin, machine))):
         read.rehearse(origin, machine)
     return Reranker(read, origin, machine)
 

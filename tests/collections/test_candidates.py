@@ -384,7 +384,7 @@ def test_a_missing_run_and_a_folder(tmp_path: Path, letters: Collection) -> None
     ]
     assert problems(tmp_path / "no" / "where.trec", letters) == [
         f"first_stage.path={tmp_path}/no/where.trec: there is no such file; "
-        f"{tmp_path}/no is no folder: check the path"
+        f"{tmp_path}/no is not a folder: check the path"
     ]
     written(tmp_path / "bm25.trec.gz", "")
     assert problems(tmp_path / "bm25.trec", letters) == [

@@ -278,14 +278,18 @@ def test_every_column_that_is_missing_is_a_line(tmp_path: Path) -> None:
         ("qrels.json", b'{"q1": {"7": 1}', "qrels.json: is not valid JSON"),
         ("qrels.json", b'[["q1", "7", 1]]', "qrels.json: holds [['q1', '7', 1]] at the top"),
         ("qrels.json", b'{"q1": ["7"]}', "qrels.json entry 1: query 'q1' has ['7']"),
-        ("qrels.json", b'{"q1": {"7": 1}, "q1": {"c": 1}}', "qrels.json entry 2: query 'q1' stands twice"),
+        ("qrels.json", b'{"q1": {"7": 1}, "q1": {"c": 1}}', "qrels.json entry 2: query 'q1' appears twice"),
         (
             "qrels.json",
             b'{"q1": {"7": 1, "7": 0}}',
             "entry 2: query 'q1', document '7' has grade 0, but 1 in entry 1",
         ),
         ("qrels.json", b'{"q1": {"7": 1.5}}', "qrels.json entry 1: the grade is 1.5"),
-        ("qrels.json", b'{"q1": {"7": true}}', "qrels.json entry 1: the grade is True"),
+        (
+            "qrels.json",
+            b'{"q1": {"7": true, "c": 2}}',
+            "qrels.json: 1 of 2 grades are words such as 'true': write all as numbers",
+        ),
         ("qrels.json", b'{"q1": {"7": null}}', "qrels.json entry 1: the grade is None"),
         (
             "qrels.trec",

@@ -82,7 +82,7 @@ def test_the_corpus_is_the_positives_one_after_the_other(tmp_path: Path, write: 
     assert len(collection.judged_query) == len(judged)
     assert set(collection.judged_grade.tolist()) == {1}
     assert collection.notes[0].startswith(
-        "passages that stand in the corpus before: 3; kept as the tutorial does"
+        "passages that are in the corpus already: 3; kept, as in the tutorial"
     )
 
 
@@ -106,7 +106,7 @@ def test_a_query_without_positives_and_too_few_rows_are_noted(tmp_path: Path) ->
     assert collection.query_ids == ["0", "1", "2"]
     assert [note.partition(":")[0] for note in collection.notes] == [
         "rows fewer than the 9 asked for",
-        "passages that stand in the corpus before",
+        "passages that are in the corpus already",
         "queries without judgements in this split",
     ]
 

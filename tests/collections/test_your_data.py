@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir, table
+from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir, jsonl, table
 from commands import own_options
 from rerankbench.commands import config, preflight
 from rerankbench.commands import report as report_command
@@ -18,9 +20,11 @@ from rerankbench.commands.check import command as check_command
 from rerankbench.tracking.result import Result
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "your-data.md").read_text("utf-8")
+INDEX = (Path(__file__).resolve().parents[2] / "docs" / "index.md").read_text("utf-8")
 EVERY = re.findall(r"^```sh\n(.+?)\n```$", PAGE, re.MULTILINE | re.DOTALL)
 COMPARISON = [command for command in EVERY if command.startswith(("rerankbench -m ", "rerankbench-report "))]
-COMMANDS = [command for command in EVERY if command not in COMPARISON]
+SAVED = [command for command in EVERY if "my-data" in command]
+COMMANDS = [command for command in EVERY if command not in [*COMPARISON, *SAVED]]
 PYTHON = re.findall(r"^```python\n(.+?)\n```$", PAGE, re.MULTILINE | re.DOTALL)
 ONLINE = ("dataset=hub", "dataset=ir_datasets")
 UNRACED = "report.race.seconds=0"
@@ -34,6 +38,9 @@ def desk(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     table(files / "articles.csv", ("id", "title", "story"), CAPITALS)
     table(files / "questions.tsv", ("id", "text"), [(i, text) for i, _, text in QUESTIONS])
     (files / "judged.qrels").write_text("".join(f"{q} 0 {d} {grade}\n" for q, d, grade in GRADES))
+    documents = [{"id": None, "metadata": {"source": i}, "page_content": text} for i, _, text in CAPITALS]
+    (files / "documents.json").write_text(json.dumps(documents))
+    jsonl(files / "train.jsonl", [{"query": "capital?", "pos": ["Paris"], "neg": ["a river", "a town"]}])
     runs.mkdir()
     (runs / "bm25.trec").write_text("q1 Q0 7 1 2.0 x\nq1 Q0 007 2 1.0 x\nq2 Q0 c 1 1.0 x\n")
     table(runs / "mine.parquet", ("topic_number", "url", "points"), [("q1", "007", 2.5), ("q2", "c", 1.0)])
@@ -83,6 +90,13 @@ def test_every_command_runs(
     assert "error" not in capsys.readouterr().err
 
 
+def test_what_is_saved_is_run(desk: Path, models: Path) -> None:
+    check, later = (shlex.split(command) for command in SAVED)
+    assert check_command.main(check[1:]) == 0
+    assert runner.main(quick(later[1:], models)) == 0
+    assert Result.read(desk / "my-output").status == "ok"
+
+
 def test_a_run_is_compared_with_bm25(desk: Path, models: Path) -> None:
     """Two sweeps and one report, in this order."""
     *sweeps, together = (shlex.split(command) for command in COMPARISON)
@@ -100,7 +114,7 @@ def test_a_run_is_compared_with_bm25(desk: Path, models: Path) -> None:
 def test_its_python_prints_the_figures_of_the_run(
     desk: Path, models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, second = PYTHON
+    _, first, second = PYTHON
     words = ["dataset=beir", "dataset.path=my-beir", "first_stage=run", "first_stage.path=my-runs/bm25.trec",
              "reranker=base", "reranker.model=my-models/my-reranker"]  # fmt: skip
     assert runner.main(quick(words, models)) == 0
@@ -111,3 +125,19 @@ def test_its_python_prints_the_figures_of_the_run(
     assert float(printed) == pytest.approx(figure, abs=1e-9)
     exec(second, {})
     assert re.search(rf"nDCG@10 0\.\d+ -> {figure:.4f}", capsys.readouterr().out)
+
+
+def test_data_frames_make_a_collection(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(PYTHON[0], {})
+    assert "2 documents, 1 judged queries, 1 judgements" in capsys.readouterr().out
+
+
+def test_the_first_pages_python_compares_what_it_is_given(desk: Path, models: Path) -> None:
+    (block,) = re.findall(r"^```python\n(.+?)\n```$", INDEX, re.MULTILINE | re.DOTALL)
+    documents = pd.DataFrame({"id": ["d1", "d2"], "text": ["Cats hunt at night.", "Dogs need a walk."]})
+    given = {"documents": documents, "queries": {"q1": "when do cats hunt"}, "judgements": {"q1": {"d1": 1}}}
+    small = block.replace(
+        'load_reranker("minilm")', f'load_reranker("minilm", model={str(models / "minilm")!r})'
+    )
+    exec(small, given)
+    assert given["collection"].query_ids == ["q1"]  # type: ignore[attr-defined]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import socket
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from collections_on_disk import beir
-from rerankbench.commands.check.command import main, tokenizer_of
+from rerankbench.commands.check.command import compose, main, tokenizer_of
 from rerankbench.commands.config import options
 
 DATA = os.environ.get("RERANKBENCH_CHECK_DATA")
@@ -227,3 +229,82 @@ def test_sound_collections_have_hardly_a_warning(
     warned = {what: one["count"] for what, one in found.items() if one["severity"] != "info"}
     # scifact has eight abstracts with broken characters, "Nuclear Factor-\ufffdB" among them
     assert warned == ({"documents with signs of a wrong encoding": 8} if name == "scifact" else {})
+
+
+def framework_words(folder: Path) -> list[str]:
+    """A corpus of LangChain documents, queries and judgements as tables of one's own."""
+    documents = [
+        {"id": None, "metadata": {"source": f"{i} é.txt"}, "page_content": f"text {i}"} for i in "abc"
+    ]
+    (folder / "corpus.json").write_text(json.dumps(documents))
+    (folder / "queries.csv").write_text("qid;question\nq1;what is b?\n")
+    (folder / "qrels.tsv").write_text("q1\tb é.txt\t2\n")
+    return [
+        "dataset=files",
+        "dataset.corpus=corpus.json",
+        "dataset.queries=queries.csv",
+        "dataset.qrels=qrels.tsv",
+    ]
+
+
+@pytest.mark.parametrize("saved", ["my-data.yaml", "own/my-data.yaml", "own/dataset/my-data.yaml"])
+def test_what_was_found_is_kept_as_words_and_as_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], saved: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = framework_words(tmp_path)
+    assert main([*words, "--save", saved]) == 0
+    printed = capsys.readouterr().out
+    (line,) = (line for line in printed.splitlines() if line.startswith("  dataset=files"))
+    (use,) = re.findall(r"saved as (\S+); from now on: rerankbench (.*)", printed)
+    assert "dataset.doc_id_column=metadata.source" in line
+    assert (tmp_path / use[0]).is_file()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    kept = compose(shlex.split(line)).dataset.load(tmp_path)
+    typed = shlex.split(use[1])
+    typed[1] = str(tmp_path / typed[1])
+    monkeypatch.chdir(elsewhere)  # the option's paths hold anywhere
+    as_option = compose(typed).dataset.load(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    plain = compose(words).dataset.load(tmp_path)
+    assert kept.fingerprint() == as_option.fingerprint() == plain.fingerprint()
+    assert as_option.name == plain.name
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--save"], "--save: a file name is missing; --save my-data.yaml"),
+        (["--save", "my data.yaml"], "--save my data.yaml: an option is a .yaml file with a plain name"),
+        (["--save", "my-data.json"], "an option is a .yaml file with a plain name; --save my-data.yaml"),
+        (["--save=beir.yaml"], "--save beir.yaml: dataset=beir is taken; --save my-beir.yaml"),
+        (["--save", "corpus.json/x.yaml"], "--save: cannot write corpus.json/dataset/x.yaml"),
+        (["--save", "there.yaml"], "options/dataset/there.yaml is there already; remove it, or give"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = framework_words(tmp_path)
+    (tmp_path / "options" / "dataset").mkdir(parents=True)
+    (tmp_path / "options" / "dataset" / "there.yaml").write_text("kept")
+    assert main([*files, *words]) == 2
+    assert said in capsys.readouterr().err
+    assert (tmp_path / "options" / "dataset" / "there.yaml").read_text() == "kept"
+
+
+def test_nothing_is_saved_of_a_collection_with_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = framework_words(tmp_path)
+    (tmp_path / "qrels.tsv").write_text("q1\tb é.txt\tx\n")
+    assert main([*words, "--save", "my-data.yaml"]) == 1
+    assert "is not written: fix the errors first" in capsys.readouterr().out
+    assert not (tmp_path / "options").exists()

@@ -45,7 +45,7 @@ def problems(folder: Path, group: str, text: str) -> list[str]:
         ("experiment", GLOBAL + "depth: ${\n", ["depth=${: the reference has no end; write ${KEY}"]),
         ("reranker", "defaults: [nine]\n", ["reranker/theirs.yaml: reranker=nine: there is no such option; did you mean none?"]),
         ("experiment", GLOBAL + "defaults: [override /rerankr: base]\n", [
-            "experiment/theirs.yaml: its defaults override rerankr, which is no group; write override /reranker: OPTION",
+            "experiment/theirs.yaml: its defaults override rerankr, which is not a group; write override /reranker: OPTION",
         ]),
         ("experiment", GLOBAL + "defaults: [/reranker: base]\n", [
             "reranker: chosen twice; in the defaults of a config write override /reranker: OPTION",

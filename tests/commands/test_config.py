@@ -26,6 +26,7 @@ NEEDS = {  # what an option cannot do without; {here} is a folder with a BEIR co
                       "dataset.qrels={here}/qrels/test.tsv"],
     "dataset/hub": ["dataset.path=mteb/scifact"],
     "dataset/ir_datasets": ["dataset.id=beir/scifact/test"],
+    "dataset/one_file": ["dataset.path={here}/train.jsonl"],
     "first_stage/run": ["first_stage.path={here}/run.trec"],
     "reranker/onnx": ["reranker.model=a/b"],
     "reranker/run": ["reranker.path={here}/run.trec"],
@@ -54,7 +55,9 @@ def _schemas() -> None:
 
 @pytest.fixture(scope="session")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_folders(tmp_path_factory.mktemp("bad"))
+    folder = make_folders(tmp_path_factory.mktemp("bad"))
+    (folder / "train.jsonl").write_text('{"query": "a", "pos": ["b"]}\n')
+    return folder
 
 
 def test_there_are_configs_for_everything_that_the_design_names() -> None:
@@ -114,12 +117,12 @@ SAID = [
     ("tracking.uri=here", "tracking.uri=here: give sqlite:///path/to/mlflow.db, or http://host:port"),
     ("report.measure=ndcg_at_5", "report.measure=ndcg_at_5: 5 is not among cutoffs=[1,10,100]; give cutoffs=[1,5,10,100] or report.measure=ndcg_at_10"),  # noqa: E501
     ("--depth=5", "--depth=5: settings are written without dashes: depth=5"),
-    ("minilm", "minilm: this is no setting; did you mean embedder=minilm or reranker=minilm?"),
+    ("minilm", "minilm: this is not a setting; did you mean embedder=minilm or reranker=minilm?"),
     ("cache_dir=/proc/nope", "cache_dir=/proc/nope: cannot be made, since /proc takes no folders of yours"),
     ("first_stage=hybrid first_stage.dense_weight=0.3", "first_stage.dense_weight=0.3: counts only with first_stage.fusion=weighted"),  # noqa: E501
 ]  # fmt: skip
 WORDY = [  # arguments that hold spaces
-    (["depth 5"], "depth 5: this is no setting; write KEY=VALUE"),
+    (["depth 5"], "depth 5: this is not a setting; write KEY=VALUE"),
     (["depth = 5"], "cannot be the name of a setting; write KEY=VALUE without spaces"),
 ]
 

@@ -78,5 +78,5 @@ def test_files_that_may_not_become_large_are_one_line(models: Path, tmp_path: Pa
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if "error" in line]
     cure = "lift the limit with: ulimit -f unlimited"
-    assert re.match(rf"error: {tmp_path}/\S+: files may not become that large here; {cure}", line)
+    assert re.match(rf"error: {tmp_path}/\S+: files may not grow that large here; {cure}", line)
     assert "Traceback" not in done.stderr

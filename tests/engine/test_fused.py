@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import sys
 import types
@@ -16,8 +17,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from rerankbench.engine.operators import fused
+from rerankbench.basics.errors import UserError
+from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.models.references import resolve
+from rerankbench.engine.operators import fused, fusing
 from rerankbench.engine.operators.fused import fuse
+from rerankbench.rerankers.scoring import parts_of
 from tiny_rerankers import LAYERED, PROMPTED, load, scores, settings
 
 PAIRS = [
@@ -52,7 +57,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     for operator in (normed, gelu_gate, silu_gate, rotated):
         monkeypatch.setattr(fused, operator.__name__, operator)
-    monkeypatch.setattr(fused, "find_spec", lambda name: name == "liger_kernel")
+    monkeypatch.setattr(fused, "has_kernels", lambda: True)
     return count
 
 
@@ -101,7 +106,7 @@ def test_encoders_have_nothing_to_fuse(models: Path, hashes: Path, called: Count
 def test_without_the_extra_it_says_how_to_be_faster(
     models: Path, hashes: Path, called: Counter[str], monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    monkeypatch.setattr(fused, "find_spec", lambda _: None)
+    monkeypatch.setattr(fused, "has_kernels", lambda: False)
     model: Any = load(settings("gemma", models), hashes)
     with caplog.at_level(logging.INFO, "rerankbench.engine.operators.fused"):
         fuse(model.model)
@@ -110,19 +115,66 @@ def test_without_the_extra_it_says_how_to_be_faster(
     assert not called
 
 
-def test_where_no_kernel_can_be_compiled_it_goes_on(
-    models: Path, hashes: Path, called: Counter[str], monkeypatch: pytest.MonkeyPatch, caplog: Any
+def test_where_no_kernel_can_be_compiled_it_says_what_to_do(
+    models: Path, hashes: Path, called: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Going on without would store other scores under the identity of fused ones."""
+
     def no_compiler(*arguments: Any) -> Tensor:
         raise RuntimeError("Failed to find C compiler. Please specify via CC environment variable.")
 
     monkeypatch.setattr(fused, "normed", no_compiler)
     model: Any = load(settings("gemma", models), hashes)
-    fuse(model.model)
-    assert "without fused operators, which do not run here: Failed to find C compiler" in caplog.text
-    called.clear()
+    with pytest.raises(UserError, match=r"kernels do not run here .*Failed to find C compiler") as error:
+        fuse(model.model)
+    assert "pip uninstall liger-kernel" in error.value.problems[0]
+    called.clear()  # it has tried some
     scores(model, PAIRS)
     assert not called
+
+
+GPU = Hardware("cuda:0", "bf16")
+
+
+@pytest.mark.parametrize("name", PROMPTED)
+def test_fused_operators_are_part_of_a_scores_identity(
+    name: str, models: Path, hashes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reranker, installed = settings(name, models), {"version": "0.8.0"}
+    weights = resolve(reranker.model, None, hashes)
+    monkeypatch.setattr(fusing, "has_kernels", lambda: "version" in installed)
+    monkeypatch.setattr(fusing, "version", lambda _: installed["version"])
+    with_it = parts_of(reranker, weights, GPU)
+    assert with_it["operators"] == "liger-kernel 0.8.0"
+    assert "operators" not in parts_of(reranker, weights, Hardware("cuda:0", "fp32"))
+    assert "operators" not in parts_of(reranker, weights, Hardware("cpu", "bf16"))
+    installed["version"] = "0.8.1"
+    assert parts_of(reranker, weights, GPU) == with_it | {"operators": "liger-kernel 0.8.1"}
+    installed.clear()
+    del with_it["operators"]
+    assert parts_of(reranker, weights, GPU) == with_it == reranker.identity(weights, "bf16")
+
+
+def test_encoders_have_one_identity_with_kernels_and_without(
+    models: Path, hashes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fusing, "has_kernels", lambda: True)
+    reranker = settings("base", models)
+    weights = resolve(reranker.model, None, hashes)
+    assert parts_of(reranker, weights, GPU) == reranker.identity(weights, "bf16")
+
+
+@pytest.mark.parametrize("name", PROMPTED)
+def test_what_is_fused_is_what_the_identity_says(
+    name: str, models: Path, hashes: Path, called: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kinds and classes are two lists: a model is fused exactly where its kind says so."""
+    reranker = settings(name, models)
+    kind = json.loads((models / name / "config.json").read_text())["model_type"]
+    model: Any = load(reranker, hashes)
+    fuse(model.model)
+    assert kind in fusing.KINDS
+    assert any(isinstance(module, fused.FusedNorm) for module in model.model.modules())
 
 
 def test_an_activation_it_does_not_know_stays(models: Path, hashes: Path, called: Counter[str]) -> None:

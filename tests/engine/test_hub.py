@@ -46,6 +46,9 @@ class Hub(BaseHTTPRequestHandler):
         name = self.path.rpartition(f"/resolve/{COMMIT}/")[2]
         if self.refusal:
             self.send(self.refusal[0], b"{}", {"X-Error-Code": self.refusal[1]})
+        elif "/tree/" in self.path:  # of the client's version 1
+            listed = [{"type": "file", "path": f, "size": len(self.files[f]), "oid": f} for f in self.files]
+            self.send(200, json.dumps(listed).encode(), {})
         elif self.path.startswith("/api/models/org/tiny"):
             siblings = [{"rfilename": file} for file in self.files]
             self.send(200, json.dumps({"id": "org/tiny", "sha": COMMIT, "siblings": siblings}).encode(), {})

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from rerankbench.engine.models.model_config import reads_version_5
 from rerankbench.engine.tokens import plain, token_ids
 from tiny_models import ALL
 
@@ -62,11 +63,15 @@ def test_both_sides_are_cut_as_the_tokenizer_says(models: Path) -> None:
 def test_a_tokenizer_that_does_more_is_called(models: Path) -> None:
     known = type(AutoTokenizer.from_pretrained(models / "base"))
 
-    class Loud(known):  # type: ignore[valid-type, misc]
-        def _batch_encode_plus(self, batch_text_or_text_pairs: list[str], **options: Any) -> Any:
-            louder = [text.upper() for text in batch_text_or_text_pairs]
-            return super()._batch_encode_plus(louder, **options)
+    name, argument = ("_batch_encode_plus", "batch_text_or_text_pairs")
+    if reads_version_5():
+        name, argument = ("_encode_plus", "text")
 
+    def louder(self: Any, **options: Any) -> Any:
+        options[argument] = [text.upper() for text in options[argument]]
+        return getattr(known, name)(self, **options)
+
+    Loud = type("Loud", (known,), {name: louder})
     loud, quiet = Loud.from_pretrained(models / "base"), known.from_pretrained(models / "base")
     assert not plain(loud)
     (found,), (expected,) = token_ids(loud, ["mars"], None, False), token_ids(quiet, ["MARS"], None, False)

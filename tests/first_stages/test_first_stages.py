@@ -622,7 +622,7 @@ def test_columns_of_a_run_may_be_named(models: Path, tmp_path: Path) -> None:
     (line,) = replace(named, doc_column=None).problems()
     assert line.startswith(f"{path}: no column for the document: looked for corpus-id | ")
     assert line.endswith("found 'topic number', 'doc', 'points', 'score'; set first_stage.doc_column=doc")
-    with pytest.raises(UserError, match=r"do not know: .*\"first_stage.query_column='topic number'\""):
+    with pytest.raises(UserError, match=r"not recognised: .*\"first_stage.query_column='topic number'\""):
         Run(str(path)).retrieve(of, 9, bench)
 
 

@@ -345,16 +345,25 @@ def no_judgements(place: Place) -> None:
     shutil.rmtree(place.data / "qrels")
 
 
+def langchain_ids() -> str:
+    """Twenty documents that are known by their sources, and one that has an id."""
+    ids = ["7", "c", *map(str, range(100, 118))]
+    lines = [{"id": None, "page_content": i, "metadata": {"source": i}} for i in ids]
+    return "".join(
+        json.dumps(line) + "\n" for line in [*lines, {**lines[0], "id": "d", "metadata": {"source": "e"}}]
+    )
+
+
 def every_file_wrong(place: Place) -> None:
-    (place.data / "corpus.jsonl").write_bytes(b"[]\n")
+    (place.data / "corpus.jsonl").write_bytes(b"7\n")
     (place.data / "queries.jsonl").write_bytes(b"{\n")
     (place.data / "qrels" / "test.tsv").write_bytes(b"q1\t7\tx\n")
 
 
 FILES = [
-    Fault("files", "a named pipe for the corpus", "corpus.jsonl: is no ordinary file", prepared(fifo)),
-    Fault("files", "a socket for the queries", "queries.jsonl: is no ordinary file", prepared(sock)),
-    Fault("files", "a link to a device", "queries.jsonl: is no ordinary file", prepared(device)),
+    Fault("files", "a named pipe for the corpus", "corpus.jsonl: is not a regular file", prepared(fifo)),
+    Fault("files", "a socket for the queries", "queries.jsonl: is not a regular file", prepared(sock)),
+    Fault("files", "a link to a device", "queries.jsonl: is not a regular file", prepared(device)),
     Fault("files", "a link to itself", "corpus.jsonl: there is no such file; it is a link", prepared(circle)),
     Fault("files", "a link that leads nowhere", "test.tsv: there is no such file; it is a link", prepared(dangling)),
     Fault("files", "a folder for the corpus", "corpus.jsonl: is a folder; give a file", prepared(folder_for_corpus)),
@@ -375,7 +384,22 @@ FILES = [
     Fault("files", "gzip without .gz", "corpus.jsonl: is compressed by gzip: add .gz", in_files("corpus", "corpus.jsonl", gzip.compress(b'{"_id": "7", "text": "a"}\n', mtime=0))),
     Fault("files", "judgements with the document first", "its query and document columns are swapped; set dataset.qrels_query_column=2", in_files("qrels", "qrels.tsv", "7\tq1\t1\nc\tq2\t1\n")),
     Fault("files", "BEIR judgements with the document first", "its query and document columns are swapped; put the query's id first", in_data("qrels/test.tsv", b"7\tq1\t1\nc\tq2\t1\n")),
-    Fault("files", "a JSON list of documents", "corpus.json: holds one JSON value over all its lines", in_files("corpus", "corpus.json", '[{"_id": "7", "text": "a"},\n {"_id": "c", "text": "b"}]\n')),
+    Fault("files", "a JSON list, cut off", "corpus.json entry 2: is not valid JSON", in_files("corpus", "corpus.json", '[{"_id": "7", "text": "a"},\n {"_id": "c", "te')),
+    Fault("files", "two JSON lists in a file", "corpus.json entry 2: stands behind the end of the array", in_files("corpus", "corpus.json", '[{"_id": "7", "text": "a"}]\n[{"_id": "c", "text": "b"}]\n')),
+    Fault("files", "a JSON list of texts", "corpus.json entry 1: is not a JSON object: 'a'", in_files("corpus", "corpus.json", '["a", "b"]')),
+    Fault("files", "JSON, two lists under keys", "corpus.json: holds more than one list, 'a' and 'b'", in_files("corpus", "corpus.json", '{"a": [{"_id": "7", "text": "a"}], "b": [{"_id": "c", "text": "b"}]}')),
+    Fault("files", "JSON by ids, an id twice", "corpus.json: has '7' twice: keep one", in_files("corpus", "corpus.json", '{"7": "a", "7": "b"}')),
+    Fault("files", "JSON by ids, two ids for one", "corpus.json entry 1: the key '7' is not the 'id' in it", in_files("corpus", "corpus.json", '{"7": {"id": "8", "text": "a"}}')),
+    Fault("files", "JSON by ids, no record", "corpus.json entry 2: 'c' has 3, which is no record", in_files("corpus", "corpus.json", '{"7": "a", "c": 3}')),
+    Fault("files", "JSON over all lines, cut off", "corpus.jsonl: is not valid JSON", in_files("corpus", "corpus.jsonl", '{\n"_id": "7",\n"text": "a"')),
+    Fault("files", "two columns for the text", "corpus.csv: 2 columns may hold the text, 'text', 'body'", in_files("corpus", "corpus.csv", "_id,text,body\n7,a,b\n")),
+    Fault("files", "a score beside the label", "qrels.csv: 2 columns may hold the grade, 'score', 'label'", in_files("qrels", "qrels.csv", "qid,docno,score,label\nq1,7,0.53,1\n")),
+    Fault("files", "yes among numbers", "qrels.csv: 1 of 2 grades are words such as 'yes'", in_files("qrels", "qrels.csv", "qid,docno,label\nq1,7,yes\nq1,c,1\n")),
+    Fault("files", "LangChain's chunks without ids", "corpus.json: LangChain documents without an id for each; set dataset.doc_id_column=metadata.chunk", in_files("corpus", "corpus.json", '[{"page_content": "a", "metadata": {"source": "x.txt", "chunk": "7"}}, {"page_content": "b", "metadata": {"source": "x.txt", "chunk": "c"}}]')),
+    Fault("files", "LangChain's documents without any id", "corpus.json: LangChain documents without an id for each; give every one an id", in_files("corpus", "corpus.json", '[{"page_content": "a", "metadata": {}}, {"page_content": "a", "metadata": {}}]')),
+    Fault("files", "LangChain's documents, one with an id", "corpus.jsonl:21: has 'id', which the records before it lack", in_files("corpus", "corpus.jsonl", langchain_ids())),
+    Fault("files", "ranks of a run", "as the ranks of a run do: give the judgements, or, if these are grades, set dataset.qrels_query_column=1", in_files("qrels", "qrels.tsv", "q1\t7\t1\nq1\tc\t2\nq1\td\t3\nq1\te\t4\nq1\tf\t5\n")),
+    Fault("files", "a whole collection as the corpus", "corpus.jsonl: holds a whole collection, FlagEmbedding's lines; give it alone", in_files("corpus", "corpus.jsonl", '{"query": "a", "pos": ["b"]}\n')),
     Fault("files", "texts without ids", "corpus.txt:1: has no tab between id and text", in_files("corpus", "corpus.txt", "paris is the capital\nberlin too\n")),
     Fault("files", "no parquet", "corpus.parquet: cannot be read as parquet", in_files("corpus", "corpus.parquet", "PAR1 but not really")),
     Fault("files", "cut-off gzip", "corpus.jsonl.gz: cannot be read", in_files("corpus", "corpus.jsonl.gz", gzip.compress(b'{"_id": "7", "text": "a"}\n', mtime=0)[:-9])),
@@ -386,9 +410,9 @@ FILES = [
     Fault("files", "Shift JIS", "queries.tsv:1: is not UTF-8", in_files("queries", "queries.tsv", "q1\t首都\n".encode("shift_jis"))),
     Fault("files", "JSON judgements, a list on top", "qrels.json: holds [['q1', '7', 1]] at the top", in_files("qrels", "qrels.json", '[["q1", "7", 1]]')),
     Fault("files", "JSON judgements, cut off", "qrels.json: is not valid JSON", in_files("qrels", "qrels.json", '{"q1": {"7": 1}')),
-    Fault("files", "JSON judgements, a query twice", "entry 2: query 'q1' stands twice", in_files("qrels", "qrels.json", '{"q1": {"7": 1}, "q1": {"c": 1}}')),
+    Fault("files", "JSON judgements, a query twice", "entry 2: query 'q1' appears twice", in_files("qrels", "qrels.json", '{"q1": {"7": 1}, "q1": {"c": 1}}')),
     Fault("files", "JSON judgements, grade 1.5", "qrels.json entry 1: the grade is 1.5", in_files("qrels", "qrels.json", '{"q1": {"7": 1.5}}')),
-    Fault("files", "JSON judgements, grade true", "qrels.json entry 1: the grade is True", in_files("qrels", "qrels.json", '{"q1": {"7": true}}')),
+    Fault("files", "JSON judgements, true among numbers", "qrels.json: 1 of 2 grades are words such as 'true'", in_files("qrels", "qrels.json", '{"q1": {"7": true, "c": 1}}')),
     Fault("files", "TREC judgements, an id with a space", "qrels.trec:2: has 5 columns instead of 4", in_files("qrels", "qrels.trec", "q1 0 7 1\nq1 0 my doc 1\n")),
     Fault("files", "a picture for the judgements", "qrels.tsv:1: ", in_files("qrels", "qrels.tsv", b"\x89PNG\0\0\0\rIHDR")),
 ]  # fmt: skip
@@ -451,7 +475,7 @@ RUNS = [
     Fault("run files", "the document first", "its query and document columns are swapped; set first_stage.query_column=2", in_run("run.csv", "007,q1,2.5\n7,q1,1.5\n")),
     Fault("run files", "ranks for scores", "the lowest rank is best, but the highest score; leave it out", also_run("run.csv", "qid,docno,rank\nq1,007,1\nq1,7,2\n", "first_stage.score_column=rank")),
     Fault("run files", "a folder", "is a folder; give a file", also("first_stage=run", "first_stage.path={data}")),
-    Fault("run files", "a device", "/dev/null: is no ordinary file", also("first_stage=run", "first_stage.path=/dev/null")),
+    Fault("run files", "a device", "/dev/null: is not a regular file", also("first_stage=run", "first_stage.path=/dev/null")),
 ]  # fmt: skip
 
 MODELS = [
@@ -570,7 +594,7 @@ def command(name: str, said: str, *given: str, cured: str) -> Fault:
 
 COMMANDS = [
     command("a file for the output folder", "hydra.run.dir={here}/data/corpus.jsonl: cannot be written", "hydra.run.dir={data}/corpus.jsonl", cured="hydra.run.dir={here}/out2"),
-    command("an output folder below a file", "corpus.jsonl is no folder that you may write to", "hydra.run.dir={data}/corpus.jsonl/x", cured="hydra.run.dir={here}/out2"),
+    command("an output folder below a file", "corpus.jsonl is not a folder that you may write to", "hydra.run.dir={data}/corpus.jsonl/x", cured="hydra.run.dir={here}/out2"),
     command("no output folder", "hydra.run.dir=: give a folder", "hydra.run.dir=''", cured="hydra.run.dir=out2"),
     command("an output folder left open", "hydra.run.dir: Missing mandatory value", "hydra.run.dir=???", cured="hydra.run.dir=out2"),
     command("a file for the sweep's folder", "hydra.sweep.dir={here}/data/corpus.jsonl: cannot be written", "-m", "hydra.sweep.dir={data}/corpus.jsonl", cured="-m hydra.sweep.dir={here}/sweep2"),

@@ -63,7 +63,11 @@ QRELS_FAULTS: dict[str, tuple[bytes, str]] = {
         ":2: query 'q1', document '7' has grade 0, but 1 in line 1: keep one",
     ),
     "a column too many": (JUDGED + b"q1\tc\t1\tx\n", ":2: has 4 columns instead of 3: 'q1 c 1 x'"),
-    "two columns": (b"q1\t7\n", ":1: has 2 columns, not 3 or 4, and no header: 'q1 7'"),
+    "five columns": (b"q1\t0\t7\t1\tx\n", ":1: has 5 columns, not 2, 3 or 4, and no header: 'q1 0 7 1 x'"),
+    "ranks of a run": (
+        b"".join(b"q1\t%d\t%d\n" % (doc, rank) for rank, doc in enumerate((7, 8, 9, 3, 4), start=1)),
+        ": its grades count 1, 2, 3 for each query, as the ranks of a run do: give the judgements",
+    ),
     "half a header": (
         b"query-id\tcorpus-id\tpoints\nq1\t7\t1\n",
         ": no column for the grade: looked for score",

@@ -196,6 +196,11 @@ def _exported(place: Place, command: list[str], said: str) -> list[str]:
     return changed(command, f"dataset.corpus={table}")
 
 
+def _alone(place: Place, command: list[str], said: str) -> list[str]:
+    rest = [word for word in command if not word.startswith("dataset")]
+    return [*rest, *offered(said)]
+
+
 def _gz_added(place: Place, command: list[str], said: str) -> list[str]:
     file, _ = place_of(said)
     return changed(command, f"dataset.corpus={file.rename(f'{file}.gz')}")
@@ -227,7 +232,7 @@ A_RUN = Cure(_a_run, "`... first_stage.path=<folder>/run.trec`")
 # What the next message says where a cure leads to another fault, which is there as well.
 NEXT = {
     "corpus: id a float": "none of its document ids",
-    "files: all three files wrong": "queries.jsonl: holds one JSON value over all its lines",
+    "files: all three files wrong": "queries.jsonl: is not valid JSON",
     "run files: JSON, an object a line": "no column for the document",
     "models: three labels": "in its weight files, but",
     "models: a LoRA adapter": "no adapter_model.safetensors there",
@@ -275,7 +280,9 @@ CURES: dict[str, Cure] = {
     "judgements: grade too small": line(JUDGEMENT),
     "judgements: contradiction": NO_LINE,
     "judgements: a column too many": line(JUDGEMENT),
-    "judgements: two columns": whole(b"query-id\tcorpus-id\n" + JUDGED[:5]),
+    "judgements: five columns": whole(b"query-id\tcorpus-id\n" + JUDGED[:5]),
+    "judgements: ranks of a run": whole(HEADER + JUDGED),
+    "files: ranks of a run": as_offered(),
     "judgements: half a header": line(HEADER.rstrip()),
     "judgements: an empty query id": line(JUDGEMENT),
     "judgements: no judgement": whole(HEADER + JUDGED),
@@ -305,7 +312,20 @@ CURES: dict[str, Cure] = {
     "files: gzip without .gz": Cure(_gz_added, "`... dataset.corpus=<folder>/corpus.jsonl.gz`"),
     "files: judgements with the document first": as_offered(),
     "files: BEIR judgements with the document first": whole("q1\t7\t1\nq2\tc\t1\n"),
-    "files: a JSON list of documents": whole('{"_id": "7", "text": "a"}\n{"_id": "c", "text": "b"}\n'),
+    **{f"files: {name}": whole('[{"_id": "7", "text": "a"}, {"_id": "c", "text": "b"}]') for name in (
+        "a JSON list, cut off", "two JSON lists in a file", "a JSON list of texts", "JSON, two lists under keys",
+        "JSON over all lines, cut off",
+    )},
+    **{f"files: {name}": whole('{"7": "a", "c": "b"}') for name in (
+        "JSON by ids, an id twice", "JSON by ids, two ids for one", "JSON by ids, no record",
+    )},
+    "files: two columns for the text": typed("dataset.text_column=text"),
+    "files: a score beside the label": typed("dataset.qrels_grade_column=label"),
+    "files: yes among numbers": whole("qid,docno,label\nq1,7,yes\nq1,c,no\n"),
+    "files: LangChain's chunks without ids": as_offered(),
+    "files: LangChain's documents without any id": whole('[{"id": "7", "page_content": "a", "metadata": {}}, {"id": "c", "page_content": "b", "metadata": {}}]'),
+    "files: LangChain's documents, one with an id": as_offered(),
+    "files: a whole collection as the corpus": Cure(_alone, "`... dataset=one_file dataset.path=<folder>/corpus.jsonl`"),
     "files: texts without ids": whole("7\tparis is the capital\nc\tberlin too\n"),
     "files: no parquet": _parquet({"_id": ["7"], "text": ["a"]}),
     "files: cut-off gzip": whole(SEVEN),
@@ -318,7 +338,7 @@ CURES: dict[str, Cure] = {
     "files: JSON judgements, cut off": whole(PAIRS),
     "files: JSON judgements, a query twice": whole('{"q1": {"7": 1, "c": 1}}'),
     "files: JSON judgements, grade 1.5": whole(PAIRS),
-    "files: JSON judgements, grade true": whole(PAIRS),
+    "files: JSON judgements, true among numbers": whole('{"q1": {"7": true, "c": false}}'),
     "files: TREC judgements, an id with a space": line("q1 0 my_doc 1"),
     "files: a picture for the judgements": whole(JUDGED),
     "run files: a score that is NaN": line(RANKED),

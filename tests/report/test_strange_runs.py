@@ -354,14 +354,14 @@ def test_a_damaged_field_is_named_with_its_value(change: dict[str, Any], told: s
     [
         ("[" * 200_000, "recursion limit exceeded"),
         ('{"a":' * 200_000, "recursion limit exceeded"),
-        ("", "it is no JSON"),
-        ("{", "it is no JSON"),
-        ('{"schema": NaN}', "it is no JSON"),
+        ("", "it is not JSON"),
+        ("{", "it is not JSON"),
+        ('{"schema": NaN}', "it is not JSON"),
         ("[]", "not a result of schema 1"),
         ("1" * 5000, "number out of range"),
-        ('{"schema": 1, "arm": "a", "arm": "b"}', "arm stands twice in one object"),
+        ('{"schema": 1, "arm": "a", "arm": "b"}', "arm appears twice in one object"),
         ('{"schema": 1, "arm": "a", "params": {"x": 1e999}}', "Out of range float values"),
-        ('{"schema": 1, "arm": "\\ud800"}', "it is no JSON"),
+        ('{"schema": 1, "arm": "\\ud800"}', "it is not JSON"),
     ],
 )
 def test_a_damaged_result_is_one_line(content: str, told: str, tmp_path: Path) -> None:

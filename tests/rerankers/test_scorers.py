@@ -99,7 +99,7 @@ def test_what_was_scored_before_a_failure_is_kept(tmp_path: Path) -> None:
             lambda values: np.where(values >= 0, np.nan, values),
             r"gave \[nan\] for a pair \(query",
         ),
-        (lambda values: ["no", "numbers", "at", "all"], "its scores are no numbers"),
+        (lambda values: ["no", "numbers", "at", "all"], "its scores are not numbers"),
         (lambda values: None, r"gave scores \[\] for 4 pairs"),
     ],
 )

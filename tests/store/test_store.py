@@ -187,7 +187,7 @@ def test_values_that_are_no_numbers_are_refused(tmp_path: Path, bad: float) -> N
         store.append(keys_of(NAMES[:2]), np.array([[1.0], [bad]], np.float32), [0])
     assert isinstance(caught.value, FloatingPointError)
     assert caught.value.problems == [
-        "the model's values are not finite (NaN or infinite), so nothing of them is kept; "
+        "the model's values are not finite (NaN or infinite), so none of them is kept; "
         "try precision=fp32, or another copy of the model"
     ]
     assert not store.lookup(keys_of(NAMES), [0])[1].any()

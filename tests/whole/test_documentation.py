@@ -6,8 +6,10 @@ import importlib
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,12 +18,14 @@ from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir, table
 from commands import own_options, run, tiny
 from rerank_server import rerank_server
 from rerankbench.commands import config, preflight
+from tiny_prompted import tiny_qwen3_reranker
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Commands that need a cluster or a hub are composed and checked; test_executors and test_launchers run Ray.
 ELSEWHERE = (
     "mlflow ",
+    "curl ",
     "make ",
     "pip ",
     "python3 ",
@@ -129,6 +133,50 @@ def test_python_blocks_run(page: str, block: str, capsys: pytest.CaptureFixture[
         assert "giant panda" in printed.splitlines()[0]
 
 
+def typed_on(page: str) -> list[list[str]]:
+    """The words of every command behind a `$` on a page."""
+    text = "".join(block for name, block in blocks("console") if name == page).replace("\\\n", " ")
+    return [shlex.split(line[2:], comments=True) for line in text.splitlines() if line.startswith("$ ")]
+
+
+HELP = [words for words in typed_on("command-line.md") if words[0] == "rerankbench" and "|" not in words]
+
+
+@pytest.mark.parametrize("words", HELP, ids=" ".join)
+def test_what_is_asked_of_the_command_line_is_answered(
+    words: list[str], at_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*words[1:]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 1 or words[-1] == "depth"
+
+
+@pytest.mark.parametrize("kind", ["function", "run"])
+def test_rerankers_without_a_package_are_typed_as_the_page_says(
+    kind: str, models: Path, at_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (words,) = [words for words in typed_on("extend.md") if f"reranker={kind}" in words]
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    (at_home / "mine.py").write_text("def scores(query, texts):\n    return [len(text) for text in texts]\n")
+    (at_home / "my_run.trec").rename(at_home / "cohere.trec")
+    quick = [word for word in tiny(models, at_home) if not word.startswith("embedder")]
+    assert run(*words[1:], *quick, "first_stage=bm25", "tracking=none") == 0
+
+
+def test_a_function_is_a_reranker_as_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = [text for page, text in blocks("python") if page == "extend.md" and "by_length" in text]
+    exec(compile(block, "extend.md", "exec"), {})
+    assert "a text that is longer" in capsys.readouterr().out.partition(")")[0]
+
+
+def test_a_decoder_of_ones_own_is_loaded_as_the_page_says(tmp_path: Path) -> None:
+    ((_, block),) = [found for found in blocks("python") if found[0] == "rerankers.md"]
+    tiny_qwen3_reranker(tmp_path / "mine")
+    names: dict[str, Any] = {}
+    exec(compile(block.replace("/models/mine", str(tmp_path / "mine")), "rerankers.md", "exec"), names)
+    assert len(names["reranker"].rank("a query", ["a text", "another text"])) == 2
+
+
 def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
@@ -139,7 +187,8 @@ def test_links_lead_somewhere() -> None:
 def test_every_option_that_is_a_model_is_in_the_table_as_its_file_says() -> None:
     """Its model, its family, its parameters, and whether it was verified."""
     page = (ROOT / "docs" / "rerankers.md").read_text(encoding="utf-8")
-    rows = {cells[1].strip(" `"): cells for line in page.splitlines() if (cells := line.split("|"))[1:]}
+    table = [cells for line in page.splitlines() if len(cells := line.split("|")) == 10]
+    rows = {cells[1].strip(" `"): cells for cells in table}
     for file in sorted((ROOT / "conf" / "reranker").glob("*.yaml")):
         text = file.read_text(encoding="utf-8")
         values = yaml.safe_load(text)
@@ -147,9 +196,11 @@ def test_every_option_that_is_a_model_is_in_the_table_as_its_file_says() -> None
             assert "model" not in values or file.stem in rows, file.stem
             continue
         _, _, model, family, parameters, _, licence, _, verified, _ = rows[file.stem]
-        assert model.strip() == values["model"]
+        assert model.partition(",")[0].strip() == values["model"]  # of a service, "by whose API" follows
         assert f"schema/reranker/{family.strip()}@" in text
-        number = float(parameters.strip(" MB")) * (1000 if "B" in parameters else 1)
-        assert number == pytest.approx(values["parameters_m"], rel=0.03)
+        if "parameters_m" in values:
+            number = float(parameters.strip(" MB")) * (1000 if "B" in parameters else 1)
+            assert number == pytest.approx(values["parameters_m"], rel=0.03)
+        assert ("parameters_m" in values) != (family.strip() == "endpoint")
         assert licence.strip()
         assert verified.strip() in ("real weights", "kind", "no")

@@ -16,9 +16,9 @@ NAMED = sorted(set(re.findall(r"`(test_\w+\.py)::(test_\w+)`", PAGE)))
 
 @cache
 def functions(file: str) -> set[str]:
-    (found,) = TESTS.rglob(file)
-    tree = ast.parse(found.read_text(encoding="utf-8"))
-    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    """The functions of every test file of that name: two packages may each have one."""
+    trees = [ast.parse(found.read_text(encoding="utf-8")) for found in TESTS.rglob(file)]
+    return {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
 
 @pytest.mark.parametrize(("file", "name"), NAMED, ids="{0}".format)

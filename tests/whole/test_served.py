@@ -137,7 +137,7 @@ def test_a_server_is_raced_as_it_is_felt_under_a_stated_concurrency(
     server.troubles.extend(["slow0.03"] * 6)
     server.busiest = 0
     config = str(run_of_tei.folder / ".hydra/config.yaml")
-    raced = Reranking({"config": config, "key": run_of_tei.result["identity"]["reranker"]})
+    raced = Reranking.asked({"config": config, "key": run_of_tei.result["identity"]["reranker"]})
     asked = {"do": "rerank", "query": "q", "documents": list("abcd"), "asked": [(None, 4), (None, 1)]}
     deep, shallow = raced.answer(asked)["ms"]
     server.troubles.clear()

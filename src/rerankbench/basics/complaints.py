@@ -154,10 +154,10 @@ def unreadable(line: str, meant: Sequence[str] = ()) -> Problem:
         said = "help: rerankbench --help shows what there is"
         return Problem(said, "", "syntax", line, "--help")
     if meant:
-        said, cure = f"this is no setting; did you mean {' or '.join(meant)}?", meant[-1]
+        said, cure = f"this is not a setting; did you mean {' or '.join(meant)}?", meant[-1]
     elif not re.fullmatch(r"[+~]*[\w./@:-]+", key):
         said, cure = f"{key or 'nothing'} cannot be the name of a setting; write KEY=VALUE without spaces", ""
-        said = said if equals else "this is no setting; write KEY=VALUE"
+        said = said if equals else "this is not a setting; write KEY=VALUE"
     elif not equals:
         said, cure = f"a setting needs a value, {name}=VALUE", ""
     else:

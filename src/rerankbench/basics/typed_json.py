@@ -55,7 +55,7 @@ def plain(data: bytes) -> Any:
     try:
         from_json(data, allow_inf_nan=False)  # also says where it is nested without end
     except ValueError as error:
-        raise ValueError(f"cannot be read (it is no JSON: {error})") from None
+        raise ValueError(f"cannot be read (it is not JSON: {error})") from None
     return json.loads(data, object_pairs_hook=once)
 
 
@@ -74,7 +74,7 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{shown(twice)} stands twice in one object")
+        raise ValueError(f"{shown(twice)} appears twice in one object")
     return found
 
 

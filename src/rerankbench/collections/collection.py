@@ -151,9 +151,12 @@ class Corpus:
         return out.tolist()
 
 
+SYNTHETIC = "synthetic-"  # how the ids of queries begin that a language model wrote
+
+
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Collection:
-    """The corpus with the judged queries of one split, in file order.
+    """The corpus with the judged queries of one split, in file order; with all queries if none is judged.
 
     judged_query, judged_row, judged_grade: [judgements] flat, sorted by query number. judged_row is -1 for a
     document that the corpus does not have: it cannot be retrieved but still counts in the ideal.
@@ -188,8 +191,19 @@ class Collection:
     def __repr__(self) -> str:
         counts = (len(self.corpus), len(self.query_ids), len(self.judged_grade))
         sizes = "{:,} documents, {:,} judged queries, {:,} judgements".format(*counts)
+        sizes = sizes if self.judged else "{:,} documents, {:,} queries, no judgements".format(*counts[:2])
         reduced = " (reduced: a quick look, not a result)" if self.reduced else ""
         return f"<Collection {self.name}, split {self.split}{reduced}: {sizes}>"
+
+    @property
+    def synthetic(self) -> int:
+        """How many queries a language model wrote."""
+        return sum(query_id.startswith(SYNTHETIC) for query_id in self.query_ids)
+
+    @property
+    def judged(self) -> bool:
+        """Whether there is any judgement; where there is none, nothing can be measured."""
+        return bool(len(self.judged_grade))
 
     def fingerprint(self) -> str:
         """sha256 over everything that decides a measure: texts, ids, judgements and the two options."""

@@ -60,7 +60,7 @@ def ordered(run: Listed, order_by: OrderBy | None) -> Ordered:
     codes = run.queries.dictionary_encode().indices.to_numpy().astype(np.int64)
     if run.ranks is not None:
         return _checked(run, codes, run.ranks)
-    counting = _count_up(codes, run.scores)
+    counting = count_up(codes, run.scores)
     if counting and run.unnamed:
         return _taken_for_ranks(run)
     if counting and _rising(codes, run.scores) and np.bincount(codes).max() >= _TELLING:
@@ -133,7 +133,7 @@ def _rising(codes: NDArray[np.int64], scores: NDArray[np.float64]) -> bool:
     return several == rising
 
 
-def _count_up(codes: NDArray[np.int64], values: NDArray[np.float64]) -> bool:
+def count_up(codes: NDArray[np.int64], values: NDArray[np.float64]) -> bool:
     """Whether each query's values are the whole numbers from 0 or 1 on, each once, some query having several.
 
     Lists that all count down in the order of the file hold scores.

@@ -36,6 +36,7 @@ def complain(why: str) -> None:
 def report(folder: Path, config: DictConfig) -> None:
     """Find out, write, log, show. Raises UserError where the runs cannot be compared."""
     from rerankbench.commands.config import read_alone
+    from rerankbench.commands.report import compared, unjudged
     from rerankbench.report import files, made, runs, terminal
     from rerankbench.report.findings import find_out
 
@@ -44,6 +45,9 @@ def report(folder: Path, config: DictConfig) -> None:
         return  # each failure is named at the end of the sweep
     asked = read_alone("report", config)
     race = raced(found, asked, folder)
+    if unjudged(found):
+        compared(found, asked, folder, [str(folder)], race)
+        return
     findings = find_out(found, asked, race)
     if race is not None and findings.arranged is not None:
         findings = replace(findings, trial=tried(findings, found, asked, folder))
@@ -106,15 +110,15 @@ def tried(findings: Any, found: Any, asked: Any, folder: Path) -> Any:
 
 def track(config: DictConfig, findings: Any, folder: Path) -> str:
     """Log the report where the runs were logged; where it is, empty where nothing is tracked."""
+    from rerankbench.commands import summary_run
     from rerankbench.commands.config import read_tracking
-    from rerankbench.report import tracked
     from rerankbench.tracking.mlflow_store import MLflow, why
 
     tracking = read_tracking(config)
     if not isinstance(tracking, MLflow):
         return ""
     try:
-        tracked.log(tracking, findings, folder, "/".join(folder.parts[-2:]), saved(config))
+        summary_run.log(tracking, findings, folder, "/".join(folder.parts[-2:]), saved(config))
     except Exception as error:
         complain(f"could not log the report to {tracking.place()} ({why(error)}); it is in {folder}")
         return ""

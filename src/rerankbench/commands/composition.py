@@ -37,7 +37,7 @@ def _found(error: Exception, loader: ConfigLoaderImpl) -> Iterator[Problem]:
             yield complaints.unknown_option(group, option, known)
     elif match := NOT_OVERRIDDEN.search(said):
         group = re.split("[/@]", match[1])[-1]
-        line = f"its defaults override {match[1]}, which is no group; write override /{group}: OPTION"
+        line = f"its defaults override {match[1]}, which is not a group; write override /{group}: OPTION"
         close = complaints.closest(group, loader.get_group_options("", None) or [])
         yield Problem(line.replace(f"/{group}", f"/{close or group}"), match[1], "option")
     elif match := TWICE.match(said):

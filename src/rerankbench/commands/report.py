@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from rerankbench.basics import printing
 from rerankbench.basics.errors import UserError
+from rerankbench.basics.visible import say
 from rerankbench.commands import cli
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import USUAL, Report, closest
 from rerankbench.tracking.mlflow_store import MLflow
 
 if TYPE_CHECKING:
+    from rerankbench.judging.qrels import Qrels
+    from rerankbench.judging.verdict import State
     from rerankbench.report.findings import Findings
     from rerankbench.report.race.record import Record
+    from rerankbench.report.settled import Settled
 
 EPILOG = """examples:
   rerankbench-report multirun/2026-01-31/12-00-00
@@ -30,7 +34,7 @@ EPILOG = """examples:
   rerankbench-report rerankbench tracking.uri=sqlite:///mlflow.db report.budget.latency_p95_ms=50
 settings: report.measure, report.delta, report.level, report.price_per_hour, report.budget.latency_p95_ms,
   report.budget.memory_mb, report.budget.price_per_1k, report.race.seconds, report.race.width,
-  report.race.paid, tracking.uri, tracking.experiment"""
+  report.race.paid, report.register, tracking.uri, tracking.experiment"""
 
 
 @printing.command
@@ -41,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def command(argv: list[str]) -> int:
     words = parser().parse_intermixed_args(argv)
-    build(words.places, words.out, words.race, words.measure)
+    build(words.places, words.out, words.race, words.qrels, words.measure)
     return 0
 
 
@@ -73,45 +77,156 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="measure costs anew: each model and first stage in a process of its own, timed in turns",
     )
+    made.add_argument(
+        "--qrels",
+        type=Path,
+        metavar="FILE",
+        help="judgements to measure by (default: the runs' own, else what rerankbench-judge has kept)",
+    )
     return made
 
 
-def build(words: Sequence[str], out: Path | None, race: bool = False, measures: Sequence[str] = ()) -> Path:
+def build(
+    words: Sequence[str],
+    out: Path | None,
+    race: bool = False,
+    qrels: Path | None = None,
+    measures: Sequence[str] = (),
+) -> Path:
     """Find the runs, race them if asked, work out the findings, write and show them; returns the page's path.
 
     Raises UserError for whatever is wrong with the words or the runs.
     """
+    from rerankbench.judging.verdict import WELL_JUDGED, judged_runs
     from rerankbench.report import files, made, more_measures, terminal
     from rerankbench.report.findings import find_out
 
     report, tracking, places = read(words)
-    folders = [Path(place) for place in places if Path(place).is_dir()]
-    experiments = [place for place in places if not Path(place).is_dir()]
-    target = out or (folders[0] if len(places) == 1 and folders else Path("report"))
+    folders, experiments, target = located(places, out)
     if problems := more_measures.problems(measures):
         raise UserError(problems)
     files.check(target)  # before the work, which may be downloads of hours
     with tempfile.TemporaryDirectory(prefix="rerankbench-report-") as scratch:
         found = gather(folders, experiments, tracking, Path(scratch))
-        if not any(word.startswith("report.measure=") for word in words):
-            report = replace(report, measure=usual(found))
+        qrels = qrels or kept_judgements(found, folders)
         costs = raced(found, report, target) if race else earlier_race(found, folders, target)
-        findings = tried(find_out(found, report, costs), found, report, target, race)
-        findings = replace(findings, more=more_measures.more(findings.contest, measures))
-        options = [word for name in measures for word in ("--measure", name)]
-        command = ["rerankbench-report", *words, *options, *(["--race"] if race else []), *out_words(out)]
-        findings = replace(findings, made=made.now(command, target, tracking.page() if experiments else ""))
+        if qrels is None and unjudged(found):
+            return compared(found, report, target, places, costs)
+        report, settled = measuring(words, report, found, qrels), None
+        if qrels is not None:
+            at, settled, judgements = by_judgements(found, qrels, report)
+            if settled.judged < WELL_JUDGED * settled.pairs:
+                return partly_judged(found, at, settled, report, target, places, costs)
+            found = judged_runs(found, at, judgements, Path(scratch) / "judged")
+            report = replace(report, arrangements=False)  # what is settled is of plain arms
+        findings = tried(find_out(found, report, costs, settled), found, report, target, race)
+        store = tracking.page() if experiments else ""
+        command = ["rerankbench-report", *words, *option_words(out, race, qrels, measures)]
+        more = more_measures.more(findings.contest, measures)
+        findings = replace(findings, more=more, made=made.now(command, target, store))
         page = written(target, findings)
         if experiments or any(word.startswith("tracking.") for word in words):
-            from rerankbench.report import tracked
+            from rerankbench.commands import summary_run
 
-            tracked.log(tracking, findings, target, sweep_of(findings.contest.runs))
+            summary_run.log(tracking, findings, target, sweep_of(findings.contest.runs))
     terminal.show(findings, page)
     return page
 
 
-def out_words(out: Path | None) -> list[str]:
-    return [] if out is None else ["--out", str(out)]
+def located(places: Sequence[str], out: Path | None) -> tuple[list[Path], list[str], Path]:
+    """Of the places: folders of runs, names of experiments; and where the report goes."""
+    folders = [Path(place) for place in places if Path(place).is_dir()]
+    experiments = [place for place in places if not Path(place).is_dir()]
+    return folders, experiments, out or (folders[0] if len(places) == 1 and folders else Path("report"))
+
+
+def option_words(out: Path | None, race: bool, qrels: Path | None, measures: Sequence[str]) -> list[str]:
+    """The options as they are typed."""
+    given = [("--measure", name) for name in measures]
+    given += [(name, str(path)) for name, path in (("--out", out), ("--qrels", qrels)) if path is not None]
+    return [*(word for pair in given for word in pair), *(["--race"] if race else [])]
+
+
+def measuring(words: Sequence[str], report: Report, found: Sequence[Run], qrels: Path | None) -> Report:
+    """The settings with the measure that the runs are compared by, unless it is told."""
+    if any(word.startswith("report.measure=") for word in words):
+        return report
+    return replace(report, measure=usual(found) if qrels is None else usual_unjudged(found))
+
+
+def unjudged(found: Sequence[Run]) -> bool:
+    """Whether nobody has judged the queries of any run that finished."""
+    done = [run for run in found if not run.failed]
+    return bool(done) and not any(run.dataset.get("judgements") for run in done)
+
+
+def kept_judgements(found: Sequence[Run], folders: Sequence[Path]) -> Path | None:
+    """What rerankbench-judge has kept beside runs without judgements of their own."""
+    from rerankbench.judging.record import NESTED, QRELS
+    from rerankbench.judging.session import FOLDER
+
+    if not unjudged(found):
+        return None
+    files = (folder / FOLDER / name for folder in folders for name in (QRELS, NESTED))
+    return next((file for file in files if file.is_file() and file.stat().st_size), None)
+
+
+def by_judgements(found: Sequence[Run], file: Path, report: Report) -> tuple[State, Settled, Qrels]:
+    """Where the judgements of a file leave the runs. Raises UserError."""
+    from rerankbench.judging import agreement, qrels, verdict
+    from rerankbench.judging.lists import lists
+
+    judgements = qrels.read(file)
+    highest = max([verdict.HIGHEST, *judgements.grades.values()])
+    cutoff = verdict.cutoff_of(report.measure)
+    at = verdict.state(lists(found), dict(judgements.grades), cutoff, report.delta, highest)
+    return at, verdict.settled(at, judgements, file, report.measure, agreement.warnings(file)), judgements
+
+
+def partly_judged(
+    found: Sequence[Run],
+    at: State,
+    settled: Settled,
+    report: Report,
+    target: Path,
+    places: Sequence[str],
+    race: Record | None,
+) -> Path:
+    """What judgements of a small part of the pairs show; returns the page's path."""
+    from rerankbench.judging import partly_pages
+    from rerankbench.judging.partly import partly
+
+    told = partly(found, at, settled, report, race)
+    page = partly_pages.write(target, told)
+    partly_pages.show(told, page, " ".join(places))
+    return page
+
+
+def compared(
+    found: Sequence[Run], report: Report, target: Path, places: Sequence[str], race: Record | None
+) -> Path:
+    """What runs without judgements show; returns the page's path."""
+    from rerankbench.judging import pages
+    from rerankbench.judging.differences import differences
+    from rerankbench.judging.lists import lists
+    from rerankbench.judging.texts import texts_of
+
+    try:
+        texts = texts_of(found)
+    except UserError as error:  # the collection is elsewhere; the rest can be told without its texts
+        say(f"no texts are shown: {'; '.join(error.problems)}", error=True)
+        texts = None
+    told = differences(found, lists(found), texts, report, race)
+    page = pages.write(target, told)
+    pages.show(told, page, " ".join(places))
+    return page
+
+
+def usual_unjudged(found: Sequence[Run]) -> str:
+    """What runs are compared by once they are judged: nDCG at the cutoff that comes closest to 10."""
+    cutoffs = [set(run.params.get("cutoffs") or ()) for run in found if not run.failed]
+    common = {k for k in set.intersection(*cutoffs) if isinstance(k, int)} if cutoffs else set()
+    return f"ndcg_at_{closest(sorted(common))}" if common else USUAL
 
 
 def raced(found: Sequence[Run], report: Report, target: Path) -> Record:

@@ -28,7 +28,8 @@ def show(result: Result, folder: Path, tracking: Tracking) -> None:
     console = Console()
     console.print()
     console.print(heading(result), soft_wrap=True, style="bold")
-    console.print(measure_table(result))
+    if result.dataset["judgements"]:
+        console.print(measure_table(result))
     for line in [*cost_lines(result), *place_lines(result, folder, tracking)]:
         console.print(line, soft_wrap=True)
 
@@ -36,7 +37,9 @@ def show(result: Result, folder: Path, tracking: Tracking) -> None:
 def heading(result: Result) -> str:
     data = result.dataset
     reduced = " (reduced: a quick look, not a result)" if result.reduced else ""
-    size = f"{data['docs']:,} documents, {data['queries']:,} judged queries"
+    judged = "judged queries" if data["judgements"] else "queries without judgements"
+    judged = f"{'synthetic ' if data.get('synthetic_queries') else ''}{judged}"
+    size = f"{data['docs']:,} documents, {data['queries']:,} {judged}"
     return f"{data['name']}{reduced}: {size}; {result.arm}"
 
 

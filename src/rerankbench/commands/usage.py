@@ -20,8 +20,9 @@ usage: rerankbench [GROUP=OPTION ...] [KEY=VALUE ...]
        rerankbench dry_run=true ...                         what would be computed, and how long it would take
 
 Also: rerankbench-check (find problems in a collection), rerankbench-report (compare finished runs
-or sweeps), rerankbench-cache (list and prune what is stored), rerankbench-ui (open the runs in MLflow),
-rerankbench-track FOLDER (log a finished run to MLflow).
+or sweeps), rerankbench-judge FOLDER (judge the pairs that decide), rerankbench-serve FOLDER (serve the
+recommended arm), rerankbench-cache (list and prune what is stored), rerankbench-ui (open the runs in
+MLflow), rerankbench-track FOLDER (log a finished run to MLflow).
 """
 TAIL = """
   --config-dir FOLDER   more options, in files such as FOLDER/reranker/mine.yaml: copy one of the package's

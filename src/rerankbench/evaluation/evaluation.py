@@ -20,7 +20,8 @@ PerQuery = dict[str, NDArray[np.float64]]
 class Measured:
     """One order of the candidates and its measures per query.
 
-    `stage`: first_stage (layer None, depth 0), reranked, or oracle (layer None).
+    `stage`: first_stage (layer None, depth 0), reranked, or oracle (layer None). `per_query` is empty where
+    the collection has no judgements.
     """
 
     stage: str
@@ -72,6 +73,8 @@ class Judge:
         self.length = candidates.lengths()
 
     def __call__(self, stage: str, layer: int | None, depth: int, order: ranking.Order) -> Measured:
+        if not self.collection.judged:
+            return Measured(stage, layer, depth, {})
         grades = measures.grades_at(self.grades, order)
         judged = measures.Judged(
             grades=grades,
@@ -105,6 +108,7 @@ def evaluate(
     tutorial: Sequence[int] = (),
 ) -> Evaluation:
     """Measure all orders. `scores` [queries, depth, layers]; None where nothing reranks."""
+    tutorial = tutorial if collection.judged else ()
     judge = Judge(collection, candidates, cutoffs, tutorial)
     before = ranking.first_stage(candidates.rows.shape)
     first = judge("first_stage", None, 0, before)

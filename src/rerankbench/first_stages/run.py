@@ -12,7 +12,8 @@ from rerankbench.collections.candidates import Candidates, read_trec
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.run_order import ORDERS
 from rerankbench.collections.sources.layout import RUN, Layout
-from rerankbench.collections.sources.rows import column_problems, suffix
+from rerankbench.collections.sources.lines import suffix
+from rerankbench.collections.sources.rows import column_problems
 from rerankbench.collections.sources.source import given_problem
 from rerankbench.collections.sources.tables import taken
 from rerankbench.first_stages.first_stage import FirstStage

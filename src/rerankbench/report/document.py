@@ -45,6 +45,7 @@ def document(findings: Findings) -> dict[str, Any]:
         "lacking": [asdict(each) for each in f.lacking],
         "answers": answers(f),
         "trial": None if f.trial is None else asdict(f.trial),
+        "settled": None if f.settled is None else asdict(f.settled),
         "headroom": [asdict(room) | {"captured": room.captured} for room in f.rooms],
         "bottleneck": f.bottleneck,
         "failed": [

@@ -1,4 +1,4 @@
-"""The files of a report: report.html, report.md, report.json and the plots."""
+"""The files of a report: report.html, report.md, report.json, the plots, and deploy.yaml."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import tempfile
 from pathlib import Path
 
 from rerankbench.basics.errors import UserError
-from rerankbench.report import document, html, markdown, plots
+from rerankbench.report import deployment, document, html, markdown, plots
 from rerankbench.report.findings import Findings
+from rerankbench.report.take_home import recipes
 from rerankbench.store.rows import write_atomic
 
 PAGE, MARKDOWN, JSON, PLOTS = "report.html", "report.md", "report.json", "plots"
@@ -37,7 +38,8 @@ def write(folder: Path, findings: Findings) -> Path:
     """Write all files, report.json last, so that where it is the others are; returns the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     plots.write(folder / PLOTS, findings)
-    write_atomic(folder / MARKDOWN, markdown.markdown(findings).encode())
-    write_atomic(folder / PAGE, html.page(findings).encode())
+    home = recipes(deployment.write(folder, findings))
+    write_atomic(folder / MARKDOWN, markdown.markdown(findings, home).encode())
+    write_atomic(folder / PAGE, html.page(findings, home).encode())
     write_atomic(folder / JSON, document.to_json(findings).encode())
     return folder / PAGE

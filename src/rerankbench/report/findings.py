@@ -35,6 +35,8 @@ from rerankbench.report.made import Made
 from rerankbench.report.race.record import Record
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
+from rerankbench.report.settled import Settled
+from rerankbench.report.settled import verdict as as_settled
 from rerankbench.report.verdict import Verdict
 
 
@@ -67,6 +69,7 @@ class Findings:
     leaning: Leaning | None = None
     more: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     made: Made | None = None
+    settled: Settled | None = None
 
     @cached_property
     def answered(self) -> Arranged:
@@ -107,22 +110,22 @@ class Findings:
         return assumptions(self)
 
 
-def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) -> Findings:
-    """Compare, price by what was raced, and judge. Raises UserError where the runs cannot be compared."""
+def find_out(
+    runs: Sequence[Run], settings: Report, race: Record | None = None, settled: Settled | None = None
+) -> Findings:
+    """Compare, price, claim what is `settled`. Raises UserError where the runs cannot be compared."""
     found = contest(runs, settings.measure)
     book = Book(race, found.several, settings.price_per_hour, budgeting.cure(found.arms, race))
     costs = [costing.of(arm, book) for arm in found.arms]
     judged = zip(costs, found.arms, strict=True)
     excluded = [budgeting.over_budget(cost, arm, settings.budget, book) for cost, arm in judged]
-    allowed = [i for i, reason in enumerate(excluded) if not reason]
-    allowed = allowed or [i for i, arm in enumerate(found.arms) if not arm.reranks]  # something to be against
+    allowed = within_budget(found, excluded)
     order = costing.ordering(found.arms, costs, book)
     competing = assembled(found, costs, order, book) if settings.arrangements else None
     share = 1.0 - SHARE if competing is not None and competing.arrangements else 1.0
     compared = comparing.compare(found, allowed, settings.delta, settings.level, share)
     arranged = arrange(competing, compared, excluded, settings, book) if competing and share < 1.0 else None
-    verdict = deciding.decide(found, compared, order, excluded)
-    verdict = Teller(arranged, settings.delta).verdict(verdict) if arranged else verdict
+    verdict = told(deciding.decide(found, compared, order, excluded), found, arranged, settings, settled)
     rooms, shown = headrooms(found, range(len(found.arms))), example_arm(found, compared, verdict)
     gains, losses = examples(found, shown)
     return Findings(
@@ -145,7 +148,22 @@ def find_out(runs: Sequence[Run], settings: Report, race: Record | None = None) 
         leaning=leaning(found, shown),
         arranged=arranged,
         lacking=competing.lacking if competing else (),
+        settled=settled,
     )
+
+
+def within_budget(found: Contest, excluded: Sequence[str]) -> list[int]:
+    """The arms that may be deployed; first stages where none may, as something to be against."""
+    allowed = [i for i, reason in enumerate(excluded) if not reason]
+    return allowed or [i for i, arm in enumerate(found.arms) if not arm.reranks]
+
+
+def told(
+    verdict: Verdict, found: Contest, arranged: Arranged | None, settings: Report, settled: Settled | None
+) -> Verdict:
+    """The verdict with what arrangements add, and without what judgements leave open."""
+    verdict = Teller(arranged, settings.delta).verdict(verdict) if arranged else verdict
+    return as_settled(found, verdict, settled) if settled is not None else verdict
 
 
 def decision(
@@ -196,6 +214,8 @@ def assumptions(findings: Findings) -> list[str]:
         race_notes.cost_line(order),
         *race_notes.race_lines(findings.contest.arms, findings.costs, findings.book),
     ]
+    if findings.settled is not None and (completed := findings.settled.assumption()):
+        lines.append(completed)
     lines += race_notes.price_lines(findings.contest.arms, findings.settings.price_per_hour)
     if c.share < 1.0:
         lines.append(

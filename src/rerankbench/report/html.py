@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from rerankbench.basics.visible import visible_lines
-from rerankbench.report import arm_rows, chart, made, plots, scripts, table
+from rerankbench.report import arm_rows, chart, made, plots, scripts, settled, table
 from rerankbench.report.arm_rows import ArmRow
 from rerankbench.report.arrangements.words import UNITS, Teller
 from rerankbench.report.document import plain, recommended
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import subtitle
+from rerankbench.report.take_home import Recipe
 
 CAPTIONS = {
     "depth": "Lines are means over queries, bands their intervals; lines without markers are first stages.",
@@ -29,8 +30,8 @@ def seen(value: object) -> object:
     return visible_lines(value) if type(value) is str else value
 
 
-def page(findings: Findings) -> str:
-    """The page. Every text is escaped by the template; plots, data and scripts go in as they are."""
+def page(findings: Findings, home: Sequence[Recipe] = ()) -> str:
+    """The page; `home`: how the arm is run. Texts are escaped by the template; plots and data are not."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -41,7 +42,7 @@ def page(findings: Findings) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("template.html").render(**contents(findings))
+    return environment.get_template("template.html").render(**contents(findings), home=home)
 
 
 def contents(findings: Findings) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def contents(findings: Findings) -> dict[str, Any]:
     drawn = plots.inline(findings).items()
     rows = arm_rows.rows(findings)
     headings, measures = table.measure_table(findings)
-    run = [scripts.library(), scripts.own()]
+    run, arms = [scripts.library(), scripts.own()], findings.contest.arms
     return {
         "f": findings,
         "subtitle": subtitle(findings),
@@ -69,6 +70,10 @@ def contents(findings: Findings) -> dict[str, Any]:
         "policy": scripts.policy(run),
         "facts": list(made.facts(findings.contest.runs, findings.made)),
         "links": made.links(findings.contest.runs, findings.made),
+        "settled": settled.table(findings.settled, [arms[i].name for i in findings.ranked()])
+        if findings.settled
+        else [],
+        "settled_headings": settled.HEADINGS,
     }
 
 

@@ -6,21 +6,23 @@ import re
 from collections.abc import Iterator, Sequence
 
 from rerankbench.basics.visible import visible
-from rerankbench.report import table
+from rerankbench.report import settled, table
 from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.examples import Example
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import subtitle
+from rerankbench.report.take_home import Recipe
 
 
-def markdown(findings: Findings) -> str:
-    """The whole report as GitHub's Markdown."""
+def markdown(findings: Findings, home: Sequence[Recipe] = ()) -> str:
+    """The whole report as GitHub's Markdown; `home`: how the arm is run."""
     f = findings
     lines = [f"## {safe(f.verdict.sentence)}", ""]
     lines += [safe(f.decision.sentence), ""] if f.decision else []
     lines += [*bullets(f.verdict.reasons), safe(subtitle(f)), ""]
     lines += [safe(f.leaning.line()), ""] if f.leaning else []
     lines += ["### Arms", "", *arm_table(f), ""]
+    lines += settled_table(f)
     lines += budgets(f)
     lines += failures(f)
     if f.rooms:
@@ -29,7 +31,19 @@ def markdown(findings: Findings) -> str:
     for title, found in (("Largest gains", f.gains), ("Largest losses", f.losses)):
         if found:
             lines += [f"### {title} of {safe(f.contest.arms[f.shown].name)}", "", *example_table(found), ""]
+    lines += taken_home(home)
     return "\n".join([*lines, "### Read this with", "", *bullets(f.assumptions())]).rstrip() + "\n"
+
+
+def taken_home(home: Sequence[Recipe]) -> list[str]:
+    """Ways to run the arm, as blocks of code, which nothing in them can end."""
+    if not home:
+        return []
+    lines = ["### Take it home", ""]
+    for recipe in home:
+        fence = "`" * (1 + max([2, *map(len, re.findall("`+", recipe.code))]))
+        lines += [f"{safe(recipe.title)}:", "", fence, recipe.code, fence, ""]
+    return lines
 
 
 def safe(text: str) -> str:
@@ -69,6 +83,15 @@ def arm_table(f: Findings) -> Iterator[str]:
         cells = [safe(column.text(f, i)) for column in columns]
         rows.append([f"**{name}**" if i == f.verdict.arm else name, *cells])
     return rows_of(["arm", *(column.heading for column in columns)], rows)
+
+
+def settled_table(f: Findings) -> list[str]:
+    """What the judgements settle, arm by arm; nothing where all queries are judged as a whole."""
+    if f.settled is None:
+        return []
+    rows = settled.table(f.settled, [f.contest.arms[i].name for i in f.ranked()])
+    cells = [[safe(cell) for cell in row] for row in rows]
+    return ["### Settled and open", "", *rows_of(settled.HEADINGS, cells), ""]
 
 
 def budgets(f: Findings) -> list[str]:

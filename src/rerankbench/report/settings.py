@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rerankbench.experiment.config import within
 
 USUAL = "ndcg_at_10"
+NAME = re.compile(r"[\w.-][\w. -]{0,99}")  # of a registered model: MLflow refuses / and :
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Report:
 
     `measure` is what arms are compared by, `delta` how much of it may be given up for a cheaper arm,
     `level` the confidence, `price_per_hour` what the machine costs, `arrangements` whether cascades, fusions
-    and early exits compete as well.
+    and early exits compete as well, `register` the name under which MLflow's registry gets the deployed arm.
     """
 
     measure: str = USUAL
@@ -61,6 +63,7 @@ class Report:
     level: float = 0.95
     price_per_hour: float | None = None
     arrangements: bool = True
+    register: str | None = None
     budget: Budget = field(default_factory=Budget)
     race: Race = field(default_factory=Race)
 
@@ -75,6 +78,8 @@ class Report:
         for name, bound in vars(self.budget).items():
             if bound is not None and not bound > 0:
                 found.append(f"report.budget.{name}={bound}: give more than 0, or null for no bound")
+        if self.register is not None and not NAME.fullmatch(self.register):
+            found.append(f"report.register={self.register}: give a name of letters, digits, - and _")
         found += self.race.problems()
         if self.budget.price_per_1k is not None and self.price_per_hour is None:
             found.append("report.budget.price_per_1k needs report.price_per_hour=PRICE of the machine")

@@ -12,7 +12,7 @@ from typing import Any
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import masked
 from rerankbench.basics.visible import visible
-from rerankbench.report import files, plots
+from rerankbench.report import deployment, files, plots
 from rerankbench.report.arrangements.arrangement import reranker_name
 from rerankbench.report.findings import Findings
 from rerankbench.report.race.record import FILE as RACE
@@ -129,7 +129,7 @@ def log(tracking: MLflow, findings: Findings, folder: Path, sweep_id: str, confi
             client.log_text(run_id, config, CONFIG)
         for name in (files.PAGE, files.MARKDOWN, files.JSON):
             client.log_artifact(run_id, str(folder / name))
-        for name in plain_files(folder, (RACE,)):
+        for name in plain_files(folder, (RACE, deployment.FILE)):
             client.log_artifact(run_id, str(folder / name))
         for name in plain_files(folder / files.PLOTS, plots.file_names()):
             client.log_artifact(run_id, str(folder / files.PLOTS / name), files.PLOTS)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from rerankbench.basics.errors import UserError
+from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import fit, references
-from rerankbench.engine.models.adapters import adapter_identity, adapter_problems, base_of, is_adapter
+from rerankbench.engine.models.adapters import (
+    adapter_identity,
+    adapter_problems,
+    base_of,
+    is_adapter,
+    merged,
+)
+from rerankbench.engine.models.loading import Opened, opened
 from rerankbench.rerankers.reranker import LocalReranker
 
 
@@ -52,6 +61,16 @@ class Adapted(LocalReranker):
     def resolved(self, cache_dir: Path) -> tuple[Self, references.Weights]:
         usable, weights = fit.resolved(self.told_apart(), cache_dir)
         return usable, usable.named(weights)
+
+    def open(self, weights: references.Weights, hardware: Hardware) -> Opened:
+        """The model, adapted, and its tokenizer."""
+        found = opened(weights.folder, hardware, self.attention, self.trust_remote_code, self.kind())
+        found.model = merged(found.model, self.adapter)
+        return found
+
+    @abstractmethod
+    def kind(self) -> Any:
+        """The class that reads the model, or the name of one of transformers."""
 
     def named(self, weights: references.Weights) -> references.Weights:
         """The base's weights under a label that tells of the adapter; its content is in the identity."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar, Self
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models.adapters import merged
 from rerankbench.engine.models.attention import usable
-from rerankbench.engine.models.loading import reading, with_its_tokens, without_values
+from rerankbench.engine.models.loading import without_values
 from rerankbench.engine.models.prompt_template import CHATS, PromptTemplate, template_problems
 from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.adapted import Adapted
@@ -68,16 +66,8 @@ class Answering(Adapted):
             del found["instruction"]
         return found
 
-    def open(self, weights: Weights, hardware: Hardware) -> Any:
-        """The model and its tokenizer."""
-        import transformers
-
-        code = self.trust_remote_code
-        with reading(weights.folder, hardware.dtype, self.attention, code) as place:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=code)
-            model = getattr(transformers, self.AUTO).from_pretrained(place, trust_remote_code=code)
-        model = merged(model, self.adapter)
-        return with_its_tokens(SimpleNamespace(model=model, tokenizer=tokenizer), weights.folder)
+    def kind(self) -> str:
+        return self.AUTO
 
     def rehearse(self, weights: Weights, hardware: Hardware) -> None:
         with without_values():

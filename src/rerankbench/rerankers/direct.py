@@ -1,4 +1,4 @@
-"""Scores of one query's documents as a service computes them: from texts to numbers, nothing stored."""
+"""Scores of queries' documents as a service computes them: from texts to numbers, nothing stored."""
 
 from __future__ import annotations
 
@@ -23,15 +23,25 @@ def score_texts(model: PairModel, query: str, documents: Sequence[str], loop: Lo
     The loop's streams share the documents evenly: an operator over a few of them alone would keep its threads
     waiting for each other. Fewer documents than streams are computed by all threads together.
     """
-    if not documents:
-        return np.empty((0, len(model.layers)), np.float32)
-    queries = model.tokenize_queries([query]) * len(documents)
-    window = PairWindow.of(model, queries, model.tokenize_documents(documents))
+    return score_queries(model, [(query, documents)], loop)[0]
+
+
+def score_queries(
+    model: PairModel, asked: Sequence[tuple[str, Sequence[str]]], loop: Loop
+) -> list[NDArray[np.float32]]:
+    """Scores [documents, layers] of each query's documents, as `score_texts`, in batches that they share."""
+    sizes = [len(documents) for _, documents in asked]
+    if not sum(sizes):
+        return [np.empty((0, len(model.layers)), np.float32) for _ in asked]
+    tokens = model.tokenize_queries([query for query, _ in asked])
+    queries = [own for own, size in zip(tokens, sizes, strict=True) for _ in range(size)]
+    documents = model.tokenize_documents([text for _, texts in asked for text in texts])
+    window = PairWindow.of(model, queries, documents)
     distinct, number = window.distinct()
     values = np.empty((len(distinct.lengths), len(model.layers)), np.float32)
     for index, some in shared(loop, distinct.lengths).run(distinct):
         values[index] = some
-    return best(values[number], window.owner)
+    return np.split(best(values[number], window.owner), np.cumsum(sizes)[:-1])
 
 
 def shared(loop: Loop, lengths: NDArray[np.int64]) -> Loop:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models.adapters import merged
 from rerankbench.engine.models.attention import usable
 from rerankbench.engine.models.checkpoint import describe
 from rerankbench.engine.models.cross_encoder_folder import described
 from rerankbench.engine.models.json_files import json_object
-from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens, without_values
+from rerankbench.engine.models.loading import take, without_values
 from rerankbench.engine.models.model_config import CHECKED, DECODERS
 from rerankbench.engine.models.model_files import own_code_problems
 from rerankbench.engine.models.pair_template import PairTemplate
@@ -136,23 +135,16 @@ class Encoder(Adapted):
             instruction=self.instruction or said.prompt,
         )
 
-    def open(self, weights: Weights, hardware: Hardware) -> Any:
-        """FlagEmbedding's wrapper around the model."""
-        from FlagEmbedding import FlagReranker
-
-        code = self.trust_remote_code
-        with reading(weights.folder, hardware.dtype, self.attention, code) as place:
-            wrapper = FlagReranker(place, devices=hardware.device, trust_remote_code=self.trust_remote_code)
-            wrapper.model = merged(wrapper.model, self.adapter)
-        return with_its_tokens(wrapper, weights.folder)
+    def kind(self) -> str:
+        return AUTO
 
     def rehearse(self, weights: Weights, hardware: Hardware) -> None:
         with without_values():
-            opened = parts(self.open(weights, hardware))
+            found = self.open(weights, hardware)
         if self.template is not None:
-            refuse_no_room(self.prompt(opened[1], weights.folder), self.max_length)
+            refuse_no_room(self.prompt(found.tokenizer, weights.folder), self.max_length)
             return
-        PairInputs.of(*opened, weights.folder)
+        PairInputs.of(found.model, found.tokenizer, weights.folder)
         if describe(weights.folder)["model_type"] not in CHECKED:
             on_cpu = replace(hardware, device="cpu")
             try_out(EncoderModel(self, weights, on_cpu), weights.folder, hardware.precision)
@@ -173,9 +165,9 @@ class EncoderModel(JoinedModel):
 
     def __init__(self, settings: Encoder, weights: Weights, hardware: Hardware) -> None:
         self.settings = settings
-        wrapper = settings.open(weights, hardware)
-        inputs = PairInputs.of(wrapper.model, wrapper.tokenizer, weights.folder)
-        self.model, self.tokenizer = take(wrapper, hardware, first_only=True)
+        found = settings.open(weights, hardware)
+        inputs = PairInputs.of(found.model, found.tokenizer, weights.folder)
+        self.model, self.tokenizer = take(found, hardware, first_only=True)
         self.layers = settings.layers(weights)
         self.template, self.padding, self.typed = inputs.template, inputs.padding, inputs.typed
         self.by_position = inputs.by_position

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models.adapters import merged
 from rerankbench.engine.models.checkpoint import describe
-from rerankbench.engine.models.loading import reading, take, with_its_tokens
+from rerankbench.engine.models.flagembedding_code import layerwise_class
+from rerankbench.engine.models.loading import take
 from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.llm import Prompted, PromptedModel, last
@@ -59,20 +59,8 @@ class Layerwise(Prompted):
     def layers_in(self, description: dict[str, Any]) -> tuple[int, ...]:
         return chosen(self.cutoff_layers, self.available(description))
 
-    def open(self, weights: Weights, hardware: Hardware) -> Any:
-        from FlagEmbedding import LayerWiseFlagLLMReranker
-
-        code = self.trust_remote_code
-        with reading(weights.folder, hardware.dtype, self.attention, code) as place:
-            # use_bf16 only silences the wrapper, which would turn fp16 on by itself
-            wrapper = LayerWiseFlagLLMReranker(
-                place,
-                use_bf16=True,
-                devices=hardware.device,
-                trust_remote_code=self.trust_remote_code,
-            )
-        wrapper.model = merged(wrapper.model, self.adapter)
-        return with_its_tokens(wrapper, weights.folder)
+    def kind(self) -> Any:
+        return layerwise_class()
 
     def load(self, weights: Weights, hardware: Hardware) -> PairModel:
         return LayerwiseModel(self, weights, hardware)
@@ -85,8 +73,7 @@ class LayerwiseModel(PromptedModel):
         from rerankbench.engine.operators.last_position import narrow
 
         self.settings = settings
-        wrapper = settings.open(weights, hardware)
-        self.model, self.tokenizer = take(wrapper, hardware)
+        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware)
         self.prepare(hardware)
         self.layers = settings.layers_in(self.model.config.to_dict())
         narrow(self.model.model, self.layers[-1] - 1)

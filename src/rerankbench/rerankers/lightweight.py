@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models.adapters import merged
-from rerankbench.engine.models.loading import reading, take, with_its_tokens
+from rerankbench.engine.models.flagembedding_code import lightweight_class, token_merger
+from rerankbench.engine.models.loading import take
 from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.layerwise import Layerwise, causal_mask
 from rerankbench.rerankers.llm import PromptedModel, last, softcapped
@@ -61,19 +61,8 @@ class Lightweight(Layerwise):
         start, step = description["start_layer"] or 28, description["layer_sep"] or 28
         return tuple(range(start, description["num_hidden_layers"] + 1, step))
 
-    def open(self, weights: Weights, hardware: Hardware) -> Any:
-        from FlagEmbedding import LightWeightFlagLLMReranker
-
-        code = self.trust_remote_code
-        with reading(weights.folder, hardware.dtype, self.attention, code) as place:
-            wrapper = LightWeightFlagLLMReranker(
-                place,
-                use_bf16=True,  # only silences the wrapper, see layerwise
-                devices=hardware.device,
-                trust_remote_code=self.trust_remote_code,
-            )
-        wrapper.model = merged(wrapper.model, self.adapter)
-        return with_its_tokens(wrapper, weights.folder)
+    def kind(self) -> Any:
+        return lightweight_class()
 
     def load(self, weights: Weights, hardware: Hardware) -> PairModel:
         return LightweightModel(self, weights, hardware)
@@ -83,18 +72,19 @@ class LightweightModel(PromptedModel):
     settings: Lightweight
 
     def __init__(self, settings: Lightweight, weights: Weights, hardware: Hardware) -> None:
+        import torch
         from transformers.models.gemma2.modeling_gemma2 import Gemma2RotaryEmbedding
 
         from rerankbench.engine.operators.last_position import narrow
 
         self.settings = settings
-        wrapper = settings.open(weights, hardware)
-        self.model, self.tokenizer = take(wrapper, hardware)
+        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware)
         self.prepare(hardware)
         self.layers = settings.layers_in(self.model.config.to_dict())
         narrow(self.model.model, self.layers[-1] - 1)
         # transformers rotates positions once per model, not per layer; FlagEmbedding's model predates that
-        self.rotary = Gemma2RotaryEmbedding(config=self.model.config, device=hardware.device)
+        with torch.device(hardware.device):
+            self.rotary = Gemma2RotaryEmbedding(config=self.model.config)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """One walk up the layers; merging changes where each row's last token is."""
@@ -138,11 +128,10 @@ class LightweightModel(PromptedModel):
     def merge(self, hidden: Tensor, lengths: Tensor, query_lengths: Tensor) -> tuple[Tensor, Tensor]:
         """FlagEmbedding's weighted mean over neighbouring document tokens; rows get shorter."""
         import torch
-        from FlagEmbedding.inference.reranker.decoder_only.models.gemma_model import token_compress
 
         mask = (torch.arange(hidden.shape[1], device=hidden.device)[None] < lengths[:, None]).long()
         questions = torch.full_like(lengths, len(self.question))
-        merged, mask = token_compress(self.settings.compress_ratio, hidden, mask, query_lengths, questions)
+        merged, mask = token_merger()(self.settings.compress_ratio, hidden, mask, query_lengths, questions)
         return merged, mask.sum(dim=1)
 
     def score(self, layer: int, hidden: Tensor) -> Tensor:

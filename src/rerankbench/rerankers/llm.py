@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +12,10 @@ from numpy.typing import NDArray
 
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import sentence_modules
-from rerankbench.engine.models.adapters import merged
 from rerankbench.engine.models.attention import usable
 from rerankbench.engine.models.checkpoint import describe
 from rerankbench.engine.models.json_files import json_object
-from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens, without_values
+from rerankbench.engine.models.loading import take, without_values
 from rerankbench.engine.models.references import Weights
 from rerankbench.engine.tokens import Tokens, pad
 from rerankbench.rerankers.adapted import Adapted
@@ -57,13 +55,9 @@ class Prompted(Adapted):
     passage_instruction: str = "B: "
     prompt: str = PROMPT
 
-    @abstractmethod
-    def open(self, weights: Weights, hardware: Hardware) -> Any:
-        """FlagEmbedding's wrapper around the model."""
-
     def rehearse(self, weights: Weights, hardware: Hardware) -> None:
         with without_values():
-            parts(self.open(weights, hardware))
+            self.open(weights, hardware)
 
 
 @dataclass(frozen=True)
@@ -120,16 +114,8 @@ class LLM(Prompted):
     def answer(self) -> str:
         return self.yes or ANSWER
 
-    def open(self, weights: Weights, hardware: Hardware) -> Any:
-        from FlagEmbedding import FlagLLMReranker
-
-        code = self.trust_remote_code
-        with reading(weights.folder, hardware.dtype, self.attention, code) as place:
-            wrapper = FlagLLMReranker(
-                place, devices=hardware.device, trust_remote_code=self.trust_remote_code
-            )
-        wrapper.model = merged(wrapper.model, self.adapter)
-        return with_its_tokens(wrapper, weights.folder)
+    def kind(self) -> str:
+        return AUTO
 
     def load(self, weights: Weights, hardware: Hardware) -> PairModel:
         return LLMModel(self, weights, hardware)
@@ -210,8 +196,7 @@ class LLMModel(PromptedModel):
         from rerankbench.engine.operators.last_position import narrow
 
         self.settings = settings
-        wrapper = settings.open(weights, hardware)
-        self.model, self.tokenizer = take(wrapper, hardware)
+        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware)
         self.prepare(hardware)
         self.layers = (self.model.config.num_hidden_layers,)
         narrow(self.model.model, -1)

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import Problem, UserError
 from rerankbench.basics.finding import shown
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import hub, onnx_folder, references
+from rerankbench.engine.models import hub, onnx_folder, references, tokenizer_folder
 from rerankbench.engine.models.cross_encoder_folder import described
-from rerankbench.engine.models.loading import tokenizers_of_version_5
 from rerankbench.engine.models.onnx_folder import OnnxWeights
 from rerankbench.rerankers.as_described import as_described
 from rerankbench.rerankers.families import option_for
@@ -113,6 +112,9 @@ class Onnx(LocalReranker):
 
     def folder_problems(self, folder: Path) -> list[str]:
         return []
+
+    def fused_by(self, weights: references.Weights, hardware: Hardware) -> str | None:
+        return None  # the file's own operators, whatever runs it
 
     def identity(self, weights: references.Weights, precision: str) -> dict[str, Any]:
         found = super().identity(weights, "of the file")
@@ -216,11 +218,8 @@ def side_by_side(
 
 def tokenizer_of(folder: Path) -> Any:
     """Raises UserError where transformers cannot make one of the folder's files; runs none of its code."""
-    import transformers
-
     try:
-        with tokenizers_of_version_5():
-            return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return tokenizer_folder.tokenizer_of(folder, code=False)
     except Exception as error:  # tokenizers raises nothing more special
         reason = shown(" ".join(str(error).split()))
         raise UserError(
@@ -253,8 +252,8 @@ def providers_for(device: str, available: list[str]) -> list[Any]:
         return [on_cpu]
     if "CUDAExecutionProvider" not in available:
         raise UserError(
-            f"device={device}: the onnxruntime installed here knows no CUDA; install onnxruntime-gpu in its "
-            "place, or add device=cpu"
+            f"device={device}: the onnxruntime installed here has no CUDA support; "
+            "install onnxruntime-gpu in its place, or add device=cpu"
         )
     number = int(device.partition(":")[2] or 0)
     return [("CUDAExecutionProvider", {"device_id": number}), on_cpu]

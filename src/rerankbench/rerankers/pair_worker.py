@@ -65,12 +65,18 @@ class PairWorker(Worker):
 
     def here(self) -> references.Weights:
         """The weights on this machine, which are the driver's where the disk is shared."""
-        if Path(self.weights.folder).is_dir():
-            return self.weights
-        found = self.reranker.origin(self.context.cache_dir)
+        found = self.weights
+        if not Path(found.folder).is_dir():
+            found = self.reranker.origin(self.context.cache_dir)
         if found.identity != self.weights.identity:
             raise UserError(
                 f"{self.weights.label}: another machine of the cluster has other weights under this name"
+            )
+        fused, asked = self.reranker.fused_by(found, self.context.hardware), self.store.parts.get("operators")
+        if fused != asked:
+            raise UserError(
+                f"{found.label}: another machine of the cluster computes with {fused or 'plain torch'}, this "
+                f"run with {asked or 'plain torch'}; install the same versions on both"
             )
         return found
 

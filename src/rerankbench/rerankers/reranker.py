@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import Problem
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import checkpoint, fit, references
+from rerankbench.engine.models.json_files import json_object
+from rerankbench.engine.operators import fusing
 from rerankbench.engine.run_context import RunContext
 from rerankbench.engine.tokens import Tokens, token_ids
 from rerankbench.rerankers.scorer import Scorer
@@ -81,6 +83,10 @@ class Reranker(ABC):
         """
         own = {"family": self.family, "arithmetic": ARITHMETIC}
         return {**own, "origin": origin.identity, "precision": precision, **self.settings()}
+
+    def fused_by(self, origin: Any, hardware: Hardware) -> str | None:
+        """What computes some of the model's operators otherwise on this hardware; None if nothing does."""
+        return None
 
     def settings(self) -> dict[str, Any]:
         """The fields that may change scores."""
@@ -164,6 +170,9 @@ class LocalReranker(Reranker):
     @abstractmethod
     def load(self, weights: references.Weights, hardware: Hardware) -> PairModel:
         """Read the weights onto the device."""
+
+    def fused_by(self, weights: references.Weights, hardware: Hardware) -> str | None:
+        return fusing.fused_by(json_object(weights.folder / "config.json").get("model_type"), hardware)
 
     def layers(self, weights: references.Weights) -> tuple[int, ...]:
         return self.layers_in(checkpoint.describe(weights.folder))

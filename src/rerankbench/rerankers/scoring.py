@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -296,9 +296,15 @@ def compute(work: Work, executor: Executor, planned: NDArray[np.void], found: ND
     return job.meter
 
 
+def parts_of(reranker: Reranker, origin: Origin | Weights, machine: hardware.Hardware) -> dict[str, Any]:
+    """Everything besides the two texts that determines a score on this hardware, as plain values."""
+    fused = reranker.fused_by(origin, machine)
+    return reranker.identity(origin, machine.precision) | ({} if fused is None else {"operators": fused})
+
+
 def score_store(reranker: Reranker, origin: Origin | Weights, context: RunContext) -> RowStore:
     """Where scores of this reranker, these weights and this precision are kept."""
-    parts = reranker.identity(origin, context.hardware.precision)
+    parts = parts_of(reranker, origin, context.hardware)
     return RowStore(context.cache_dir / "scores" / identity(parts), {"label": origin.label, **parts})
 
 

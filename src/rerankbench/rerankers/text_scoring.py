@@ -193,7 +193,7 @@ def numbers(answer: object, queries: Sequence[str], layers: int, label: str) -> 
         values = np.asarray(answer, np.float32)
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"{label}: its scores are no numbers ({error}); nothing of this batch is kept"
+            f"{label}: its scores are not numbers ({error}); none of this batch is kept"
         ) from None
     if values.shape != wanted:
         raise UserError(

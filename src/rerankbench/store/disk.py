@@ -16,7 +16,7 @@ ROOM = 1 << 20  # bytes: a disk with less is taken for the one that is full
 WRITING = {  # these come of writing alone, wherever the file is
     errno.ENOSPC: "the disk is full; make room there",
     errno.EDQUOT: "the disk quota is used up; make room there",
-    errno.EFBIG: "files may not become that large here; lift the limit with: ulimit -f unlimited",
+    errno.EFBIG: "files may not grow that large here; lift the limit with: ulimit -f unlimited",
     errno.EROFS: "the disk is read-only; make it writable",
 }
 OURS = {  # and these may be of people's own files, unless these are in folders that we write to
@@ -24,7 +24,7 @@ OURS = {  # and these may be of people's own files, unless these are in folders 
     errno.EPERM: "permission denied; change the folder's permissions",
     errno.EIO: "the disk has a fault; see whether it is whole and mounted",
     errno.ESTALE: "the network disk lost this file; see whether it is mounted",
-    errno.ENOENT: "gone, as if it was removed during the run; leave it alone",
+    errno.ENOENT: "gone, it seems to have been removed during the run; remove nothing while a run needs it",
     errno.ENOTDIR: "a part of this path is a file; remove it",
     errno.EEXIST: "there is something else under this name; remove it",
     errno.ENAMETOOLONG: "this name is too long for the disk; shorten it",

@@ -157,7 +157,7 @@ def owner(file: Path) -> str:
         lines = []
     found = {name: value for name, _, value in lines}
     if "pid" not in found:
-        return "an owner that did not say its name"
+        return "an owner that left no name"
     host = found.get("host", "").partition("?")[0]  # what follows tells containers apart, for the library
     who = f"pid {found['pid']} on host {host}"
     if "doing" not in found or not found.get("since", "").isdecimal():
@@ -167,6 +167,6 @@ def owner(file: Path) -> str:
 
 def tell_of_loss(loss: LeaseCompromise) -> None:
     log.warning(
-        "%s: another process took this over (%s); both go on, which costs time and changes no result",
+        "%s: another process took this over (%s); both continue, which takes time but changes no result",
         loss.lock_file, loss.reason,
     )  # fmt: skip

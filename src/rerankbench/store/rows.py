@@ -184,7 +184,7 @@ class RowStore:
         """Write one shard durably: when this returns, the rows survive a kill and a power cut."""
         if not np.isfinite(values).all():
             raise NotFinite(
-                "the model's values are not finite (NaN or infinite), so nothing of them is kept; "
+                "the model's values are not finite (NaN or infinite), so none of them is kept; "
                 "try precision=fp32, or another copy of the model"
             )
         shard = Shard(np.asarray(columns, np.int32), keys, np.ascontiguousarray(values, np.float32))
@@ -223,7 +223,7 @@ def shard_names(folder: Path) -> list[str]:
     names = [name for name in found if name.endswith(".shard") and not name.startswith(".")]
     for name in names:
         if not NAME.fullmatch(name):
-            set_aside(folder / name, ValueError("its name is none that a shard has"))
+            set_aside(folder / name, ValueError("its name is not that of a shard"))
     return sorted(name for name in names if NAME.fullmatch(name))
 
 

@@ -314,7 +314,7 @@ def place_problem(database: Path) -> str:
     above = next(folder for folder in database.parents if folder.exists())
     makes = above == database.parent or disk.takes_folders(above)
     if not above.is_dir() or not os.access(above, os.W_OK) or not makes:
-        return f"cannot be written, since {above} is no folder that you may write to; choose another place"
+        return f"cannot be written, since {above} is not a folder that you may write to; choose another place"
     return ""
 
 

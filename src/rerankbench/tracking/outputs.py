@@ -53,6 +53,9 @@ def summarize(outcome: Outcome, sweep_id: str = "") -> Result:
         "relevance_threshold": collection.relevance_threshold,
         "fingerprint": collection.fingerprint(),
     }
+    if collection.synthetic:
+        result.dataset["synthetic_queries"] = collection.synthetic
+        result.notes.insert(0, synthetic_note(collection.synthetic, len(collection.query_ids)))
     result.identity = identities(outcome)
     result.index = dict(outcome.candidates.index)
     result.seconds = outcome.seconds
@@ -61,6 +64,14 @@ def summarize(outcome: Outcome, sweep_id: str = "") -> Result:
     add_measures(result, outcome)
     add_costs(result, outcome)
     return result
+
+
+def synthetic_note(count: int, queries: int) -> str:
+    """What has to be known of queries that a language model wrote."""
+    return (
+        f"{count:,} of {queries:,} queries are synthetic: a language model wrote each from one document, "
+        "whose words it repeats more than people would; that favours what matches words"
+    )
 
 
 def memory(outcome: Outcome) -> tuple[dict[str, float | None], str | None]:
@@ -348,7 +359,12 @@ def text_table(outcome: Outcome) -> pa.Table:
 
 
 def most_changed(outcome: Outcome) -> NDArray[np.int64]:
-    """Queries whose nDCG rises or falls most at any depth or layer, in collection order."""
+    """Queries whose nDCG rises or falls most at any depth or layer, in collection order.
+
+    Without judgements those of whose first ranks the most are new.
+    """
+    if not outcome.collection.judged:
+        return np.sort(np.argsort(-new_at_the_top(outcome), kind="stable")[:EXAMPLES])
     name = f"ndcg_at_{max(outcome.experiment.cutoffs)}"
     before = outcome.evaluation.one("first_stage", 0).per_query[name]
     after = [order.per_query[name] for order in outcome.evaluation.orders if order.stage == "reranked"]
@@ -360,3 +376,10 @@ def most_changed(outcome: Outcome) -> NDArray[np.int64]:
         np.argsort(change.min(axis=0), kind="stable"),
     )
     return np.unique(np.concatenate([best[: EXAMPLES // 2], worst[: EXAMPLES // 2]]))
+
+
+def new_at_the_top(outcome: Outcome) -> NDArray[np.int64]:
+    """How many of the reranked first ranks were not among them before [queries]."""
+    first = final_order(outcome)[:, :EXAMPLE_RANKS]
+    kept = np.take_along_axis(outcome.candidates.rows, first, axis=1) >= 0
+    return np.asarray(((first >= EXAMPLE_RANKS) & kept).sum(axis=1))

@@ -46,6 +46,7 @@ else:
         docs: Count
         queries: Count
         judgements: Count
+        synthetic_queries: Count
         relevance_threshold: Number
         fingerprint: Text
 

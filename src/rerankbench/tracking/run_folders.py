@@ -99,7 +99,7 @@ def oddity(path: Path, own: bool) -> str:
     if stat.S_ISLNK(mode.st_mode):
         return "this is a link, and links are not followed"
     if own and not stat.S_ISREG(mode.st_mode):
-        return "this is no file"
+        return "this is not a file"
     if own and mode.st_nlink > 1:
         return "this file has another name elsewhere (a hard link)"
     return ""

@@ -23,6 +23,8 @@ from rerankbench.collections.sources.swapped import swapped
 class Parts:
     """What a source read: tables with `doc_id`, `title`, `text` (queries too), judgements, and the faults.
 
+    judgements: None where the source has none.
+
     corpus_place, queries_place, judgements_place: where each came from, for messages.
     problems: one line for each fault; what is at fault is left out of the tables.
     swap_cure: what to do if the judgements' columns turn out to be the wrong way round.
@@ -30,7 +32,7 @@ class Parts:
 
     documents: Stored
     queries: pa.Table
-    judgements: Judgements
+    judgements: Judgements | None
     corpus_place: str
     queries_place: str
     judgements_place: str
@@ -74,10 +76,17 @@ class _Matched:
 
 
 def assemble(parts: Parts, options: Options) -> Collection:
-    """Build the collection. Raises UserError if nothing could be measured on it."""
+    """Build the collection. Raises UserError if nothing could be measured on it, though it has judgements."""
     _refuse_empty(parts)
     corpus = _corpus(parts, options)
-    matched = _match(parts, corpus)
+    if parts.judgements is None:
+        return _unjudged(parts, corpus, options)
+    return _judged(parts, parts.judgements, corpus, options)
+
+
+def _judged(parts: Parts, judgements: Judgements, corpus: Corpus, options: Options) -> Collection:
+    """The judged queries."""
+    matched = _match(parts, judgements, corpus)
     _refuse_unmeasurable(parts, corpus, matched, options)
     judged = np.unique(matched.query)
     kept = judged[: options.limit_queries]
@@ -88,10 +97,8 @@ def assemble(parts: Parts, options: Options) -> Collection:
     sample, rows, sampled = _sample(corpus, matched.row, options)
     findings = [
         *parts.findings,
-        *parts.judgements.findings,
-        *counts.query_findings(
-            parts.queries.column("doc_id"), parts.judgements.query_ids, len(judged) - len(kept)
-        ),
+        *judgements.findings,
+        *counts.query_findings(parts.queries.column("doc_id"), judgements.query_ids, len(judged) - len(kept)),
         *counts.document_findings(matched.missing().unique(), corpus.id_column),
         *counts.grade_findings(judged_query, matched.grade, options.relevance_threshold),
         *counts.text_findings(query_ids, texts),
@@ -115,6 +122,29 @@ def assemble(parts: Parts, options: Options) -> Collection:
     )
 
 
+def _unjudged(parts: Parts, corpus: Corpus, options: Options) -> Collection:
+    """All queries, as nobody has judged any."""
+    queries = parts.queries.slice(0, options.limit_queries)
+    query_ids, texts = queries.column("doc_id").to_pylist(), queries.column("text").to_pylist()
+    sample, _, sampled = _sample(corpus, np.empty(0, np.int64), options)
+    findings = [*parts.findings, *counts.text_findings(query_ids, texts), *sampled]
+    return Collection(
+        name=options.name,
+        split=options.split,
+        corpus=sample,
+        query_ids=query_ids,
+        query_texts=texts,
+        judged_query=np.empty(0, np.int32),
+        judged_row=np.empty(0, np.int64),
+        judged_grade=np.empty(0, np.int32),
+        relevance_threshold=options.relevance_threshold,
+        drop_same_id=options.drop_same_id,
+        notes=tuple(finding.line() for finding in findings),
+        reduced=len(queries) < len(parts.queries) or len(sample) < len(corpus),
+        findings=tuple(findings),
+    )
+
+
 def _corpus(parts: Parts, options: Options) -> Corpus:
     return Corpus(
         parts.documents.table,
@@ -128,16 +158,16 @@ def _refuse_empty(parts: Parts) -> None:
     sizes = [
         (parts.corpus_place, len(parts.documents.table), "document"),
         (parts.queries_place, len(parts.queries), "query"),
-        (parts.judgements_place, len(parts.judgements), "judgement"),
     ]
+    if parts.judgements is not None:
+        sizes.append((parts.judgements_place, len(parts.judgements), "judgement"))
     empty = [(place, what) for place, size, what in sizes if not size]
     if empty:
         raise UserError([f"{place}: holds no {what}: check the file and the split" for place, what in empty])
 
 
-def _match(parts: Parts, corpus: Corpus) -> _Matched:
+def _match(parts: Parts, judgements: Judgements, corpus: Corpus) -> _Matched:
     """Find the query and the document of every judgement. Raises UserError if no query is known."""
-    judgements = parts.judgements
     known_ids = parts.queries.column("doc_id")
     if swapped(judgements.query_ids, judgements.doc_ids, known_ids.combine_chunks(), corpus.id_column):
         cure = parts.swap_cure or "put the query's id first, or name the columns in a header"

@@ -50,6 +50,9 @@ class Beir(Source):
     def read(self, cache_dir: Path) -> Parts:
         return self._tables().read(cache_dir)
 
+    def places(self) -> tuple[str, ...]:
+        return ("path",)
+
     def columns(self) -> list[Finding]:
         return self._tables().columns()
 

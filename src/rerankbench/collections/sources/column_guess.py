@@ -46,6 +46,17 @@ def setting(key: str, value: str) -> str:
     return f'"{word}"' if not set('"$`!') & set(word) and "\\\\" not in value else shlex.quote(word)
 
 
+def unclear_problems(columns: Sequence[str], layout: Layout) -> list[str]:
+    """One message for each role that several columns may hold, with the settings that say which."""
+    found = {role: layout.candidates(role, columns) for role in layout.roles if role in layout.keys}
+    return [
+        f"{len(names)} columns may hold the {role}, {', '.join(map(repr, names))}; say which: "
+        f"{' or '.join(setting(layout.keys[role], name) for name in names)}"
+        for role, names in found.items()
+        if len(names) > 1
+    ]
+
+
 def is_number(cell: str) -> bool:
     """Whether a cell is meant as a number, a decimal comma and NaN included."""
     return _NUMBER.fullmatch(cell) is not None

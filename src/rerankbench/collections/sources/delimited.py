@@ -14,8 +14,9 @@ from itertools import islice
 from pathlib import Path
 
 from rerankbench.basics.finding import shown
-from rerankbench.collections.sources.column_guess import cure, is_number
+from rerankbench.collections.sources.column_guess import cure, is_number, unclear_problems
 from rerankbench.collections.sources.file_log import FileLog
+from rerankbench.collections.sources.grade_words import are_akin, grade_word
 from rerankbench.collections.sources.layout import Layout
 from rerankbench.collections.sources.lines import read_bytes_lines, read_lines
 
@@ -253,7 +254,7 @@ def _shape(dialect: Dialect, number: int, first: Cells, rest: list[Cells], layou
         places = tuple(names.index(found[role]) if role in found else None for role in layout.roles)
         return Shape(dialect, width, places, tuple(names), number, tuple(problems))
     positions = next((shape for shape in layout.headerless if len(shape) == width), None)
-    if positions is None or _names_columns(first, rest, layout):
+    if positions is None or _names_columns(first, rest, bool(layout.numbers & set(positions))):
         spaced = dialect.separator is None and not layout.numbers
         problem = _untabbed(first, layout) if spaced else _unknown(first, rest, layout)
         return Shape(dialect, width, number=number, problems=(problem,))
@@ -293,7 +294,7 @@ def _by_number(
 
 
 def _header_problems(names: Cells, rest: list[Cells], layout: Layout) -> list[str]:
-    problems = layout.missing(names, cure(names, rest, layout))
+    problems = layout.missing(names, cure(names, rest, layout)) + unclear_problems(names, layout)
     found = layout.find(names)
     return problems + [
         f"two columns are named {name!r}: rename one" for name in found.values() if names.count(name) > 1
@@ -310,23 +311,33 @@ def _unknown(first: Cells, rest: list[Cells], layout: Layout) -> str:
     """What to say of a first row that is neither a header we know nor certainly a record."""
     numbers = cure([str(at) for at in range(1, len(first) + 1)], rest or [first], layout)
     positions = next((shape for shape in layout.headerless if len(shape) == len(first)), None)
-    if positions is None and not _looks_named(first, rest, layout):
+    if positions is None and not _looks_named(first, rest, bool(layout.numbers)):
         widths = sorted({len(positions) for positions in layout.headerless})
         shapes = f"{', '.join(map(str, widths[:-1]))} or {widths[-1]}" if len(widths) > 1 else str(widths[0])
         what = f"has {len(first)} columns, not {shapes}, and no header: {shown(' '.join(first))}"
         return f"{what}; {layout.header_cure(len(first), numbers)}"
     named = cure([cell.strip() for cell in first], rest, layout)
     record = f"; if it is a record: {numbers}" if numbers else ""
-    what = f"names columns that we do not know: {shown(', '.join(first))}"
+    what = f"names columns that are not recognised: {shown(', '.join(first))}"
     return f"{what}; {layout.header_cure(len(first), named)}{record}"
 
 
-def _names_columns(first: Cells, rest: list[Cells], layout: Layout) -> bool:
-    """Whether a first row of the right width may be a header all the same."""
-    if not layout.numbers:
-        return _looks_named(first, rest, layout)
+def _names_columns(first: Cells, rest: list[Cells], numbers: bool) -> bool:
+    """Whether a first row of the right width may be a header all the same; numbers: whether a column has
+    some."""
+    if not numbers:
+        return _looks_named(first, rest, numbers)
     columns = range(len(first))
-    return not any(map(is_number, first)) and any(_mostly_numbers(rest, at, len(first)) for at in columns)
+    if any(map(is_number, first)):
+        return False
+    return _above_words(first, rest) or any(_mostly_numbers(rest, at, len(first)) for at in columns)
+
+
+def _above_words(first: Cells, rest: list[Cells]) -> bool:
+    """Whether the last column is yes and no, and the first row has another word there, such as "relevant"."""
+    words = {grade_word(cells[-1]) for cells in rest if len(cells) == len(first)}
+    said = grade_word(first[-1])
+    return bool(words) and None not in words and not any(are_akin(str(said), str(word)) for word in words)
 
 
 def _mostly_numbers(rest: list[Cells], at: int, width: int) -> bool:
@@ -334,7 +345,7 @@ def _mostly_numbers(rest: list[Cells], at: int, width: int) -> bool:
     return 2 * sum(below) > len(below)
 
 
-def _looks_named(first: Cells, rest: list[Cells], layout: Layout) -> bool:
+def _looks_named(first: Cells, rest: list[Cells], numbers: bool) -> bool:
     """Whether the cells of a first row look like names of columns rather than like the rows below.
 
     An id with a number in it that is built as those below is one of them; where neither is certain, a record
@@ -348,7 +359,7 @@ def _looks_named(first: Cells, rest: list[Cells], layout: Layout) -> bool:
         return False
     if len(names) > 1 and len({name.rstrip("0123456789") for name in names}) == 1:  # V1, V2, as R calls them
         return True
-    if layout.numbers:
+    if numbers:
         return any(_mostly_numbers(rest, at, len(first)) for at in range(len(first)))
     if not below:
         return not any(map(str.isdigit, "".join(names)))

@@ -1,14 +1,15 @@
-"""Three files of one's own: corpus, queries and judgements, as JSONL, CSV, TSV or parquet."""
+"""Files of one's own: corpus, queries and, if there are any, judgements, as JSONL, CSV, TSV or parquet."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rerankbench.basics.finding import Finding
 from rerankbench.collections.sources.assembly import Parts
 from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
+from rerankbench.collections.sources.rows import settled_columns
 from rerankbench.collections.sources.source import Source, given_problem
 from rerankbench.collections.sources.tables import Tables
 
@@ -23,12 +24,13 @@ _JUDGEMENT_KEYS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Files(Source):
-    """Three files of one's own; their endings tell the formats.
+    """Two or three files of one's own; their endings tell the formats.
 
     corpus: documents, as .jsonl, .csv, .tsv (tabs, nothing quoted; `id<tab>text` needs no header), .parquet.
     queries: a file in one of the same formats.
     qrels: judgements in one of the same formats, .json ({query_id: {doc_id: grade}}), or, with any other
-    ending, in TREC's four columns.
+    ending, in TREC's four columns. null: there are none yet; runs then show how much rerankers differ, and
+    rerankbench-judge which judgements would decide between them.
 
     doc_id_column, title_column, text_column, query_id_column, query_text_column, qrels_query_column,
     qrels_doc_column, qrels_grade_column: what the file calls this column, or its number from 1 in a
@@ -39,7 +41,7 @@ class Files(Source):
 
     corpus: str
     queries: str
-    qrels: str
+    qrels: str | None = None
     doc_id_column: str | None = None
     title_column: str | None = None
     text_column: str | None = None
@@ -57,8 +59,8 @@ class Files(Source):
         places = [
             ("dataset.corpus", self.corpus),
             ("dataset.queries", self.queries),
-            ("dataset.qrels", self.qrels),
         ]
+        places += [("dataset.qrels", self.qrels)] if self.qrels is not None else []
         problems = [given_problem(path, key) for key, path in places]
         return [problem for problem in problems if problem] or self._tables().problems()
 
@@ -68,11 +70,25 @@ class Files(Source):
     def columns(self) -> list[Finding]:
         return self._tables().columns()
 
+    def places(self) -> tuple[str, ...]:
+        return ("corpus", "queries", "qrels")
+
+    def settled(self) -> Files:
+        tables, found = self._tables(), dict[str, Any]()
+        for path, layout, keys in (
+            (tables.corpus, tables.documents_layout, _DOCUMENT_KEYS),
+            (tables.queries, tables.queries_layout, _QUERY_KEYS),
+            (tables.judgements, tables.judgements_layout, _JUDGEMENT_KEYS),
+        ):
+            if path is not None:
+                found |= {keys[role]: name for role, name in settled_columns(path, layout).items()}
+        return replace(self, **found)
+
     def _tables(self) -> Tables:
         return Tables(
             corpus=Path(self.corpus).expanduser(),
             queries=Path(self.queries).expanduser(),
-            judgements=Path(self.qrels).expanduser(),
+            judgements=None if self.qrels is None else Path(self.qrels).expanduser(),
             documents_layout=self._named(DOCUMENTS, _DOCUMENT_KEYS),
             queries_layout=self._named(QUERIES, _QUERY_KEYS),
             judgements_layout=self._named(JUDGEMENTS, _JUDGEMENT_KEYS),

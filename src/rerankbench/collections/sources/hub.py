@@ -58,6 +58,10 @@ class Hub(Source):
         found = [path_problem(path) for path in (self.path, self.qrels_path) if path is not None]
         return [problem for problem in found if problem]
 
+    def places(self) -> tuple[str, ...]:
+        given = {key: getattr(self, key) for key in ("path", "qrels_path")}
+        return tuple(key for key, path in given.items() if path is not None and is_local(path))
+
     def read(self, cache_dir: Path) -> Parts:
         tables = self._folder_tables() if is_local(self.path) else None
         return tables.read(cache_dir) if tables else self._load(cache_dir)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.layout import Layout
-from rerankbench.collections.sources.rows import Row, table_rows
+from rerankbench.collections.sources.layout import Layout, Row
+from rerankbench.collections.sources.rows import table_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -111,6 +111,7 @@ def _unreachable(path: str, revision: str | None) -> str | None:
 
     load_dataset retries for 23 seconds before it says so; this one question has a time limit.
     """
+    import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -118,7 +119,7 @@ def _unreachable(path: str, revision: str | None) -> str | None:
         HfApi().dataset_info(path, revision=revision, timeout=REACH_SECONDS)
     except HfHubHTTPError:
         return None
-    except OSError as error:
+    except (OSError, httpx.HTTPError) as error:  # of the client's version 0, and of 1
         return type(error).__name__
     return None
 

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.assembly import Options, Parts, assemble
+from rerankbench.collections.sources.conversion import without_duplicates
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.judgements import read_judgements
+from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout, Row
 from rerankbench.collections.sources.mapped import Stored
 from rerankbench.collections.sources.records import SCHEMA, read_records
+from rerankbench.collections.sources.rows import table_rows
+
+
+@runtime_checkable
+class DataFrame(Protocol):
+    """A table of pandas, polars, Arrow or any other library that hands its columns on as Arrow's."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 
 
 def collection_of(
-    documents: Mapping[str, str],
-    queries: Mapping[str, str],
-    judgements: Mapping[str, Mapping[str, int]],
+    documents: Mapping[str, str] | DataFrame,
+    queries: Mapping[str, str] | DataFrame,
+    judgements: Mapping[str, Mapping[str, int]] | DataFrame,
     *,
     name: str = "in memory",
     relevance_threshold: int = 1,
@@ -28,7 +39,9 @@ def collection_of(
 ) -> Collection:
     """Texts by doc_id, texts by query_id, and grades by query_id and doc_id, as a collection.
 
-    Raises UserError for what a file could not hold either: empty ids, other types, nothing judged.
+    Or data frames with the column names that files may have, such as `_id`, `title`, `text`, and `query-id`,
+    `corpus-id`, `score`; an index is not read. Raises UserError for what a file could not hold either: empty
+    ids, other types, nothing judged, columns that are missing or unclear.
     """
     parts = parts_of(documents, queries, judgements, name=name)
     if parts.problems:
@@ -38,19 +51,18 @@ def collection_of(
 
 
 def parts_of(
-    documents: Mapping[str, str],
-    queries: Mapping[str, str],
-    judgements: Mapping[str, Mapping[str, int]],
+    documents: Mapping[str, str] | DataFrame,
+    queries: Mapping[str, str] | DataFrame,
+    judgements: Mapping[str, Mapping[str, int]] | DataFrame,
     *,
     name: str = "in memory",
 ) -> Parts:
     """The same as a `Source` reads them, faults included; `name` is where messages say that they are."""
     logs = [FileLog(Path(f"{name} {part}"), "entry") for part in ("documents", "queries", "judgements")]
-    pairs = ((query, document, grade) for query, of in judgements.items() for document, grade in of.items())
     return Parts(
-        documents=Stored(_table(documents, logs[0])),
-        queries=_table(queries, logs[1]),
-        judgements=read_judgements(enumerate(pairs, start=1), logs[2]),
+        documents=Stored(_table(documents, DOCUMENTS, logs[0])),
+        queries=_table(queries, QUERIES, logs[1]),
+        judgements=read_judgements(_pairs(judgements, logs[2]), logs[2]),
         corpus_place=str(logs[0].path),
         queries_place=str(logs[1].path),
         judgements_place=str(logs[2].path),
@@ -58,6 +70,32 @@ def parts_of(
     )
 
 
-def _table(texts: Mapping[str, str], log: FileLog) -> pa.Table:
+def _table(texts: Mapping[str, str] | DataFrame, layout: Layout, log: FileLog) -> pa.Table:
     numbers: array[int] = array("q")
-    return pa.Table.from_batches(read_records(enumerate(texts.items(), start=1), log, numbers), SCHEMA)
+    rows = _rows(texts, layout, log) if isinstance(texts, DataFrame) else enumerate(texts.items(), start=1)
+    return without_duplicates(pa.Table.from_batches(read_records(rows, log, numbers), SCHEMA), numbers, log)
+
+
+def _pairs(judged: Mapping[str, Mapping[str, int]] | DataFrame, log: FileLog) -> Iterator[tuple[int, Row]]:
+    if isinstance(judged, DataFrame):
+        return _rows(judged, JUDGEMENTS, log)
+    pairs = ((query, document, grade) for query, of in judged.items() for document, grade in of.items())
+    return enumerate(pairs, start=1)
+
+
+def _rows(frame: DataFrame, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
+    """The rows of a data frame, numbered from 1; columns that are missing or unclear are faults."""
+    log.unit = "row"
+    table = pa.table(frame)
+    several = [
+        names for role in layout.roles if len(names := layout.candidates(role, table.column_names)) > 1
+    ]
+    problems = layout.missing(table.column_names) + [
+        f"columns {', '.join(map(repr, names))} may hold the same; drop or rename all but one"
+        for names in several
+    ]
+    for problem in problems:
+        log.add(None, problem)
+    if problems:
+        return iter(())
+    return enumerate((row for batch in table.to_batches() for row in table_rows(batch, layout)), start=1)

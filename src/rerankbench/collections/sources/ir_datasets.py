@@ -17,8 +17,8 @@ from rerankbench.collections.sources.assembly import Parts
 from rerankbench.collections.sources.conversion import stored_table, without_duplicates
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.judgements import read_judgements
+from rerankbench.collections.sources.layout import Row
 from rerankbench.collections.sources.records import SCHEMA, read_records
-from rerankbench.collections.sources.rows import Row
 from rerankbench.collections.sources.source import Source
 from rerankbench.collections.sources.tables import numeric_ids
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -13,9 +14,9 @@ from numpy.typing import NDArray
 
 from rerankbench.basics.finding import Finding, examples, shown
 from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.layout import LACKING
+from rerankbench.collections.sources.grade_words import GRADES, grade_word
+from rerankbench.collections.sources.layout import LACKING, Row
 from rerankbench.collections.sources.records import checked_id
-from rerankbench.collections.sources.rows import Row
 from rerankbench.collections.unjudged import UNJUDGED
 
 # "3" and "3.0", as tables write whole numbers; int() would also take "1_0" and digits of other scripts.
@@ -40,18 +41,21 @@ def read_judgements(rows: Iterable[tuple[int, Row]], log: FileLog) -> Judgements
     """Turn numbered rows (query id, document id, grade) into judgements in their order.
 
     Faulty rows are logged and left out, as are rows that contradict an earlier one. Without any grade each
-    is 1; some with and some without are a fault.
+    is 1; grades may all be yes or no; some with and some without, or words among numbers, are a fault.
     """
     query_ids: list[str] = []
     doc_ids: list[str] = []
     grades: array[int] = array("i")
     numbers: array[int] = array("q")
     assumed = rows_read = 0
+    words: Counter[str] = Counter()
     for number, (query, document, grade) in rows:
         rows_read += 1
         query_id = checked_id(query, "query id", number, log)
         doc_id = checked_id(document, "document id", number, log)
-        value = _ASSUMED if grade is LACKING else _grade(grade, number, log)
+        word = grade_word(grade)
+        words.update([word] if word else [])
+        value = _ASSUMED if grade is LACKING else GRADES[word] if word else _grade(grade, number, log)
         assumed += grade is LACKING
         if query_id is not None and doc_id is not None and value is not None:
             query_ids.append(query_id)
@@ -61,8 +65,16 @@ def read_judgements(rows: Iterable[tuple[int, Row]], log: FileLog) -> Judgements
     if 0 < assumed < rows_read:
         what = f"{assumed:,} of {rows_read:,} judgements lack the grade that the others have"
         log.add(None, f"{what}: give it to each, or to none")
+    if 0 < words.total() < rows_read:
+        what = f"{words.total():,} of {rows_read:,} grades are words such as {shown(next(iter(words)))}"
+        log.add(None, f"{what}: write all as numbers, or all as yes and no")
     judgements = distinct(query_ids, doc_ids, np.array(grades, np.int32), numbers, log)
-    return replace(judgements, findings=(*_assumed(assumed), *judgements.findings))
+    return replace(judgements, findings=(*_assumed(assumed), *_worded(words), *judgements.findings))
+
+
+def _worded(words: Counter[str]) -> tuple[Finding, ...]:
+    meant = tuple(f"{shown(word)} is {GRADES[word]}" for word in sorted(words))
+    return (Finding("info", "grades in words", words.total(), meant, "taken as 1 and 0"),) if words else ()
 
 
 def _assumed(count: int) -> tuple[Finding, ...]:

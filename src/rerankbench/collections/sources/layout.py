@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 LACKING = object()  # stands for the values of a required role that a file does without
+Row = tuple[object, ...]  # one value for each role of a layout, in their order
 _SEPARATORS = re.compile(r"[\W_]+")
 
 
@@ -23,6 +24,8 @@ class Layout:
     passed_over: names of columns that say nothing here.
     headerless: the roles by position that a delimited file without a header may have; "" is skipped.
     open_end: whether the last column, where lines are split on white space, may hold white space itself.
+    beside: names that count only where a role has no other column: PyTerrier's tables have a docid, a number
+    inside the index, beside the docno.
     keys: the config key that names the column of each role, for messages.
     given: roles whose column the config names.
     """
@@ -35,6 +38,7 @@ class Layout:
     passed_over: tuple[str, ...] = ()
     headerless: tuple[tuple[str, ...], ...] = ()
     open_end: bool = False
+    beside: frozenset[str] = frozenset()
     keys: Mapping[str, str] = field(default_factory=dict)
     given: frozenset[str] = frozenset()
 
@@ -64,6 +68,12 @@ class Layout:
             given=self.given | given.keys(),
         )
 
+    def shaped(self, columns: Mapping[str, tuple[str, ...]]) -> Layout:
+        """The same layout for records of a framework: what the config names, else its columns alone."""
+        own = {role: columns.get(role, ()) for role in self.names.keys() - self.given}
+        names = {role: own.get(role, usual) for role, usual in self.names.items()}
+        return replace(self, names=names, beside=frozenset(n for of in own.values() for n in of[1:]))
+
     def find(self, columns: Iterable[str]) -> dict[str, str]:
         """Role -> column, for the roles that `columns` has.
 
@@ -81,6 +91,17 @@ class Layout:
             if exact is not None:
                 found[role] = exact
         return found
+
+    def candidates(self, role: str, columns: Iterable[str]) -> list[str]:
+        """The columns that may hold a role by their names; one at most where the config names it."""
+        usual = {loose(name) for name in self.names[role]}
+        if role in self.given:
+            return [name for name in columns if name in self.names[role]]
+        named = [name for name in dict.fromkeys(columns) if loose(name) in usual]
+        sure = [
+            name for name in named if name.casefold() not in self.beside
+        ]  # doc_id is not PyTerrier's docid
+        return sure or named[:1]
 
     def is_header(self, cells: Iterable[str]) -> bool:
         """Whether the first row of a delimited file names columns.
@@ -143,15 +164,17 @@ DOCUMENTS = Layout(
     names={
         "id": _DOC_ID,
         "title": ("title", "headline"),
-        "text": ("text", "contents", "content", "body", "passage", "document", "abstract"),
+        "text": ("text", "contents", "content", "body", "passage", "document", "abstract", "page_content"),
     },
     optional=frozenset({"title"}),
     headerless=(("id", "text"),),
+    beside=frozenset({"docid"}),
 )
 
 QUERIES = Layout(
     names={"id": _QUERY_ID, "text": ("text", "query", "query_text", "question", "title", "contents")},
     headerless=(("id", "text"),),
+    beside=frozenset({"title", "topic"}),
 )
 
 _IN_PAIRS_QUERY = ("query-id", "query_id", "qid", "q_id", "topic_id", "topic", "query")
@@ -162,12 +185,22 @@ JUDGEMENTS = Layout(
     names={
         "query": _IN_PAIRS_QUERY,
         "document": _IN_PAIRS_DOC,
-        "grade": ("score", "relevance", "rel", "grade", "label", "relevance_score"),
+        "grade": (
+            "score",
+            "relevance",
+            "rel",
+            "grade",
+            "label",
+            "relevance_score",
+            "relevant",
+            "is_relevant",
+        ),
     },
     assumed=frozenset({"grade"}),
     numbers=frozenset({"grade"}),
     passed_over=(*_ITERATION, "split"),
-    headerless=(("query", "document", "grade"), ("query", "", "document", "grade")),
+    beside=frozenset({"query", "topic", "docid"}),
+    headerless=(("query", "document", "grade"), ("query", "", "document", "grade"), ("query", "document")),
 )
 
 RUN = Layout(
@@ -182,6 +215,7 @@ RUN = Layout(
     instead={"score": "rank"},
     numbers=frozenset({"score", "rank"}),
     passed_over=_ITERATION,
+    beside=frozenset({"query", "topic", "docid", "_id", "id"}),
     headerless=(
         ("query", "", "document", "rank", "score", "tag"),
         ("query", "", "document", "rank", "score"),

@@ -35,6 +35,11 @@ _CURE = "save the file as UTF-8"
 _BINARY = "the file is damaged, binary or UTF-16; save it as text in UTF-8, or fetch it again"
 
 
+def suffix(path: Path) -> str:
+    """The extension that tells the format, that of compression left aside, in lower case."""
+    return Path(path.stem if path.suffix in COMPRESSED else path.name).suffix.lower()
+
+
 def read_bytes_lines(path: Path, log: FileLog) -> Iterator[tuple[int, bytes]]:
     """Yield (number from 1, line with its end) of a file, plain or compressed; a leading BOM is dropped.
 

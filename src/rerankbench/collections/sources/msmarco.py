@@ -17,11 +17,11 @@ from rerankbench.collections.sources.assembly import Parts
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.hub_access import dataset_rows, is_local, load_split, path_problem
 from rerankbench.collections.sources.judgements import Judgements
-from rerankbench.collections.sources.layout import Layout
+from rerankbench.collections.sources.layout import Layout, Row
 from rerankbench.collections.sources.local_split import local_split
 from rerankbench.collections.sources.mapped import Stored
 from rerankbench.collections.sources.records import SCHEMA
-from rerankbench.collections.sources.rows import Row, new_log, read_rows
+from rerankbench.collections.sources.rows import new_log, read_rows
 from rerankbench.collections.sources.source import Source
 
 _ROWS = Layout(names={"query": ("query",), "positives": ("positive",)})
@@ -74,6 +74,10 @@ class Msmarco(Source):
         wrong_path = path_problem(self.path)
         return problems + ([wrong_path] if wrong_path else [])
 
+    def places(self) -> tuple[str, ...]:
+        given = {key: getattr(self, key) for key in ("path",)}
+        return tuple(key for key, path in given.items() if path is not None and is_local(path))
+
     def read(self, cache_dir: Path) -> Parts:
         log, rows = self._rows(cache_dir)
         passages = self._gather(rows, log)
@@ -123,10 +127,10 @@ class Msmarco(Source):
             Finding("warning", f"rows fewer than the {wanted:,} asked for", wanted - passages.rows),
             Finding(
                 "info",
-                "passages that stand in the corpus before",
+                "passages that are in the corpus already",
                 len(passages.corpus) - len(set(passages.corpus)),
                 (),
-                "kept as the tutorial does; every copy of a relevant passage is relevant",
+                "kept, as in the tutorial; every copy of a relevant passage is relevant",
             ),
         ]
         return tuple(finding for finding in found if finding.count)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from rerankbench.basics.finding import shown
 from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.layout import Layout
-from rerankbench.collections.sources.lines import read_lines
-from rerankbench.collections.sources.rows import Row, read_rows, repeated_keys, suffix
+from rerankbench.collections.sources.layout import Layout, Row
+from rerankbench.collections.sources.lines import read_lines, suffix
+from rerankbench.collections.sources.objects import repeated_keys
+from rerankbench.collections.sources.rows import read_rows
 
 _SHAPE = 'the shape is {"query id": {"document id": number}}, or a list of objects with one column a key'
 _LINES = "one object per line has the ending .jsonl"
@@ -59,7 +60,7 @@ def _of_queries(queries: _Object, layout: Layout, log: FileLog) -> Iterator[tupl
             log.add(number + 1, f"query {shown(query_id)} has {shown(found)}: {_SHAPE}")
             continue
         if query_id in seen:
-            log.add(number + 1, f"query {shown(query_id)} stands twice: put its documents into one object")
+            log.add(number + 1, f"query {shown(query_id)} appears twice: put its documents into one object")
         seen.add(query_id)
         for document in documents:
             number += 1

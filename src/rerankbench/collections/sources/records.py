@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from rerankbench.basics.finding import shown
 from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.rows import Row
+from rerankbench.collections.sources.layout import Row
 
 SCHEMA = pa.schema([(name, pa.large_string()) for name in ("doc_id", "title", "text")])
 _BATCH_BYTES = 4 << 20

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rerankbench.basics.finding import shown
-from rerankbench.collections.sources.column_guess import cure, setting
+from rerankbench.collections.sources.column_guess import cure, setting, unclear_problems
 from rerankbench.collections.sources.delimited import Shape, log_faults, read_cells, shape_of
 from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.layout import Layout
-from rerankbench.collections.sources.lines import COMPRESSED, read_lines
+from rerankbench.collections.sources.layout import Layout, Row
+from rerankbench.collections.sources.lines import suffix
+from rerankbench.collections.sources.object_rows import object_problems, object_rows, open_objects
+from rerankbench.collections.sources.objects import ENDINGS
+from rerankbench.collections.sources.shapes.shape import value_at
 from rerankbench.collections.sources.split_parts import parts
 
-Row = tuple[object, ...]
 _PEEKED = 20
-_ABSENT = object()
-_SPREAD = re.compile(r"\s*([\[{]\s*$|\[\s*\{)")  # how an array, or one object over several lines, begins
-_BY_JQ = "write one object per line, as jq -c '.[]' FILE does of a list"
 
 
 def new_log(path: Path) -> FileLog:
     """A log that counts lines, or rows where the format has no lines."""
     return FileLog(path, "row" if suffix(path) == ".parquet" else "line")
-
-
-def suffix(path: Path) -> str:
-    """The extension that tells the format, that of compression left aside, in lower case."""
-    return Path(path.stem if path.suffix in COMPRESSED else path.name).suffix.lower()
 
 
 def column_problems(path: Path, layout: Layout) -> list[str]:
@@ -45,18 +34,22 @@ def column_problems(path: Path, layout: Layout) -> list[str]:
             return []
         place = f"{path}" if shape.header else f"{path}:{shape.number}"
         return [f"{place}: {problem}" for problem in shape.problems]
-    names, rows = _first_records(path)
+    if suffix(path) in ENDINGS and (found := object_problems(path, layout)):
+        return found
+    names, rows, layout = _first_records(path, layout)
     known = len(rows) > 1 or layout.find(names)  # {id: text, id: text} is one object without columns
     proposed = cure(names, rows, layout) if known else None
-    return [f"{path}: {problem}" for problem in layout.missing(names, proposed)] if names else []
+    problems = layout.missing(names, proposed) + unclear_problems(names, layout) if names else []
+    return [f"{path}: {problem}" for problem in problems]
 
 
 def columns_taken(path: Path, layout: Layout) -> tuple[dict[str, str], list[str]]:
     """Role -> the column that it is read from, and the columns that are not read."""
     if not is_delimited(path):
-        names, _ = _first_records(path)
+        names, _, layout = _first_records(path, layout)
         found = layout.find(names)
-        return found, [name for name in names if name not in found.values()]
+        read = [f"{name}." for name in found.values()]  # no object is left unread of which a key is read
+        return found, [name for name in names if not any(one.startswith(f"{name}.") for one in read)]
     shape = _shape(path, layout)
     if shape is None or shape.problems:
         return {}, []
@@ -64,6 +57,21 @@ def columns_taken(path: Path, layout: Layout) -> tuple[dict[str, str], list[str]
     pairs = zip(layout.roles, shape.places, strict=True)
     found = {role: names[place] for role, place in pairs if place is not None}
     return found, [name for name in names if name not in found.values()]
+
+
+def settled_columns(path: Path, layout: Layout) -> dict[str, str]:
+    """Role -> what the config has to call the column in order to read the same: a name, or a number from 1.
+
+    Nothing for roles whose columns cannot be told from the file's first records alone: titles in objects.
+    """
+    if suffix(path) == ".json" and "text" not in layout.roles:
+        return {}  # nested judgements
+    found, _ = columns_taken(path, layout)
+    if not is_delimited(path):
+        return {role: name for role, name in found.items() if role not in layout.optional}
+    if any(name not in _header(path, layout) for name in found.values()):
+        return {role: name.removeprefix("column ") for role, name in found.items()}
+    return {role: name for role, name in found.items() if not name.isdecimal()}
 
 
 def swap_cure(path: Path, layout: Layout) -> str:
@@ -80,7 +88,7 @@ def swap_cure(path: Path, layout: Layout) -> str:
 
 def _header(path: Path, layout: Layout) -> tuple[str, ...]:
     if not is_delimited(path):
-        return tuple(_first_records(path)[0])
+        return tuple(_first_records(path, layout)[0])
     shape = _shape(path, layout)
     return shape.header if shape is not None else ()
 
@@ -99,124 +107,43 @@ def is_unnamed(path: Path, layout: Layout) -> bool:
 
 def is_delimited(path: Path) -> bool:
     """Whether a file's lines are rows of cells."""
-    return suffix(path) not in (".jsonl", ".json", ".ndjson", ".parquet")
+    return suffix(path) not in (*ENDINGS, ".parquet")
 
 
 def _shape(path: Path, layout: Layout) -> Shape | None:
     return shape_of(path, layout, suffix(path))
 
 
-def _first_records(path: Path) -> tuple[list[str], list[list[str]]]:
-    """The names that a file of objects or a table gives its columns, and the first values of each."""
-    items: list[dict[str, object]] = []
-    if suffix(path) == ".parquet":
+def _first_records(path: Path, layout: Layout) -> tuple[list[str], list[list[str]], Layout]:
+    """The names that a file of objects or a table gives its columns, the first values of each, and where
+    the roles are looked for among them."""
+    if suffix(path) != ".parquet":
+        objects = open_objects(path, layout, new_log(path))
+        names, items, layout = objects.columns, objects.first, objects.layout
+    else:
         try:
             file = pq.ParquetFile(path)
             first = next(file.iter_batches(_PEEKED), None)
             items = [] if first is None else first.to_pylist()
             names = list(file.schema_arrow.names)
         except (OSError, pa.ArrowException, UnicodeDecodeError):
-            return [], []
-    else:
-        lines = islice(read_lines(path, new_log(path)), _PEEKED)
-        read = (_object(line, number, new_log(path)) for number, line in lines if not line.isspace())
-        items = [item for item in read if item]
-        names = list(dict.fromkeys(name for item in items for name in item))
-    return names, [[str(item.get(name, "")) for name in names] for item in items]
+            return [], [], layout
+    return names, [[str(value_at(item, name, "")) for name in names] for item in items], layout
 
 
 def read_rows(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
     """Yield (line or row number, one value per role, `layout.absent` for an absent one).
 
-    The format follows the extension: .jsonl, .ndjson and .json (an object per line), .csv (quoted), .tsv
+    The format follows the extension: .jsonl, .ndjson and .json (objects, see `objects`), .csv (quoted), .tsv
     (tabs, nothing quoted), .parquet; all else is split on ASCII white space, as TREC's files are.
     """
     match suffix(path):
         case ".jsonl" | ".json" | ".ndjson":
-            return _objects(path, layout, log)
+            return object_rows(path, layout, log)
         case ".parquet":
             return _table(path, layout, log)
         case _:
             return _delimited(path, layout, log)
-
-
-def _objects(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
-    columns: dict[str, str] = {}
-    names: list[str | None] = []
-    seen: set[tuple[str, ...]] = set()
-    for number, line in read_lines(path, log):
-        if line.isspace():
-            continue
-        if number == 1 and _SPREAD.match(line):
-            log.add(None, f"holds one JSON value over all its lines: {_BY_JQ}")
-            return
-        item = _object(line, number, log)
-        if item is None:
-            continue
-        if len(columns) < len(layout.names) and (keys := tuple(item)) not in seen:
-            seen.add(keys)
-            columns = {**layout.find(keys), **columns}  # a title may first appear in a later line
-            names = [columns.get(role) for role in layout.names]
-        row = tuple([item.get(name, _ABSENT) for name in names])  # type: ignore[arg-type]
-        if _ABSENT in row:
-            row = _without_dispensable(row, item, columns, layout)
-        if isinstance(item, _Repeating) and (twice := item.repeated & set(columns.values())):
-            log.add(number, f"has {min(twice)!r} twice: keep one; this line is {shown(line.strip())}")
-        elif _ABSENT in row:
-            lacking = _lacking(item, columns, layout)
-            add = ": add what it lacks" if lacking.startswith("lacks") else ""
-            log.add(number, f"{lacking}; this line is {shown(line.strip())}{add}", kind=lacking)
-        else:
-            yield number, row
-
-
-class _Repeating(dict[str, object]):
-    """An object of JSON in which some keys stand more than once."""
-
-    repeated: frozenset[str] = frozenset()
-
-
-def _keep_repeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    item = dict(pairs)
-    if len(item) == len(pairs):
-        return item
-    repeating = _Repeating(item)
-    repeating.repeated = frozenset(repeated_keys(pairs))
-    return repeating
-
-
-def repeated_keys(pairs: Iterable[tuple[str, object]]) -> set[str]:
-    """The keys that stand more than once; JSON readers would silently keep the last."""
-    counts = Counter(key for key, _ in pairs)
-    return {key for key, count in counts.items() if count > 1}
-
-
-def _without_dispensable(row: Row, item: dict[str, object], columns: dict[str, str], layout: Layout) -> Row:
-    """A row without what the object may lack; what others of the file have it must have too, if required."""
-    dispensable = layout.dispensable(list(item)) - (columns.keys() - layout.optional)
-    roles = zip(row, layout.roles, layout.absent, strict=True)
-    return tuple(none if value is _ABSENT and role in dispensable else value for value, role, none in roles)
-
-
-def _lacking(item: dict[str, object], columns: dict[str, str], layout: Layout) -> str:
-    """What is wrong with an object that lacks a key: its first lines told us how the keys are called."""
-    lost = [name for role, name in columns.items() if name not in item and role not in layout.optional]
-    if lost:
-        return f"lacks {', '.join(map(repr, lost))}"
-    return layout.missing(list(item))[0]
-
-
-def _object(line: str, number: int, log: FileLog) -> dict[str, object] | None:
-    try:
-        item = json.loads(line, object_pairs_hook=_keep_repeated)
-    except (ValueError, RecursionError) as error:
-        reason = getattr(error, "msg", str(error))
-        log.add(number, f"is not valid JSON ({reason}): {shown(line.strip())}; one JSON object per line")
-        return None
-    if not isinstance(item, dict):
-        log.add(number, f"is not a JSON object: {shown(line.strip())}; one JSON object per line")
-        return None
-    return item
 
 
 def _delimited(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import Finding
@@ -59,6 +59,14 @@ class Source(ABC):
     @abstractmethod
     def read(self, cache_dir: Path) -> Parts:
         """Read everything, faults included. Raises UserError when there is nothing to read."""
+
+    def places(self) -> tuple[str, ...]:
+        """The keys whose values are paths on this machine."""
+        return ()
+
+    def settled(self) -> Self:
+        """The same with everything that was guessed about its files given by its keys."""
+        return self
 
     def columns(self) -> list[Finding]:
         """What the columns of the files were taken for, where the source is files."""
@@ -137,7 +145,7 @@ def file_problem(path: Path, key: str) -> str | None:
     if not path.exists():
         return f"{key}={path}: there is no such file; {whereabouts(path)}"
     if not path.is_file():
-        what = "a folder; give a file" if path.is_dir() else "no ordinary file; give one on a disk"
+        what = "a folder; give a file" if path.is_dir() else "not a regular file; give one on a disk"
         return f"{key}={path}: is {what}"
     if not path.stat().st_size:
         return f"{key}={path}: the file is empty; write it again or give another one"
@@ -152,7 +160,7 @@ def whereabouts(path: Path) -> str:
         return "it is a link that leads nowhere: put the file in its place"
     if not path.parent.is_dir():
         missing = next(part for part in reversed(path.parents) if not part.is_dir())
-        return f"{missing} is no folder: check the path"
+        return f"{missing} is not a folder: check the path"
     with suppress(OSError):
         if alike := get_close_matches(path.name, os.listdir(path.parent), 1, ALIKE):
             return f"did you mean {alike[0]}?"

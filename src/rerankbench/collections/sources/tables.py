@@ -1,29 +1,43 @@
-"""The three files of a collection read together, so that all their faults are told at once."""
+"""The files of a collection read together, so that all their faults are told at once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from rerankbench.basics.finding import Finding, shown
+from rerankbench.collections.run_order import count_up
 from rerankbench.collections.sources.assembly import Parts
+from rerankbench.collections.sources.column_guess import setting
 from rerankbench.collections.sources.conversion import read_table
 from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.judgements import read_judgements
+from rerankbench.collections.sources.judgements import Judgements, read_judgements
 from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
+from rerankbench.collections.sources.lines import suffix
 from rerankbench.collections.sources.nested import read_pairs
-from rerankbench.collections.sources.rows import column_problems, columns_taken, new_log, suffix, swap_cure
+from rerankbench.collections.sources.object_rows import open_objects
+from rerankbench.collections.sources.objects import ENDINGS
+from rerankbench.collections.sources.rows import (
+    column_problems,
+    columns_taken,
+    new_log,
+    settled_columns,
+    swap_cure,
+)
 
+_TELLING = 5  # judgements of a query from which on grades hardly count up by chance
 _NAMED = 6  # of the columns that are not read
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """Where the corpus, the queries and the judgements are, and which column holds what."""
+    """Where the corpus, the queries and the judgements are (None: there are none), and what columns hold."""
 
     corpus: Path
     queries: Path
-    judgements: Path
+    judgements: Path | None
     documents_layout: Layout = DOCUMENTS
     queries_layout: Layout = QUERIES
     judgements_layout: Layout = JUDGEMENTS
@@ -31,36 +45,80 @@ class Tables:
     def problems(self) -> list[str]:
         """Columns that the files lack, told from their first records."""
         # Nested judgements have no columns; a corpus with the extension .json is one object per line.
-        judged = [] if suffix(self.judgements) == ".json" else [(self.judgements, self.judgements_layout)]
-        files = [(self.corpus, self.documents_layout), (self.queries, self.queries_layout), *judged]
+        files = [
+            (p, layout)
+            for p, layout in self._files()
+            if layout is not self.judgements_layout or suffix(p) != ".json"
+        ]
         return [problem for path, layout in files for problem in column_problems(path, layout)]
 
     def read(self, cache_dir: Path) -> Parts:
-        """Read all three files; large ones are kept as Arrow files in `cache_dir`."""
-        logs = [new_log(path) for path in (self.corpus, self.queries, self.judgements)]
+        """Read all files; large ones are kept as Arrow files in `cache_dir`."""
+        logs = [new_log(path) for path, _ in self._files()]
         documents = read_table(self.corpus, self.documents_layout, logs[0], cache_dir)
         queries = read_table(self.queries, self.queries_layout, logs[1], cache_dir)
-        judgements = read_judgements(read_pairs(self.judgements, self.judgements_layout, logs[2]), logs[2])
+        judgements = self._judged(logs)
         return Parts(
             documents=documents,
             queries=queries.table,
             judgements=judgements,
             corpus_place=str(self.corpus),
             queries_place=str(self.queries),
-            judgements_place=str(self.judgements),
+            judgements_place=str(self.judgements or ""),
             problems=[problem for log in logs for problem in log.problems()],
-            findings=numeric_ids(logs),
-            swap_cure=swap_cure(self.judgements, self.judgements_layout),
+            findings=(
+                *shaped(self.corpus, self.documents_layout, len(documents.table)),
+                *shaped(self.queries, self.queries_layout, len(queries.table)),
+                *numeric_ids(logs),
+            ),
+            swap_cure=swap_cure(self.judgements, self.judgements_layout) if self.judgements else "",
         )
+
+    def _judged(self, logs: list[FileLog]) -> Judgements | None:
+        if self.judgements is None:
+            return None
+        judgements = read_judgements(read_pairs(self.judgements, self.judgements_layout, logs[2]), logs[2])
+        self._refuse_ranks(judgements, logs[2])
+        return judgements
+
+    def _files(self) -> list[tuple[Path, Layout]]:
+        """Every file that there is, with its layout: corpus, queries, judgements."""
+        judged = [] if self.judgements is None else [(self.judgements, self.judgements_layout)]
+        return [(self.corpus, self.documents_layout), (self.queries, self.queries_layout), *judged]
+
+    def _refuse_ranks(self, judgements: Judgements, log: FileLog) -> None:
+        """Ranks of a run, which count 1, 2, 3 for each query, say the opposite of grades."""
+        layout, counts = self.judgements_layout, judgements.query_ids.dictionary_encode().indices.to_numpy()
+        if "grade" in layout.given or not len(counts) or np.bincount(counts).max() < _TELLING:
+            return
+        if count_up(counts.astype(np.int64), judgements.grades.astype(np.float64)):
+            cure = self._as_grades()
+            what = "its grades count 1, 2, 3 for each query, as the ranks of a run do: give the judgements"
+            log.add(None, f"{what}, or, if these are grades, set {cure}" if cure else what)
+
+    def _as_grades(self) -> str:
+        """The settings that name the columns of the judgements as they were found."""
+        keys = self.judgements_layout.keys
+        found = settled_columns(self.judgements, self.judgements_layout) if self.judgements else {}
+        return " ".join(setting(keys[role], name) for role, name in found.items() if role in keys)
 
     def columns(self) -> list[Finding]:
         """What each file's columns were taken for."""
-        files = [
-            (self.corpus, self.documents_layout),
-            (self.queries, self.queries_layout),
-            (self.judgements, self.judgements_layout),
-        ]
-        return [found for path, layout in files for found in taken(path, layout)]
+        return [found for path, layout in self._files() for found in taken(path, layout)]
+
+
+def shaped(path: Path, layout: Layout, count: int) -> tuple[Finding, ...]:
+    """What to say of a file whose records were taken for those of a framework."""
+    if suffix(path) not in ENDINGS:
+        return ()
+    objects = open_objects(path, layout, new_log(path))
+    if objects.shape is None or not count:
+        return ()
+    read = ", ".join(f"{role} from {shown(column, 40)}" for role, column in objects.found.items())
+    what = f"records of {path.name} taken for {objects.shape.name}"
+    keys = " and ".join(layout.keys[role] for role in objects.found if role in layout.keys)
+    effect = f"{read}; {keys} name other columns" if keys else read
+    return (Finding("info", what, count, (), effect),)
 
 
 def taken(path: Path, layout: Layout) -> list[Finding]:

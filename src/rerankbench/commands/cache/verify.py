@@ -82,7 +82,7 @@ def hashed_file(file: Path, sha256: str) -> bool:
 
 
 def misnamed(file: Path) -> bool:
-    set_aside(file, ValueError("its name is none that a shard has"))
+    set_aside(file, ValueError("its name is not that of a shard"))
     return False
 
 

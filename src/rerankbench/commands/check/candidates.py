@@ -20,6 +20,8 @@ def candidate_findings(collection: Collection, candidates: Candidates) -> list[F
     depth = candidates.rows.shape[1]
     if depth == 0:
         return []
+    if not collection.judged:
+        return [_ties(candidates)]
     first_page = min(_FIRST_PAGE, depth)
     found = [_unjudged(collection, candidates, cutoff) for cutoff in dict.fromkeys((first_page, depth))]
     return [

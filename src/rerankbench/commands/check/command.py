@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,7 +17,9 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import Finding
 from rerankbench.basics.quiet_libraries import quiet_libraries
 from rerankbench.basics.visible import Console, say, visible_json
+from rerankbench.collections.sources.source import Source
 from rerankbench.commands import cli, command_line, config, preflight
+from rerankbench.commands.check import keeping
 from rerankbench.commands.check.findings import examine, table
 from rerankbench.commands.check.lengths import Tokenizer
 from rerankbench.experiment.settings import Experiment
@@ -25,7 +27,7 @@ from rerankbench.first_stages.run import Run
 from rerankbench.rerankers.reranker import LocalReranker, Reranker
 from rerankbench.rerankers.vector_reranker import VectorReranker
 
-USAGE = """usage: rerankbench-check [KEY=VALUE or GROUP=OPTION]... [--json]
+USAGE = """usage: rerankbench-check [KEY=VALUE or GROUP=OPTION]... [--json] [--save FILE.yaml]
 
 Look at a collection, and at a run file if one is given, before anything is spent:
 
@@ -35,6 +37,9 @@ Look at a collection, and at a run file if one is given, before anything is spen
 
 Takes the words that rerankbench takes; computes no scores and downloads nothing. Each finding says what it
 does to the figures. Exit code: 0 no errors (perhaps warnings), 1 errors, 2 a mistake in the command.
+
+--save my-data.yaml writes the collection, with all columns that were found, as an option to
+options/dataset/my-data.yaml; from then on it is: --config-dir options dataset=my-data
 """
 SCHEMA = 1
 WORDS = {"error": "error", "warning": "warning", "info": "note"}
@@ -52,13 +57,58 @@ def command(words: list[str]) -> int:
         say(*USAGE.splitlines())
         return 0
     config.register_schemas()
-    experiment = compose([word for word in words if word != "--json"])
+    words, target = without_save(words)
+    plain = [word for word in words if word != "--json"]
+    file = keeping.place(target, command_line.parse(plain).config_dir) if target is not None else None
+    experiment = compose(plain)
     found = check(experiment)
+    faulty = any(one.severity == "error" for one in found)
+    kept = Kept() if faulty else keep(experiment.dataset, file)
     if "--json" in words:
-        say(*as_json(experiment, found).split("\n"))
+        say(*as_json(experiment, found, kept).split("\n"))
     else:
         show(experiment, found)
-    return 1 if any(one.severity == "error" for one in found) else 0
+        say(*kept.told())
+        if faulty and file is not None:
+            say(f"{file} is not written: fix the errors first")
+    return 1 if faulty else 0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What to keep of a check: the words that describe the collection, the words that use the saved option.
+
+    new: whether the words hold more than was typed.
+    """
+
+    words: tuple[str, ...] = ()
+    new: bool = False
+    file: Path | None = None
+    use: str = ""
+
+    def told(self) -> list[str]:
+        """Lines for a person."""
+        lines = ["to keep what was found, use these words:", f"  {' '.join(self.words)}"] if self.new else []
+        return lines + ([f"saved as {self.file}; from now on: rerankbench {self.use}"] if self.file else [])
+
+
+def keep(dataset: Source, file: Path | None) -> Kept:
+    """What was found out about a collection without faults, saved if there is a file for it."""
+    settled = dataset.settled()
+    use = keeping.save(settled, file) if file is not None else ""
+    return Kept(tuple(keeping.lines(settled)), settled != dataset, file, use)
+
+
+def without_save(words: Sequence[str]) -> tuple[list[str], str | None]:
+    """The words without `--save FILE`, and that file. Raises UserError where none follows."""
+    for at, word in enumerate(words):
+        if word.startswith("--save="):
+            return [*words[:at], *words[at + 1 :]], word.removeprefix("--save=")
+        if word == "--save":
+            if at + 1 == len(words) or "=" in words[at + 1] or words[at + 1].startswith("-"):
+                raise UserError("--save: a file name is missing; --save my-data.yaml")
+            return [*words[:at], *words[at + 2 :]], words[at + 1]
+    return list(words), None
 
 
 def compose(words: Sequence[str]) -> Experiment:
@@ -156,7 +206,7 @@ def offline() -> Iterator[list[object]]:
         socket.getaddrinfo = before
 
 
-def as_json(experiment: Experiment, found: Sequence[Finding]) -> str:
+def as_json(experiment: Experiment, found: Sequence[Finding], kept: Kept) -> str:
     """The findings for machines: name, severities counted, and each finding's fields."""
     counts = Counter(one.severity for one in found)
     values = {
@@ -166,6 +216,8 @@ def as_json(experiment: Experiment, found: Sequence[Finding]) -> str:
         "errors": counts["error"],
         "warnings": counts["warning"],
         "findings": [asdict(one) for one in found],
+        "keep": list(kept.words),
+        "saved": str(kept.file) if kept.file else None,
     }
     return visible_json(json.dumps(values, indent=2, ensure_ascii=False))
 

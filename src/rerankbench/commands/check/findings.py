@@ -95,6 +95,20 @@ def table(found: Sequence[Finding]) -> Table:
 
 
 def _sizes(collection: Collection) -> list[Finding]:
+    if not collection.judged:
+        return [
+            Finding(
+                "info", "documents", len(collection.corpus), (), "the more documents, the harder the search"
+            ),
+            Finding("info", "queries", len(collection.query_ids), (), "each is answered by every arm"),
+            Finding(
+                "warning",
+                "judgements",
+                0,
+                (),
+                "runs show how much arms differ, not which is better; rerankbench-judge finds out",
+            ),
+        ]
     grades, counts = np.unique(collection.judged_grade, return_counts=True)
     spread = tuple(f"grade {g}: {n:,}" for g, n in zip(grades.tolist(), counts.tolist(), strict=True))
     per_query = np.bincount(collection.judged_query, minlength=len(collection.query_ids))

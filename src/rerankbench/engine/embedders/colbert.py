@@ -23,7 +23,7 @@ from rerankbench.engine.embedders.matrices import MatrixModel
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.checkpoint import describe, tensors, weight_files
 from rerankbench.engine.models.json_files import json_object
-from rerankbench.engine.models.loading import parts, without_values
+from rerankbench.engine.models.loading import without_values
 from rerankbench.engine.models.model_config import DECODERS
 from rerankbench.engine.models.model_files import own_code_problems
 from rerankbench.engine.models.references import Weights
@@ -63,10 +63,10 @@ class ColbertEmbedder(Embedder):
         place, config = f"embedder.model={self.model}", json_object(folder / "config.json")
         name = (describe(folder)["architectures"] or ["unknown"])[0]
         if name.endswith("ForSequenceClassification") or config.get("model_type") in DECODERS:
-            return [f"{place}: holds {name}, which is no ColBERT; give an embedder like that"]
+            return [f"{place}: holds {name}, which is not a ColBERT; give one"]
         if more := modules_of(folder).besides("Transformer", "Dense"):
             added = ", ".join(more)
-            return [f"{place}: its modules.json has {added}, so it is no ColBERT; give an embedder like that"]
+            return [f"{place}: its modules.json has {added}, so it is not a ColBERT; give one"]
         if not dense_folders(folder) and LINEAR not in tensors(folder):
             return [
                 f"{place}: has no projection of its tokens, {LINEAR} or a Dense module, so it is no ColBERT"
@@ -92,7 +92,7 @@ class ColbertEmbedder(Embedder):
 
     def rehearse(self, weights: Weights, hardware: Hardware) -> None:
         with without_values():
-            _, tokenizer = parts(self.open(weights, hardware))
+            tokenizer = self.open(weights, hardware).tokenizer
         for prefix in (self.query_prefix, self.document_prefix):
             marker(tokenizer, prefix, weights.folder)
         if self.query_expansion and tokenizer.mask_token_id is None:
@@ -220,7 +220,8 @@ class ColbertModel(MatrixModel):
     settings: ColbertEmbedder
 
     def __init__(self, settings: ColbertEmbedder, weights: Weights, hardware: Hardware) -> None:
-        model, self.tokenizer = parts(settings.open(weights, hardware))
+        found = settings.open(weights, hardware)
+        model, self.tokenizer = found.model, found.tokenizer
         # padded, as transformers runs it: expansion tokens are not attended to, and yet have vectors
         self.model = model.to(hardware.device).eval()
         self.settings, self.folder = settings, weights.folder

@@ -16,7 +16,7 @@ from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import checkpoint, references
 from rerankbench.engine.models.attention import usable
 from rerankbench.engine.models.json_files import json_object
-from rerankbench.engine.models.loading import parts, reading, take, with_its_tokens, without_values
+from rerankbench.engine.models.loading import Opened, opened, take, without_values
 from rerankbench.engine.models.model_config import CHECKED, DECODERS
 from rerankbench.engine.models.model_files import has_code, own_code_problems
 from rerankbench.engine.models.sentence_modules import Modules, is_late_interaction, modules_of
@@ -113,22 +113,11 @@ class Embedder:
 
     def fitted(self, folder: Path) -> Embedder:
         """These settings as the model in `folder` can follow them: what its vectors are stored under."""
-        return replace(self, attention=usable(self.attention, folder, "AutoModel", self.trust_remote_code))
+        return replace(self, attention=usable(self.attention, folder, AUTO, self.trust_remote_code))
 
-    def open(self, weights: references.Weights, hardware: Hardware) -> Any:
-        """FlagEmbedding's wrapper around the model."""
-        from FlagEmbedding import FlagModel
-
-        code = self.trust_remote_code
-        with reading(weights.folder, hardware.dtype, self.attention, code) as place:
-            wrapper = FlagModel(
-                place,
-                use_fp16=False,
-                pooling_method=self.pooling,
-                devices=hardware.device,
-                trust_remote_code=self.trust_remote_code,
-            )
-        return with_its_tokens(wrapper, weights.folder)
+    def open(self, weights: references.Weights, hardware: Hardware) -> Opened:
+        """The model and its tokenizer."""
+        return opened(weights.folder, hardware, self.attention, self.trust_remote_code, AUTO)
 
     def load(self, weights: references.Weights, hardware: Hardware) -> EmbedderModel:
         """Read the weights onto the device."""
@@ -137,7 +126,7 @@ class Embedder:
     def rehearse(self, weights: references.Weights, hardware: Hardware) -> None:
         """Raise UserError for whatever would keep the model from being loaded and from embedding right."""
         with without_values():
-            _, tokenizer = parts(self.open(weights, hardware))
+            tokenizer = self.open(weights, hardware).tokenizer
         if modules_of(weights.folder).lower_case:
             upper, lower = token_ids(tokenizer, ["Some Words", "some words"], None, special=True)
             if upper.tolist() != lower.tolist():
@@ -161,6 +150,7 @@ class Embedder:
         return replace(self, passage_instruction=self.query_instruction, max_length=longest)
 
 
+AUTO = "AutoModel"
 # What BGE's English models were trained with before queries, and no other family.
 OF_BGE = "Represent this sentence for searching relevant passages:"
 
@@ -218,9 +208,8 @@ class EmbedderModel:
     """A loaded embedder; vectors depend on each text alone."""
 
     def __init__(self, settings: Embedder, weights: references.Weights, hardware: Hardware) -> None:
-        wrapper = settings.open(weights, hardware)
         first_only = settings.pooling == "cls"
-        self.model, self.tokenizer = take(wrapper, hardware, first_only)
+        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware, first_only)
         self.settings = settings
         self.prepare()
 

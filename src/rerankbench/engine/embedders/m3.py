@@ -65,8 +65,7 @@ def heads(folder: Path, device: str) -> tuple[Any, Any]:
 
 class M3Model(MatrixModel):
     def __init__(self, settings: M3Embedder, weights: Weights, hardware: Hardware) -> None:
-        wrapper = settings.open(weights, hardware)
-        self.model, self.tokenizer = take(wrapper, hardware)
+        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware)
         self.settings = settings
         self.prepare()
         self.colbert, self.sparse = heads(weights.folder, hardware.device)

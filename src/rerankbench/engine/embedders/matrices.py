@@ -75,7 +75,7 @@ class MatrixEmbedding(Embedding):
         block = np.concatenate(found)
         if not np.isfinite(block).all():
             raise NotFinite(
-                "the model's values are not finite (NaN or infinite), so nothing of them is kept; "
+                "the model's values are not finite (NaN or infinite), so none of them is kept; "
                 "try precision=fp32, or another copy of the model"
             )
         write_array(folder, tokens_name(name), np.repeat(digests[first], [len(one) for one in found]))

@@ -85,7 +85,7 @@ def snapshot(
         return folder, folder.name
     try:
         folder = download(model, revision, form)
-    except OSError as error:  # every error of the hub client and of its connections is one
+    except errors_of_the_client() as error:
         kept = cached(model, revision, form)
         if not kept:
             raise failure(model, revision, error) from None
@@ -98,6 +98,13 @@ def snapshot(
     return folder, folder.name
 
 
+def errors_of_the_client() -> tuple[type[Exception], ...]:
+    """What the hub's client raises; in version 1 its connections raise errors of httpx, which are no OSError."""
+    import httpx
+
+    return OSError, httpx.HTTPError
+
+
 def cure_for(problem: str) -> str:
     if "no weights" not in problem:
         return LOCAL_CURE
@@ -105,7 +112,7 @@ def cure_for(problem: str) -> str:
 
 
 def download(model: str, revision: str | None, form: Form) -> Path:
-    """The snapshot's folder in the hub's own cache, complete. Raises the hub client's OSErrors."""
+    """The snapshot's folder in the hub's own cache, complete. Raises `errors_of_the_client`."""
     from huggingface_hub import HfApi, snapshot_download
 
     # snapshot_download's own first question has no time limit; this one finds out whether anybody answers
@@ -134,12 +141,16 @@ def cached(model: str, revision: str | None, form: Form | None = None) -> Path |
 
     try:
         folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
-    except OSError:
-        return None
+    except OSError as error:
+        # version 1 of the client says so of every folder that lacks a file which the hub has
+        incomplete = getattr(error, "snapshot_path", None)
+        if incomplete is None:
+            return None
+        folder = Path(incomplete)
     return None if (form or safetensors(False)).problems(folder) else folder
 
 
-def failure(model: str, revision: str | None, error: OSError) -> UserError:
+def failure(model: str, revision: str | None, error: Exception) -> UserError:
     """One line for whatever the hub's client raised."""
     from huggingface_hub import constants, errors
 
@@ -158,7 +169,7 @@ def failure(model: str, revision: str | None, error: OSError) -> UserError:
         return UserError(
             f"model {model}: not in the hub's cache, and HF_HUB_OFFLINE is set; unset it, or {LOCAL_CURE}"
         )
-    if error.errno:
+    if getattr(error, "errno", None):
         return UserError(
             f"model {model}: cannot be kept in the hub's cache {constants.HF_HUB_CACHE} ({error}); "
             "set HF_HUB_CACHE to a folder with room"

@@ -1,4 +1,4 @@
-"""Reading weights through FlagEmbedding, in the precision and attention that were asked for."""
+"""A model and its tokenizer, read by transformers in the precision and attention that were asked for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import shown
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.checkpoint import tensors
-from rerankbench.engine.models.json_files import json_object
-from rerankbench.engine.models.model_config import older_rope
+from rerankbench.engine.models.model_config import older_rope, reads_version_5
 from rerankbench.engine.models.own_code import under_its_hash
+from rerankbench.engine.models.tokenizer_folder import tokenizer_of
 from rerankbench.engine.tokens import KNOWN_BELOW
 
 _WITHOUT_VALUES = ContextVar("without_values", default=False)
@@ -34,15 +35,38 @@ def without_values() -> Iterator[None]:
         _WITHOUT_VALUES.reset(before)
 
 
+@dataclass
+class Opened:
+    """A model as it was read, and its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+
+
+def opened(folder: Path, hardware: Hardware, attention: str, code: bool, kind: Any) -> Opened:
+    """The model in `folder` and its tokenizer.
+
+    kind: the class that reads the model, or the name of one of transformers, such as AutoModel. code: whether
+    the folder's own Python files may be run.
+
+    Raises UserError where the folder's files do not make a model, or the model lacks tokens of its tokenizer.
+    """
+    import transformers
+
+    reader = getattr(transformers, kind) if isinstance(kind, str) else kind
+    with reading(folder, hardware.dtype, attention, code) as place:
+        tokenizer = tokenizer_of(Path(place), code)
+        model = reader.from_pretrained(place, trust_remote_code=code)
+    return with_its_tokens(Opened(model, tokenizer), folder)
+
+
 @contextmanager
 def reading(folder: Path, dtype: Any, attention: str, code: bool = False) -> Iterator[str]:
     """Make every `from_pretrained` inside read safetensors as `dtype` with this attention.
 
     Yields the path to read `folder` from. code: whether its own Python files may be run.
 
-    FlagEmbedding's constructors offer no such choice: they read fp16 weights through fp32 (36 GB for a 9B
-    model), and leave the attention to the library's default, which drops Gemma 2's softcap. Weights that
-    the files lack would be drawn at random, with a warning that nobody sees.
+    Weights that the files lack would be drawn at random, with a warning that nobody sees.
 
     Raises UserError where the folder's files do not make a model.
     """
@@ -53,7 +77,6 @@ def reading(folder: Path, dtype: Any, attention: str, code: bool = False) -> Ite
     options |= {"device_map": "meta"} if _WITHOUT_VALUES.get() else {}
     try:
         with (
-            tokenizers_of_version_5(),
             under_its_hash(folder, code) as place,
             reading_checked(folder, options, refused),
         ):
@@ -61,7 +84,7 @@ def reading(folder: Path, dtype: Any, attention: str, code: bool = False) -> Ite
     except (UserError, OutOfMemoryError, MemoryError, ImportError):
         raise
     except Exception as error:  # tokenizers raises nothing more special
-        if refused:  # FlagEmbedding catches it, and tries in other ways
+        if refused:  # transformers may have said it in its own words
             raise refused[0] from None
         raise UserError(cannot_be_loaded(folder, error)) from error
 
@@ -117,9 +140,7 @@ def cannot_be_loaded(folder: Path, error: Exception) -> str:
 
 def in_older_words(config: Any) -> None:
     """Turn what transformers 5 says of rotary positions into what version 4 reads; it would ignore it."""
-    import transformers
-
-    if int(transformers.__version__.partition(".")[0]) >= 5:
+    if reads_version_5():
         return
     for name, value in older_rope(config.to_dict()).items():
         setattr(config.get_text_config(), name, value)
@@ -182,54 +203,13 @@ def spellings(name: str, prefix: str) -> list[str]:
     return [name, bare, f"{prefix}.{name}", *old]
 
 
-@contextmanager
-def tokenizers_of_version_5() -> Iterator[None]:
-    """Let version 4 of transformers load tokenizers that version 5 wrote under a class name of its own."""
-    import transformers
-    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
-
-    name, original = "TokenizersBackend", PreTrainedTokenizerBase._from_pretrained.__func__
-    if hasattr(transformers, name):
-        yield
-        return
-
-    def from_pretrained(cls: Any, files: Any, place: Any, init: Any, *args: Any, **kwargs: Any) -> Any:
-        written = json_object(Path(place) / "tokenizer_config.json")
-        return original(cls, files, place, init, *args, **kwargs | as_version_5(written))
-
-    setattr(transformers, name, PreTrainedTokenizerFast)
-    PreTrainedTokenizerBase._from_pretrained = classmethod(from_pretrained)
-    try:
-        yield
-    finally:
-        delattr(transformers, name)
-        PreTrainedTokenizerBase._from_pretrained = classmethod(original)
-
-
-# Tokenizers of version 5 that tell the texts of a pair apart; in version 4 those that say nothing do.
-TYPED = ("BertTokenizer", "DebertaTokenizer", "DebertaV2Tokenizer", "FNetTokenizer", "RoCBertTokenizer")
-
-
-def as_version_5(written: dict[str, Any]) -> dict[str, Any]:
-    """What to tell version 4 of a tokenizer as its tokenizer_config.json is `written`, if by version 5."""
-    told: dict[str, Any] = {}
-    extra = written.get("extra_special_tokens")
-    if isinstance(extra, list):  # a list of texts in version 5, a dictionary by name in version 4
-        told |= {"extra_special_tokens": {}, "additional_special_tokens": extra}
-    fifth = "backend" in written or written.get("tokenizer_class") == "TokenizersBackend"
-    if fifth and "model_input_names" not in written:
-        types = ["token_type_ids"] if written.get("tokenizer_class") in TYPED else []
-        told["model_input_names"] = ["input_ids", *types, "attention_mask"]
-    return told
-
-
-def with_its_tokens(wrapper: Any, folder: Path) -> Any:
-    """`wrapper`, whose model knows every token of its tokenizer.
+def with_its_tokens(found: Opened, folder: Path) -> Opened:
+    """What was `found`, whose model knows every token of its tokenizer.
 
     Tokens that were added behind the model's own make no difference until a text holds one. Raises UserError
     where others are too many.
     """
-    rows, tokenizer = wrapper.model.get_input_embeddings().num_embeddings, wrapper.tokenizer
+    rows, tokenizer = found.model.get_input_embeddings().num_embeddings, found.tokenizer
     if tokenizer.vocab_size > rows:
         raise UserError(
             f"{folder}: its tokenizer has {tokenizer.vocab_size:,} tokens, its model {rows:,}; copy the "
@@ -237,7 +217,7 @@ def with_its_tokens(wrapper: Any, folder: Path) -> Any:
         )
     if len(tokenizer) > rows:
         setattr(tokenizer, KNOWN_BELOW, rows)
-    return wrapper
+    return found
 
 
 def missing(folder: Path, names: list[str]) -> str:
@@ -251,25 +231,12 @@ def missing(folder: Path, names: list[str]) -> str:
     )
 
 
-def nothing() -> None:
-    """There are no processes of the wrapper's to stop."""
-
-
-def parts(wrapper: Any) -> tuple[Any, Any]:
-    """The model and tokenizer of a FlagEmbedding wrapper, which is of no use afterwards."""
-    model, tokenizer = wrapper.model, wrapper.tokenizer
-    wrapper.model = None  # the wrapper's destructor would move the model back to the CPU
-    wrapper.stop_self_pool = nothing  # and collect garbage, which takes longer than loading a small model
-    return model, tokenizer
-
-
-def take(wrapper: Any, hardware: Hardware, first_only: bool = False) -> tuple[Any, Any]:
-    """The model (on the device, ready for inference) and tokenizer out of a FlagEmbedding wrapper.
+def take(found: Opened, hardware: Hardware, first_only: bool = False) -> tuple[Any, Any]:
+    """The model, on the device and ready for inference, and its tokenizer.
 
     first_only: nothing but the first token is read from an encoder's last hidden states.
     """
-    model, tokenizer = parts(wrapper)
-    return fast(model.to(hardware.device).eval(), hardware, first_only), tokenizer
+    return fast(found.model.to(hardware.device).eval(), hardware, first_only), found.tokenizer
 
 
 def fast(model: Any, hardware: Hardware, first_only: bool) -> Any:

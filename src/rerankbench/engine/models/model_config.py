@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import version
 from typing import Any, TypeGuard
 
 from rerankbench.engine.models.json_files import AGAIN
@@ -157,8 +159,16 @@ def other_depth(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> list[s
     return [f"it has {said} layers, but the weights are of {held}; {AGAIN}"] if held != said else []
 
 
+@cache
+def reads_version_5() -> bool:
+    """Whether it is version 5 of transformers, or a later one, that is installed; imports nothing."""
+    return int(version("transformers").partition(".")[0]) >= 5
+
+
 def version_problems(config: Mapping[str, Any]) -> list[str]:
     """What transformers 5 wrote and version 4 would read otherwise, without a word."""
+    if reads_version_5():
+        return []
     kind = config.get("model_type")
     fifth = str(config.get("transformers_version", "")).startswith("5")
     if fifth and not config.get("auto_map") and kind not in CHECKED and text_kind(config) not in CHECKED:
@@ -229,5 +239,5 @@ def every_nth(kinds: Any, part: Mapping[str, Any]) -> int:
     whole = [place for place, kind in enumerate(kinds) if kind == FULL] if isinstance(kinds, list) else []
     period = whole[1] - whole[0] if len(whole) > 1 else len(kinds)
     if whole != list(range(0, len(kinds), period)):
-        raise ValueError("layer_types are in an order that transformers 4 cannot be told")
+        raise ValueError("layer_types are in an order that transformers 4 cannot express")
     return period

@@ -91,16 +91,35 @@ def read_fast(tokenizer: Any) -> PairTemplate:
 
 
 def read_slow(tokenizer: Any) -> PairTemplate:
-    """From a tokenizer in Python, by two marks that are no token ids."""
-    first, second = -1, -2
-    try:
-        joined = list(tokenizer.build_inputs_with_special_tokens([first], [second]))
-        types = list(tokenizer.create_token_type_ids_from_sequences([first], [second]))
-    except AttributeError:
-        raise ValueError(
-            f"the tokenizer ({type(tokenizer).__name__}) has no fast form, tokenizer.json"
-        ) from None
-    return split(joined, types, [{first: 0, second: 1}.get(token) for token in joined])
+    """From a tokenizer in Python, by where the tokens of two marks are in a pair of them."""
+    for marks in MARKS:
+        first, second = (ids.tolist() for ids in token_ids(tokenizer, marks, None, special=False))
+        joined = tokenizer(*marks, truncation=False, padding=False, return_token_type_ids=True)
+        owners = owners_of(list(joined["input_ids"]), first, second)
+        if owners is not None:
+            return split(joined["input_ids"], joined["token_type_ids"], owners)
+    raise ValueError(
+        f"the tokenizer ({type(tokenizer).__name__}) has no fast form, tokenizer.json, and does not put two "
+        "texts one behind the other"
+    )
+
+
+def owners_of(joined: list[int], first: list[int], second: list[int]) -> list[int | None] | None:
+    """Which text each token of a pair is of; None where that cannot be seen."""
+    begin = place_of(first, joined, 0)
+    other = None if begin is None else place_of(second, joined, begin + len(first))
+    if begin is None or other is None or first == second:
+        return None
+    owners: list[int | None] = [None] * len(joined)
+    owners[begin : begin + len(first)] = [0] * len(first)
+    owners[other : other + len(second)] = [1] * len(second)
+    return owners
+
+
+def place_of(part: list[int], whole: list[int], start: int) -> int | None:
+    """Where `part`, which is not empty, begins in `whole` from `start` on; None if nowhere."""
+    places = range(start, len(whole) - len(part) + 1)
+    return next((place for place in places if part and whole[place : place + len(part)] == part), None)
 
 
 def split(ids: Sequence[int], types: Sequence[int], owners: Sequence[int | None]) -> PairTemplate:

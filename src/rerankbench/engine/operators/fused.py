@@ -12,11 +12,14 @@ import logging
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from rerankbench.basics.errors import UserError
+from rerankbench.basics.finding import shown
+from rerankbench.engine.operators.fusing import has_kernels
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +51,18 @@ def fuse(model: nn.Module) -> None:
     """Replace the norms and gates below `model` by fused ones, and fuse its rotations, where it has any."""
     if not any(type(module).__name__ in NORMS for module in model.modules()):
         return
-    if find_spec("liger_kernel") is None:
+    if not has_kernels():
         log.info("pip install 'rerankbench[gpu]' makes this reranker faster on this device")
-    elif kernels_run(next(model.parameters())):
-        replace(model)
+        return
+    try_kernels(next(model.parameters()))
+    replace(model)
 
 
-def kernels_run(like: Tensor) -> bool:
-    """Whether kernels can be compiled and run where `like` is: that takes a C compiler, Python's headers."""
+def try_kernels(like: Tensor) -> None:
+    """Compile and run kernels where `like` is, which takes a C compiler and Python's headers.
+
+    Raises UserError where that fails: without them scores would be others than what they are stored as.
+    """
     try:
         with torch.inference_mode():
             rows = torch.ones(1, 2, 16, 16, dtype=like.dtype, device=like.device)
@@ -63,9 +70,11 @@ def kernels_run(like: Tensor) -> bool:
             normed(silu_gate(gelu_gate(rows, rows), rows), rows[0, 0, 0], 1e-6, 0.0, "llama")
             rotated(rows, rows.clone(), angles, angles)
     except Exception as error:  # whatever compilers and drivers raise
-        log.warning("going on without fused operators, which do not run here: %s", str(error).strip()[:300])
-        return False
-    return True
+        reason = shown(" ".join(str(error).split()))
+        raise UserError(
+            f"liger-kernel is installed, but its kernels do not run here ({reason}); install a C compiler "
+            "and Python's headers, or go without: pip uninstall liger-kernel"
+        ) from error
 
 
 def replace(model: nn.Module) -> None:
@@ -171,15 +180,16 @@ class Rotation:
         self.plain = plain
 
     def __call__(
-        self, query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, positions: Any = None, **more: Any
+        self, query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, *more: Any, **named: Any
     ) -> tuple[Tensor, Tensor]:
         """Queries and keys [n, heads, width, size], rotated by cosines and sines [n or 1, width, size].
 
-        MiniCPM gives those of every position there is.
+        MiniCPM gives those of every position there is, and the positions after them.
         """
         if not inside.get():
-            return self.plain(query, key, cos, sin, positions, **more)
+            return self.plain(query, key, cos, sin, *more, **named)
         if cos.dim() == 2:
+            positions = more[0] if more else named["position_ids"]
             cos, sin = cos[positions], sin[positions]
         return rotated(query, key, cos.float(), sin.float())
 

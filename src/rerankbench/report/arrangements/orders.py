@@ -43,9 +43,13 @@ def leaving(before: Order, after: Order, gap: Numbers, bound: float) -> Order:
 
 def mixed(one: Numbers, two: Numbers, weight: float | None) -> Order:
     """The order [queries, depth] by two parts' normalised scores; `weight` is that of the second."""
+    return ranking.rerank(total(one, two, weight), one.shape[1])
+
+
+def total(one: Numbers, two: Numbers, weight: float | None) -> Numbers:
+    """Two parts' normalised scores [queries, depth] as one; `weight` is that of the second."""
     share = 0.5 if weight is None else weight
-    total = (1.0 - share) * one + share * two
-    return ranking.rerank(total, total.shape[1])
+    return (1.0 - share) * one + share * two
 
 
 def normalised(scores: Scores, length: NDArray[np.int64], method: str) -> Numbers:

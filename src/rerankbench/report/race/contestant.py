@@ -17,12 +17,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
+
+if TYPE_CHECKING:
+    from rerankbench.experiment.settings import Experiment
 
 PRODUCT = 1024  # rows and columns of the fixed product: tens of milliseconds of a CPU's core
 DEVICE_PRODUCT, DEVICE_TIMES = 4096, 20
@@ -45,15 +48,20 @@ class Contestant(ABC):
 class Loaded(Contestant):
     """A contestant on an experiment's machine."""
 
-    def __init__(self, message: dict[str, Any]) -> None:
+    def __init__(self, experiment: Experiment, key: str) -> None:
         from rerankbench.experiment.pipeline import make_context
 
-        self.experiment = settings(Path(message["config"]))
-        self.context = make_context(self.experiment)
+        self.experiment = experiment
+        self.context = make_context(experiment)
         started = time.perf_counter()
-        self.load(message["key"])
+        self.load(key)
         self.context.hardware.synchronize()
         self.load_seconds = time.perf_counter() - started
+
+    @classmethod
+    def asked(cls, message: dict[str, Any]) -> Self:
+        """By the config of a run and the content hash of what is wanted of it."""
+        return cls(settings(Path(message["config"])), message["key"])
 
     @abstractmethod
     def load(self, key: str) -> None:
@@ -175,8 +183,8 @@ class Reranking(Loaded):
         def score() -> None:
             if isinstance(model, Scorer):
                 for start in range(0, len(pairs), model.batch):
-                    queries, documents = zip(*pairs[start : start + model.batch], strict=True)
-                    checked(model, queries, documents, "reranker")
+                    asked, texts = zip(*pairs[start : start + model.batch], strict=True)
+                    checked(model, asked, texts, "reranker")
                 return
             queries = model.tokenize_queries([query for query, _ in pairs])
             window = PairWindow.of(model, queries, model.tokenize_documents([text for _, text in pairs]))
@@ -229,7 +237,11 @@ class Product(Contestant):
 
 
 Maker = Callable[[dict[str, Any]], Any]  # of the first message: a contestant that greets and answers
-KINDS: Mapping[str, Maker] = {"first_stage": Searching, "reranker": Reranking, "product": Product}
+KINDS: Mapping[str, Maker] = {
+    "first_stage": Searching.asked,
+    "reranker": Reranking.asked,
+    "product": Product,
+}
 
 
 def settings(file: Path) -> Any:

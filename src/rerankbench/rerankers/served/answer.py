@@ -61,7 +61,7 @@ def at(answer: Any, path: str) -> Any:
 def number_of(index: Any, count: int) -> int:
     """The number of a document in its request. Raises Malformed."""
     if not isinstance(index, int) or isinstance(index, bool):
-        raise Malformed(f"an entry has the index {index!r:.40}, which is no whole number")
+        raise Malformed(f"an entry has the index {index!r:.40}, which is not a whole number")
     if not 0 <= index < count:
         raise Malformed(f"a score for document {index!r:.40}, while there are {count}, counted from 0")
     return index
@@ -77,4 +77,4 @@ def score_of(score: Any, index: int) -> np.float32:
             found = np.float32(np.inf)
         if np.isfinite(found):
             return found
-    raise Malformed(f"document {index} has the score {score!r:.40}, which is no finite number")
+    raise Malformed(f"document {index} has the score {score!r:.40}, which is not a finite number")

@@ -6,6 +6,7 @@ import json
 import random
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
@@ -43,7 +44,16 @@ class Habits(NamedTuple):
 
 
 class Connection:
-    """A server at `url`. Threads may share it; a redirect is not followed, the key would go with it."""
+    """A server at `url`. Threads may share it; a redirect is not followed, the key would go with it.
+
+    What messages name, for those who ask for something else than scores: the group of settings, what to look
+    at where there is no such place, how to ask for less at once, and what is kept.
+    """
+
+    group = "reranker"
+    looked_at = "reranker.url and reranker.path"
+    smaller = "lower reranker.documents_per_request"
+    kept = "scores that were obtained before are kept"
 
     def __init__(self, url: str, habits: Habits, key: Key | None = None) -> None:
         self.url, self.habits, self.key = url, habits, key
@@ -62,26 +72,32 @@ class Connection:
         """What the server answers, as JSON. Raises UserError with its words."""
         return self.parsed(path, self.ask("GET", path, b""))
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:
-        """What the server answers to JSON, as JSON. Raises UserError with its words."""
+    def post(self, path: str, body: dict[str, Any], before: Callable[[], None] = lambda: None) -> Any:
+        """What the server answers to JSON, as JSON. Raises UserError with its words.
+
+        before: called before each attempt; what it raises ends the attempts.
+        """
         sent = json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
-        return self.parsed(path, self.ask("POST", path, sent))
+        return self.parsed(path, self.ask("POST", path, sent, before))
 
     def parsed(self, path: str, data: bytes) -> Any:
         try:
             return json.loads(data)
         except (ValueError, RecursionError):
-            raise UserError(f"{self.place(path)}: answered what is no JSON{self.quoted(data)}") from None
+            raise UserError(
+                f"{self.place(path)}: answered something that is not JSON{self.quoted(data)}"
+            ) from None
 
-    def ask(self, method: str, path: str, sent: bytes) -> bytes:
+    def ask(self, method: str, path: str, sent: bytes, before: Callable[[], None] = lambda: None) -> bytes:
         """The answer's bytes, after some repeats if need be. Raises UserError."""
         for attempt in range(self.habits.retries + 1):
+            before()
             try:
                 return self.once(method, path, sent)
             except Trouble as trouble:
                 last = attempt == self.habits.retries
                 if last or self.stopped.is_set() or (trouble.wait or 0.0) > PATIENCE:
-                    kept = "; scores that were obtained before are kept" if sent else ""
+                    kept = f"; {self.kept}" if sent else ""
                     raise UserError(self.given_up(path, trouble, attempt + 1) + kept) from trouble
                 self.stopped.wait(pause(attempt, trouble.wait))
         raise AssertionError("the last attempt returns or raises")
@@ -98,7 +114,7 @@ class Connection:
         except httpx.RequestError as error:  # no connection, or one that was cut off
             raise Trouble(f"no answer ({self.cleaned(str(error) or type(error).__name__)})") from None
         except httpx.InvalidURL as error:
-            raise UserError(f"reranker.url={masked(self.url)}: no address ({visible(error)})") from None
+            raise UserError(f"{self.group}.url={masked(self.url)}: no address ({visible(error)})") from None
         self.refuse(path, answer, data)
         return data
 
@@ -129,15 +145,15 @@ class Connection:
         """What to do about an answer that a repeat would not change."""
         if answer.is_redirect:
             where = self.cleaned(answer.headers.get("location", "nowhere"))
-            return f"; it redirects to {where}, which is not followed: give the right reranker.url"
+            return f"; it redirects to {where}, which is not followed: give the right {self.group}.url"
         if status in (401, 403) and self.key is None:
-            return "; if it wants a key, name its environment variable: reranker.key_variable=NAME"
+            return f"; if it wants a key, name its environment variable: {self.group}.key_variable=NAME"
         if status in (401, 403) and self.key is not None:
             return f"; is the key in {self.key.variable} the right one?"
         if status in (404, 405):
-            return "; look at reranker.url and reranker.path"
+            return f"; look at {self.looked_at}"
         if status in (413, 422):
-            return "; if the request is too large, lower reranker.documents_per_request"
+            return f"; if the request is too large, {self.smaller}"
         return ""
 
     def given_up(self, path: str, trouble: Trouble, attempts: int) -> str:
@@ -149,8 +165,8 @@ class Connection:
     @property
     def too_slow(self) -> str:
         return (
-            f"no whole answer within reranker.timeout={self.habits.timeout:g} s "
-            "(raise it, or lower reranker.documents_per_request)"
+            f"no whole answer within {self.group}.timeout={self.habits.timeout:g} s "
+            f"(raise it, or {self.smaller})"
         )
 
     def place(self, path: str) -> str:

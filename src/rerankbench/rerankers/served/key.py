@@ -21,7 +21,7 @@ class Key:
     value: str = field(repr=False)
 
     @classmethod
-    def read(cls, variable: str | None, header: str) -> Key | None:
+    def read(cls, variable: str | None, header: str, group: str = "reranker") -> Key | None:
         """The key that an environment variable holds; None where no variable is named.
 
         Raises UserError where it holds none, or what no header can hold.
@@ -30,10 +30,10 @@ class Key:
             return None
         value = os.environ.get(variable, "").strip()
         if not value:
-            raise UserError(f"reranker.key_variable={variable}: the environment has no {variable}; export it")
+            raise UserError(f"{group}.key_variable={variable}: the environment has no {variable}; export it")
         if not (value.isascii() and value.isprintable()):
             raise UserError(
-                f"reranker.key_variable={variable}: what {variable} holds cannot be a key; "
+                f"{group}.key_variable={variable}: what {variable} holds cannot be a key; "
                 "it has line breaks or characters beyond ASCII"
             )
         remember_secret(value)

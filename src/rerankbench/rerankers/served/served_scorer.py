@@ -82,7 +82,7 @@ class ServedScorer(Scorer):
             return self.places.scores(answer, len(request.documents))
         except Malformed as error:
             place, said = self.connection.place(self.path), self.excerpt(answer)
-            raise UserError(f"{place}: {error}; it answered {said}; nothing of this answer is kept") from None
+            raise UserError(f"{place}: {error}; it answered {said}; none of this answer is kept") from None
 
     def excerpt(self, answer: Any) -> str:
         return self.connection.cleaned(words(repr(answer)[:1000].encode("utf-8", "replace")))

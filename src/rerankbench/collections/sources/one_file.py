@@ -1,0 +1,164 @@
+"""A whole collection in one file, as question answering and training data of frameworks are written."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import ClassVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rerankbench.basics.finding import Finding, shown
+from rerankbench.collections.sources.assembly import Parts
+from rerankbench.collections.sources.conversion import without_duplicates
+from rerankbench.collections.sources.file_log import FileLog
+from rerankbench.collections.sources.judgements import read_judgements
+from rerankbench.collections.sources.layout import Row
+from rerankbench.collections.sources.lines import suffix
+from rerankbench.collections.sources.mapped import Stored
+from rerankbench.collections.sources.objects import ENDINGS, read_objects
+from rerankbench.collections.sources.records import SCHEMA, read_records
+from rerankbench.collections.sources.rows import new_log
+from rerankbench.collections.sources.shapes.gathered import Gathered
+from rerankbench.collections.sources.shapes.listing import collection_shapes, collection_shapes_of
+from rerankbench.collections.sources.shapes.shape import CollectionShape, Item
+from rerankbench.collections.sources.source import Source, given_problem
+from rerankbench.collections.sources.tables import numeric_ids
+
+_PEEKED = 20
+_KEYS_SHOWN = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneFile(Source):
+    """path: a .json, .jsonl or .parquet file that holds queries, documents and judgements together.
+
+    shape: how they are written: flag_embedding, llama_index_qa, ragas, squad or squad_articles; null: found
+    by the first records. relevant_column: the list of ragas that holds what is relevant; null:
+    reference_contexts. Passages without ids are numbered from 0 as they first appear, queries likewise.
+    """
+
+    kind: ClassVar[str] = "one_file"
+
+    path: str
+    shape: str | None = None
+    relevant_column: str | None = None
+
+    @property
+    def default_name(self) -> str:
+        return self._file.resolve().name.partition(".")[0]
+
+    def place_problems(self) -> list[str]:
+        if problem := given_problem(self.path, "dataset.path"):
+            return [problem]
+        known = [shape.key for shape in collection_shapes()]
+        if self.shape is not None and self.shape not in known:
+            return [f"dataset.shape={self.shape}: choose one of {', '.join(known)}"]
+        if suffix(self._file) not in (*ENDINGS, ".parquet"):
+            return [f"dataset.path={self._file}: give a .json, .jsonl or .parquet file"]
+        log = new_log(self._file)
+        first = [item for _, item in islice(self._items(log), _PEEKED)]
+        if not first:
+            return log.problems()
+        return self._shape_problems(first) or self._relevant_problems(first)
+
+    def read(self, cache_dir: Path) -> Parts:
+        log = new_log(self._file)
+        items = self._items(log)
+        peeked = list(islice(items, _PEEKED))
+        first = [item for _, item in peeked]
+        shape, gathered = self._shape_of(first)[0], Gathered(log)
+        relevant = self.relevant_column or shape.relevant_column(first)
+        shape.gather(_fitting(shape, chain(peeked, items), log), gathered, relevant)
+        judgements = read_judgements(gathered.judgements, log)
+        place = str(self._file)
+        documents, queries = _table(gathered.documents, log), _table(gathered.queries, log)
+        return Parts(
+            documents=Stored(documents),
+            queries=queries,
+            judgements=judgements,
+            corpus_place=place,
+            queries_place=place,
+            judgements_place=place,
+            problems=log.problems(),
+            findings=(self._taken(shape, len(queries)), *numeric_ids([log])),
+        )
+
+    def places(self) -> tuple[str, ...]:
+        return ("path",)
+
+    def settled(self) -> OneFile:
+        first = [item for _, item in islice(self._items(new_log(self._file)), _PEEKED)]
+        shape = self._shape_of(first)[0]
+        return replace(
+            self, shape=shape.key, relevant_column=self.relevant_column or shape.relevant_column(first)
+        )
+
+    @property
+    def _file(self) -> Path:
+        return Path(self.path).expanduser()
+
+    def _items(self, log: FileLog) -> Iterator[tuple[int, Item]]:
+        if suffix(self._file) == ".parquet":
+            return _table_items(self._file, log)
+        return read_objects(self._file, lambda item: bool(collection_shapes_of([item])), log)
+
+    def _shape_of(self, first: list[Item]) -> list[CollectionShape]:
+        """The shapes that the first records may have: one where all is well."""
+        if self.shape is not None:
+            return [shape for shape in collection_shapes() if shape.key == self.shape]
+        return collection_shapes_of(first)
+
+    def _shape_problems(self, first: list[Item]) -> list[str]:
+        shapes = self._shape_of(first)
+        if len(shapes) > 1:
+            choices = " or ".join(f"dataset.shape={shape.key}" for shape in shapes)
+            what = " or ".join(shape.name for shape in shapes)
+            return [f"{self._file}: may be written as {what}; say which: {choices}"]
+        if not shapes:
+            known = "; ".join(f"{shape.name} have {shape.told}" for shape in collection_shapes())
+            keys = ", ".join(shown(key, 40) for key in list(first[0])[:_KEYS_SHOWN])
+            return [f"{self._file}: holds no collection of a known shape, its keys are {keys}; {known}"]
+        return []
+
+    def _relevant_problems(self, first: list[Item]) -> list[str]:
+        problem = self._shape_of(first)[0].relevant_problem(first, self.relevant_column)
+        given = f"dataset.relevant_column={self.relevant_column}"
+        return [f"{given if self.relevant_column else self._file}: {problem}"] if problem else []
+
+    def _taken(self, shape: CollectionShape, count: int) -> Finding:
+        effect = f"dataset.shape={shape.key} says so"
+        return Finding("info", f"queries of {self._file.name} read as {shape.name}", count, (), effect)
+
+
+def _fitting(
+    shape: CollectionShape, items: Iterator[tuple[int, Item]], log: FileLog
+) -> Iterator[tuple[int, Item]]:
+    """The records that have what the shape asks for; the others are faults."""
+    for number, item in items:
+        if shape.fits(item):
+            yield number, item
+        else:
+            log.add(number, f"is none of {shape.name}: has {shown(list(item))}, not {shape.told}")
+
+
+def _table(rows: list[tuple[int, Row]], log: FileLog) -> pa.Table:
+    numbers: array[int] = array("q")
+    table = pa.Table.from_batches(read_records(rows, log, numbers), SCHEMA)
+    return without_duplicates(table, numbers, log)
+
+
+def _table_items(path: Path, log: FileLog) -> Iterator[tuple[int, Item]]:
+    try:
+        first = 1
+        for batch in pq.ParquetFile(path).iter_batches(1024):
+            batch.validate(full=True)
+            yield from enumerate(batch.to_pylist(), start=first)
+            first += batch.num_rows
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        log.add(None, f"cannot be read as parquet ({reason}): write it again or fetch it again")

@@ -1,0 +1,1 @@
+"""How frameworks write documents and collections, one file for each framework."""

@@ -1,0 +1,122 @@
+"""How well judges agree: Cohen's kappa over the pairs that two of them judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerankbench.basics.visible import visible
+from rerankbench.judging.pool import Pair
+from rerankbench.judging.qrels import MODEL
+from rerankbench.judging.record import JOURNAL, JUDGED, Record
+
+Values = NDArray[np.generic]
+
+LEAST = 0.4  # below which Landis and Koch (Biometrics 1977) call agreement fair at best
+FEWEST = 20  # pairs that both judged, below which agreement says nothing
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two judges over `pairs` that both judged.
+
+    kappa: of relevant or not, None where both always said the same one thing; weighted: of the grades, with
+    quadratic weights; same: the share of equal grades.
+    """
+
+    judge: str
+    other: str
+    pairs: int
+    kappa: float | None
+    weighted: float | None
+    same: float
+
+    def line(self) -> str:
+        kappa = "not defined (one answer only)" if self.kappa is None else f"{self.kappa:.2f}"
+        return (
+            f"{named(self.judge)} and {named(self.other)}: {self.pairs:,} pairs judged by both, "
+            f"Cohen's kappa {kappa} (relevant or not), {100 * self.same:.0f}% equal grades"
+        )
+
+
+def agreements(record: Record, threshold: int = 1) -> list[Agreement]:
+    """Every two judges who judged some of the same pairs."""
+    given = {judge: grades_of(record, judge) for judge in record.judges()}
+    found = (
+        agreement(a, given[a], b, given[b], threshold) for a, b in combinations(sorted(given, key=order), 2)
+    )
+    return [each for each in found if each is not None]
+
+
+def order(judge: str) -> tuple[bool, str]:
+    """People first."""
+    return judge.startswith(MODEL), judge
+
+
+def grades_of(record: Record, judge: str) -> dict[Pair, int]:
+    found = record.of(judge).items()
+    return {
+        pair: answer.grade for pair, answer in found if answer.answer == JUDGED and answer.grade is not None
+    }
+
+
+def agreement(
+    judge: str, ours: Mapping[Pair, int], other: str, theirs: Mapping[Pair, int], threshold: int
+) -> Agreement | None:
+    """Two judges; None where they share no pair."""
+    both = sorted(set(ours) & set(theirs))
+    if not both:
+        return None
+    a, b = (np.array([grades[pair] for pair in both]) for grades in (ours, theirs))
+    return Agreement(
+        judge,
+        other,
+        len(both),
+        kappa(a >= threshold, b >= threshold),
+        kappa(a, b, "quadratic"),
+        float((a == b).mean()),
+    )
+
+
+def kappa(one: Values, other: Values, weights: str | None = None) -> float | None:
+    """Cohen's kappa (Educational and Psychological Measurement 1960); None where there is one value."""
+    if len(np.unique(np.concatenate([one, other]))) < 2:
+        return None
+    from sklearn.metrics import cohen_kappa_score
+
+    return float(cohen_kappa_score(one, other, weights=weights))
+
+
+def warnings(qrels: Path, least: float = LEAST) -> list[str]:
+    """What the record beside a file of judgements says of how far they can be trusted."""
+    if not (qrels.parent / JOURNAL).is_file():
+        return []
+    record = Record(qrels.parent)
+    found = agreements(record)
+    models = [judge for judge in record.judges() if judge.startswith(MODEL)]
+    lines = [each.line() + "." for each in found]
+    for each in found:
+        low = each.kappa is not None and each.kappa < least and each.pairs >= FEWEST
+        if each.other.startswith(MODEL) and not each.judge.startswith(MODEL) and low:
+            lines.append(
+                f"Warning: {named(each.other)} hardly agrees with {named(each.judge)} "
+                f"(kappa below {least:g}): do not rely on figures that rest on its judgements."
+            )
+    checked = {each.other for each in found if each.pairs >= FEWEST and not each.judge.startswith(MODEL)}
+    lines += [
+        f"Warning: nobody judged {FEWEST} of the pairs that {named(model)} judged, so how well it judges is "
+        "not known."
+        for model in models
+        if model not in checked
+    ]
+    return lines
+
+
+def named(judge: str) -> str:
+    kind, _, name = judge.partition(":")
+    return visible(f"the model {name}" if f"{kind}:" == MODEL else name)

@@ -1,0 +1,82 @@
+"""Pairs that one judge is asked about, a few chosen ahead so that nobody has to wait."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import NamedTuple
+
+from rerankbench.judging.forecast import left
+from rerankbench.judging.pool import Pair
+from rerankbench.judging.record import UNDONE, Answer
+from rerankbench.judging.session import Session
+
+AHEAD, SPARE = 5, 2  # pairs chosen at once, and how few are left when more are chosen
+
+
+class Progress(NamedTuple):
+    """judged: pairs with a grade; left: about how many more are needed; settled: whether none is."""
+
+    judged: int
+    left: int
+    settled: bool
+
+
+class Queue:
+    """Threads may share it."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.waiting: deque[Pair] = deque()
+        self.progress = Progress(0, 0, False)
+        self.lock, self.choosing = threading.RLock(), threading.Lock()
+        self.refill()
+
+    def refill(self) -> None:
+        """Choose anew by all answers so far; the pair in front stays, as somebody is reading it."""
+        with self.choosing:
+            pairs = self.session.next(AHEAD + 1)
+            with self.lock:
+                front = [pair for pair in list(self.waiting)[:1] if not self.answered(pair)]
+                self.waiting = deque(front + [p for p in pairs if p not in front and not self.answered(p)])
+        self.look_ahead(not pairs)
+
+    def look_ahead(self, finished: bool) -> None:
+        """How many are left, which takes longer than choosing the next."""
+        if self.session.plain:
+            judged, remaining = len(self.session.grades), self.session.remaining()
+        else:
+            at = self.session.state()
+            judged, remaining = at.pool.judged, left(at.standing, at.beliefs)[0]
+        with self.lock:
+            self.progress = Progress(judged, remaining, finished)
+
+    def answered(self, pair: Pair) -> bool:
+        return pair in self.session.record.of(self.session.judge)
+
+    def front(self) -> Pair | None:
+        """The pair to be judged now; None where nothing is left."""
+        if not self.waiting:
+            self.refill()
+        with self.lock:
+            return self.waiting[0] if self.waiting else None
+
+    def answer(self, answer: Answer) -> None:
+        """Keep an answer; it is on the disk when this returns."""
+        with self.lock:
+            self.session.record.add(answer)
+            self.waiting = deque(pair for pair in self.waiting if pair != answer.pair)
+            self.progress = Progress(len(self.session.grades), max(0, self.progress.left - 1), False)
+            few = len(self.waiting) <= SPARE
+        if few and not self.choosing.locked():
+            threading.Thread(target=self.refill, daemon=True).start()
+
+    def undo(self) -> None:
+        """Take back this judge's last answer, and ask again."""
+        with self.lock:
+            given = list(self.session.record.of(self.session.judge).values())
+            if given:
+                last = given[-1]
+                self.session.record.add(Answer(*last.pair, self.session.judge, UNDONE))
+                self.waiting = deque([last.pair, *(pair for pair in self.waiting if pair != last.pair)])
+                self.progress = self.progress._replace(judged=len(self.session.grades))

@@ -1,0 +1,159 @@
+"""Judging one sweep: which pairs are next, what was answered, where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from rerankbench.basics.errors import UserError
+from rerankbench.judging import spreadsheet
+from rerankbench.judging.agreement import agreements
+from rerankbench.judging.choice import next_pairs
+from rerankbench.judging.forecast import left
+from rerankbench.judging.lists import Lists, lists
+from rerankbench.judging.pool import Pair, pool
+from rerankbench.judging.record import JUDGED, Record
+from rerankbench.judging.texts import Texts, texts_of
+from rerankbench.judging.verdict import State, state
+from rerankbench.report import runs as finding
+from rerankbench.report.runs import Run
+
+FOLDER = "judging"
+DELTA = 0.01
+MOST = 100_000
+SEED = 0  # of the pairs that are judged again
+
+
+@dataclass
+class Session:
+    """What one judge is asked, and what was answered so far.
+
+    pool: the ranks that are all to be judged, None where those pairs are chosen that can change the verdict;
+    check: how many pairs that others judged are to be judged again; highest: the best grade.
+    """
+
+    runs: Sequence[Run]
+    record: Record
+    judge: str
+    cutoff: int = 10
+    pool: int | None = None
+    check: int = 0
+    highest: int = 3
+    lists: Lists = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lists = lists(self.runs)
+
+    @classmethod
+    def of(
+        cls,
+        places: Sequence[str],
+        folder: Path | None,
+        judge: str,
+        cutoff: int,
+        pool: int | None,
+        highest: int,
+        check: int = 0,
+    ) -> Session:
+        """The session over folders of runs. Raises UserError."""
+        found = finding.find([Path(place) for place in places])
+        where = folder or Path(places[0]) / FOLDER
+        return cls(found, Record(where), judge, pool or cutoff, pool, check, highest)
+
+    @cached_property
+    def texts(self) -> Texts:
+        return texts_of(self.runs)
+
+    @property
+    def grades(self) -> dict[Pair, int]:
+        return {pair: grade for pair, (grade, _) in self.record.grades().items()}
+
+    def state(self) -> State:
+        return state(self.lists, self.grades, self.cutoff, DELTA, self.highest)
+
+    @property
+    def plain(self) -> bool:
+        """Whether all pairs of a list are to be judged, whatever they settle."""
+        return bool(self.check) or self.pool is not None
+
+    def next(self, count: int) -> list[Pair]:
+        """The pairs to judge next, those that matter most first; none where all is settled or judged."""
+        if self.plain:
+            return self.listed()[:count]
+        at = self.state()
+        return next_pairs(at.standing, at.beliefs, count, self.passed())
+
+    def passed(self) -> frozenset[Pair]:
+        """What this judge was asked and did not grade."""
+        given = self.record.of(self.judge).items()
+        return frozenset(pair for pair, answer in given if answer.answer != JUDGED)
+
+    def listed(self) -> list[Pair]:
+        """The pairs of a plain list that this judge has not answered: a pool's, or others' to be checked."""
+        mine = set(self.record.of(self.judge))
+        if self.check:
+            others = sorted(pair for pair in self.record.grades() if self.lists_place(pair))
+            shuffled = np.random.default_rng(SEED).permutation(len(others))[: self.check]
+            return [others[i] for i in shuffled.tolist() if others[i] not in mine]
+        those = pool(self.lists, self.cutoff, self.grades)
+        every = zip(*np.nonzero(those.open), strict=True)
+        pairs = [(those.query_ids[query], those.pairs[query][column]) for query, column in every]
+        return [pair for pair in pairs if pair not in mine]
+
+    def remaining(self) -> int:
+        """How many pairs of a plain list are left."""
+        return len(self.listed())
+
+    def lists_place(self, pair: Pair) -> bool:
+        """Whether any arm ranks a pair."""
+        return pair in self.known
+
+    @cached_property
+    def known(self) -> frozenset[Pair]:
+        """Every pair that is in any list."""
+        ids = zip(self.lists.query_ids, self.lists.documents, strict=True)
+        return frozenset((query_id, doc_id) for query_id, documents in ids for doc_id in documents)
+
+    def finished(self) -> str:
+        """What the page says where nothing is left."""
+        if self.plain:
+            return "All of these pairs are judged. rerankbench-report shows the verdict."
+        return "It is settled which arm is best. rerankbench-report shows the verdict."
+
+    def export(self, path: Path, count: int | None) -> list[str]:
+        """Write pairs to judge; as many as are likely to be needed, unless `count` says how many."""
+        at = self.state()
+        needed = MOST if self.pool else left(at.standing, at.beliefs)[0]
+        pairs = self.next(count or needed)
+        if not pairs:
+            return ["nothing is left to judge; rerankbench-report shows the verdict"]
+        try:
+            spreadsheet.write(path, pairs, self.texts)
+        except OSError as error:
+            raise UserError(f"--export {path}: cannot be written ({error.strerror})") from None
+        return [f"wrote      {len(pairs):,} pairs to {path}: fill in grade (0 to {self.highest}, or ?)"]
+
+    def take_in(self, path: Path) -> list[str]:
+        """Keep the grades of a file."""
+        found = spreadsheet.read(path, self.known, self.judge, self.highest)
+        self.record.add_all(found.answers)
+        judged = sum(answer.answer == JUDGED for answer in found.answers)
+        rest = f", {found.empty:,} left empty" if found.empty else ""
+        return [f"read       {judged:,} grades{rest}"]
+
+    def lines(self) -> list[str]:
+        """Where judging stands."""
+        at = self.state()
+        more, queries = left(at.standing, at.beliefs)
+        leader = at.lists.arms[at.standing.leader].name
+        if more:
+            settled = f"open       {leader} leads; judge about {more:,} more pairs of {queries:,} queries"
+        else:
+            settled = f"settled    {leader}: no other arm is better by {DELTA:g} or more"
+        judged = f"judged     {at.pool.judged:,} of {int(at.pool.wanted.sum()):,} pairs"
+        agreed = [f"agreement  {each.line()}" for each in agreements(self.record)]
+        return [judged, settled, *agreed, f"qrels      {self.record.write_qrels()}"]

@@ -1,0 +1,132 @@
+"""Pairs as CSV for a spreadsheet, and back.
+
+Spreadsheets take the zeros off ids, make dates of them and run texts that begin like a formula. So each row
+has a name of its own by which it is found again, and no cell begins like a formula.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rerankbench.basics.errors import UserError
+from rerankbench.basics.regular_file import read_regular
+from rerankbench.basics.visible import visible
+from rerankbench.judging.pool import Pair
+from rerankbench.judging.record import JUDGED, MOST_NOTE, UNCLEAR, Answer
+from rerankbench.judging.texts import Texts
+from rerankbench.store.rows import write_atomic
+
+COLUMNS = ("pair", "query", "document", "grade", "note", "query_id", "doc_id")
+UNSAFE = ("=", "+", "-", "@", "\t", "\r")
+LONGEST_CELL = 32_000  # of what spreadsheets keep
+MOST_BYTES = 1 << 30
+TOLD = 5  # faults of a file
+UNCLEAR_WORDS = ("?", "cannot tell")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a file holds: answers, and how many rows were left empty."""
+
+    answers: list[Answer]
+    empty: int
+
+
+def write(path: Path, pairs: Sequence[Pair], texts: Texts) -> None:
+    """One row a pair, those of a query together; UTF-8 with the mark by which Excel knows it."""
+    order = {query_id: i for i, query_id in enumerate(dict.fromkeys(query_id for query_id, _ in pairs))}
+    rows = sorted(pairs, key=lambda pair: order[pair[0]])
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(COLUMNS)
+    for (query_id, doc_id), text in zip(rows, texts.documents([doc for _, doc in rows]), strict=True):
+        cells = (name_of((query_id, doc_id)), texts.queries.get(query_id, ""), text, "", "", query_id, doc_id)
+        writer.writerow(map(safe, cells))
+    write_atomic(path, out.getvalue().encode("utf-8-sig", "replace"))
+
+
+def name_of(pair: Pair) -> str:
+    """A short name of a pair that no spreadsheet takes for a number or a date."""
+    return "p" + hashlib.sha256("\x00".join(pair).encode("utf-8", "replace")).hexdigest()[:15]
+
+
+def safe(cell: str) -> str:
+    return "'" + cell[:LONGEST_CELL] if cell.startswith(UNSAFE) else cell[:LONGEST_CELL]
+
+
+def read(path: Path, known: Iterable[Pair], judge: str, highest: int) -> Imported:
+    """The grades of a file for pairs that are `known`. Raises UserError with what is wrong in it."""
+    by_name = {name_of(pair): pair for pair in known}
+    try:
+        text = read_regular(path, MOST_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"--import {path}: is not UTF-8; save it as “CSV UTF-8”") from None
+    except OSError as error:
+        raise UserError(f"--import {path}: cannot be read ({error.strerror})") from None
+    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter(text)))
+    answers, problems, empty = [], [], 0
+    for number, row in enumerate(rows, 2):
+        cells = {
+            str(key).strip().lower(): (value or "").strip()
+            for key, value in row.items()
+            if key is not None and not isinstance(value, list)
+        }
+        pair = found(cells, by_name)
+        grade = cells.get("grade", "").lower()
+        if "grade" not in cells or not {"pair", "query_id"} & set(cells):
+            raise UserError(f"--import {path}: needs the columns pair and grade, as --export writes them")
+        if pair is None:
+            problems.append(f"{path}, row {number}: its pair is in none of these runs")
+        elif not grade:
+            empty += 1
+        elif grade in UNCLEAR_WORDS:
+            answers.append(Answer(*pair, judge, UNCLEAR, None, cells.get("note", "")[:MOST_NOTE]))
+        elif (value := whole(grade)) is None or value > highest:
+            problems.append(
+                f"{path}, row {number}: the grade is {visible(grade[:40])}; give 0 to {highest}, ? or nothing"
+            )
+        else:
+            answers.append(Answer(*pair, judge, JUDGED, value, cells.get("note", "")[:MOST_NOTE]))
+    problems += twice(path, answers)
+    if problems:
+        more = [f"{path}: {len(problems) - TOLD} more such rows"] if len(problems) > TOLD else []
+        raise UserError(problems[:TOLD] + more)
+    return Imported(answers, empty)
+
+
+def delimiter(text: str) -> str:
+    """What stands between the names of the first line: spreadsheets of many countries write semicolons."""
+    first = text.partition("\n")[0]
+    return max(",;\t", key=first.count)
+
+
+def found(cells: dict[str, str], by_name: dict[str, Pair]) -> Pair | None:
+    if cells.get("pair"):
+        return by_name.get(cells["pair"])
+    pair = cells.get("query_id", ""), cells.get("doc_id", "")
+    return pair if by_name.get(name_of(pair)) == pair else None
+
+
+def whole(grade: str) -> int | None:
+    """A grade as spreadsheets write it: 2, 2.0 or 2,0."""
+    number, _, rest = grade.replace(",", ".").partition(".")
+    return (
+        int(number)
+        if number.isascii() and number.isdecimal() and len(number) < 5 and not rest.strip("0")
+        else None
+    )
+
+
+def twice(path: Path, answers: Sequence[Answer]) -> list[str]:
+    """Pairs that have two grades."""
+    given: dict[Pair, Answer] = {}
+    return [
+        f"{path}: query {visible(a.query_id)}, document {visible(a.doc_id)} has two grades; keep one"
+        for a in answers
+        if given.setdefault(a.pair, a).grade != a.grade
+    ]

@@ -1,0 +1,56 @@
+"""The texts of a sweep's queries and documents, from the collection that its runs were made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from rerankbench.basics.errors import UserError
+from rerankbench.basics.visible import visible
+from rerankbench.collections.collection import Collection
+from rerankbench.report.race.contestant import settings
+from rerankbench.report.race.entrants import CONFIG, FIRST_STAGE, Entrant
+from rerankbench.report.race.texts import inside
+from rerankbench.report.runs import Run
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A collection whose texts are found by id."""
+
+    collection: Collection
+
+    @cached_property
+    def queries(self) -> dict[str, str]:
+        return dict(zip(self.collection.query_ids, self.collection.query_texts, strict=True))
+
+    def document(self, doc_id: str) -> str:
+        return self.documents([doc_id])[0]
+
+    def documents(self, doc_ids: Sequence[str]) -> list[str]:
+        """The texts of documents, empty for one that is not in the corpus."""
+        rows = self.collection.corpus.rows(list(doc_ids))
+        found = iter(self.collection.corpus.texts(rows[rows >= 0]))
+        return [next(found) if row >= 0 else "" for row in np.asarray(rows).tolist()]
+
+
+def texts_of(runs: Sequence[Run]) -> Texts:
+    """Raises UserError where the collection is not there any more, or is another one now."""
+    done = [run for run in runs if not run.failed]
+    usable = [run for run in done if (run.folder / CONFIG).is_file()]
+    if not usable:
+        place = done[0].place if done else "the runs"
+        raise UserError(f"{visible(place)}: has no {CONFIG}, by which its collection could be loaded again")
+    entrant = Entrant(FIRST_STAGE, "", "", usable[0], ())
+    with inside(entrant.folder):
+        experiment = settings(entrant.config)
+        collection = experiment.dataset.load(experiment.cache_dir)
+    if collection.fingerprint() != usable[0].dataset.get("fingerprint"):
+        raise UserError(
+            f"{visible(usable[0].place)}: the collection is another one now than when the run was made; "
+            "run it again"
+        )
+    return Texts(collection)

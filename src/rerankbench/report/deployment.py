@@ -1,0 +1,313 @@
+"""deploy.yaml: one arm as it can be served, the figures that it was chosen for, and what these rest on."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from rerankbench.basics.errors import UserError
+from rerankbench.basics.masking import masked_tree
+from rerankbench.basics.regular_file import read_regular
+from rerankbench.basics.visible import visible
+from rerankbench.experiment.settings import Experiment
+from rerankbench.report import document
+from rerankbench.report.arms import Arm
+from rerankbench.report.arrangements import arrangement as arranging
+from rerankbench.report.arrangements.arrangement import CASCADE
+from rerankbench.report.arrangements.document import early_exit, fusion
+from rerankbench.report.findings import Findings
+from rerankbench.report.race.contestant import settings
+from rerankbench.report.race.entrants import CONFIG, RERANKER, Entrant
+from rerankbench.report.race.texts import inside
+from rerankbench.report.runs import Run
+from rerankbench.store.rows import write_atomic
+
+log = logging.getLogger(__name__)
+
+FILE, SCHEMA = "deploy.yaml", 1
+MOST_BYTES, MOST_LEVELS = 1_000_000, 20
+RECOMMENDED, CHOSEN, NAMED = "recommended", "to choose now", "named"
+PLAIN = "plain"
+MACHINE = ("device", "threads", "batch_size", "batch_tokens", "seed")
+CLOSED = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One reranker and how many candidates it orders; `hash` pins its weights, settings and arithmetic."""
+
+    __pydantic_config__ = CLOSED
+
+    reranker: str
+    label: str = ""
+    depth: int
+    layer: int | None = None
+    precision: str
+    hash: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Where candidates come from; `hash` pins the collection, the models and their settings."""
+
+    __pydantic_config__ = CLOSED
+
+    name: str
+    candidates: int
+    precision: str
+    hash: str
+    dataset: dict[str, Any]
+    first_stage: dict[str, Any]
+    embedder: dict[str, Any]
+    index: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """An arm, ready to be served by `rerankbench-serve`.
+
+    `chosen`: RECOMMENDED by the verdict, CHOSEN to do with now, or NAMED by hand. `kind`, `fusion` and
+    `early_exit` are those of report.json. `folder`: from where relative paths lead. `figures` are the arm's
+    in report.json, `judgements` the collection and queries that they rest on, `measured_on` the machine.
+    """
+
+    __pydantic_config__ = CLOSED
+
+    schema: int = SCHEMA
+    arm: str
+    chosen: str
+    verdict: str = ""
+    kind: str = PLAIN
+    steps: list[Step]
+    fusion: dict[str, Any] | None = None
+    early_exit: dict[str, Any] | None = None
+    first_stage: Stage
+    machine: dict[str, int | str | None] = field(default_factory=dict)
+    cache_dir: str
+    folder: str
+    figures: dict[str, Any] = field(default_factory=dict)
+    judgements: dict[str, Any] = field(default_factory=dict)
+    measured_on: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """How its steps follow one another, as a `Course` takes it."""
+        mixed, left = self.fusion or {}, self.early_exit or {}
+        kind = CASCADE if self.kind == PLAIN else self.kind
+        return {
+            "kind": kind,
+            "method": mixed.get("method"),
+            "weight": mixed.get("weight"),
+            "gap": left.get("gap"),
+        }
+
+    @property
+    def needs_first_stage(self) -> bool:
+        """Whether the first stage's scores decide, so that texts alone cannot be reranked."""
+        mixed, left = self.fusion or {}, self.early_exit or {}
+        return bool(mixed.get("with_first_stage")) or left.get("after_step") == 0
+
+    def config(self, step: Step | None = None) -> dict[str, Any]:
+        """The config of an experiment with one step's reranker; without one, of the first stage alone."""
+        own, stage = step or self.first_stage, self.first_stage
+        groups = {name: getattr(stage, name) for name in ("dataset", "first_stage", "embedder", "index")}
+        reranker = step.settings if step else {"family": "none"}
+        groups |= {"reranker": reranker, "executor": {"kind": "local"}}
+        root = {"candidates": stage.candidates, "precision": own.precision, "cache_dir": self.cache_dir}
+        return groups | root | dict(self.machine)
+
+    def to_yaml(self) -> str:
+        values = masked_tree(document.plain(asdict(self)))
+        head = "# What rerankbench-serve serves. A model or collection with another hash is refused.\n"
+        return head + yaml.safe_dump(values, sort_keys=False, width=110)
+
+
+FORM = TypeAdapter(Deployment)
+
+
+def read(file: Path) -> Deployment:
+    """Raises UserError where it cannot be read, or is no deploy.yaml."""
+    try:
+        text = read_regular(file, MOST_BYTES).decode()
+        refuse_intricate(file, text)
+        found = FORM.validate_json(json.dumps(yaml.safe_load(text), default=str), strict=True)
+    except OSError as error:
+        raise UserError(
+            f"{visible(file)}: cannot be read ({error.strerror}); give a sweep's folder"
+        ) from None
+    except ValidationError as error:
+        raise UserError([unfit(file, each["loc"], each["msg"]) for each in error.errors()[:5]]) from None
+    except (ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{visible(file)}: is no YAML ({why}); write it anew with rerankbench-report"
+        ) from None
+    if found.schema != SCHEMA:
+        raise UserError(
+            f"{visible(file)}: its schema is {found.schema}, not {SCHEMA}; write it anew with "
+            "rerankbench-report"
+        )
+    return found
+
+
+def refuse_intricate(file: Path, text: str) -> None:
+    """Raise UserError for what would take long to read, and no deploy.yaml has."""
+    level = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or level > MOST_LEVELS:
+            what = "aliases (*name)" if level <= MOST_LEVELS else f"more than {MOST_LEVELS} levels"
+            raise UserError(f"{visible(file)}: it has {what}, which no deploy.yaml has; write it anew")
+
+
+def unfit(file: Path, place: Sequence[int | str], why: str) -> str:
+    where = ".".join(map(str, place)) or "it"
+    return visible(f"{file}: {where}: {why}; write it anew with rerankbench-report FOLDER")
+
+
+def of(findings: Findings, name: str | None = None) -> Deployment | None:
+    """The arm of that name; without one the recommended one, else the one to choose now. None: there is none.
+
+    Raises UserError where there is no arm of that name, or its runs lack the config they were made with.
+    """
+    f = findings
+    told = document.recommended(f)
+    now = None if f.decision is None else f.contest.arms[f.decision.arm].name
+    wanted = name or told or now
+    if wanted is None:
+        return None
+    chosen = RECOMMENDED if wanted == told else CHOSEN if wanted == now else NAMED
+    row = row_of(f, wanted)
+    steps, stage = steps_of(f, row), stage_of(f, row)
+    first = experiment_of(stage)
+    each = f.arranged.field.arrangement(row) if f.arranged else None
+    return Deployment(
+        arm=wanted,
+        chosen=chosen,
+        verdict=f.verdict.sentence if chosen == RECOMMENDED else f.decision.sentence if f.decision else "",
+        kind=each.kind if each else PLAIN,
+        steps=[step(arm) for arm in steps],
+        fusion=fusion(each) if each else None,
+        early_exit=early_exit(each) if each else None,
+        first_stage=first_stage(stage, first),
+        machine={key: getattr(first, key) for key in MACHINE},
+        cache_dir=str(first.cache_dir),
+        folder=str(Entrant(RERANKER, "", "", stage.run, ()).folder.absolute()),
+        figures=figures(f, wanted),
+        judgements={**f.dataset, "reduced": f.reduced, "judged_queries": len(f.contest.query_ids)},
+        measured_on=dict(stage.run.result.get("environment", {})),
+    )
+
+
+def names(findings: Findings) -> list[str]:
+    """Of all arms: the plain ones, then the arrangements."""
+    f = findings
+    plain = [arm.name for arm in f.contest.arms]
+    field = f.arranged.field if f.arranged else None
+    return plain if field is None else [field.name(row) for row in range(len(field))]
+
+
+def row_of(findings: Findings, name: str) -> int:
+    known = names(findings)
+    if name not in known:
+        some = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
+        raise UserError(f"--arm {name}: the report has no such arm; it has {some}")
+    return known.index(name)
+
+
+def steps_of(findings: Findings, row: int) -> tuple[Arm, ...]:
+    """The plain arms whose rerankers an arm needs: none, where it does not rerank."""
+    f = findings
+    found = f.arranged.field.steps(row) if f.arranged else (f.contest.arms[row],)
+    return tuple(arm for arm in found if arm.reranks)
+
+
+def stage_of(findings: Findings, row: int) -> Arm:
+    """A plain arm over the same candidates."""
+    return findings.arranged.field.steps(row)[0] if findings.arranged else findings.contest.arms[row]
+
+
+def step(arm: Arm) -> Step:
+    experiment, result = experiment_of(arm), arm.run.result
+    return Step(
+        reranker=arranging.reranker_name(arm),
+        label=str(result.get("model", {}).get("label", "")),
+        depth=arm.depth,
+        layer=arm.layer,
+        precision=precision(arm.run, experiment),
+        hash=arm.reranker,
+        settings={"family": experiment.reranker.family, **values(experiment.reranker)},
+    )
+
+
+def first_stage(arm: Arm, experiment: Experiment) -> Stage:
+    e = experiment
+    return Stage(
+        name=arm.stage_name,
+        candidates=e.candidates,
+        precision=precision(arm.run, e),
+        hash=arm.stage,
+        dataset={"kind": e.dataset.kind, **values(e.dataset)},
+        first_stage={"kind": e.first_stage.kind, **values(e.first_stage)},
+        embedder=values(e.embedder),
+        index=values(e.index),
+    )
+
+
+def precision(run: Run, experiment: Experiment) -> str:
+    """What was computed in: `auto` may be another one on the next machine."""
+    return str(run.result.get("environment", {}).get("precision") or experiment.precision)
+
+
+def experiment_of(arm: Arm) -> Experiment:
+    """The settings that a run was made with. Raises UserError where its folder does not have them."""
+    entrant = Entrant(RERANKER, arm.reranker, arm.name, arm.run, ())
+    if not entrant.config.is_file():
+        raise UserError(f"{arm.run.place}: has no {CONFIG}, by which {arm.name} could be loaded again")
+    with inside(entrant.folder):
+        found: Experiment = settings(entrant.config)
+    return found
+
+
+def values(settings: Any) -> dict[str, Any]:
+    """Settings as YAML has them."""
+    return {key: simple(value) for key, value in asdict(settings).items()}
+
+
+def simple(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): simple(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [simple(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def figures(findings: Findings, name: str) -> dict[str, Any]:
+    """What the report says of an arm: its measure, its gain, what it costs."""
+    f = findings
+    known = [*(document.arm(f, i) for i in f.ranked()), *f.arranged_arms]
+    found = next(each for each in known if each["name"] == name)
+    kept = ("measures", "mean", "against_first_stage", "against_best", "as_good_as_the_best", "cost")
+    return {"measure": f.contest.measure} | {key: simple(found.get(key)) for key in kept}
+
+
+def write(folder: Path, findings: Findings) -> Deployment | None:
+    """Write the file and return what it says; where nothing can be deployed, take an earlier one away."""
+    try:
+        found = of(findings)
+    except UserError as error:
+        log.warning("no %s: %s", FILE, "; ".join(error.problems))
+        found = None
+    if found is None:
+        (folder / FILE).unlink(missing_ok=True)
+        return None
+    write_atomic(folder / FILE, found.to_yaml().encode())
+    return found

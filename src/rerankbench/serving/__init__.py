@@ -1,0 +1,1 @@
+"""An arm as a service: what was measured, answering requests."""

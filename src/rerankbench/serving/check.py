@@ -1,0 +1,41 @@
+"""Is a running service what was measured? By every way to ask it that the arm allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import httpx
+
+from rerankbench.report.arms import contest
+from rerankbench.report.deployment import Deployment
+from rerankbench.report.runs import Run
+from rerankbench.serving.client import Answer, Client
+from rerankbench.serving.comparison import Comparison, compare
+from rerankbench.serving.replay import Ask, Measured, Question, questions, replay
+
+
+def compared(
+    deployment: Deployment, runs: Sequence[Run], measure: str, client: Client, clients: int, own: bool
+) -> Iterator[Comparison]:
+    """One comparison for texts that are reranked, and for our `own` service one of the whole search.
+
+    Raises UserError where it cannot be asked, or the runs do not hold what was measured.
+    """
+    found = Measured(deployment, contest(runs, measure), runs)
+    if not deployment.needs_first_stage:
+
+        def rerank(http: httpx.Client, question: Question) -> Answer:
+            return client.rerank(http, question.query, question.documents)
+
+        yield of("POST /rerank" if own else client.address(), found, found.depth, rerank, clients, "latency")
+    if own and client.searches():
+
+        def search(http: httpx.Client, question: Question) -> Answer:
+            return client.search(http, question.query, question.query_id, question.ids)
+
+        yield of("POST /search", found, None, search, clients, "query")
+
+
+def of(what: str, found: Measured, depth: int | None, ask: Ask, clients: int, part: str) -> Comparison:
+    asked = questions(found, depth)
+    return compare(what, found, asked, replay(asked, ask, clients), clients, part)
