@@ -184,6 +184,16 @@ def example_arm(found: Contest, compared: Comparison, verdict: Verdict) -> int:
     return max(tried, key=lambda i: compared.arms[i].mean.mean, default=0)
 
 
+def answer_lines(findings: Findings) -> list[str]:
+    """What answers beside the verdict risk, where there are no arrangements that the verdict shares with."""
+    if findings.arranged is not None:
+        return []
+    return [
+        "What to do within other budgets and at other margins is tested beside the verdict, all of it "
+        f"together: at most {100 * SHARE * findings.comparison.alpha:g}% of reports make a false claim there."
+    ]
+
+
 def assumptions(findings: Findings) -> list[str]:
     c, order = findings.comparison, findings.order
     lines = [
@@ -212,11 +222,7 @@ def assumptions(findings: Findings) -> list[str]:
             f"Of these {100 * c.alpha:g}%, {100 * c.own_alpha:g}% are for the claims about plain arms and "
             "the rest is for cascades, fusions, early exits and other margins; the p-values allow for it."
         )
-    if findings.arranged is None:
-        lines.append(
-            "What to do within other budgets and at other margins is tested beside the verdict, all of it "
-            f"together: at most {100 * SHARE * c.alpha:g}% of such reports make a false claim there."
-        )
+    lines += answer_lines(findings)
     machines = costing.machines(findings.contest.arms)
     if len(machines) > 1 and not findings.book.raced:
         lines.append(
