@@ -293,7 +293,7 @@ def simple(value: Any) -> Any:
 def figures(findings: Findings, name: str) -> dict[str, Any]:
     """What the report says of an arm: its measure, its gain, what it costs."""
     f = findings
-    known = [*(document.arm(f, i) for i in f.ranked()), *document.arranged_arms(f)]
+    known = [*(document.arm(f, i) for i in f.ranked()), *f.arranged_arms]
     found = next(each for each in known if each["name"] == name)
     kept = ("measures", "mean", "against_first_stage", "against_best", "as_good_as_the_best", "cost")
     return {"measure": f.contest.measure} | {key: simple(found.get(key)) for key in kept}
