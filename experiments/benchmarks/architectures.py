@@ -258,6 +258,19 @@ def theirs(
     return timed
 
 
+def loaded(name: str, precision: str, device: str, layers: Any) -> tuple[Any, Hardware, float]:
+    """A model of random weights, the machine it is on, and the seconds that loading it took."""
+    _, settings_class, build = ARCHITECTURES[name]
+    options = OPTIONS.get(name, {}) if layers is None else {"cutoff_layers": layers}
+    settings = settings_class(model=str(FOLDER), **options)
+    hardware = Hardware(device, precision)  # type: ignore[arg-type]
+    started = time.perf_counter()
+    with quiet(), random_weights(build, device, 0):
+        model = settings.load(Weights(FOLDER, "random", name), hardware)
+    hardware.synchronize()
+    return model, hardware, time.perf_counter() - started
+
+
 def ours(
     name: str,
     precision: str,
@@ -268,15 +281,7 @@ def ours(
     depths: list[int],
 ) -> Timed:
     """Our loop as runs use it: windows, tokenized ahead; theirs tokenizes within its call, too."""
-    _, settings_class, build = ARCHITECTURES[name]
-    options = OPTIONS.get(name, {}) if layers is None else {"cutoff_layers": layers}
-    settings = settings_class(model=str(FOLDER), **options)
-    hardware = Hardware(device, precision)  # type: ignore[arg-type]
-    started = time.perf_counter()
-    with quiet(), random_weights(build, device, 0):
-        model = settings.load(Weights(FOLDER, "random", name), hardware)
-    hardware.synchronize()
-    loading = time.perf_counter() - started
+    model, hardware, loading = loaded(name, precision, device, layers)
     scores = np.empty((len(pairs), len(model.layers)), np.float32)
 
     def window_of(numbers: np.ndarray) -> PairWindow:

@@ -32,7 +32,7 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return line
 
 
-def test_scoring_compares_five_ways_on_the_same_pairs(
+def test_scoring_compares_all_ways_on_the_same_pairs(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = [
@@ -50,7 +50,7 @@ def test_scoring_compares_five_ways_on_the_same_pairs(
         import_module("scoring").main()
     report = last_line(capsys)
     rates = report["pairs_per_second"]
-    assert set(rates) == {"tutorial", "one_call", "cross_encoder", "fp32", "auto"}
+    assert set(rates) >= {"tutorial", "one_call", "cross_encoder", "fp32", "auto"}
     assert report["pairs"] == 24
     for mine, ratios in report["ratios"].items():
         for peer, ratio in ratios.items():
@@ -75,7 +75,8 @@ def test_all_of_scorings_contestants_give_the_same_scores(models: Path, tmp_path
         expected = scores["one_call"]
         if name == "cross_encoder":  # which applies the sigmoid where there is one label
             expected = 1 / (1 + np.exp(-expected))
-        np.testing.assert_allclose(values, expected, atol=1e-5, err_msg=name)
+        close = 0.1 if name == "int8" else 1e-5
+        np.testing.assert_allclose(values, expected, atol=close, err_msg=name)
 
 
 def test_onnx_files_are_compared_alone_and_in_batches(
@@ -154,8 +155,8 @@ def architectures(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.mark.parametrize("name", ["base", "v2-m3", "gemma", "minicpm-layerwise", "lightweight"])
 def test_both_loops_score_each_architecture_alike(architectures: ModuleType, name: str) -> None:
-    asked = Namespace(pairs=6, words=None, per_query=3, rounds=1, device="cpu", layers=None)
-    row = architectures.compare(name, "fp32", asked)
+    asked = Namespace(pairs=6, per_query=3, rounds=1, device="cpu", layers=None, depths=[2])
+    row = architectures.compare(name, "fp32", asked, None)
     assert row["largest_difference"] < 1e-4
     assert row["score_spread"] > 1e-4
     assert row["ratio"] > 0

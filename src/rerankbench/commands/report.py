@@ -120,17 +120,21 @@ def build(
             found = judged_runs(found, at, judgements, Path(scratch) / "judged")
             report = replace(report, arrangements=False)  # what is settled is of plain arms
         findings = tried(find_out(found, report, costs, settled), found, report, target, race)
-        store = tracking.page() if experiments else ""
         command = ["rerankbench-report", *words, *option_words(out, race, qrels, measures)]
-        more = more_measures.more(findings.contest, measures)
-        findings = replace(findings, more=more, made=made.now(command, target, store))
+        history = made.now(command, target, tracking.page() if experiments else "")
+        findings = replace(findings, more=more_measures.more(findings.contest, measures), made=history)
         page = written(target, findings)
         if experiments or any(word.startswith("tracking.") for word in words):
-            from rerankbench.commands import summary_run
-
-            summary_run.log(tracking, findings, target, sweep_of(findings.contest.runs))
+            track(tracking, findings, target)
     terminal.show(findings, page)
     return page
+
+
+def track(tracking: MLflow, findings: Findings, target: Path) -> None:
+    """Log the report where the runs were logged."""
+    from rerankbench.commands import summary_run
+
+    summary_run.log(tracking, findings, target, sweep_of(findings.contest.runs))
 
 
 def located(places: Sequence[str], out: Path | None) -> tuple[list[Path], list[str], Path]:
