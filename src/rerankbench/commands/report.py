@@ -103,8 +103,7 @@ def build(
 
     report, tracking, places = read(words)
     folders, experiments, target = located(places, out)
-    if problems := more_measures.problems(measures):
-        raise UserError(problems)
+    refuse_unknown(measures)
     files.check(target)  # before the work, which may be downloads of hours
     with tempfile.TemporaryDirectory(prefix="rerankbench-report-") as scratch:
         found = gather(folders, experiments, tracking, Path(scratch))
@@ -128,6 +127,14 @@ def build(
             track(tracking, findings, target)
     terminal.show(findings, page)
     return page
+
+
+def refuse_unknown(measures: Sequence[str]) -> None:
+    """Raise UserError for measures that cannot be computed."""
+    from rerankbench.report import more_measures
+
+    if problems := more_measures.problems(measures):
+        raise UserError(problems)
 
 
 def track(tracking: MLflow, findings: Findings, target: Path) -> None:
