@@ -103,8 +103,7 @@ def build(
 
     report, tracking, places = read(words)
     folders, experiments, target = located(places, out)
-    if problems := more_measures.problems(measures):
-        raise UserError(problems)
+    more_measures.check(measures)
     files.check(target)  # before the work, which may be downloads of hours
     with tempfile.TemporaryDirectory(prefix="rerankbench-report-") as scratch:
         found = gather(folders, experiments, tracking, Path(scratch))
@@ -120,17 +119,22 @@ def build(
             found = judged_runs(found, at, judgements, Path(scratch) / "judged")
             report = replace(report, arrangements=False)  # what is settled is of plain arms
         findings = tried(find_out(found, report, costs, settled), found, report, target, race)
-        store = tracking.page() if experiments else ""
         command = ["rerankbench-report", *words, *option_words(out, race, qrels, measures)]
+        origin = made.now(command, target, tracking.page() if experiments else "")
         more = more_measures.more(findings.contest, measures)
-        findings = replace(findings, more=more, made=made.now(command, target, store))
+        findings = replace(findings, more=more, made=origin)
         page = written(target, findings)
         if experiments or any(word.startswith("tracking.") for word in words):
-            from rerankbench.commands import summary_run
-
-            summary_run.log(tracking, findings, target, sweep_of(findings.contest.runs))
+            summed_up(tracking, findings, target)
     terminal.show(findings, page)
     return page
+
+
+def summed_up(tracking: MLflow, findings: Findings, target: Path) -> None:
+    """Log the report as the run of its sweep."""
+    from rerankbench.commands import summary_run
+
+    summary_run.log(tracking, findings, target, sweep_of(findings.contest.runs))
 
 
 def located(places: Sequence[str], out: Path | None) -> tuple[list[Path], list[str], Path]:
