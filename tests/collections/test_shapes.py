@@ -191,3 +191,13 @@ def test_what_is_settled_reads_the_same(tmp_path: Path) -> None:
         assert settled.doc_id_column, shape
         assert settled.load(tmp_path).fingerprint() == source.load(tmp_path).fingerprint(), shape
         assert settled.settled() == settled
+
+
+def test_so_it_does_in_a_list_of_judgements(tmp_path: Path) -> None:
+    rows = [{"qid": q, "docno": d, "score": 0.3, "label": grade} for q, d, grade in PAIRS]
+    source = files(tmp_path, ff.write(tmp_path / "corpus.json", json.dumps(TEXTS)))
+    source = replace(source, qrels=str(ff.write(tmp_path / "qrels.json", ff.array(rows))))
+    with pytest.raises(UserError, match="2 columns may hold the grade, 'score', 'label'; say which"):
+        source.load(tmp_path)
+    found = replace(source, qrels_grade_column="label").load(tmp_path)
+    assert found.fingerprint() == collection_of(TEXTS, QUERIES, TRUE_OR_FALSE).fingerprint()

@@ -240,7 +240,7 @@ def work_of(
 
 
 def scored(work: VectorWork) -> Scored:
-    return score(work, work.bench.executor)
+    return score(work, work.context.executor)
 
 
 def embedded(work: VectorWork) -> int:
@@ -343,7 +343,7 @@ def test_what_is_timed_embeds_the_query_and_no_document(models: Path, tmp_path: 
     scorer.expect(TEXTS)
     assert meter.sequences == 0  # read from the store
     for asked in (1, 2):
-        values = latency.rerank(scorer, ASKED[0], TEXTS, work.bench)
+        values = latency.rerank(scorer, ASKED[0], TEXTS, work.context)
         assert meter.sequences == asked  # a service has to embed every query that comes
     rows = work.pairs.spread(scored(work).values)[0]
     np.testing.assert_array_equal(values, rows)

@@ -48,21 +48,17 @@ def document(findings: Findings) -> dict[str, Any]:
         "settled": None if f.settled is None else asdict(f.settled),
         "headroom": [asdict(room) | {"captured": room.captured} for room in f.rooms],
         "bottleneck": f.bottleneck,
-        "failed": failures(f),
+        "failed": failed(f),
         "gains": {"arm": names[f.shown], "queries": [asdict(example) for example in f.gains]},
         "losses": {"arm": names[f.shown], "queries": [asdict(example) for example in f.losses]},
         "unjudged": None if f.leaning is None else asdict(f.leaning),
         "assumptions": f.assumptions(),
-        "made": made(f),
+        "made": None if f.made is None else {"command": f.made.command, "moment": f.made.moment},
     }
 
 
-def failures(f: Findings) -> list[dict[str, Any]]:
+def failed(f: Findings) -> list[dict[str, Any]]:
     return [{"arm": run.arm, "error": run.result.get("error"), "run": run.place} for run in f.contest.failed]
-
-
-def made(f: Findings) -> dict[str, str] | None:
-    return None if f.made is None else {"command": f.made.command, "moment": f.made.moment}
 
 
 def recommended(f: Findings) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rerankbench.basics.finding import shown
+from rerankbench.collections.sources.column_guess import unclear_problems
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.layout import Layout, Row
 from rerankbench.collections.sources.lines import read_lines, suffix
@@ -45,6 +46,8 @@ def _entries(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Ro
     if isinstance(top, _Object):
         yield from _of_queries(top, layout, log)
     elif isinstance(top, list) and all(isinstance(item, _Object) for item in top):
+        for problem in unclear_problems(list(dict(top[0])), layout) if top else ():
+            log.add(None, problem)
         for number, item in enumerate(top, start=1):
             yield from _record(number, item, layout, log)
     else:

@@ -123,7 +123,7 @@ def object_rows(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int,
         row = _row(item, names, nested)
         if _ABSENT in row:
             row = _without_dispensable(row, item, columns, layout)
-        if (twice := _twice(item, columns)) is not None:
+        if (nested or isinstance(item, Repeating)) and (twice := _twice(item, columns)) is not None:
             log.add(number, f"has {twice!r} twice: keep one; this line is {_told(item)}")
         elif _ABSENT in row:
             _log_lacking(number, item, columns, layout, log)

@@ -63,10 +63,10 @@ class ColbertEmbedder(Embedder):
         place, config = f"embedder.model={self.model}", json_object(folder / "config.json")
         name = (describe(folder)["architectures"] or ["unknown"])[0]
         if name.endswith("ForSequenceClassification") or config.get("model_type") in DECODERS:
-            return [f"{place}: holds {name}, which is not a ColBERT; give one"]
+            return [f"{place}: holds {name}, which is not a ColBERT; give an embedder"]
         if more := modules_of(folder).besides("Transformer", "Dense"):
             added = ", ".join(more)
-            return [f"{place}: its modules.json has {added}, so it is not a ColBERT; give one"]
+            return [f"{place}: its modules.json has {added}, so it is not a ColBERT; give an embedder"]
         if not dense_folders(folder) and LINEAR not in tensors(folder):
             return [
                 f"{place}: has no projection of its tokens, {LINEAR} or a Dense module, so it is no ColBERT"

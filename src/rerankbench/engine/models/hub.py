@@ -99,7 +99,7 @@ def snapshot(
 
 
 def errors_of_the_client() -> tuple[type[Exception], ...]:
-    """What the hub's client raises; in version 1 its connections raise errors of httpx, which are no OSError."""
+    """What the hub's client raises. Connections of its version 1 raise errors of httpx, no OSError."""
     import httpx
 
     return OSError, httpx.HTTPError
