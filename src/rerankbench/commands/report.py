@@ -103,7 +103,7 @@ def build(
 
     report, tracking, places = read(words)
     folders, experiments, target = located(places, out)
-    refuse_unknown(measures)
+    more_measures.check(measures)
     files.check(target)  # before the work, which may be downloads of hours
     with tempfile.TemporaryDirectory(prefix="rerankbench-report-") as scratch:
         found = gather(folders, experiments, tracking, Path(scratch))
@@ -120,25 +120,17 @@ def build(
             report = replace(report, arrangements=False)  # what is settled is of plain arms
         findings = tried(find_out(found, report, costs, settled), found, report, target, race)
         command = ["rerankbench-report", *words, *option_words(out, race, qrels, measures)]
-        history = made.now(command, target, tracking.page() if experiments else "")
-        findings = replace(findings, more=more_measures.more(findings.contest, measures), made=history)
+        origin = made.now(command, target, tracking.page() if experiments else "")
+        findings = replace(findings, more=more_measures.more(findings.contest, measures), made=origin)
         page = written(target, findings)
         if experiments or any(word.startswith("tracking.") for word in words):
-            track(tracking, findings, target)
+            summed_up(tracking, findings, target)
     terminal.show(findings, page)
     return page
 
 
-def refuse_unknown(measures: Sequence[str]) -> None:
-    """Raise UserError for measures that cannot be computed."""
-    from rerankbench.report import more_measures
-
-    if problems := more_measures.problems(measures):
-        raise UserError(problems)
-
-
-def track(tracking: MLflow, findings: Findings, target: Path) -> None:
-    """Log the report where the runs were logged."""
+def summed_up(tracking: MLflow, findings: Findings, target: Path) -> None:
+    """Log the report as the run of its sweep."""
     from rerankbench.commands import summary_run
 
     summary_run.log(tracking, findings, target, sweep_of(findings.contest.runs))

@@ -20,6 +20,12 @@ OURS = {"nDCG": "ndcg", "R": "recall", "RR": "mrr", "Success": "success"}
 INSTALL = "it needs ir_measures: pip install 'rerankbench[measures]'"
 
 
+def check(names: Sequence[str]) -> None:
+    """Raise UserError with all that is wrong with names of measures."""
+    if found := problems(names):
+        raise UserError(found)
+
+
 def problems(names: Sequence[str]) -> list[str]:
     """What is wrong with names of measures, told before any work."""
     if names and importlib.util.find_spec("ir_measures") is None:
