@@ -93,10 +93,7 @@ def build(
     qrels: Path | None = None,
     measures: Sequence[str] = (),
 ) -> Path:
-    """Find the runs, race them if asked, work out the findings, write and show them; returns the page's path.
-
-    Raises UserError for whatever is wrong with the words or the runs.
-    """
+    """Find the runs, race them if asked, report on them; returns the page's path. Raises UserError."""
     from rerankbench.judging.verdict import WELL_JUDGED, judged_runs
     from rerankbench.report import files, made, more_measures, terminal
     from rerankbench.report.findings import find_out
@@ -123,7 +120,7 @@ def build(
         origin = made.now(command, target, tracking.page() if experiments else "")
         findings = replace(findings, more=more_measures.more(findings.contest, measures), made=origin)
         page = written(target, findings)
-        if experiments or any(word.startswith("tracking.") for word in words):
+        if experiments or any(w.startswith("tracking.") for w in words):
             summed_up(tracking, findings, target)
     terminal.show(findings, page)
     return page
