@@ -93,17 +93,14 @@ def build(
     qrels: Path | None = None,
     measures: Sequence[str] = (),
 ) -> Path:
-    """Find the runs, race them if asked, work out the findings, write and show them; returns the page's path.
-
-    Raises UserError for whatever is wrong with the words or the runs.
-    """
+    """Find the runs, race them if asked, write and show what they say; the page's path. Raises UserError."""
     from rerankbench.judging.verdict import WELL_JUDGED, judged_runs
     from rerankbench.report import files, made, more_measures, terminal
     from rerankbench.report.findings import find_out
 
+    more_measures.check(measures)
     report, tracking, places = read(words)
     folders, experiments, target = located(places, out)
-    more_measures.check(measures)
     files.check(target)  # before the work, which may be downloads of hours
     with tempfile.TemporaryDirectory(prefix="rerankbench-report-") as scratch:
         found = gather(folders, experiments, tracking, Path(scratch))
@@ -121,8 +118,7 @@ def build(
         findings = tried(find_out(found, report, costs, settled), found, report, target, race)
         command = ["rerankbench-report", *words, *option_words(out, race, qrels, measures)]
         origin = made.now(command, target, tracking.page() if experiments else "")
-        more = more_measures.more(findings.contest, measures)
-        findings = replace(findings, more=more, made=origin)
+        findings = replace(findings, more=more_measures.more(findings.contest, measures), made=origin)
         page = written(target, findings)
         if experiments or any(word.startswith("tracking.") for word in words):
             summed_up(tracking, findings, target)
