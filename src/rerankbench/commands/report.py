@@ -98,9 +98,9 @@ def build(
     from rerankbench.report import files, made, more_measures, terminal
     from rerankbench.report.findings import find_out
 
+    more_measures.check(measures)
     report, tracking, places = read(words)
     folders, experiments, target = located(places, out)
-    more_measures.check(measures)
     files.check(target)  # before the work, which may be downloads of hours
     with tempfile.TemporaryDirectory(prefix="rerankbench-report-") as scratch:
         found = gather(folders, experiments, tracking, Path(scratch))
