@@ -4,6 +4,7 @@ const SHOWN = 10;
 const LONG = 400; // characters beyond which a text can be unfolded
 const element = (id) => document.getElementById(id);
 let info = null;
+let ready = null;
 let latest = 0;
 
 function make(name, className, text) {
@@ -114,6 +115,7 @@ function address(query, arm) {
 }
 
 async function search(push) {
+  if (!info) await ready; // typed before the arms were known
   const query = element("query").value, arm = element("arm").value, mine = ++latest;
   if (!query.trim()) return;
   const here = address(query, arm);
@@ -135,8 +137,9 @@ function fromAddress() {
   const asked = new URLSearchParams(location.search);
   const known = info.arms.map((arm) => arm.name);
   if (known.includes(asked.get("arm"))) element("arm").value = asked.get("arm");
-  element("query").value = asked.get("q") || "";
-  if (asked.get("q")) search(false);
+  if (!asked.get("q")) return;
+  element("query").value = asked.get("q");
+  search(false);
 }
 
 function about(arm) {
@@ -146,9 +149,10 @@ function about(arm) {
 }
 
 async function start() {
-  info = await ask("info");
-  const able = info.arms.filter((arm) => arm.search);
+  const told = await ask("info");
+  const able = told.arms.filter((arm) => arm.search);
   element("arm").replaceChildren(...able.map((arm) => new Option(arm.name, arm.name)));
+  info = told;
   about(info.arms[0]);
   if (!able.length) {
     say(`There is no search: ${info.arms[0].search_why}`, true);
@@ -183,6 +187,6 @@ element("unlock").addEventListener("submit", (event) => {
 window.addEventListener("popstate", () => { if (info) fromAddress(); });
 
 function begin() {
-  start().catch((error) => say(error.message, true));
+  ready = start().catch((error) => say(error.message, true));
 }
 begin();
