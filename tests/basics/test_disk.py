@@ -33,7 +33,7 @@ def refused(number: int, file: str | None = None) -> OSError:
         (errno.EDQUOT, "/there/out/x", "the disk quota is used up; make room there, or choose another place"),
         (errno.EROFS, "/there/cache/x", "the disk is read-only"),
         (errno.EACCES, "/there/cache/x", "permission denied"),
-        (errno.ENOENT, "/there/cache/x", "gone, as if it was removed during the run"),
+        (errno.ENOENT, "/there/cache/x", "gone, it seems to have been removed during the run"),
         (errno.ENOTDIR, "/there/out/x", "a part of this path is a file"),
         (errno.ENOSPC, None, "/there/cache or /there/out: the disk is full"),
     ],

@@ -159,6 +159,7 @@ ELSEWHERE = {
 ALLOWED = {
     ("basics/visible.py", "stream.write"): "the one way",
     ("store/lock.py", "os.write"): "into a lock file",
+    ("judging/record.py", "os.write"): "into the record of a judge",
     ("basics/printing.py", "sys.stdout"): "stands for the stream that `say` writes to",
     ("basics/printing.py", "sys.stderr"): "the same",
     ("basics/printing.py", "sys.stderr.write"): "a line of its own, when there is no current folder",

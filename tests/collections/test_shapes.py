@@ -155,7 +155,7 @@ def test_a_header_that_is_not_known_is_no_judgement(tmp_path: Path, header: str)
     rows = [row[: header.count(",") + 1] for row in spelled("yes", "no")]
     source = files(tmp_path, ff.write(tmp_path / "corpus.json", json.dumps(TEXTS)))
     path = ff.write(tmp_path / "qrels.csv", f"{header}\n{separated(rows, ',')}")
-    with pytest.raises(UserError, match=r"names columns that we do not know|no column for the"):
+    with pytest.raises(UserError, match=r"names columns that are not recognised|no column for the"):
         replace(source, qrels=str(path)).load(tmp_path)
 
 

@@ -62,7 +62,9 @@ def test_another_process_builds_the_same_bytes(models: Path, tmp_path: Path) -> 
     folder = str(Path(tiny_models.__file__).parent)
     env = os.environ | {"PYTHONPATH": folder, "PYTHONHASHSEED": "12345", "OMP_NUM_THREADS": "2"}
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=env, check=True, capture_output=True)
-    assert digests(tmp_path) == digests(models)
+    own, shared = digests(tmp_path), digests(models)  # where other tests put more beside them
+    assert own
+    assert own == {file: shared.get(file) for file in own}
 
 
 @pytest.mark.parametrize("name", ALL | EMBEDDERS)

@@ -153,7 +153,7 @@ def read_group(
 def whose(problem: Problem, chosen: str, group: Group, kinds: Mapping[str, type]) -> Problem:
     """An unknown key with the option that lacks it, and the kinds that have it."""
     name = problem.key.rpartition(".")[2]
-    having = [kind for kind, cls in kinds.items() if kind and name in [f.name for f in fields(cls)]]
+    having = [kind for kind, cls in sorted(kinds.items()) if kind and name in [f.name for f in fields(cls)]]
     have = f"{group.key} {', '.join(having)} would have it" if having else ""
     notes = "; ".join(note for note in (chosen, have) if note)
     return problem.saying(f"{problem} ({notes})") if problem.kind == "key" and notes else problem

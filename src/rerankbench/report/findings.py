@@ -30,7 +30,7 @@ from rerankbench.report.cost import Cost, Ordering
 from rerankbench.report.decision import Decision
 from rerankbench.report.examples import Example, examples
 from rerankbench.report.headroom import Headroom, bottleneck, headrooms
-from rerankbench.report.leaning import Leaning, leaning
+from rerankbench.report.leaning import Leaning, Unread, leaning
 from rerankbench.report.made import Made
 from rerankbench.report.race.record import Record
 from rerankbench.report.runs import Run
@@ -66,7 +66,7 @@ class Findings:
     arranged: Arranged | None = None
     trial: Trial | None = None
     lacking: tuple[Lacking, ...] = ()
-    leaning: Leaning | None = None
+    leaning: Leaning | Unread | None = None
     more: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     made: Made | None = None
     settled: Settled | None = None

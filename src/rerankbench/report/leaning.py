@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.basics.errors import UserError
 from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.evaluation import measures
 from rerankbench.evaluation.measures import Judged, display_name, grades_at
@@ -46,13 +47,23 @@ class Leaning:
         )
 
 
-def leaning(contest: Contest, row: int) -> Leaning | None:
-    """Of a plain arm; None where every first result is judged, or its lists are not at hand.
+@dataclass(frozen=True)
+class Unread:
+    """Files that would say it are damaged."""
 
-    Raises UserError where a file is damaged.
-    """
+    why: str
+
+    def line(self) -> str:
+        return f"How far the difference leans on documents without a judgement is not known: {self.why}."
+
+
+def leaning(contest: Contest, row: int) -> Leaning | Unread | None:
+    """Of a plain arm; None where every first result is judged, or its lists are not at hand."""
     kind, _, cutoff = contest.measure.rpartition("_at_")
-    found = lists(contest, row) if kind in OURS else None
+    try:
+        found = lists(contest, row) if kind in OURS else None
+    except UserError as error:
+        return Unread("; ".join(error.problems))
     if found is None:
         return None
     k = int(cutoff)

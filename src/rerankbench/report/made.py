@@ -31,7 +31,7 @@ class Made:
 def now(words: Sequence[str], folder: Path | None = None, tracking: str = "") -> Made:
     """Of a report that is made at this moment by the words of a command."""
     moment = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    return Made(masked(shlex.join(words)), moment, folder, tracking)
+    return Made(shlex.join(map(masked, words)), moment, folder, tracking)
 
 
 def facts(runs: Sequence[Run], made: Made | None) -> Iterator[tuple[str, str]]:
