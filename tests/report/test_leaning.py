@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import pytrec_eval
 
-from rerankbench.basics.errors import UserError
 from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.report.arms import Contest, contest
-from rerankbench.report.leaning import Leaning, leaning
+from rerankbench.report.leaning import Leaning, Unread, leaning
 from rerankbench.report.lists import lists
 from rerankbench.report.runs import find
 from scored_runs import Drawn, drawn, first_scores, scores_like, write_scored
@@ -101,5 +101,6 @@ def test_nothing_is_said_where_all_is_judged_or_no_judgements_are_at_hand(tmp_pa
 def test_a_damaged_file_of_judgements_is_named_with_its_line(tmp_path: Path) -> None:
     found = written(tmp_path, drawn(12, 20, 4))
     (tmp_path / "0" / "qrels.trec").write_text("q0 0 d1 1\nq0 d2 1\n")
-    with pytest.raises(UserError, match=r"0/qrels\.trec: line 2 is no judgement"):
-        leaning(found, len(found.arms) - 1)
+    told = leaning(found, len(found.arms) - 1)
+    assert isinstance(told, Unread)
+    assert re.search(r"is not known: \S+/0/qrels\.trec: line 2 is no judgement", told.line())
