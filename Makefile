@@ -49,7 +49,7 @@ tests: develop
 
 # Kills, full disks and dead servers, injected for real: minutes, so not part of `make test`.
 tests-faults: develop
-	$(BIN)/pytest -m faults -n $(WORKERS)
+	$(BIN)/pytest -m faults -n $(WORKERS) --dist worksteal
 
 # Ray clusters and launchers in processes of their own: minutes on two cores, so not part of `make test`.
 tests-ray: develop
