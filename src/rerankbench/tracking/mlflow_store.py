@@ -229,7 +229,7 @@ class MLflow(Tracking):
                 if begun is not None:
                     since = int(time.time() - run.info.start_time / 1000)
                     client.log_metric(begun, "progress", 1.0, step=max(since, 0) + 1)
-                end(client, run.info.run_id, result, started)
+                end(client, run, "FINISHED" if result.status == "ok" else "FAILED")
             except BaseException:
                 with suppress(Exception):
                     client.delete_run(run.info.run_id)
@@ -267,7 +267,8 @@ class MLflow(Tracking):
 
     def drop(self, run_id: str) -> None:
         with suppress(Exception), patience(tries=0, seconds=BEGIN_SECONDS):
-            self.connect().set_terminated(run_id, status="KILLED")
+            client = self.connect()
+            end(client, client.get_run(run_id), "KILLED")
 
     def holds(self, client: Any, result: Result) -> bool:
         """Whether the store has the whole run of a result."""
@@ -378,10 +379,10 @@ def fill(client: Any, run_id: str, result: Result, folder: Path) -> None:
         client.log_artifact(run_id, str(folder / name), name.rpartition("/")[0] or None)
 
 
-def end(client: Any, run_id: str, result: Result, started: int) -> None:
-    """Set the status, last of all, so that only whole runs have ended; not before they started (in ms)."""
-    status = "FINISHED" if result.status == "ok" else "FAILED"
-    client.set_terminated(run_id, status=status, end_time=max(started, int(1000 * time.time())))
+def end(client: Any, run: Any, status: str) -> None:
+    """Set the status, last of all, so that only whole runs have ended; not before they started."""
+    moment = max(int(run.info.start_time), int(1000 * time.time()))
+    client.set_terminated(run.info.run_id, status=status, end_time=moment)
 
 
 def why(error: Exception) -> str:
