@@ -52,7 +52,7 @@ class Store:
             _validate_tag(key, value)
             assert not hidden(value)
         assert not hidden(run_name)
-        return type("Run", (), {"info": type("Info", (), {"run_id": "0" * 32})})
+        return type("Run", (), {"info": type("Info", (), {"run_id": "0" * 32, "start_time": 0})})
 
     def log_batch(self, run_id: str, metrics: Any = (), params: Any = ()) -> None:
         from mlflow.utils.validation import _validate_batch_log_data, _validate_batch_log_limits
