@@ -169,7 +169,9 @@ def refuse_intricate(file: Path, text: str) -> None:
 
 
 def unfit(file: Path, place: Sequence[int | str], why: str) -> str:
-    where = ".".join(map(str, place)) or "it"
+    where = ".".join(map(str, place))
+    if not where:  # an empty file, a list, a text
+        return visible(f"{file}: is no deploy.yaml; write one with rerankbench-report FOLDER")
     return visible(f"{file}: {where}: {why}; write it anew with rerankbench-report FOLDER")
 
 
