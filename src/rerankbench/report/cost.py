@@ -137,7 +137,7 @@ def why(arm: Arm, book: Book, reranker: Contestant | None, stage: Contestant | N
     found = quantile(values)
     if found.known or not (arm.reranks or book.whole):
         return ""
-    if race.drifted > len(race.rounds) / 2:
+    if race.busy:
         return f"the machine was busy with something else in {race.drifted} of {len(race.rounds)} rounds"
     if not math.isfinite(found.high):
         return f"{found.queries} quer{'y' if found.queries == 1 else 'ies'} could be timed, which are too few"

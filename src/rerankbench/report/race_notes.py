@@ -89,8 +89,9 @@ def drift_lines(race: Record) -> list[str]:
         return []
     busy = f"{race.drifted:,} of {len(race.rounds):,} rounds"
     too = (
-        " The machine was too busy for the missing figures to be trusted."
-        if race.drifted > len(race.rounds) / 2
+        " For more than a third of the race the machine was too busy for costs to be relied on, also where "
+        "they are given: repeat the race while it is quiet."
+        if race.busy
         else ""
     )
     return [
@@ -114,7 +115,5 @@ def missing_lines(arms: Sequence[Arm], costs: Sequence[Cost], book: Book) -> lis
         if cost.why:
             groups.setdefault(cost.why, []).append(arm.name)
     lines = [f"Not measured: {', '.join(names[:8])}: {reason}." for reason, names in groups.items()]
-    when = (
-        " while the machine is quiet" if book.race and book.race.drifted > len(book.race.rounds) / 2 else ""
-    )
+    when = " while the machine is quiet" if book.race and book.race.busy else ""
     return lines + ([f"To measure them{when}: {book.cure}"] if groups and book.cure else [])
