@@ -17,6 +17,7 @@ from rerankbench.engine.embedders.embedding import Embedding
 from rerankbench.engine.embedders.text_vectors import Matrix, TextVectors
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import fit, references
+from rerankbench.engine.operators import fusing
 from rerankbench.engine.run_context import RunContext
 from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.reranker import Reranker
@@ -108,6 +109,9 @@ class VectorReranker(Reranker):
             "queries": embedder.for_queries().identity(weights, precision),
             **self.comparison(),
         }
+
+    def operators(self, weights: references.Weights, hardware: Hardware) -> dict[str, str]:
+        return fusing.operators(weights.folder, hardware)
 
     def comparison(self) -> dict[str, Any]:
         """The settings by which vectors are compared."""
