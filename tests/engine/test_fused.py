@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.models import computed_by
 from rerankbench.engine.models.references import resolve
 from rerankbench.engine.operators import fused, fusing
 from rerankbench.engine.operators.fused import fuse
@@ -142,8 +143,8 @@ def test_fused_operators_are_part_of_a_scores_identity(
 ) -> None:
     reranker, installed = settings(name, models), {"version": "0.8.0"}
     weights = resolve(reranker.model, None, hashes)
-    monkeypatch.setattr(fusing, "has_kernels", lambda: "version" in installed)
-    monkeypatch.setattr(fusing, "version", lambda _: installed["version"])
+    monkeypatch.setattr(computed_by, "has_kernels", lambda: "version" in installed)
+    monkeypatch.setattr(computed_by, "version", lambda _: installed["version"])
     with_it = parts_of(reranker, weights, GPU)
     assert with_it["operators"] == "liger-kernel 0.8.0"
     assert "operators" not in parts_of(reranker, weights, Hardware("cuda:0", "fp32"))

@@ -16,6 +16,7 @@ from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.embedders.embedding import Embedding, EmbeddingJob, EmbeddingWorker
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.loop import Budget
+from rerankbench.engine.models import computed_by
 from rerankbench.engine.models.references import resolve
 from rerankbench.engine.operators import fusing, layout
 from rerankbench.engine.operators.flat_encoder import flatten
@@ -104,7 +105,7 @@ def test_a_worker_with_other_operators_is_refused(
             *EmbeddingJob(embedding, embedding.settings, no_text, []).hiring(), device="cpu", threads=None
         ),
     ]
-    monkeypatch.setattr(fusing, "operators", lambda *_: {"operators": "liger-kernel 0.8.1"})
+    monkeypatch.setattr(computed_by, "operators", lambda *_: {"operators": "liger-kernel 0.8.1"})
     for worker in hired:
         with pytest.raises(UserError, match=r"computes with liger-kernel 0\.8\.1, this run with plain torch"):
             worker.load()
@@ -115,7 +116,7 @@ def no_text(rows: Any) -> list[str]:
 
 
 def test_a_folder_that_says_no_kind_has_plain_operators(tmp_path: Path, ragged: None) -> None:
-    assert fusing.operators(tmp_path, GPU) == {}
+    assert computed_by.operators(tmp_path, GPU) == {}
 
 
 def test_norms_that_transformers_takes_from_apex(tmp_path: Path, tf32: None, monkeypatch: Any) -> None:
@@ -123,6 +124,6 @@ def test_norms_that_transformers_takes_from_apex(tmp_path: Path, tf32: None, mon
     (tmp_path / "apex").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5"}))
-    assert fusing.operators(tmp_path, GPU) == {"operators": "apex"}
-    assert fusing.operators(tmp_path, GPU_FP32) == {"operators": "apex, tf32"}
-    assert fusing.operators(tmp_path, CPU) == {}
+    assert computed_by.operators(tmp_path, GPU) == {"operators": "apex"}
+    assert computed_by.operators(tmp_path, GPU_FP32) == {"operators": "apex, tf32"}
+    assert computed_by.operators(tmp_path, CPU) == {}

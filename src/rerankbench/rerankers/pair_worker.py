@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.progress import Progress
 from rerankbench.engine.executors.worker import Worker
-from rerankbench.engine.models import references
-from rerankbench.engine.operators import fusing
+from rerankbench.engine.models import computed_by, references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.rerankers.pair_window import PairWindow
 from rerankbench.rerankers.reranker import LocalReranker
@@ -74,7 +73,7 @@ class PairWorker(Worker):
                 f"{self.weights.label}: another machine of the cluster has other weights under this name"
             )
         operators = self.reranker.operators(found, self.context.hardware)
-        fusing.refuse_others(found.label, operators, self.store.parts)
+        computed_by.refuse_others(found.label, operators, self.store.parts)
         return found
 
     def work(self, task: PairTask, again: bool) -> Meter:

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from rerankbench.basics.errors import Problem
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import checkpoint, fit, references
-from rerankbench.engine.operators import fusing
+from rerankbench.engine.models import checkpoint, computed_by, fit, references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.engine.tokens import Tokens, token_ids
 from rerankbench.rerankers.scorer import Scorer
@@ -171,7 +170,7 @@ class LocalReranker(Reranker):
         """Read the weights onto the device."""
 
     def operators(self, weights: references.Weights, hardware: Hardware) -> dict[str, str]:
-        return fusing.operators(weights.folder, hardware)
+        return computed_by.operators(weights.folder, hardware)
 
     def layers(self, weights: references.Weights) -> tuple[int, ...]:
         return self.layers_in(checkpoint.describe(weights.folder))

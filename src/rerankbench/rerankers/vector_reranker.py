@@ -16,8 +16,7 @@ from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.embedders.embedding import Embedding
 from rerankbench.engine.embedders.text_vectors import Matrix, TextVectors
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import fit, references
-from rerankbench.engine.operators import fusing
+from rerankbench.engine.models import computed_by, fit, references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.reranker import Reranker
@@ -111,7 +110,7 @@ class VectorReranker(Reranker):
         }
 
     def operators(self, weights: references.Weights, hardware: Hardware) -> dict[str, str]:
-        return fusing.operators(weights.folder, hardware)
+        return computed_by.operators(weights.folder, hardware)
 
     def comparison(self) -> dict[str, Any]:
         """The settings by which vectors are compared."""

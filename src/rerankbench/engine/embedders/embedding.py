@@ -22,9 +22,8 @@ from rerankbench.engine.executors.job import Job
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.executors.worker import Worker
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import fit, references
+from rerankbench.engine.models import computed_by, fit, references
 from rerankbench.engine.models.loading import without_values
-from rerankbench.engine.operators import fusing
 from rerankbench.engine.tokens import Tokens, token_digests
 from rerankbench.store.lock import SUFFIX, hold
 from rerankbench.store.rows import (
@@ -94,7 +93,7 @@ class Embedding:
 
     @cached_property
     def operators(self) -> dict[str, str]:
-        return fusing.operators(self.weights.folder, self.hardware)
+        return computed_by.operators(self.weights.folder, self.hardware)
 
     def passages(self, texts: Texts, rows: int) -> Vectors:
         return self.embed(self.settings, texts, rows, "embedding")
@@ -238,7 +237,7 @@ class EmbeddingWorker(Worker):
 
     def load(self) -> float:
         started = time.perf_counter()
-        fusing.refuse_others(self.embedding.weights.label, self.embedding.operators, self.asked)
+        computed_by.refuse_others(self.embedding.weights.label, self.embedding.operators, self.asked)
         self.embedding.model  # noqa: B018
         return time.perf_counter() - started
 
