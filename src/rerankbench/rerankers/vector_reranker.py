@@ -16,7 +16,7 @@ from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.embedders.embedding import Embedding
 from rerankbench.engine.embedders.text_vectors import Matrix, TextVectors
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import fit, references
+from rerankbench.engine.models import computed_by, fit, references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.reranker import Reranker
@@ -108,6 +108,9 @@ class VectorReranker(Reranker):
             "queries": embedder.for_queries().identity(weights, precision),
             **self.comparison(),
         }
+
+    def operators(self, weights: references.Weights, hardware: Hardware) -> dict[str, str]:
+        return computed_by.operators(weights.folder, hardware)
 
     def comparison(self) -> dict[str, Any]:
         """The settings by which vectors are compared."""
