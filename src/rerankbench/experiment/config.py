@@ -128,7 +128,7 @@ def read_group(
 ) -> Any:
     """One group's settings, or None after noting what is wrong."""
     node = config._get_node(name) if name in config else None
-    if not isinstance(node, DictConfig) or node._is_none():
+    if not isinstance(node, DictConfig) or not node:
         line = f"{name} has no option: choose one with {name}=OPTION; rerankbench --help lists them"
         problems.append(Problem(line, name, "option"))
         return None
