@@ -41,7 +41,9 @@ def problems(folder: Path, group: str, text: str) -> list[str]:
             "experiment/theirs.yaml: report.delta=x: give a number",
             "experiment/theirs.yaml: report.race=5: it must be a group of keys",
         ]),
-        ("experiment", GLOBAL + "hydra: {sweep: 5}\n", ["experiment/theirs.yaml: hydra.sweep=5: it must be a group of keys"]),
+        ("experiment", GLOBAL + "hydra: {sweep: 5}\n", [
+            "experiment/theirs.yaml: Merge error: int is not a subclass of SweepDir. value: 5; keep groups of keys groups, and lists lists",
+        ]),
         ("experiment", GLOBAL + "hydra: {mode: X}\n", ["experiment/theirs.yaml: hydra.mode=X: give one of RUN, MULTIRUN"]),
         ("experiment", GLOBAL + "hydra: {run: {dirr: x}}\n", ["experiment/theirs.yaml: hydra.run.dirr=...: there is no such key; did you mean hydra.run.dir?"]),
         ("experiment", "depth: 5\n", ["experiment/theirs.yaml: its first line must be `# @package _global_`"]),

@@ -42,16 +42,15 @@ def problem(error: Exception, loader: ConfigLoaderImpl) -> Problem:
     return found if where in found else found.saying(where + found)
 
 
-def unfit(error: BaseException, key: str = "", value: object = None) -> Problem:
+def unfit(error: BaseException, key: str = "", value: Any = "...") -> Problem:
     """Why Hydra's own section does not take a key or a value; those that the error names, if it does."""
-    if not isinstance(error, OmegaConfBaseException) or not error.full_key:
-        return complaints.wrong_value(key, value, dict, error) if key else complaints.one_line(error)
-    key, node, value = str(error.full_key), error.parent_node, value if key else error.value
+    if not isinstance(error, OmegaConfBaseException) or not (key or error.full_key):
+        return Problem(f"{complaints.one_line(error)}; keep groups of keys groups, and lists lists", key)
+    key, node = error.full_key or key, error.parent_node
+    value = error.value if value == "..." and error.value is not None else value
     parent, _, name = key.rpartition(".")
-    if isinstance(error, (ConfigKeyError, ConfigAttributeError)):
-        known = [str(one) for one in node]
-        return complaints.unknown_key(
-            f"{parent}." if parent else "", name, "..." if value is None else value, known
-        )
-    child = node._get_node(name) if isinstance(node, DictConfig) and node else None
-    return complaints.wrong_value(key, value, child._metadata.ref_type if child is not None else Any, error)
+    content = (node._content if isinstance(node, DictConfig) else None) or {}
+    if isinstance(error, (ConfigKeyError, ConfigAttributeError)) and name not in content:
+        return complaints.unknown_key(f"{parent}." if parent else "", name, value, list(map(str, content)))
+    kind = content[name]._metadata.ref_type if name in content else dict  # type: ignore[index, union-attr]
+    return complaints.wrong_value(key, value, kind, error)

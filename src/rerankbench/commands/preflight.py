@@ -292,12 +292,12 @@ class Checker:
         found = {}
         for key in (o.key_or_group for o in self.overrides if self.multirun):
             group, _, name = key.partition(".")
-            options = self.listed.get(group, []) if name else []
-            lists = [
-                str(o.value()) for o in options if name.split(".")[0] not in self.beside(o)[group].keys()
-            ]
-            if 0 < len(lists) < len(options):
-                found[key] = tuple(lists)
+            options = {str(o.value()): self.beside(o)[group] for o in self.listed.get(group, []) if name}
+            lacking = tuple(
+                one for one, node in options.items() if node._get_node(name.split(".")[0]) is None
+            )
+            if 0 < len(lacking) < len(options):
+                found[key] = lacking
         return found
 
     def beside(self, option: Override) -> DictConfig:
