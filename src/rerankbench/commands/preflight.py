@@ -6,8 +6,7 @@ import importlib.util
 import re
 import shlex
 from argparse import Namespace
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import product
@@ -121,27 +120,24 @@ class Checker:
         return group in CHOSEN or (group.startswith("hydra/") and bool(self.options_of(group)))
 
     def take(self, words: Iterable[str]) -> None:
-        """Read words as settings; why some are none is noted."""
+        """Read words as settings; why some are none, or impossible ones, is noted."""
         for word in words:
             try:
-                self.given[word] = self.setting(word)
+                self.given[word] = self.parsed(word)
+                problems = list(self.wrong(self.given[word], word))
             except UserError as error:
-                self.problems += error.typed
-
-    def setting(self, word: str) -> Override:
-        """A word as Hydra reads it. Raises UserError where it is no setting, or an impossible one."""
-        key = word.lstrip("+~").partition("=")[0]
-        if word.startswith("~"):
-            line = f"{word}: {key} cannot be taken away; give it a value, {key}=VALUE"
-            raise UserError(Problem(line, key.partition("@")[0], "syntax", word))
-        found = self.parsed(word)
-        if problems := list(self.wrong(found, word)):
-            raise UserError(problems)
-        return found
+                problems = error.typed
+            if problems:
+                self.given.pop(word, None)
+                self.problems += problems
 
     def parsed(self, word: str) -> Override:
         """A word as Hydra reads it; the package's own keys need no `+`. Raises UserError."""
-        own = re.split("[.=@]", word.lstrip("+"))[0] in (*CHOSEN, *config.ROOT_KEYS)
+        key = re.split("[=@]", word.lstrip("+~"))[0]
+        if word.startswith("~"):
+            line = f"{word}: {key} cannot be taken away; give it a value, {key}=VALUE"
+            raise UserError(Problem(line, key, "syntax", word))
+        own = key.partition(".")[0] in (*CHOSEN, *config.ROOT_KEYS)
         plain = word.lstrip("+") if own else word
         text = as_typed.option(plain) if self.is_option(word) else as_typed.word(plain, self.multirun)
         try:
@@ -226,34 +222,30 @@ class Checker:
             self.composed[words] = made
         return self.composed[words]
 
-    def read(self, job: Sequence[Override]) -> RunSettings:
-        """A job's settings, from its config without Hydra's part. Raises UserError with every problem."""
-        made = self.compose([o for o in job if self.is_option(o.key_or_group)])
-        labels = {str(group): str(choice) for group, choice in made.hydra.runtime.choices.items()}
-        lacked = partial_keys.lacked(self.partial, labels)
-        values = [o for o in job if not self.is_option(o.key_or_group) and o.key_or_group not in lacked]
-        whole = OmegaConf.create({k: v for k, v in config_trust.written(made).items() if k != "hydra"})
-        OmegaConf.copy_cache(from_config=self.cached, to_config=whole)
-        for override in values:
-            if not override.is_hydra_override():
-                OmegaConf.update(whole, override.key_or_group, override.value(), force_add=True)
-        typed = {o.key_or_group for o in values}
+    def read(self, job: Sequence[Override]) -> RunSettings | UserError:
+        """A job's settings, from its config without Hydra's part, or why it has none."""
         try:
-            return config.read(whole, labels, typed=typed)
-        except UserError as error:
-            raise UserError([self.located(one, labels, typed) for one in error.typed]) from None
-        finally:
+            made = self.compose([o for o in job if self.is_option(o.key_or_group)])
+            labels = {str(group): str(choice) for group, choice in made.hydra.runtime.choices.items()}
+            lacked = partial_keys.lacked(self.partial, labels)
+            values = [o for o in job if not self.is_option(o.key_or_group) and o.key_or_group not in lacked]
+            whole = OmegaConf.create({k: v for k, v in config_trust.written(made).items() if k != "hydra"})
+            OmegaConf.copy_cache(from_config=self.cached, to_config=whole)
             self.cached = whole
+            for o in values:
+                if not o.is_hydra_override():
+                    OmegaConf.update(whole, o.key_or_group, o.value(), force_add=True)
+            return config.read(whole, labels, typed={o.key_or_group for o in values})
+        except UserError as error:
+            return UserError([self.located(problem, job) for problem in error.typed])
 
-    def located(self, problem: Problem, labels: Mapping[str, str], typed: Collection[str]) -> Problem:
+    def located(self, problem: Problem, job: Sequence[Override]) -> Problem:
         """A problem with the file that it comes from: the user's own, since the package's have none."""
-        folder = command_line.OwnOptions.folder
-        for group in (
-            (problem.key.partition(".")[0], "experiment") if folder and problem.key not in typed else ()
-        ):
-            file = f"{group}/{labels.get(group)}.yaml"
-            if problem.kind in ("key", "type") and (folder / file).is_file():
-                return problem.saying(f"{file}: {problem}")
+        folder, typed = command_line.OwnOptions.folder, {o.key_or_group: o.value() for o in job}
+        if folder and problem.kind in ("key", "type") and problem.key not in typed:
+            for group in (problem.key.partition(".")[0], "experiment"):
+                if (folder / group / f"{typed.get(group)}.yaml").is_file():
+                    return problem.saying(f"{group}/{typed[group]}.yaml: {problem}")
         return problem
 
     # --- jobs ---
@@ -345,24 +337,18 @@ class Checker:
                 o for o in self.given.values() if o.is_sweep_override() and self.is_option(o.key_or_group)
             ]
             self.problems += [sweep_alone(str(o.input_line), o.key_or_group) for o in swept]
-        outcomes = [self.outcome(job) for job in self.jobs]
+        outcomes = [self.read(job) for job in self.jobs]
         found = [one.typed if isinstance(one, UserError) else [] for one in outcomes]
         if stopping := self.stopping([[p for p in some if not shown or p.kind in SHOWN] for some in found]):
             self.problems += self.torn_texts() or stopping
         if self.problems:
             raise UserError(list(dict.fromkeys(self.problems)))
         dry_run = any(one.dry_run for one in outcomes if isinstance(one, RunSettings))
-        checked = dict(zip(map(words_of, self.jobs), outcomes, strict=True))
+        names = [tuple(str(o.input_line) for o in job if not o.is_hydra_override()) for job in self.jobs]
+        checked = dict(zip(names, outcomes, strict=True))
         words = tuple(str(o.input_line) for o in self.overrides)
         swept = {key: tuple(complaints.as_text(o.value()) for o in some) for key, some in self.listed.items()}
         return Command(len(self.jobs), dry_run, self.multirun, words, swept, self.partial, checked)
-
-    def outcome(self, job: Sequence[Override]) -> RunSettings | UserError:
-        """A job's settings, or why it has none."""
-        try:
-            return self.read(job)
-        except UserError as error:
-            return error
 
     def stopping(self, found: Sequence[Sequence[Problem]]) -> list[Problem]:
         """What of the problems of each job stops the command, with what the jobs share that have it."""
@@ -387,8 +373,8 @@ class Checker:
             if override.value_type is ValueType.SIMPLE_CHOICE_SWEEP and as_typed.is_text(name):
                 cure = f"{name}={as_typed.quoted(value)}"
                 (whole,) = self.parser.parse_overrides([cure])
-                with suppress(UserError):
-                    self.read([whole if o.key_or_group == whole.key_or_group else o for o in self.jobs[0]])
+                job = [whole if o.key_or_group == whole.key_or_group else o for o in self.jobs[0]]
+                if isinstance(self.read(job), RunSettings):
                     word = shlex.quote(cure) if re.search(r'["$`\\!]', cure) else f'"{cure}"'
                     line = f"{typed}: -m takes commas for a sweep; to have one value, write {word}"
                     found.append(Problem(line, name, "sweep", typed, cure))
@@ -441,11 +427,6 @@ class Checker:
         if Path(subdir).is_absolute() or ".." in Path(subdir).parts:
             line = f"hydra.sweep.subdir={subdir}: leads out of hydra.sweep.dir; give a name"
             yield Problem(line, "hydra.sweep.subdir")
-
-
-def words_of(job: Iterable[Override]) -> Words:
-    """The words by which Hydra, too, knows a job."""
-    return tuple(str(o.input_line) for o in job if not o.is_hydra_override())
 
 
 def sweep_alone(word: str, key: str, lists: bool = False) -> Problem:
