@@ -43,7 +43,8 @@ def cure_of(kind: Any, value: object) -> str:
     if get_origin(kind) in (Union, UnionType):
         return cure_of(next(one for one in get_args(kind) if one is not type(None)), value)
     if kind is list or get_origin(kind) is list:
-        return cure_of(*get_args(kind), "") if isinstance(value, list) else "give a list, for instance [1,10]"
+        inner = next(iter(get_args(kind)), None)
+        return cure_of(inner, "") if isinstance(value, list) else "give a list, for instance [1,10]"
     if is_dataclass(kind) or kind is dict or get_origin(kind) is dict:
         return GROUP
     if isinstance(kind, type) and issubclass(kind, Enum):

@@ -47,7 +47,7 @@ def convert(cls: type[T], values: Mapping[str, Any], prefix: str, problems: list
     given = {name: value for name, value in values.items() if name in known and value != "???"}
     node = merged(cls, given)
     if node is None:  # one by one, to name every value that does not fit
-        node = schema(cls)
+        node = schema(cast(type, cls))
         for name, value in given.items():
             problems += value_problems(cls, name, value, prefix)
     missing = {str(name) for name in OmegaConf.missing_keys(node)}
@@ -84,7 +84,7 @@ def value_problems(cls: type, name: str, value: Any, prefix: str) -> list[str]:
 
 @cache
 def schema(cls: type) -> DictConfig:
-    """A settings class as a config with its types and defaults; shared, so merge it, and never change it."""
+    """A settings class as a config with its types and defaults; shared: it is merged, and never changed."""
     return writable(OmegaConf.structured(cls))
 
 

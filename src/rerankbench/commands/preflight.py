@@ -242,10 +242,10 @@ class Checker:
     def located(self, problem: Problem, job: Sequence[Override]) -> Problem:
         """A problem with the file that it comes from: the user's own, since the package's have none."""
         folder, typed = command_line.OwnOptions.folder, {o.key_or_group: o.value() for o in job}
-        if folder and problem.kind in ("key", "type") and problem.key not in typed:
-            for group in (problem.key.partition(".")[0], "experiment"):
-                if (folder / group / f"{typed.get(group)}.yaml").is_file():
-                    return problem.saying(f"{group}/{typed[group]}.yaml: {problem}")
+        for group in (problem.key.partition(".")[0], "experiment"):
+            own = folder is not None and (folder / group / f"{typed.get(group)}.yaml").is_file()
+            if own and problem.kind in ("key", "type") and problem.key not in typed:
+                return problem.saying(f"{group}/{typed[group]}.yaml: {problem}")
         return problem
 
     # --- jobs ---
@@ -333,10 +333,8 @@ class Checker:
         """
         self.check_hydra()
         if not self.multirun:
-            swept = [
-                o for o in self.given.values() if o.is_sweep_override() and self.is_option(o.key_or_group)
-            ]
-            self.problems += [sweep_alone(str(o.input_line), o.key_or_group) for o in swept]
+            several = [o for o in self.given.values() if o.is_sweep_override()]
+            self.problems += [sweep_alone(str(o.input_line), o.key_or_group) for o in several]
         outcomes = [self.read(job) for job in self.jobs]
         found = [one.typed if isinstance(one, UserError) else [] for one in outcomes]
         if stopping := self.stopping([[p for p in some if not shown or p.kind in SHOWN] for some in found]):
