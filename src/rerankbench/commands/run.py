@@ -249,7 +249,8 @@ class Job:
                 OmegaConf.save(composed, kept)
             task = [o for o in task if o.key_or_group not in lacked]
         hide(hydra_config, composed, folder)
-        settings = self.checked.get(tuple(hydra_config.overrides.task))
+        words = OmegaConf.to_container(hydra_config.overrides, resolve=False)["task"]  # type: ignore[call-overload, index]
+        settings = self.checked.get(tuple(words))
         result = self.attempt(settings, composed, labels, task, folder, sweep_name(hydra_config))
         return objective(result, composed)
 
