@@ -8,32 +8,16 @@ change with any minor version, so the last one is stated in pyproject.toml (`hyd
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
-
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository
-from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl as ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository as CachingConfigRepository
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl as ConfigSearchPathImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra._internal.sources_registry import SourcesRegistry
+from hydra._internal.core_plugins.file_config_source import FileConfigSource as FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry as SourcesRegistry
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 
-__all__ = [
-    "CachingConfigRepository",
-    "ConfigLoaderImpl",
-    "ConfigSearchPathImpl",
-    "FileConfigSource",
-    "SourcesRegistry",
-    "arguments_parser",
-    "config_loader",
-    "sweep_checked_jobs",
-]
-
-
-def arguments_parser() -> ArgumentParser:
-    """The parser of Hydra's own arguments; settings and options come out as `overrides`."""
-    return get_args_parser()
+arguments_parser = get_args_parser  # of Hydra's own arguments; settings and options come out as `overrides`
 
 
 def config_loader() -> ConfigLoaderImpl:
