@@ -217,7 +217,8 @@ def test_each_job_is_validated_and_composed_once(
     noted(ConfigLoaderImpl, "load_sweep_config")
     rest = ["first_stage=bm25", "reranker=none,base", f"reranker.model={models / 'base'}", "tracking=none"]
     assert run("-m", "depth=1,2", *rest, *tiny(models, tmp_path)) == 0
-    assert set(results(tmp_path / "sweep")) == {"none", "base@1 model=base", "base@2 model=base"}
+    arms = {"bm25 without reranking", "bm25 + base@1 model=base", "bm25 + base@2 model=base"}
+    assert set(results(tmp_path / "sweep")) == arms
     assert (done.count("read"), done.count("load_sweep_config")) == (4, 4)
 
 
