@@ -11,11 +11,12 @@ from __future__ import annotations
 from hydra._internal.config_loader_impl import ConfigLoaderImpl as ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository as CachingConfigRepository
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl as ConfigSearchPathImpl
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.core_plugins.file_config_source import FileConfigSource as FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry as SourcesRegistry
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
 
 arguments_parser = get_args_parser  # of Hydra's own arguments; settings and options come out as `overrides`
 
@@ -32,4 +33,6 @@ def sweep_checked_jobs() -> None:
 
     A command is checked before that. Sweepers that choose values as they go do as before.
     """
-    BasicSweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[method-assign]
+    for sweeper in Plugins.instance().discover(Sweeper):
+        if sweeper.__name__ == "BasicSweeper":
+            sweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[attr-defined]
