@@ -19,7 +19,9 @@ class Report(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the report into the sweep's folder, log and show it. A sweep is done even if this fails."""
-        if config.get("dry_run"):
+        from rerankbench.commands.config import only_forecasts
+
+        if only_forecasts(config):
             return
         try:
             report(Path(config.hydra.sweep.dir), config)
