@@ -11,7 +11,7 @@ import pytrec_eval
 
 from rerankbench.basics.errors import UserError
 from rerankbench.commands.report import main
-from rerankbench.evaluation import ranking
+from rerankbench.evaluation import measures, ranking
 from rerankbench.report.arms import Contest, contest
 from rerankbench.report.lists import lists
 from rerankbench.report.measure_names import metric, parsed, problems
@@ -63,6 +63,19 @@ def test_ours_are_ours_and_others_are_worked_out(tmp_path: Path) -> None:
     condensed = means["nDCG(judged_only=True)@10"]
     assert (condensed >= means["nDCG@10"] - 1e-5).all()
     assert 0 < means["ERR@10"].max() <= 1
+
+
+def test_rank_biased_precision_is_that_of_its_definition(tmp_path: Path) -> None:
+    pytest.importorskip("cwl")
+    pool = drawn(12, 20, 4)
+    found = written(tmp_path, pool)
+    for row, arm in enumerate(found.arms):
+        if (both := lists(found, row)) is None:
+            continue
+        order = ranking.rerank(scores_like(pool, 5, 1.5), arm.depth)
+        relevant = measures.grades_at(pool.grades, order) >= 1
+        expected = (relevant * 0.2 * 0.8 ** np.arange(relevant.shape[1])).sum(axis=1)  # Moffat and Zobel 2008
+        assert library(parsed("RBP(rel=1)"), both, after=True) == pytest.approx(expected, abs=1e-9), arm.name
 
 
 def test_mistakes_are_told_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

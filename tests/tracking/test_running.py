@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,22 @@ from rerankbench.commands import sweep_run
 from rerankbench.report import tracked
 from rerankbench.tracking import running
 from rerankbench.tracking.mlflow_store import MLflow
-from rerankbench.tracking.mlflow_tags import REPORT
+from rerankbench.tracking.mlflow_tags import REPORT, RUN
 from rerankbench.tracking.result import Result
 
-KILLED = """
-import os, sys
-from rerankbench.tracking.mlflow_store import MLflow
-mlflow = MLflow(uri=sys.argv[1])
-for kind in ("run", "report"):
-    print(mlflow.begin(kind, "day/time", kind), flush=True)
-os.kill(os.getpid(), 9)
-"""
+
+@pytest.fixture
+def worker() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that could be working on a run."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield child
+    child.kill()
+    child.wait()
+
+
+def mark_of(child: subprocess.Popen[bytes]) -> str:
+    host = running.mark().split(" ")[0]
+    return f"{host} {child.pid} {psutil.Process(child.pid).create_time():.0f}"
 
 
 def status_of(mlflow: MLflow, run_id: str | None) -> tuple[str, str]:
@@ -46,14 +52,20 @@ def reports(mlflow: MLflow) -> list[Any]:
     return tracked.earlier(*mlflow.open(), "day/time")
 
 
-def test_a_run_whose_process_was_killed_is_closed_when_the_next_begins(tmp_path: Path) -> None:
+def test_a_run_whose_process_was_killed_is_closed_when_the_next_begins(
+    tmp_path: Path, worker: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     mlflow = MLflow(uri=store(tmp_path))
     mine = mlflow.begin("mine", "day/time")
-    killed = subprocess.run([sys.executable, "-c", KILLED, mlflow.uri], capture_output=True, text=True)
-    assert killed.returncode == -9
-    theirs = killed.stdout.split()
-    assert [status_of(mlflow, each)[0] for each in theirs] == ["RUNNING", "RUNNING"]
+    marked = mark_of(worker)
+    with monkeypatch.context() as there:
+        there.setattr(running, "mark", lambda: marked)
+        theirs = [mlflow.begin(kind, "day/time", kind) for kind in (RUN, REPORT)]
     mlflow.begin("another", "")
+    assert [status_of(mlflow, each)[0] for each in theirs] == ["RUNNING", "RUNNING"]
+    worker.kill()
+    worker.wait()
+    mlflow.begin("one more", "")
     for each in theirs:
         status, why = status_of(mlflow, each)
         assert status == "KILLED"
@@ -80,16 +92,14 @@ def test_a_run_that_is_started_again_elsewhere_or_tracked_closes_the_earlier_one
     assert status_of(mlflow, gone)[0] == "KILLED"
 
 
-def test_a_process_is_gone_only_if_it_ended_on_this_machine() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    host = running.mark().split(" ")[0]
-    marked = f"{host} {child.pid} {psutil.Process(child.pid).create_time():.0f}"
+def test_a_process_is_gone_only_if_it_ended_on_this_machine(worker: subprocess.Popen[bytes]) -> None:
+    marked = mark_of(worker)
     assert not running.is_gone(marked)
-    child.kill()
-    child.wait()
+    worker.kill()
+    worker.wait()
     assert running.is_gone(marked)
     assert not running.is_gone(f"x{marked}")
-    assert not any(map(running.is_gone, ("", host, f"{host} x y", f"{host} 1")))
+    assert not any(map(running.is_gone, ("", "host", f"{marked.split()[0]} x y", f"{marked.split()[0]} 1")))
     assert not running.is_gone(running.mark())
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from rerankbench.basics.errors import UserError
 
 INSTALL = "it needs ir_measures: pip install 'rerankbench[measures]'"
-CURE = "write it like P@5, AP, ERR@10 or RBP(rel=1)"
+CURE = 'write it like P@5, AP, ERR@10 or "RBP(rel=1)"'
 
 
 def problems(names: Sequence[str], place: str) -> list[str]:
