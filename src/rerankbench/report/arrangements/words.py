@@ -174,7 +174,7 @@ class Teller:
 
 def overstated(optimism: float) -> str:
     """By how much a mean is too high on the queries that the arm was chosen by."""
-    return f", an overstatement of {optimism:.4f}" if optimism > 0 else ""
+    return f", an overstatement of {optimism:.4f}" if optimism > 0 else ", which is no overstatement"
 
 
 def with_reasons(verdict: Verdict, lines: Iterable[str]) -> Verdict:
