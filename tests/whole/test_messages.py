@@ -60,7 +60,6 @@ REASONS = {
     "needs the columns pair and grade": LATER,
     "are no longer at hand": LATER,
     "which no deploy.yaml has": LATER,
-    "--measure ...: ": LATER,
     "model=...: give a plain name": LATER,
     "is the server running": LATER,
     "export the model for text-classification": LATER,

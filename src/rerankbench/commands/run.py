@@ -41,6 +41,7 @@ from rerankbench.commands import (
     key_help,
     partial_keys,
     preflight,
+    sweep_run,
     usage,
 )
 from rerankbench.commands.config import RunSettings
@@ -203,7 +204,7 @@ def no_cluster(error: BaseException) -> str | None:
 
 @contextmanager
 def folder_of(hydra: Any, name: str, words: list[str], command: preflight.Command) -> Iterator[Path]:
-    """Where the jobs of a command write; a forecast leaves nothing behind."""
+    """Where the jobs of a command write; a forecast leaves nothing behind, a sweep is shown as running."""
     if command.dry_run:
         with tempfile.TemporaryDirectory(prefix="rerankbench-") as folder:
             yield Path(folder)
@@ -211,7 +212,12 @@ def folder_of(hydra: Any, name: str, words: list[str], command: preflight.Comman
     mode = RunMode.MULTIRUN if command.multirun else RunMode.RUN
     composed = hydra.compose_config(name, words, mode)
     HydraConfig.instance().set_config(composed)
-    yield Path(composed.hydra.sweep.dir if command.multirun else composed.hydra.run.dir)
+    if not command.multirun:
+        yield Path(composed.hydra.run.dir)
+        return
+    place = Path(composed.hydra.sweep.dir)
+    with sweep_run.shown(composed, place):
+        yield place
 
 
 @dataclass
@@ -381,7 +387,7 @@ def track(tracking: DictConfig | Tracking, result: Result, folder: Path, begun: 
 def sweep_name(hydra_config: Any) -> str:
     """What the runs of one sweep share, empty for a single run: the sweep folder's last two parts."""
     if str(hydra_config.mode).endswith("MULTIRUN"):
-        return "/".join(Path(hydra_config.sweep.dir).parts[-2:])
+        return sweep_run.sweep_id(Path(hydra_config.sweep.dir))
     return ""
 
 

@@ -367,7 +367,8 @@ def price_words(order: Ordering, arm: int, best: int) -> str:
     if found.known and found.less:
         return f"at {found.share()}"
     if found.known:
-        return f"at {'more' if found.more else 'about the same'} {order.what}, {found.said(percent)} of its"
+        more = "more" if found.more else "about the same"
+        return f"at {more} {order.what} ({found.said(percent)} of the best arm's)"
     mine, its = order.values[arm], order.values[best]
     if not np.isfinite([mine, its]).all() or order.apart(arm, best):
         return "at a cost that was not measured"

@@ -48,7 +48,7 @@ def ran_line(race: Record) -> str:
         "sharp": f"and ended when each median was known within {100 * race.width:g}%",
         "all queries": "and ended when every query had been timed often enough",
         "nobody is left": "and ended when no contestant was left",
-        "time": f"and ended when its {race.limit_seconds:g} s were over",
+        "time": f"and ended when its {race.limit_seconds:g} s were up",
     }
     return (
         f"Costs were raced{where}: {len(race.rounds):,} rounds over {len(race.ids):,} of {race.queries:,} "
@@ -78,7 +78,7 @@ def price_lines(arms: Sequence[Arm], price_per_hour: float | None) -> list[str]:
     services = dict.fromkeys(str(arm.run.params.get("reranker")) for arm in arms if charged(arm) is not None)
     if services:
         lines.append(
-            f"Prices of {', '.join(services)} are what it takes to ask for these queries, by the prices in "
+            f"Prices of {', '.join(services)} are what these queries cost at the prices in "
             "the config and an estimate of the tokens; they leave out the machine that asks."
         )
     return lines
