@@ -31,7 +31,7 @@ class DataFrame(Protocol):
 def collection_of(
     documents: Mapping[str, str] | DataFrame,
     queries: Mapping[str, str] | DataFrame,
-    judgements: Mapping[str, Mapping[str, int]] | DataFrame,
+    judgements: Mapping[str, Mapping[str, int]] | DataFrame | None = None,
     *,
     name: str = "in memory",
     relevance_threshold: int = 1,
@@ -39,7 +39,7 @@ def collection_of(
 ) -> Collection:
     """Texts by doc_id, texts by query_id, and grades by query_id and doc_id, as a collection.
 
-    Or data frames with the column names that files may have, such as `_id`, `title`, `text`, and `query-id`,
+    judgements: None where nobody has judged yet. Or data frames with the column names that files may have, such as `_id`, `title`, `text`, and `query-id`,
     `corpus-id`, `score`; an index is not read. Raises UserError for what a file could not hold either: empty
     ids, other types, nothing judged, columns that are missing or unclear.
     """
@@ -53,7 +53,7 @@ def collection_of(
 def parts_of(
     documents: Mapping[str, str] | DataFrame,
     queries: Mapping[str, str] | DataFrame,
-    judgements: Mapping[str, Mapping[str, int]] | DataFrame,
+    judgements: Mapping[str, Mapping[str, int]] | DataFrame | None = None,
     *,
     name: str = "in memory",
 ) -> Parts:
@@ -62,7 +62,7 @@ def parts_of(
     return Parts(
         documents=Stored(_table(documents, DOCUMENTS, logs[0])),
         queries=_table(queries, QUERIES, logs[1]),
-        judgements=read_judgements(_pairs(judgements, logs[2]), logs[2]),
+        judgements=None if judgements is None else read_judgements(_pairs(judgements, logs[2]), logs[2]),
         corpus_place=str(logs[0].path),
         queries_place=str(logs[1].path),
         judgements_place=str(logs[2].path),
