@@ -96,7 +96,7 @@ def test_the_page_tells_nothing_of_the_arms_and_allows_no_foreign_code(client: T
     assert "unsafe" not in policy
     assert shown.headers["referrer-policy"] == "no-referrer"
     told = client.get(f"/{TOKEN}/pair").json()
-    assert set(told) == {"judged", "left", "settled", "pair", "query", "document"}
+    assert set(told) == {"judged", "left", "settled", "pair", "query", "title", "document"}
     assert "good" not in shown.text + str(told)
 
 

@@ -30,7 +30,9 @@ def unjudged(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_beir_folder_without_qrels_has_all_queries_and_no_judgements(unjudged: Path, tmp_path: Path) -> None:
+def test_a_beir_folder_without_qrels_has_all_queries_and_no_judgements(
+    unjudged: Path, tmp_path: Path
+) -> None:
     found = Beir(path=str(unjudged)).load(tmp_path)
     assert found.fingerprint() == collection_of(DOCUMENTS, QUERIES).fingerprint()
     assert not found.judged

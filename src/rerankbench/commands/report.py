@@ -180,7 +180,11 @@ def by_judgements(found: Sequence[Run], file: Path, report: Report) -> tuple[Sta
     highest = max([verdict.HIGHEST, *judgements.grades.values()])
     cutoff = verdict.cutoff_of(report.measure)
     at = verdict.state(lists(found), dict(judgements.grades), cutoff, report.delta, highest)
-    return at, verdict.settled(at, judgements, file, report.measure, agreement.warnings(file, report.kappa)), judgements
+    return (
+        at,
+        verdict.settled(at, judgements, file, report.measure, agreement.warnings(file, report.kappa)),
+        judgements,
+    )
 
 
 def partly_judged(

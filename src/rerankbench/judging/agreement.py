@@ -107,8 +107,8 @@ def warnings(qrels: Path, least: float) -> list[str]:
         if each.other.startswith(MODEL) and not each.judge.startswith(MODEL) and low:
             lines.append(
                 f"Warning: {named(each.other)} hardly agrees with {named(each.judge)} "
-                f"(kappa {each.kappa:.2f}, below report.kappa={least:g}): do not rely on figures that rest on "
-                "its judgements."
+                f"(kappa {each.kappa:.2f}, below report.kappa={least:g}): do not rely on figures that rest "
+                "on its judgements."
             )
     checked = {each.other for each in found if each.pairs >= FEWEST and not each.judge.startswith(MODEL)}
     lines += [

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import masked
 from rerankbench.collections.candidates import write_qrels, write_trec
+from rerankbench.collections.collection import Collection
 from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.engine import hardware
 from rerankbench.engine.models import references

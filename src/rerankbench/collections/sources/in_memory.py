@@ -17,8 +17,11 @@ from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.judgements import read_judgements
 from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout, Row
 from rerankbench.collections.sources.mapped import Stored
+from rerankbench.collections.sources.object_rows import objects_of, rows_of
 from rerankbench.collections.sources.records import SCHEMA, read_records
 from rerankbench.collections.sources.rows import table_rows
+
+_PEEKED = 20
 
 
 @runtime_checkable
@@ -39,9 +42,10 @@ def collection_of(
 ) -> Collection:
     """Texts by doc_id, texts by query_id, and grades by query_id and doc_id, as a collection.
 
-    judgements: None where nobody has judged yet. Or data frames with the column names that files may have, such as `_id`, `title`, `text`, and `query-id`,
-    `corpus-id`, `score`; an index is not read. Raises UserError for what a file could not hold either: empty
-    ids, other types, nothing judged, columns that are missing or unclear.
+    judgements: None where nobody has judged yet. Or data frames with the column names that files may have,
+    such as `_id`, `title`, `text`, and `query-id`, `corpus-id`, `score`, or with documents as frameworks
+    write them; an index is not read. Raises UserError for what a file could not hold either: empty ids, other
+    types, nothing judged, columns that are missing or unclear.
     """
     parts = parts_of(documents, queries, judgements, name=name)
     if parts.problems:
@@ -87,6 +91,9 @@ def _rows(frame: DataFrame, layout: Layout, log: FileLog) -> Iterator[tuple[int,
     """The rows of a data frame, numbered from 1; columns that are missing or unclear are faults."""
     log.unit = "row"
     table = pa.table(frame)
+    objects = objects_of(enumerate(table.slice(0, _PEEKED).to_pylist(), start=1), layout)
+    if objects.shape is not None:  # documents of a framework
+        return rows_of(objects_of(enumerate(table.to_pylist(), start=1), layout), log)
     several = [
         names for role in layout.roles if len(names := layout.candidates(role, table.column_names)) > 1
     ]
