@@ -1,4 +1,4 @@
-"""Takes page.png, the page on which a person judges: python pictures.py multirun/DATE/TIME.
+"""Takes judging-page.png, the page on which a person judges: python pictures.py multirun/DATE/TIME.
 
 Needs chromium and the extra `dev` (Playwright). The sweep has no judgements; what is pressed here is kept in
 a folder of its own that is thrown away. --all FOLDER also takes the dark page and the narrow one.
@@ -56,7 +56,7 @@ def main() -> None:
             assert process.stdout is not None
             found = re.search(r"http://\S+/", process.stdout.readline())
             assert found, "rerankbench-judge did not say its address"
-            take(found[0], HERE / "page.png", "2013", WIDE)
+            take(found[0], HERE / "judging-page.png", "2013", WIDE)
             if words.all is not None:
                 words.all.mkdir(parents=True, exist_ok=True)
                 take(found[0], words.all / "dark.png", "1", WIDE, "dark")

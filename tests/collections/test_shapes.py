@@ -60,7 +60,7 @@ def test_every_shape_in_every_form_is_the_same_collection(tmp_path: Path, shape:
 
 @pytest.mark.parametrize("shape", ff.RECORDS)
 def test_so_are_tables_and_data_frames(tmp_path: Path, shape: str) -> None:
-    rows = [ff.RECORDS[shape](i, text) for i, text in TEXTS.items()]
+    rows = [{"vector": [0.5, 1.5], **ff.RECORDS[shape](i, text)} for i, text in TEXTS.items()]
     expected = collection_of(TEXTS, QUERIES, JUDGED).fingerprint()
     assert load(tmp_path, ff.parquet(tmp_path / "corpus.parquet", rows)).fingerprint() == expected
     assert collection_of(pd.DataFrame(rows), QUERIES, JUDGED).fingerprint() == expected

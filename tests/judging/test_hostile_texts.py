@@ -1,10 +1,9 @@
-"""Judging texts and ids that nobody would make up: markup, formulas, commas, line breaks, long, right to left."""
+"""Judging texts and ids that nobody would make up: markup, formulas, line breaks, long, right to left."""
 
 from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,13 @@ from fastapi.testclient import TestClient
 
 from collections_on_disk import jsonl
 from commands import run
+from judging_pages import CHROMIUM, HERE, PORT, TOKEN, press, served, session
 from rerankbench.commands import judge
 from rerankbench.judging import qrels
 from rerankbench.judging.page import page, readable
 from rerankbench.judging.queue import Queue
 from rerankbench.judging.record import Record
 from rerankbench.judging.session import Session
-from test_judging_page import CHROMIUM, HERE, PORT, TOKEN, press, served, session
 
 MARKUP = "topic <script>document.title='owned'</script><img src=x onerror=document.title='owned'>"
 LONG = "topic " + "word " * 10_000
@@ -36,7 +35,7 @@ GRADES = {name: number % 4 for number, name in enumerate(TEXTS)}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile")
     jsonl(folder / "corpus.jsonl", [{"_id": name, "text": text} for name, text in TEXTS.items()])
     jsonl(folder / "queries.jsonl", [{"_id": name, "text": text} for name, text in QUERIES.items()])
@@ -48,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             f"cache_dir={folder / 'cache'}", f"hydra.run.dir={folder / 'sweep' / str(number)}",
         ]  # fmt: skip
         assert run(*words) == 0
-    yield folder / "sweep"
+    return folder / "sweep"
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from rerankbench.collections.sources.mapped import Stored
 from rerankbench.collections.sources.object_rows import objects_of, rows_of
 from rerankbench.collections.sources.records import SCHEMA, read_records
 from rerankbench.collections.sources.rows import table_rows
+from rerankbench.collections.sources.table_items import without_vectors
 
 _PEEKED = 20
 
@@ -93,7 +94,8 @@ def _rows(frame: DataFrame, layout: Layout, log: FileLog) -> Iterator[tuple[int,
     table = pa.table(frame)
     objects = objects_of(enumerate(table.slice(0, _PEEKED).to_pylist(), start=1), layout)
     if objects.shape is not None:  # documents of a framework
-        return rows_of(objects_of(enumerate(table.to_pylist(), start=1), layout), log)
+        held = table.select(without_vectors(table.schema)).to_pylist()
+        return rows_of(objects_of(enumerate(held, start=1), layout), log)
     several = [
         names for role in layout.roles if len(names := layout.candidates(role, table.column_names)) > 1
     ]

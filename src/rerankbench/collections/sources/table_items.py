@@ -18,7 +18,8 @@ def table_items(path: Path, log: FileLog) -> Iterator[tuple[int, Item]]:
     first = 1
     for part in parts(path):
         try:
-            for batch in pq.ParquetFile(part).iter_batches(1024):
+            file = pq.ParquetFile(part)
+            for batch in file.iter_batches(1024, columns=without_vectors(file.schema_arrow)):
                 batch.validate(full=True)  # strings in a parquet file need not be UTF-8
                 yield from enumerate(batch.to_pylist(), start=first)
                 first += batch.num_rows
@@ -27,3 +28,12 @@ def table_items(path: Path, log: FileLog) -> Iterator[tuple[int, Item]]:
             reason = str(error).splitlines()[0].rstrip(".")
             log.add(None, f"{name}cannot be read as parquet ({reason}): write it again or fetch it again")
             return
+
+
+def without_vectors(schema: pa.Schema) -> list[str]:
+    """The columns but those of embeddings, which stand beside texts and take far more room."""
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    vectors = (
+        any(kind(f.type) for kind in kinds) and pa.types.is_floating(f.type.value_type) for f in schema
+    )
+    return [field.name for field, vector in zip(schema, vectors, strict=True) if not vector]
