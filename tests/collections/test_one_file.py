@@ -197,6 +197,9 @@ def test_rows_of_another_width_and_broken_csv_are_told(tmp_path: Path) -> None:
     said = refusal(tmp_path, "a.csv", "query,pos\na,['b'],c\n\nd,['e']\n")
     assert "a.csv:2: has 3 columns instead of 2" in said
     assert "quote cells that hold ','" in said
+    said = refusal(tmp_path, "a.csv", "query,pos\na\rb,['c']\n")
+    assert "a.csv:2: is no row of CSV (new-line character" in said
+    assert "write the file as .jsonl or .parquet, which keep lists" in said
 
 
 def test_a_guess_is_told_and_can_be_kept(tmp_path: Path) -> None:
