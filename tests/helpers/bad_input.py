@@ -342,7 +342,7 @@ def folder_for_corpus(place: Place) -> None:
 
 
 def no_judgements(place: Place) -> None:
-    shutil.rmtree(place.data / "qrels")
+    (place.data / "qrels" / "test.tsv").unlink()
 
 
 def langchain_ids() -> str:

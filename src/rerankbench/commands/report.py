@@ -37,7 +37,7 @@ EPILOG = """examples:
   rerankbench-report rerankbench tracking.uri=sqlite:///mlflow.db report.budget.latency_p95_ms=50
 settings: report.measure, report.more, report.delta, report.level, report.price_per_hour,
   report.budget.latency_p95_ms, report.budget.memory_mb, report.budget.price_per_1k, report.race.seconds,
-  report.race.width, report.race.paid, report.register, tracking.uri, tracking.experiment"""
+  report.race.width, report.race.paid, report.register, report.kappa, tracking.uri, tracking.experiment"""
 
 
 @printing.command
@@ -201,7 +201,11 @@ def by_judgements(found: Sequence[Run], file: Path, report: Report) -> tuple[Sta
     highest = max([verdict.HIGHEST, *judgements.grades.values()])
     cutoff = verdict.cutoff_of(report.measure)
     at = verdict.state(lists(found), dict(judgements.grades), cutoff, report.delta, highest)
-    return at, verdict.settled(at, judgements, file, report.measure, agreement.warnings(file)), judgements
+    return (
+        at,
+        verdict.settled(at, judgements, file, report.measure, agreement.warnings(file, report.kappa)),
+        judgements,
+    )
 
 
 def partly_judged(

@@ -68,10 +68,11 @@ def markdown(found: Differences) -> str:
     lines = [f"## {safe(found.sentence())}", "", safe(subtitle(found)), ""]
     lines += ["### How much arms differ", ""]
     lines += [*rows_of(HEADINGS, [[safe(cell) for cell in row] for row in rows(found)]), ""]
-    lines += ["### Costs", "", *rows_of(costs.HEADINGS, safe_rows(costs.rows(found.costs))), ""]
+    if found.costs:
+        lines += ["### Costs", "", *rows_of(costs.HEADINGS, safe_rows(costs.rows(found.costs))), ""]
     if found.failed:
         lines += ["### Failed", "", *bullets([f"{arm}: {why}" for arm, why in found.failed])]
-    lines += ["### Where they disagree most", ""]
+    lines += ["### Where they disagree most", ""] if found.disagreements else []
     for query in found.disagreements:
         lines += [f"**{safe(query.text or query.query_id)}** (overlap {query.overlap:.3f})", ""]
         lines += bullets(

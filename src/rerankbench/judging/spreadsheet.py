@@ -23,7 +23,8 @@ from rerankbench.store.rows import write_atomic
 
 COLUMNS = ("pair", "query", "document", "grade", "note", "query_id", "doc_id")
 UNSAFE = ("=", "+", "-", "@", "\t", "\r")
-LONGEST_CELL = 32_000  # of what spreadsheets keep
+LONGEST_CELL = 32_000  # of the 32,767 characters that spreadsheets keep
+CUT = " [cut here: the passage is longer; rerankbench-judge without --export shows all of it]"
 MOST_BYTES = 1 << 30
 TOLD = 5  # faults of a file
 UNCLEAR_WORDS = ("?", "cannot tell")
@@ -56,7 +57,8 @@ def name_of(pair: Pair) -> str:
 
 
 def safe(cell: str) -> str:
-    return "'" + cell[:LONGEST_CELL] if cell.startswith(UNSAFE) else cell[:LONGEST_CELL]
+    shown = cell if len(cell) <= LONGEST_CELL else cell[:LONGEST_CELL] + CUT
+    return "'" + shown if cell.startswith(UNSAFE) else shown
 
 
 def read(path: Path, known: Iterable[Pair], judge: str, highest: int) -> Imported:
@@ -68,6 +70,7 @@ def read(path: Path, known: Iterable[Pair], judge: str, highest: int) -> Importe
         raise UserError(f"--import {path}: is not UTF-8; save it as “CSV UTF-8”") from None
     except OSError as error:
         raise UserError(f"--import {path}: cannot be read ({error.strerror})") from None
+    csv.field_size_limit(MOST_BYTES)  # a long note must not end in a trace
     rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter(text)))
     answers, problems, empty = [], [], 0
     for number, row in enumerate(rows, 2):

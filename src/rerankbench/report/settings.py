@@ -13,6 +13,7 @@ from rerankbench.experiment.config import within
 from rerankbench.report import measure_names
 
 USUAL = "ndcg_at_10"
+KAPPA = 0.4  # below which Landis and Koch (Biometrics 1977) call agreement fair at best
 NAME = re.compile(r"[\w.-][\w. -]{0,99}")  # of a registered model: MLflow refuses / and :
 
 
@@ -57,7 +58,8 @@ class Report:
     `measure` is what arms are compared by, `delta` how much of it may be given up for a cheaper arm,
     `level` the confidence, `price_per_hour` what the machine costs, `arrangements` whether cascades, fusions
     and early exits compete as well, `more` measures to list besides, by ir_measures' names, `register` the
-    name under which MLflow's registry gets the deployed arm.
+    name under which MLflow's registry gets the deployed arm, `kappa` the agreement with people (Cohen's) below
+    which judgements of a language model carry a warning.
     """
 
     measure: str = USUAL
@@ -67,6 +69,7 @@ class Report:
     arrangements: bool = True
     more: tuple[str, ...] = ()
     register: str | None = None
+    kappa: float = KAPPA
     budget: Budget = field(default_factory=Budget)
     race: Race = field(default_factory=Race)
 
@@ -82,6 +85,8 @@ class Report:
         for name, bound in vars(self.budget).items():
             if bound is not None and not bound > 0:
                 found.append(f"report.budget.{name}={bound}: give more than 0, or null for no bound")
+        if not 0 <= self.kappa <= 1:
+            found.append(f"report.kappa={self.kappa}: give an agreement from 0 to 1, such as {KAPPA:g}")
         if self.register is not None and not NAME.fullmatch(self.register):
             found.append(f"report.register={self.register}: give a name of letters, digits, - and _")
         found += self.race.problems()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import masked
 from rerankbench.collections.candidates import write_qrels, write_trec
+from rerankbench.collections.collection import Collection
 from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.engine import hardware
 from rerankbench.engine.models import references
@@ -44,17 +45,8 @@ def summarize(outcome: Outcome, sweep_id: str = "") -> Result:
     )
     result.name = run_name(e)
     result.reduced, result.notes = collection.reduced, [*collection.notes, *outcome.candidates.notes]
-    result.dataset = {
-        "name": collection.name,
-        "split": collection.split,
-        "docs": len(collection.corpus),
-        "queries": len(collection.query_ids),
-        "judgements": len(collection.judged_grade),
-        "relevance_threshold": collection.relevance_threshold,
-        "fingerprint": collection.fingerprint(),
-    }
+    result.dataset = dataset_of(collection)
     if collection.synthetic:
-        result.dataset["synthetic_queries"] = collection.synthetic
         result.notes.insert(0, synthetic_note(collection.synthetic, len(collection.query_ids)))
     result.identity = identities(outcome)
     result.index = dict(outcome.candidates.index)
@@ -64,6 +56,20 @@ def summarize(outcome: Outcome, sweep_id: str = "") -> Result:
     add_measures(result, outcome)
     add_costs(result, outcome)
     return result
+
+
+def dataset_of(collection: Collection) -> dict[str, Any]:
+    """What every output says of a collection."""
+    found = {
+        "name": collection.name,
+        "split": collection.split,
+        "docs": len(collection.corpus),
+        "queries": len(collection.query_ids),
+        "judgements": len(collection.judged_grade),
+        "relevance_threshold": collection.relevance_threshold,
+        "fingerprint": collection.fingerprint(),
+    }
+    return found | ({"synthetic_queries": collection.synthetic} if collection.synthetic else {})
 
 
 def synthetic_note(count: int, queries: int) -> str:

@@ -34,7 +34,7 @@ def column_problems(path: Path, layout: Layout) -> list[str]:
             return []
         place = f"{path}" if shape.header else f"{path}:{shape.number}"
         return [f"{place}: {problem}" for problem in shape.problems]
-    if suffix(path) in ENDINGS and (found := object_problems(path, layout)):
+    if not is_delimited(path) and (found := object_problems(path, layout)):
         return found
     names, rows, layout = _first_records(path, layout)
     known = len(rows) > 1 or layout.find(names)  # {id: text, id: text} is one object without columns
@@ -117,8 +117,8 @@ def _shape(path: Path, layout: Layout) -> Shape | None:
 def _first_records(path: Path, layout: Layout) -> tuple[list[str], list[list[str]], Layout]:
     """The names that a file of objects or a table gives its columns, the first values of each, and where
     the roles are looked for among them."""
-    if suffix(path) != ".parquet":
-        objects = open_objects(path, layout, new_log(path))
+    objects = open_objects(path, layout, new_log(path))
+    if suffix(path) != ".parquet" or objects.shape is not None:
         names, items, layout = objects.columns, objects.first, objects.layout
     else:
         try:
@@ -140,8 +140,10 @@ def read_rows(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, R
     match suffix(path):
         case ".jsonl" | ".json" | ".ndjson":
             return object_rows(path, layout, log)
-        case ".parquet":
+        case ".parquet" if open_objects(path, layout, new_log(path)).shape is None:
             return _table(path, layout, log)
+        case ".parquet":
+            return object_rows(path, layout, log)
         case _:
             return _delimited(path, layout, log)
 

@@ -18,10 +18,10 @@ from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIE
 from rerankbench.collections.sources.lines import suffix
 from rerankbench.collections.sources.nested import read_pairs
 from rerankbench.collections.sources.object_rows import open_objects
-from rerankbench.collections.sources.objects import ENDINGS
 from rerankbench.collections.sources.rows import (
     column_problems,
     columns_taken,
+    is_delimited,
     new_log,
     settled_columns,
     swap_cure,
@@ -109,7 +109,7 @@ class Tables:
 
 def shaped(path: Path, layout: Layout, count: int) -> tuple[Finding, ...]:
     """What to say of a file whose records were taken for those of a framework."""
-    if suffix(path) not in ENDINGS:
+    if is_delimited(path):
         return ()
     objects = open_objects(path, layout, new_log(path))
     if objects.shape is None or not count:
