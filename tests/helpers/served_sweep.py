@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from commands import own_options, run
+from commands import own_options, run, tiny
 from rerankbench.commands.serve import deployments
 from rerankbench.serving import arm as arms
 from rerankbench.serving.limits import Limits
@@ -27,6 +29,16 @@ def sweep(models: Path, root: Path, *more: str) -> Path:
     words = [word for word in command(models, root) if not word.startswith("reranker")]
     words += ["-m", "reranker=base,large", "depth=4,12", "cutoffs=[1,2,10]", "--config-dir", str(own), *more]
     assert run(*words) == 0
+    return root / "sweep"
+
+
+@cache
+def small(models: Path) -> Path:
+    """One reranker over what BM25 finds of four documents: the folder of its sweep, which is made once."""
+    root = Path(tempfile.mkdtemp(prefix="small-sweep-"))
+    words = [word for word in tiny(models, root) if "candidates" not in word]
+    more = ["first_stage=bm25", "tracking=none", "candidates=3", "-m", "depth=2,3"]
+    assert run(*words, "reranker=base", f"reranker.model={models / 'base'}", *more) == 0
     return root / "sweep"
 
 

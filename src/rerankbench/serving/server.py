@@ -11,11 +11,10 @@ from collections.abc import Iterator
 import uvicorn
 
 from rerankbench.basics.errors import UserError
+from rerankbench.serving.protocol import Protocol
 from rerankbench.serving.service import Service
 
-KEY = "RERANKBENCH_SERVE_KEY"
 BACKLOG = 512
-CONNECTIONS = 512
 
 
 class Server(uvicorn.Server):
@@ -59,11 +58,12 @@ def server_of(service: Service) -> Server:
     """A request that takes its whole time is still answered at the end."""
     config = uvicorn.Config(
         service.app(),
-        log_level="warning",
+        log_level="error",
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
-        limit_concurrency=CONNECTIONS,
+        http=Protocol,
+        ws="none",
         timeout_keep_alive=30,
         timeout_graceful_shutdown=int(service.limits.seconds) + 5,
         lifespan="on",
