@@ -49,7 +49,7 @@ class Place:
     @property
     def sweep(self) -> Path:
         """A finished sweep with its report and deploy.yaml, whose reranker is a copy of one's own."""
-        sweep = self.folder / "sweep"
+        sweep = self.folder / "measured"
         if not sweep.exists():
             shutil.copytree(small(self.models), sweep)
             shutil.copytree(self.models / "base", self.folder / "model")
@@ -812,7 +812,7 @@ SERVE = [
     deployed("a word for a depth", "steps.0.depth: Input should be a valid integer", "depth: ", "depth: x", cured="rerankbench-report {sweep}"),
     deployed("aliases in the file", "it has aliases (*name), which no deploy.yaml has; write it anew", "schema: 1", "schema: &a 1\narm: *a", cured="rerankbench-report {sweep}"),
     deployed("code that comes with a model", "base: trust_remote_code=true runs code that comes with the model; add --trust", "trust_remote_code: false", "trust_remote_code: true"),
-    serve("an arm that there is not", "--arm base@4: the report has no such arm; did you mean 'base@", "{sweep}", "--arm", "base@4", cured="{sweep} --arm base@2 --port 0"),
+    serve("an arm that there is not", "--arm base@4: the report has no such arm; did you mean 'base@2'", "{sweep}", "--arm", "base@4", cured="{sweep} --arm base@2 --port 0"),
     served_model("a model that is gone", "no such folder", shutil.rmtree),
     served_model("a model with other weights", "or its weights are others: take those that were measured", tensors(doubled)),
     taken_port("rerankbench-serve", "cannot be served there (Address already in use); choose another --port", "{sweep} --port 0"),
@@ -829,7 +829,7 @@ SERVE = [
     serve("a password in the address", "put what it needs into an environment variable, and name that by --key-variable NAME", "{sweep}", "--check", "--url", "http://joe:s3cret@127.0.0.1:1"),
     serve("a key that is not set", "--key-variable NOT_SET: this variable is not set; export it", "{sweep}", "--check", "--key-variable", "NOT_SET"),
     serve("no client at all", "--clients 0: choose 1 to 256", "{sweep}", "--check", "--clients", "0"),
-    serve("two arms to compare", "--check: compares one arm at a time; leave out --arm base@3", "{sweep}", "--check", "--arm", "base@2", "--arm", "base@3"),
+    serve("two arms to compare", "--check: compares one arm at a time; leave out --arm no reranking", "{sweep}", "--check", "--arm", "base@2", "--arm", "no reranking"),
     serve("an arm that does not rerank", "no reranking: does not rerank, so there is nothing to compare", "{sweep}", "--check", "--arm", "no reranking"),
 ]  # fmt: skip
 

@@ -183,7 +183,7 @@ def cure_of(fault: Fault) -> str:
 def tried(cured: str) -> str:
     """A cured command with the folders by their names."""
     names = {"{here}": "<folder>", "{data}": "<folder>/data", "{models}": "<models>", "{done}": "<run>",
-             "{sweep}": "<folder>/sweep"}  # fmt: skip
+             "{sweep}": "<folder>/measured"}  # fmt: skip
     for name, shown in names.items():
         cured = cured.replace(name, shown)
     return code(cured)

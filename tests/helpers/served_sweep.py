@@ -6,9 +6,10 @@ import asyncio
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,13 @@ def sweep(models: Path, root: Path, *more: str) -> Path:
 
 @cache
 def small(models: Path) -> Path:
-    """One reranker over what BM25 finds of four documents: the folder of its sweep, which is made once."""
+    """One reranker over what BM25 finds of four documents: its sweep, with its deploy.yaml. It is made once."""
     root = Path(tempfile.mkdtemp(prefix="small-sweep-"))
-    words = [word for word in tiny(models, root) if "candidates" not in word]
-    more = ["first_stage=bm25", "tracking=none", "candidates=3", "-m", "depth=2,3"]
-    assert run(*words, "reranker=base", f"reranker.model={models / 'base'}", *more) == 0
+    words = ["reranker=base", f"reranker.model={models / 'base'}", "first_stage=bm25", "tracking=none"]
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        assert run(*tiny(models, root), *words, "-m", "depth=2") == 0
+        [found] = deployments(root / "sweep", ["base@2"])
+    (root / "sweep" / "deploy.yaml").write_text(found.to_yaml())
     return root / "sweep"
 
 

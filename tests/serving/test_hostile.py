@@ -27,9 +27,15 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n"
 
 
 @pytest.fixture(scope="module")
-def port(service: Service) -> Iterator[int]:
-    with listening(service) as found:
-        yield found
+def heard(swept: Path) -> Iterator[tuple[Service, int]]:
+    """A service of this file's own, which ends with its server, and its port."""
+    with served(swept, "base@12") as service, listening(service) as port:
+        yield service, port
+
+
+@pytest.fixture
+def port(heard: tuple[Service, int]) -> int:
+    return heard[1]
 
 
 def request(body: bytes = b"", method: str = "POST", path: str = "/rerank", more: bytes = b"") -> bytes:
@@ -129,7 +135,8 @@ def test_requests_one_behind_another_are_answered_in_their_order(port: int) -> N
     assert statuses(answer) == [200] * 41 + [400]
 
 
-def test_what_breaks_off_leaves_nothing_behind(port: int, service: Service) -> None:
+def test_what_breaks_off_leaves_nothing_behind(heard: tuple[Service, int]) -> None:
+    service, port = heard
     for data in (b"", b"POST /re", request(b"", more=CHUNKED) + b"5\r\nab", request(GOOD)[:-5]):
         assert statuses(sent(port, data, ended=True)) in ([], [400])
     assert statuses(sent(port, request(GOOD))) == [200]
@@ -137,8 +144,9 @@ def test_what_breaks_off_leaves_nothing_behind(port: int, service: Service) -> N
 
 
 def test_a_request_is_not_scored_for_who_has_gone(
-    port: int, service: Service, monkeypatch: pytest.MonkeyPatch
+    heard: tuple[Service, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    service, port = heard
     let, scored = threading.Event(), list[str]()
     scores = service.models.scores
 
