@@ -848,6 +848,7 @@ JUDGE = [
     judge("a spreadsheet where none can be", "--export {here}/no/pairs.csv: cannot be written", "{sweep}", "--export", "{here}/no/pairs.csv", cured="{sweep} --export {here}/pairs.csv"),
     judge("a spreadsheet that is not there", "--import {here}/pairs.csv: cannot be read (No such file or directory)", "{sweep}", "--import", "{here}/pairs.csv"),
     judge("a spreadsheet without grades", "needs the columns pair and grade, as --export writes them", "{sweep}", "--import", "{here}/pairs.csv", files={"pairs.csv": "query,label\nq1,1\n"}),
+    judge("a spreadsheet with an open quote", "--import {here}/pairs.csv: is no CSV (field larger than field limit (131072)); export it again", "{sweep}", "--import", "{here}/pairs.csv", files={"pairs.csv": 'pair,grade\n"' + "x" * 200_000}),
     judge("a pair of other runs", "pairs.csv, row 2: its pair is in none of these runs", "{sweep}", "--import", "{here}/pairs.csv", files={"pairs.csv": "query_id,doc_id,grade\nq9,d9,1\n"}),
     judge("a grade that there is not", "row 2: the grade is 9; give 0 to 3, ? or nothing", "{sweep}", "--import", "{here}/pairs.csv", files={"pairs.csv": "query_id,doc_id,grade\nq1,007,9\n"}),
     judge("a folder of something else", "judgements.jsonl: this is no record of judgements; choose another --folder", "{sweep}", "--folder", "{here}/own", files={"own/judgements.jsonl": "mine\n"}, cured="{sweep} --folder {here}/other --status"),

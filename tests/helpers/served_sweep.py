@@ -35,7 +35,7 @@ def sweep(models: Path, root: Path, *more: str) -> Path:
 
 @cache
 def small(models: Path) -> Path:
-    """One reranker over what BM25 finds of four documents: its sweep, with its deploy.yaml. It is made once."""
+    """One reranker over what BM25 finds of four documents: its sweep with deploy.yaml, made once."""
     root = Path(tempfile.mkdtemp(prefix="small-sweep-"))
     words = ["reranker=base", f"reranker.model={models / 'base'}", "first_stage=bm25", "tracking=none"]
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):

@@ -54,7 +54,7 @@ def process(swept: Path, port: int = 0, *words: str) -> Iterator[tuple[subproces
 
 
 def test_an_answer_goes_out_at_once(swept: Path) -> None:
-    """Head and body are two writes: the second must not wait for the client to confirm the first, for 40 ms."""
+    """Head and body are two writes: the second does not wait 40 ms for the client to confirm the first."""
     with process(swept) as (_, url), httpx.Client() as http:
         took = []
         for _ in range(30):
