@@ -95,7 +95,8 @@ def drift_lines(race: Record) -> list[str]:
     )
     return [
         f"In {busy} the machine ran a fixed computation more than {100 * race.tolerance:g}% slower than when "
-        f"quiet; these rounds were repeated, and their times are left out.{too}"
+        "quiet; they were repeated where there was time. A few queries without a quiet round count by their "
+        f"times divided by that slowdown; otherwise times of such rounds are left out.{too}"
     ]
 
 
