@@ -150,7 +150,7 @@ def restored(model: str, *names: str) -> Cure:
     def act(place: Place, command: list[str], said: str) -> list[str]:
         folder = place.folder / "model"
         if not names:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(place.models / model, folder)
         for file in (f for name in names for f in (place.models / model).glob(name)):
             target = folder / file.name
@@ -437,6 +437,8 @@ CURES: dict[str, Cure] = {
     "models: an embedder without a layer": restored("bge-small-en", "model.safetensors"),
     "models: an embedder's pickle weights": restored("bge-small-en", "model.safetensors"),
     "models: an embedder of NaN": restored("bge-small-en"),
+    "rerankbench-serve: a model that is gone": restored("base"),
+    "rerankbench-serve: a model with other weights": restored("base", "model.safetensors"),
     "strangers' configs: a launcher of their own": typed("hydra/launcher=basic"),
     "strangers' configs: a sweeper of their own": typed("hydra/sweeper=basic"),
     "strangers' configs: something built inside the launcher": typed("hydra/launcher=joblib"),

@@ -58,8 +58,8 @@ class Report:
     `measure` is what arms are compared by, `delta` how much of it may be given up for a cheaper arm,
     `level` the confidence, `price_per_hour` what the machine costs, `arrangements` whether cascades, fusions
     and early exits compete as well, `more` measures to list besides, by ir_measures' names, `register` the
-    name under which MLflow's registry gets the deployed arm, `kappa` the agreement with people (Cohen's) below
-    which judgements of a language model carry a warning.
+    name under which MLflow's registry gets the deployed arm, `kappa` the agreement with people (Cohen's)
+    below which judgements of a language model carry a warning.
     """
 
     measure: str = USUAL

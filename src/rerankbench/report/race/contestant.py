@@ -133,7 +133,8 @@ class Reranking(Loaded):
         if score_store(reranker, origin, self.context).folder.name != key:
             raise UserError(
                 "here it would be computed otherwise than when the run was made, in "
-                f"{machine.precision} on {machine.device}, or its weights are others"
+                f"{machine.precision} on {machine.device}, or its weights are others: take those that were "
+                "measured, or run the sweep again"
             )
         self.model = reranker.deployed(origin, self.context)
         self.layers = self.model.layers
