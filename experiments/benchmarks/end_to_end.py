@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the models are folders: nobody need ask for them
 
 import numpy as np
 from processes import Cost, once
@@ -169,7 +166,9 @@ def race(everyone: dict[str, Contestant], task: Task, place: Path, rounds: int) 
             for name in [*names[shift:], *names[:shift]]:
                 folder = place / f"{name}-{number}"
                 folder.mkdir(exist_ok=True)
-                costs[name][state].append(once(everyone[name].command(task, folder), folder))
+                # the models are folders: nobody need ask the hub for them
+                cost = once(everyone[name].command(task, folder), folder, HF_HUB_OFFLINE="1")
+                costs[name][state].append(cost)
                 figures[name][state] = everyone[name].found(task, folder)
                 print(
                     f"{name:14} {state} {costs[name][state][-1].wall:8.1f} s  nDCG@10 {figures[name][state]}"

@@ -20,11 +20,16 @@ class Cost(NamedTuple):
     memory: int
 
 
-def once(command: Sequence[str], place: Path) -> Cost:
-    """Run a command in `place`; raises CalledProcessError with what it said where it fails."""
+def once(command: Sequence[str], place: Path, **variables: str) -> Cost:
+    """Run a command in `place`, with `variables` in its environment.
+
+    Raises CalledProcessError with what it said where it fails.
+    """
     started = time.perf_counter()
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, cwd=place, stdout=said, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=place, env=os.environ | variables, stdout=said, stderr=subprocess.STDOUT
+        )
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - started
