@@ -258,8 +258,7 @@ def _log_duplicates(entries: _Entries, log: FileLog) -> None:
 def _refuse_swapped(entries: _Entries, collection: Collection, path: Path, layout: Layout) -> None:
     known = pa.array(collection.query_ids, pa.large_string())
     if swapped(entries.queries, entries.documents, known, collection.corpus.id_column):
-        cure = swap_cure(path, layout) or "put the query's id first, or name the columns in a header"
-        raise UserError(f"{path}: its query and document columns are swapped; {cure}")
+        raise UserError(f"{path}: its query and document columns are swapped; {swap_cure(path, layout)}")
 
 
 def _match_queries(entries: _Entries, collection: Collection, path: Path) -> NDArray[np.int64]:

@@ -26,6 +26,7 @@ from rerankbench.collections.sources.rows import (
     settled_columns,
     swap_cure,
 )
+from rerankbench.collections.sources.swapped import BY_HAND
 
 _TELLING = 5  # judgements of a query from which on grades hardly count up by chance
 _NAMED = 6  # of the columns that are not read
@@ -33,7 +34,10 @@ _NAMED = 6  # of the columns that are not read
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """Where the corpus, the queries and the judgements are (None: there are none), and what columns hold."""
+    """Where the corpus, the queries and the judgements are (None: there are none), and what columns hold.
+
+    exchange_cure: what to do if the corpus and the queries turn out to be in each other's place.
+    """
 
     corpus: Path
     queries: Path
@@ -41,16 +45,18 @@ class Tables:
     documents_layout: Layout = DOCUMENTS
     queries_layout: Layout = QUERIES
     judgements_layout: Layout = JUDGEMENTS
+    exchange_cure: str = "exchange the names of the two files"
 
     def problems(self) -> list[str]:
         """Columns that the files lack, told from their first records."""
+        return [problem for found in self.problems_of_each() for problem in found]
+
+    def problems_of_each(self) -> list[list[str]]:
+        """The same for each file by itself: corpus, queries, judgements."""
         # Nested judgements have no columns; a corpus with the extension .json is one object per line.
-        files = [
-            (p, layout)
-            for p, layout in self._files()
-            if layout is not self.judgements_layout or suffix(p) != ".json"
-        ]
-        return [problem for path, layout in files for problem in column_problems(path, layout)]
+        nested = self.judgements is not None and suffix(self.judgements) == ".json"
+        files = self._files()[: 2 if nested else 3]
+        return [column_problems(path, layout) for path, layout in files]
 
     def read(self, cache_dir: Path) -> Parts:
         """Read all files; large ones are kept as Arrow files in `cache_dir`."""
@@ -71,7 +77,8 @@ class Tables:
                 *shaped(self.queries, self.queries_layout, len(queries.table)),
                 *numeric_ids(logs),
             ),
-            swap_cure=swap_cure(self.judgements, self.judgements_layout) if self.judgements else "",
+            swap_cure=swap_cure(self.judgements, self.judgements_layout) if self.judgements else BY_HAND,
+            exchange_cure=self.exchange_cure,
         )
 
     def _judged(self, logs: list[FileLog]) -> Judgements | None:
