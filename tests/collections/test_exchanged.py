@@ -84,7 +84,6 @@ def test_swapped_columns_of_judgements_are_still_told_as_that(tmp_path: Path) ->
 
 
 def test_where_number_and_length_of_texts_disagree_both_ways_out_are_told(tmp_path: Path) -> None:
-    """Two documents of few words, and three long queries; then three short ones against two long documents."""
     many = {**QUERIES, "q3": "why does bread rise"}
     few = {name: DOCUMENTS[name] for name in ("d1", "d2")}
     source = files(tmp_path, corpus=table(few), queries=table(many), qrels="d1\tq1\t1\nd2\tq2\t1\n")
