@@ -120,7 +120,11 @@ def in_files(key: str, name: str, content: bytes | str) -> Make:
 def exchanged(place: Place) -> list[str]:
     """The corpus is given as the queries, and the queries as the corpus."""
     data = place.data
-    files = {"corpus": data / "queries.jsonl", "queries": data / "corpus.jsonl", "qrels": data / "qrels" / "test.tsv"}
+    files = {
+        "corpus": data / "queries.jsonl",
+        "queries": data / "corpus.jsonl",
+        "qrels": data / "qrels" / "test.tsv",
+    }
     command = [word for word in place.rerankbench() if not word.startswith("dataset")]
     return [*command, "dataset=files", *(f"dataset.{key}={path}" for key, path in files.items())]
 
