@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rerankbench.basics.errors import UserError
+from rerankbench.collections.candidates import read_trec
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.beir import Beir
 from rerankbench.collections.sources.files import Files
@@ -118,6 +119,29 @@ def test_three_files_in_a_circle_are_told(tmp_path: Path) -> None:
     source = files(tmp_path, corpus=queries, queries=QRELS, qrels=documents)
     (line,) = source.problems()
     assert as_typed(source, line).load(tmp_path).fingerprint() == meant().fingerprint()
+
+
+def test_a_run_given_as_the_judgements_is_told(tmp_path: Path) -> None:
+    source = files(tmp_path, corpus=table(DOCUMENTS), queries=table(QUERIES))
+    run = tmp_path / "run.trec"
+    run.write_text("".join(f"q1 Q0 {d} {rank} {9 - rank}.5 bm25\n" for rank, d in enumerate(DOCUMENTS, 1)))
+    (line,) = replace(source, qrels=str(run)).problems()
+    cure = f"set dataset.qrels=null first_stage=run \"first_stage.path='{run}'\", or give the judgements"
+    assert line == f"{run}: is a run, in TREC's six columns; {cure}"
+    listed = read_trec(run, source.load(tmp_path), 10)
+    assert listed.lengths().tolist() == [3, 0]
+
+
+def test_judgements_given_as_a_run_are_warned_of(tmp_path: Path) -> None:
+    def warned(rows: str) -> bool:
+        (tmp_path / "run.tsv").write_text(HEADER + rows)
+        found = read_trec(tmp_path / "run.tsv", meant(), 10).findings
+        return any(one.what == "ranked documents, all judged and scored by their grades" for one in found)
+
+    assert warned(QRELS.removeprefix(HEADER))
+    assert not warned("q1\td1\t1\nq2\td2\t1\nq2\td3\t0.5\n")  # a score of its own
+    assert not warned("q1\td1\t1\nq1\td2\t1\n")  # a document that nobody judged
+    assert not warned(QRELS.removeprefix(HEADER) + "q1\td3\t0\n")
 
 
 def test_a_corpus_without_its_text_is_not_taken_for_queries(tmp_path: Path) -> None:

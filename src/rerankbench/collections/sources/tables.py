@@ -15,7 +15,7 @@ from rerankbench.collections.sources.conversion import read_table
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.judgements import Judgements, read_judgements
 from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
-from rerankbench.collections.sources.lines import suffix
+from rerankbench.collections.sources.lines import read_lines, suffix
 from rerankbench.collections.sources.nested import read_pairs
 from rerankbench.collections.sources.object_rows import open_objects
 from rerankbench.collections.sources.objects import ENDINGS
@@ -56,7 +56,16 @@ class Tables:
         # Nested judgements have no columns; a corpus with the extension .json is one object per line.
         nested = self.judgements is not None and suffix(self.judgements) == ".json"
         files = self._files()[: 2 if nested else 3]
-        return [column_problems(path, layout) for path, layout in files]
+        found = [column_problems(path, layout) for path, layout in files]
+        if self.judgements is not None and not nested and found[2] and is_run(self.judgements):
+            found[2] = [f"{self.judgements}: is a run, in TREC's six columns; {self._run_cure()}"]
+        return found
+
+    def _run_cure(self) -> str:
+        if "grade" not in self.judgements_layout.keys:
+            return "put the judgements there"
+        place = setting("first_stage.path", str(self.judgements))
+        return f"set dataset.qrels=null first_stage=run {place}, or give the judgements"
 
     def read(self, cache_dir: Path) -> Parts:
         """Read all files; large ones are kept as Arrow files in `cache_dir`."""
@@ -112,6 +121,12 @@ class Tables:
     def columns(self) -> list[Finding]:
         """What each file's columns were taken for."""
         return [found for path, layout in self._files() for found in taken(path, layout)]
+
+
+def is_run(path: Path) -> bool:
+    """Whether a file begins as TREC's runs do: six columns, the second of them Q0."""
+    first = next(read_lines(path, new_log(path)), (0, ""))[1].split()
+    return len(first) == 6 and first[1].upper() == "Q0"
 
 
 def shaped(path: Path, layout: Layout, count: int) -> tuple[Finding, ...]:
