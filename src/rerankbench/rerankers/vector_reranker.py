@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -45,10 +45,13 @@ class VectorReranker(Reranker):
     # Where the weights lie is replaced by what they are.
     FREE: ClassVar[frozenset[str]] = Reranker.FREE | {"model", "revision", "trust_remote_code"}
     WORK: ClassVar[type[Embedding]] = Embedding
+    EMBEDDER: ClassVar[type[Embedder]] = Embedder
 
-    @abstractmethod
     def embedder(self) -> Embedder:
-        """What makes its vectors, as settings."""
+        """What makes its vectors, as settings: those that have the same names here."""
+        own = {field.name for field in fields(self)}
+        same = {one.name: getattr(self, one.name) for one in fields(self.EMBEDDER) if one.name in own}
+        return self.EMBEDDER(**same)
 
     @abstractmethod
     def compare(self, query: Matrix, document: Matrix) -> float:
