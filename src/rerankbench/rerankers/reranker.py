@@ -23,7 +23,7 @@ from rerankbench.engine.models import checkpoint, computed_by, fit, references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.engine.tokens import Tokens, token_ids
 from rerankbench.rerankers.scorer import Scorer
-from rerankbench.store.rows import ARITHMETIC
+from rerankbench.store.rows import arithmetic
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,8 +79,8 @@ class Reranker(ABC):
 
         Override it to leave out `precision` where this machine's arithmetic has no part in the scores.
         """
-        own = {"family": self.family, "arithmetic": ARITHMETIC}
-        return {**own, "origin": origin.identity, "precision": precision, **self.settings()}
+        own = {"family": self.family, **arithmetic(precision)}
+        return {**own, "origin": origin.identity, **self.settings()}
 
     def operators(self, origin: Any, hardware: Hardware) -> dict[str, str]:
         """What `identity` gains on this hardware, where a model is computed by other operators than usual."""
@@ -236,8 +236,8 @@ class LocalReranker(Reranker):
         settings["query_max_length"] = self.query_limit  # a default spelled out is the same setting
         if self.long_documents == "truncate":
             del settings["window_overlap"]
-        own = {"family": self.family, "arithmetic": ARITHMETIC}
-        return {**own, "weights": weights.identity, "precision": precision, **settings}
+        own = {"family": self.family, **arithmetic(precision)}
+        return {**own, "weights": weights.identity, **settings}
 
     @property
     def query_limit(self) -> int:

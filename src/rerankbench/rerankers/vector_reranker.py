@@ -21,7 +21,7 @@ from rerankbench.engine.run_context import RunContext
 from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.rerankers.scorer import Scorer
-from rerankbench.store.rows import ARITHMETIC
+from rerankbench.store.rows import arithmetic
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,8 @@ class VectorReranker(Reranker):
         embedder = fit.fitted(self.embedder(), weights)
         return {
             "family": self.family,
-            "arithmetic": ARITHMETIC,
+            **arithmetic(precision),
             "weights": weights.identity,
-            "precision": precision,
             "documents": embedder.identity(weights, precision),
             "queries": embedder.for_queries().identity(weights, precision),
             **self.comparison(),
