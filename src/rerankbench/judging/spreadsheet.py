@@ -12,6 +12,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.regular_file import read_regular
@@ -94,7 +95,7 @@ def read(path: Path, known: Iterable[Pair], judge: str, highest: int) -> Importe
     return Imported(answers, empty)
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
+def rows_of(path: Path) -> list[dict[str | Any, str | Any]]:
     """Raises UserError where it is no CSV."""
     csv.field_size_limit(MOST_BYTES)  # a note may be long
     try:
