@@ -143,7 +143,8 @@ def read_trec(
         findings += _same_id_finding(int(same.sum()))
         known &= ~same
     kept, query, rows = entries.keep(known), query[known], rows[known]
-    findings += _grades_finding(kept.scores, query, rows, collection)
+    if (kept.ranks == _NO_RANK).all():  # of judgements there are none
+        findings += _grades_finding(kept.scores, query, rows, collection)
     candidates = _ranked(kept, query, rows, len(collection.query_ids), depth)
     notes = tuple(finding.line() for finding in findings)
     return Candidates(candidates.rows, candidates.scores, notes, tuple(findings))
