@@ -44,7 +44,7 @@ def take_mlflow(words: list[str]) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, browser() as opened:
         try:
             page = opened.new_page(viewport=MLFLOW_SIZE, color_scheme="light")
-            page.goto(server.stdout.readline().split()[-1])
+            page.goto(next(line for line in server.stdout if line.startswith("compare runs:")).split()[-1])
             page.wait_for_selector(".js-plotly-plot", timeout=60_000)
             page.wait_for_timeout(4000)  # charts come one by one
             page.screenshot(path=HERE / "mlflow.png")
