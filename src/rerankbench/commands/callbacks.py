@@ -72,7 +72,7 @@ def more_measures(findings: Any, asked: Any) -> Any:
     """Means of the further measures; a report is made without one that cannot be worked out."""
     from rerankbench.report.more_measures import more
 
-    found = {}
+    found: dict[str, Any] = {}
     for name in asked.more:
         try:
             found |= more(findings.contest, [name])
