@@ -46,6 +46,9 @@ def take_mlflow(words: list[str]) -> None:
             page = opened.new_page(viewport=MLFLOW_SIZE, color_scheme="light")
             page.goto(next(line for line in server.stdout if line.startswith("compare runs:")).split()[-1])
             page.wait_for_selector(".js-plotly-plot", timeout=60_000)
+            assistant = page.get_by_text("MLflow Assistant").first  # stays until closed
+            if assistant.is_visible():
+                assistant.locator("xpath=ancestor::div[.//button][1]//button").last.click()
             page.wait_for_timeout(4000)  # charts come one by one
             page.screenshot(path=HERE / "mlflow.png")
         finally:
