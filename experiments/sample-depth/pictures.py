@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 HERE = Path(__file__).parent
 SIZE = {"width": 1200, "height": 1450}
-MLFLOW_SIZE = {"width": 1400, "height": 900}
+MLFLOW_SIZE = {"width": 1400, "height": 1800}
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def take(report: Path) -> None:
 
 
 def take_mlflow(words: list[str]) -> None:
-    """A screenshot of the page that rerankbench-ui opens, with nothing typed or clicked."""
+    """A screenshot of the page that rerankbench-ui opens, with nothing typed and MLflow's assistant closed."""
     command = [sys.executable, "-m", "rerankbench.commands.ui", "--no-browser", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, browser() as opened:
         try:
