@@ -39,7 +39,7 @@ def take(report: Path) -> None:
 
 
 def take_mlflow(words: list[str]) -> None:
-    """A screenshot of the page that rerankbench-ui opens, with nothing typed and MLflow's assistant closed."""
+    """A screenshot of the page that rerankbench-ui opens, nothing typed, MLflow's assistant closed."""
     command = [sys.executable, "-m", "rerankbench.commands.ui", "--no-browser", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, browser() as opened:
         try:
