@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import pytrec_eval
 
 from rerankbench.basics.errors import UserError
+from rerankbench.commands import callbacks
 from rerankbench.commands.report import main
 from rerankbench.evaluation import measures, ranking
 from rerankbench.report.arms import Contest, contest
@@ -87,6 +89,17 @@ def test_mistakes_are_told_before_any_work(tmp_path: Path, capsys: pytest.Captur
     assert "--measure: nDCG(: ir_measures has no such measure" in told
     assert "report.more: bar: ir_measures has no such measure" in told
     assert metric("nDCG(judged_only=True)@10") == "nDCG_judged_only_True_at_10"
+
+
+def test_a_sweeps_report_does_without_a_measure_that_cannot_be_worked_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = written(tmp_path, drawn(12, 20, 4))
+    with pytest.raises(UserError, match="ir_measures does not work it out here: "):
+        more(found, ["RBP(rel=1)@2"])
+    asked = Report(more=("P@5", "RBP(rel=1)@2"))
+    assert list(callbacks.more_measures(SimpleNamespace(contest=found), asked)) == ["P@5"]
+    assert "not listed: RBP(rel=1)@2: " in capsys.readouterr().err
 
 
 def test_runs_without_their_lists_are_named(tmp_path: Path) -> None:

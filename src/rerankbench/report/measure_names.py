@@ -39,4 +39,4 @@ def parsed(name: str) -> Any:
 
 def metric(name: str) -> str:
     """A measure's name as MLflow takes it for a metric: ERR_at_10."""
-    return re.sub(r"[^\w. -]+", "_", name.replace("@", "_at_")).strip("_")
+    return re.sub(r"_+", "_", re.sub(r"[^\w. -]", "_", name.replace("@", "_at_"))).strip("_")
