@@ -25,8 +25,7 @@ INT64, INT32, INT16 = ir.IntType(64), ir.IntType(32), ir.IntType(16)
 SUMS, HALVES = ir.VectorType(INT32, LANES), ir.VectorType(INT16, 2 * LANES)
 
 
-@intrinsic  # type: ignore[misc]
-def multiply(
+def tile_product(
     typing: Any, left: Any, row: Any, right: Any, block: Any, pairs: Any, start: Any, out: Any
 ) -> Any:
     """A tile of start + left @ right, of `ROWS` rows of `left` from `row` on and one block of columns.
@@ -58,6 +57,9 @@ def multiply(
         return context.get_dummy_value()
 
     return types.void(left, types.int64, right, types.int64, types.int64, start, out), build
+
+
+multiply: Any = intrinsic(tile_product)  # for compiled functions: all arguments but the first
 
 
 class Tile:
