@@ -341,8 +341,9 @@ def evaluate(
     """
     found, deepest = order(collection, candidates, scores, depth=depth, layer=layer)
     judge = Judge(collection, candidates, sorted(set(cutoffs)))
-    stage = ("first_stage", None) if scores is None else ("reranked", layer)
-    return judge(*stage, deepest, found)
+    if scores is None:
+        return judge("first_stage", None, 0, found)
+    return judge("reranked", layer, deepest, found)
 
 
 def order(
