@@ -1,6 +1,7 @@
 """How often a report is wrong on populations that its tests were not chosen on.
 
     python experiments/verdict/held_out.py --trials 150 > table.md
+    python experiments/verdict/held_out.py --trials 150 --only "three equal first stages"
 
 The populations were written down, with these sizes and seeds, before any report was made of them, and after
 the way in which claims are tested was settled. Columns as in simulate.py.
@@ -116,11 +117,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--trials", type=int, default=150)
     parser.add_argument("--queries", type=int, nargs="*", default=QUERIES)
+    parser.add_argument(
+        "--only", action="append", choices=HELD_OUT, help="of the populations; again for more"
+    )
     words = parser.parse_args()
     comparing.PERMUTATIONS, comparing.RESAMPLES, choosing.DRAWS = 1_000, 500, 1_000
     print("| population | queries | false verdict | any false claim | decision within its bound |")
     print("|---|---:|---:|---:|---:|")
     for number, (name, make) in enumerate(HELD_OUT.items()):
+        if words.only and name not in words.only:
+            continue
         population = make(np.random.default_rng([SEED, number]))
         for queries in words.queries:
             print(f"| {name} | {queries} | {rates(population, queries, words.trials)} |", flush=True)

@@ -342,7 +342,7 @@ def evaluate(
     found, deepest = order(collection, candidates, scores, depth=depth, layer=layer)
     judge = Judge(collection, candidates, sorted(set(cutoffs)))
     if scores is None:
-        return judge("first_stage", None, 0, found)
+        return judge("first_stage", None, deepest, found)
     return judge("reranked", layer, deepest, found)
 
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from collection_faults import CORPUS_FAULTS, QRELS_FAULTS, QUERIES_FAULTS
 from collections_on_disk import beir
+from served_sweep import small
 from strange_runs import whole_run
 from tiny_folder import safetensors_bytes
 
@@ -44,6 +45,19 @@ class Place:
         """A finished run."""
         run = self.folder / "done"
         return run if run.exists() else whole_run(run)
+
+    @property
+    def sweep(self) -> Path:
+        """A finished sweep with its report and deploy.yaml, whose reranker is a copy of one's own."""
+        sweep = self.folder / "measured"
+        if not sweep.exists():
+            shutil.copytree(small(self.models), sweep)
+            shutil.copytree(self.models / "base", self.folder / "model")
+            text = (sweep / "deploy.yaml").read_text()
+            (sweep / "deploy.yaml").write_text(
+                text.replace(str(self.models / "base"), str(self.folder / "model"))
+            )
+        return sweep
 
     def rerankbench(self, *words: str) -> list[str]:
         """A small, good command, and then `words`."""
@@ -117,6 +131,18 @@ def in_files(key: str, name: str, content: bytes | str) -> Make:
     return make
 
 
+def exchanged(place: Place) -> list[str]:
+    """The corpus is given as the queries, and the queries as the corpus."""
+    data = place.data
+    files = {
+        "corpus": data / "queries.jsonl",
+        "queries": data / "corpus.jsonl",
+        "qrels": data / "qrels" / "test.tsv",
+    }
+    command = [word for word in place.rerankbench() if not word.startswith("dataset")]
+    return [*command, "dataset=files", *(f"dataset.{key}={path}" for key, path in files.items())]
+
+
 def in_run(name: str, content: bytes | str) -> Make:
     """A run file holds `content`."""
     return lambda place: place.rerankbench(
@@ -167,13 +193,15 @@ def experiment(hydra: str, *words: str) -> Make:
 
 def words(*given: str) -> Make:
     """A command whose words alone are wrong: `{here}` is the fault's folder, `{data}` a good collection in
-    it, `{models}` the folder of the tiny models, `{done}` a finished run."""
+    it, `{models}` the folder of the tiny models, `{done}` a finished run, `{sweep}` one with deploy.yaml."""
 
     def make(place: Place) -> list[str]:
         places = {"{data}": place.data, "{here}": place.folder, "{models}": place.models}
         found = list(given)
         if any("{done}" in word for word in found):
             places["{done}"] = place.done
+        if any("{sweep}" in word for word in found):
+            places["{sweep}"] = place.sweep
         for name, path in places.items():
             found = [word.replace(name, str(path)) for word in found]
         return found
@@ -236,6 +264,11 @@ def without(part: str) -> Callable[[dict[str, Any]], None]:
             del held[name]
 
     return change
+
+
+def doubled(held: dict[str, Any]) -> None:
+    for name, tensor in held.items():
+        held[name] = tensor * 2
 
 
 def full_of_nan(held: dict[str, Any]) -> None:
@@ -384,6 +417,7 @@ FILES = [
     Fault("files", "gzip without .gz", "corpus.jsonl: is compressed by gzip: add .gz", in_files("corpus", "corpus.jsonl", gzip.compress(b'{"_id": "7", "text": "a"}\n', mtime=0))),
     Fault("files", "judgements with the document first", "its query and document columns are swapped; set dataset.qrels_query_column=2", in_files("qrels", "qrels.tsv", "7\tq1\t1\nc\tq2\t1\n")),
     Fault("files", "BEIR judgements with the document first", "its query and document columns are swapped; put the query's id first", in_data("qrels/test.tsv", b"7\tq1\t1\nc\tq2\t1\n")),
+    Fault("files", "corpus and queries exchanged", "corpus and queries are exchanged; set", exchanged),
     Fault("files", "a JSON list, cut off", "corpus.json entry 2: is not valid JSON", in_files("corpus", "corpus.json", '[{"_id": "7", "text": "a"},\n {"_id": "c", "te')),
     Fault("files", "two JSON lists in a file", "corpus.json entry 2: stands behind the end of the array", in_files("corpus", "corpus.json", '[{"_id": "7", "text": "a"}]\n[{"_id": "c", "text": "b"}]\n')),
     Fault("files", "a JSON list of texts", "corpus.json entry 1: is not a JSON object: 'a'", in_files("corpus", "corpus.json", '["a", "b"]')),
@@ -718,6 +752,122 @@ OTHERS = [
     other("rerankbench-ui", "a port that is none", "--port", "--port", "many", cured="tracking.uri=http://host --port 5001"),
 ]  # fmt: skip
 
+
+def deployed(name: str, said: str, old: str, new: str, cured: str = "{sweep} --port 0") -> Fault:
+    """A fault in a line of deploy.yaml."""
+
+    def spoil(place: Place) -> None:
+        file = place.sweep / "deploy.yaml"
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new, 1))
+
+    made = prepared(spoil, "rerankbench-serve", "{sweep}", "--port", "0")
+    program, *more = ["rerankbench-serve", *cured.split()] if cured.startswith("{sweep}") else cured.split()
+    return Fault("rerankbench-serve", name, said, made, words(program, *more), f"{program} {' '.join(more)}")
+
+
+def served_model(name: str, said: str, damage: Callable[[Path], Any]) -> Fault:
+    """The reranker that is to be served is damaged; its cure is in cures.py."""
+
+    def spoil(place: Place) -> None:
+        assert place.sweep
+        damage(place.folder / "model")
+
+    return Fault(
+        "rerankbench-serve", name, said, prepared(spoil, "rerankbench-serve", "{sweep}", "--port", "0")
+    )
+
+
+def taken_port(program: str, said: str, cured: str) -> Fault:
+    """Another program listens where the page or the service would."""
+
+    def make(place: Place) -> list[str]:
+        LISTENING.append(socket.create_server(("127.0.0.1", 0)))
+        port = LISTENING[-1].getsockname()[1]
+        return [program, str(place.sweep), "--port", str(port)]
+
+    cure = words(program, *cured.split())
+    return Fault(program, "a port that is taken", said, make, cure, f"{program} {cured}")
+
+
+LISTENING: list[socket.socket] = []  # kept, so that they stay open
+
+
+def serve(
+    name: str,
+    said: str,
+    *given: str,
+    cured: str = "{sweep} --port 0",
+    files: dict[str, bytes | str] | None = None,
+) -> Fault:
+    return other("rerankbench-serve", name, said, *given, files=files, cured=cured)
+
+
+def judge(
+    name: str,
+    said: str,
+    *given: str,
+    cured: str = "{sweep} --status",
+    files: dict[str, bytes | str] | None = None,
+) -> Fault:
+    return other("rerankbench-judge", name, said, *given, files=files, cured=cured)
+
+
+SERVE = [
+    serve("nothing given", "arguments are required: SWEEP|RUN|deploy.yaml"),
+    serve("a place that is not there", "/not/there: there is no such file or folder; give a sweep", "/not/there"),
+    serve("a folder without runs", "holds no result.json", "{here}/own", files={"own/x": ""}),
+    serve("a file that is no YAML", "deploy.yaml: is no YAML", "{here}/deploy.yaml", files={"deploy.yaml": "{"}),
+    serve("an empty file", "deploy.yaml: is no deploy.yaml; write one with rerankbench-report", "{here}/deploy.yaml", files={"deploy.yaml": ""}, cured="rerankbench-report {sweep}"),
+    deployed("a file of another version", "its schema is 2, not 1; write it anew with rerankbench-report", "schema: 1", "schema: 2", cured="rerankbench-report {sweep}"),
+    deployed("a key that there is not", "run_this: Unexpected keyword argument", "schema: 1", "schema: 1\nrun_this: rm -rf", cured="rerankbench-report {sweep}"),
+    deployed("a word for a depth", "steps.0.depth: Input should be a valid integer", "depth: ", "depth: x", cured="rerankbench-report {sweep}"),
+    deployed("aliases in the file", "it has aliases (*name), which no deploy.yaml has; write it anew", "schema: 1", "schema: &a 1\narm: *a", cured="rerankbench-report {sweep}"),
+    deployed("code that comes with a model", "base: trust_remote_code=true runs code that comes with the model; add --trust", "trust_remote_code: false", "trust_remote_code: true"),
+    serve("an arm that there is not", "--arm base@4: the report has no such arm; did you mean 'base@2'", "{sweep}", "--arm", "base@4", cured="{sweep} --arm base@2 --port 0"),
+    served_model("a model that is gone", "no such folder", shutil.rmtree),
+    served_model("a model with other weights", "or its weights are others: take those that were measured", tensors(doubled)),
+    taken_port("rerankbench-serve", "cannot be served there (Address already in use); choose another --port", "{sweep} --port 0"),
+    serve("a port that there is not", "--port 65536: choose 1 to 65535, or 0 for a free one", "{sweep}", "--port", "65536"),
+    serve("a word for a port", "argument --port: invalid int value: 'http'", "{sweep}", "--port", "http"),
+    serve("an address without a key", "--host 0.0.0.0: others could reach it there; set a key", "{sweep}", "--host", "0.0.0.0"),
+    serve("a name that is no host", "cannot be served there", "{sweep}", "--host", "127.0.0.999"),
+    serve("no documents at all", "--max-documents 0: give more than 0", "{sweep}", "--max-documents", "0", cured="{sweep} --max-documents 100 --port 0"),
+    serve("an infinite time", "--seconds inf: give more than 0", "{sweep}", "--seconds", "inf", cured="{sweep} --seconds 60 --port 0"),
+    serve("a misspelt argument", "unrecognized arguments: --chekc; rerankbench-serve --help shows what there is", "{sweep}", "--chekc"),
+    serve("an address without --check", "--url: is about a service that is compared; add --check", "{sweep}", "--url", "http://127.0.0.1:1"),
+    serve("nobody at the address", "http://127.0.0.1:1/v1/rerank: no answer", "{sweep}", "--check", "--url", "http://127.0.0.1:1"),
+    serve("an address of a file", "--url ftp://x: give an address such as http", "{sweep}", "--check", "--url", "ftp://x"),
+    serve("a password in the address", "put what it needs into an environment variable, and name that by --key-variable NAME", "{sweep}", "--check", "--url", "http://joe:s3cret@127.0.0.1:1"),
+    serve("a key that is not set", "--key-variable NOT_SET: this variable is not set; export it", "{sweep}", "--check", "--key-variable", "NOT_SET"),
+    serve("no client at all", "--clients 0: choose 1 to 256", "{sweep}", "--check", "--clients", "0"),
+    serve("two arms to compare", "--check: compares one arm at a time; leave out --arm no reranking", "{sweep}", "--check", "--arm", "base@2", "--arm", "no reranking"),
+    serve("an arm that does not rerank", "no reranking: does not rerank, so there is nothing to compare", "{sweep}", "--check", "--arm", "no reranking"),
+]  # fmt: skip
+
+JUDGE = [
+    judge("nothing given", "no folder given: rerankbench-judge FOLDER"),
+    judge("a folder that is not there", "/not/there: there is no such folder", "/not/there"),
+    judge("a folder without runs", "holds no result.json", "{here}/own", files={"own/x": ""}),
+    taken_port("rerankbench-judge", "address already in use; leave --port out", "{sweep} --status"),
+    judge("a port that there is not", "--port 65536: choose 0 to 65535", "{sweep}", "--port", "65536"),
+    judge("a word for a cutoff", "argument --cutoff: 'ten' is no whole number from 1", "{sweep}", "--cutoff", "ten", cured="{sweep} --cutoff 10 --status"),
+    judge("nobody who judges", "--judge '': give a name, such as --judge anna", "{sweep}", "--judge", "", cured="{sweep} --judge anna --status"),
+    judge("a misspelt argument", "unrecognized arguments: --exprot", "{sweep}", "--exprot"),
+    judge("a misspelt setting", "judge.modle=x: there is no such key; did you mean judge.model?", "{sweep}", "judge.modle=x"),
+    judge("a model without its server", "judge.url", "{sweep}", "judge.model=x"),
+    judge("a server that is no address", "judge.url", "{sweep}", "judge.url=localhost", "judge.model=x"),
+    judge("a spreadsheet where none can be", "--export {here}/no/pairs.csv: cannot be written", "{sweep}", "--export", "{here}/no/pairs.csv", cured="{sweep} --export {here}/pairs.csv"),
+    judge("a spreadsheet that is not there", "--import {here}/pairs.csv: cannot be read (No such file or directory)", "{sweep}", "--import", "{here}/pairs.csv"),
+    judge("a spreadsheet without grades", "needs the columns pair and grade, as --export writes them", "{sweep}", "--import", "{here}/pairs.csv", files={"pairs.csv": "query,label\nq1,1\n"}),
+    judge("a spreadsheet with an open quote", "--import {here}/pairs.csv: is no CSV (field larger than field limit (131072)); export it again", "{sweep}", "--import", "{here}/pairs.csv", files={"pairs.csv": 'pair,grade\n"' + "x" * 200_000}),
+    judge("a pair of other runs", "pairs.csv, row 2: its pair is in none of these runs", "{sweep}", "--import", "{here}/pairs.csv", files={"pairs.csv": "query_id,doc_id,grade\nq9,d9,1\n"}),
+    judge("a grade that there is not", "row 2: the grade is 9; give 0 to 3, ? or nothing", "{sweep}", "--import", "{here}/pairs.csv", files={"pairs.csv": "query_id,doc_id,grade\nq1,007,9\n"}),
+    judge("a folder of something else", "judgements.jsonl: this is no record of judgements; choose another --folder", "{sweep}", "--folder", "{here}/own", files={"own/judgements.jsonl": "mine\n"}, cured="{sweep} --folder {here}/other --status"),
+    judge("queries from nobody", "--make-queries: give judge.url=ADDRESS judge.model=NAME", "--make-queries", "5", "dataset.corpus={data}/corpus.jsonl"),
+]  # fmt: skip
+
 FAULTS = [
     *contents("corpus", "corpus.jsonl", CORPUS_FAULTS),
     *contents("queries", "queries.jsonl", QUERIES_FAULTS),
@@ -728,4 +878,6 @@ FAULTS = [
     *STRANGERS,
     *COMMANDS,
     *OTHERS,
+    *SERVE,
+    *JUDGE,
 ]

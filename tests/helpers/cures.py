@@ -150,7 +150,7 @@ def restored(model: str, *names: str) -> Cure:
     def act(place: Place, command: list[str], said: str) -> list[str]:
         folder = place.folder / "model"
         if not names:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(place.models / model, folder)
         for file in (f for name in names for f in (place.models / model).glob(name)):
             target = folder / file.name
@@ -312,6 +312,7 @@ CURES: dict[str, Cure] = {
     "files: gzip without .gz": Cure(_gz_added, "`... dataset.corpus=<folder>/corpus.jsonl.gz`"),
     "files: judgements with the document first": as_offered(),
     "files: BEIR judgements with the document first": whole("q1\t7\t1\nq2\tc\t1\n"),
+    "files: corpus and queries exchanged": as_offered(),
     **{f"files: {name}": whole('[{"_id": "7", "text": "a"}, {"_id": "c", "text": "b"}]') for name in (
         "a JSON list, cut off", "two JSON lists in a file", "a JSON list of texts", "JSON, two lists under keys",
         "JSON over all lines, cut off",
@@ -437,6 +438,8 @@ CURES: dict[str, Cure] = {
     "models: an embedder without a layer": restored("bge-small-en", "model.safetensors"),
     "models: an embedder's pickle weights": restored("bge-small-en", "model.safetensors"),
     "models: an embedder of NaN": restored("bge-small-en"),
+    "rerankbench-serve: a model that is gone": restored("base"),
+    "rerankbench-serve: a model with other weights": restored("base", "model.safetensors"),
     "strangers' configs: a launcher of their own": typed("hydra/launcher=basic"),
     "strangers' configs: a sweeper of their own": typed("hydra/sweeper=basic"),
     "strangers' configs: something built inside the launcher": typed("hydra/launcher=joblib"),

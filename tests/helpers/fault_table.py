@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from config_faults import CONFIG_FAULTS, make_folders
 from cures import CURES, NEXT
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import cli, config, preflight, report, track, ui
+from rerankbench.commands import cli, config, judge, preflight, report, serve, track, ui
 from rerankbench.commands import run as runner
 from rerankbench.commands.cache import command as cache
 from rerankbench.commands.check import command as check_command
@@ -37,7 +38,10 @@ PROGRAMS: dict[str, Callable[[list[str]], int]] = {
     "rerankbench-cache": cache.main,
     "rerankbench-track": track.main,
     "rerankbench-ui": ui.main,
+    "rerankbench-serve": serve.main,
+    "rerankbench-judge": judge.main,
 }
+FREE_PORT = re.compile(r"(--port )\d{5}\b(?!: choose)")  # another one each time
 HEAD = """# Bad input: what was tried, and what was said
 
 `make fault-table` writes this page; `tests/commands/test_bad_input.py` runs every line through the command
@@ -131,7 +135,7 @@ def tidy(line: str, folder: Path, models: Path) -> str:
     }
     for place, name in places.items():
         line = line.replace(place, name)
-    return line
+    return FREE_PORT.sub(r"\1PORT", line)
 
 
 def config_faults(folder: Path) -> list[tuple[str, str, str]]:
@@ -178,7 +182,8 @@ def cure_of(fault: Fault) -> str:
 
 def tried(cured: str) -> str:
     """A cured command with the folders by their names."""
-    names = {"{here}": "<folder>", "{data}": "<folder>/data", "{models}": "<models>", "{done}": "<run>"}
+    names = {"{here}": "<folder>", "{data}": "<folder>/data", "{models}": "<models>", "{done}": "<run>",
+             "{sweep}": "<folder>/measured"}  # fmt: skip
     for name, shown in names.items():
         cured = cured.replace(name, shown)
     return code(cured)
@@ -217,6 +222,12 @@ def look(program: str, words: list[str]) -> int:
                 track.all_runs(run_folders.find(map(Path, names)), settings)
             case "rerankbench-ui":
                 ui.settings(ui.read(words)[2])
+            case "rerankbench-serve":
+                service, listening = serve.ready(serve.read(words))
+                service.close()
+                listening.close()
+            case "rerankbench-judge":
+                return judge.main([*words, "--status"])
             case _:
                 return PROGRAMS[program](words)
     except UserError as error:

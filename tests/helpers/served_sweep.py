@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
+from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from commands import own_options, run
+from commands import own_options, run, tiny
 from rerankbench.commands.serve import deployments
 from rerankbench.serving import arm as arms
 from rerankbench.serving.limits import Limits
@@ -27,6 +30,18 @@ def sweep(models: Path, root: Path, *more: str) -> Path:
     words = [word for word in command(models, root) if not word.startswith("reranker")]
     words += ["-m", "reranker=base,large", "depth=4,12", "cutoffs=[1,2,10]", "--config-dir", str(own), *more]
     assert run(*words) == 0
+    return root / "sweep"
+
+
+@cache
+def small(models: Path) -> Path:
+    """One reranker over what BM25 finds of four documents: its sweep with deploy.yaml, made once."""
+    root = Path(tempfile.mkdtemp(prefix="small-sweep-"))
+    words = ["reranker=base", f"reranker.model={models / 'base'}", "first_stage=bm25", "tracking=none"]
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        assert run(*tiny(models, root), *words, "-m", "depth=2") == 0
+        [found] = deployments(root / "sweep", ["base@2"])
+    (root / "sweep" / "deploy.yaml").write_text(found.to_yaml())
     return root / "sweep"
 
 

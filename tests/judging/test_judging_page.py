@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
 import time
+from collections.abc import MutableMapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -47,6 +50,29 @@ def test_nobody_gets_in_without_the_token_or_by_another_name(
     client: TestClient, path: str, headers: dict[str, str]
 ) -> None:
     assert client.get(path, headers=HERE | headers).status_code == 404
+
+
+def test_a_request_about_no_path_is_nobody_here(sweep: Path) -> None:
+    """`OPTIONS * HTTP/1.1`, as the server hands it on."""
+    scope = {"type": "http", "method": "OPTIONS", "path": "*", "raw_path": b"*", "query_string": b"",
+             "headers": [(b"host", HERE["host"].encode())], "server": ("127.0.0.1", PORT)}  # fmt: skip
+    statuses: list[int] = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        statuses.extend([message["status"]] if "status" in message else [])
+
+    asyncio.run(page(Queue(session(sweep)), TOKEN, PORT)(scope, receive, send))
+    assert statuses == [404]
+
+
+def test_the_token_is_compared_in_constant_time(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+    monkeypatch.setattr("secrets.compare_digest", lambda *both: bool(compared.append(both)))
+    assert client.get(f"/{TOKEN}/pair").status_code == 404
+    assert compared == [(TOKEN.encode(), TOKEN.encode())]
 
 
 def test_answers_come_from_the_page_alone_and_are_answers(client: TestClient, sweep: Path) -> None:

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from commands import run, tiny
 from rerankbench.basics.errors import UserError
+from rerankbench.report import race_notes
 from rerankbench.report.race import drift, record
 from rerankbench.report.race.entrants import entrants, spread
 from rerankbench.report.race.intervals import noise, quantile, ratio, typical
@@ -34,6 +35,8 @@ from rerankbench.report.race.turns import Turn, Turns
 from rerankbench.report.runs import find
 from rerankbench.report.settings import Report
 from simulated_runs import proportional, write_race
+
+CELL = Cell("bm25", "minilm", None, 10)
 
 # statistics
 
@@ -201,6 +204,42 @@ def test_a_machine_that_is_busy_to_the_end_leaves_flags() -> None:
     race = turns(machine, [Runner(machine, Cell("a"), 50.0)], queries=10**4, until=30.0)
     assert race.run() == "sharp" or not race.rounds[-1].calm
     assert sum(not each.calm for each in race.rounds) > 0
+
+
+def rounds_of(disturbed: int) -> record.Record:
+    """Ten queries of 1 to 10 ms, `disturbed` of them only while the machine took twice as long."""
+    rounds = []
+    for query in range(10):
+        slower = 2.0 if query < disturbed else 1.0
+        times = {CELL: (query + 1) * slower}
+        rounds.append(Round(str(query), (1.0,), (1.0,), times, calm=slower == 1, slower=slower))
+    return record.Record("", 1.0, 1.0, "time", 0.05, 10, {}, rounds=tuple(rounds))
+
+
+def test_few_queries_count_by_disturbed_rounds_corrected_by_the_product() -> None:
+    """Else the fastest queries would be missing from the median, or the slowest."""
+    np.testing.assert_allclose(rounds_of(disturbed=2).values(CELL), np.arange(1.0, 11.0))
+    left = rounds_of(disturbed=3).values(CELL)
+    assert np.isnan(left[:3]).all()
+    np.testing.assert_allclose(left[3:], np.arange(4.0, 11.0))
+
+
+def test_a_machine_that_was_busy_for_a_third_of_the_race_is_too_busy() -> None:
+    """By time, not by rounds: disturbed ones are few because they are long."""
+    assert not rounds_of(disturbed=1).busy  # 2 of 56 ms
+    assert not rounds_of(disturbed=4).busy  # 20 of 65 ms
+    assert rounds_of(disturbed=5).busy  # 30 of 70 ms
+    race = rounds_of(disturbed=5)
+    assert "too busy" in " ".join(race_notes.drift_lines(race))
+    assert "too busy" not in " ".join(race_notes.drift_lines(rounds_of(disturbed=4)))
+
+
+def test_how_much_slower_a_round_was_is_that_of_its_slowest_device() -> None:
+    assert drift.slower([(20.0, 1.0), (22.0, 3.0)], (20.0, 1.0)) == 2.0
+    assert drift.slower([(18.0,), (19.0,)], (20.0,)) == 1.0  # faster than quiet is quiet
+    rounds = [Round("q", (10.0,), (10.0,)), Round("q", (10.0,), (30.0,))]
+    drift.mark(rounds)
+    assert [(each.calm, each.slower) for each in rounds] == [(True, 1.0), (False, 2.0)]
 
 
 def test_one_that_dies_stops_nobody() -> None:

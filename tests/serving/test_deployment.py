@@ -190,7 +190,7 @@ def test_a_strangers_file_runs_no_code_and_sends_nothing(
     ("words", "why"),
     [
         (["nowhere"], "there is no such file or folder"),
-        ([".", "--port", "0"], "--port 0: choose 1 to 65535"),
+        ([".", "--port", "65536"], "--port 65536: choose 1 to 65535, or 0 for a free one"),
         ([".", "--host", "0.0.0.0"], "RERANKBENCH_SERVE_KEY=KEY"),
         ([".", "--seconds", "0", "--waiting", "-1"], "--seconds 0.0: give more than 0"),
         ([".", "--max-bytes", "0"], "--max-bytes 0: give more than 0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rerank_server import rerank_server
+from rerank_server import rerank_server, texts_of
 from rerankbench.commands import serve
+from rerankbench.rerankers.served import connection
 from rerankbench.serving.comparison import inversions
 from rerankbench.serving.server import bound, server_of
 from rerankbench.serving.service import Service
@@ -21,12 +23,15 @@ from served_sweep import served
 
 
 @contextmanager
-def listening(service: Service) -> Iterator[int]:
-    """The service in a thread of this process; yields its port."""
+def listening(service: Service, stop: float | None = None) -> Iterator[int]:
+    """The service in a thread of this process; yields its port. `stop`: what its end may take, in seconds."""
     socket, server = bound("127.0.0.1", 0), server_of(service)
+    server.config.timeout_graceful_shutdown = stop or server.config.timeout_graceful_shutdown  # type: ignore[assignment]
     thread = threading.Thread(target=server.run, args=([socket],), daemon=True)
     server.capture_signals = nothing  # type: ignore[method-assign]  # signals are the main thread's
     thread.start()
+    while not server.started and thread.is_alive():
+        time.sleep(0.005)
     try:
         yield int(socket.getsockname()[1])
     finally:
@@ -38,6 +43,11 @@ def listening(service: Service) -> Iterator[int]:
 @contextmanager
 def nothing() -> Iterator[None]:
     yield
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "FIRST_WAIT", 0.01)
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +86,41 @@ def test_another_model_drifts_query_by_query(
     swept: Path, shape: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with rerank_server() as other:
-        other.info["max_client_batch_size"] = 100
         words = ["--check", "--arm", "base@12", "--url", other.url, "--shape", shape]
         code, text = printed(capsys, str(swept), *words)
+        most = max(len(texts_of(body)) for _, _, body in other.asked)
     assert code == 1, text
+    assert most == (other.info["max_client_batch_size"] if shape == "tei" else 12)
     drifted = [line for line in text.splitlines() if "DRIFT" in line]
     same = int(text.split("same order for ")[1].split(" of 8")[0])
     assert len(drifted) == 8 - same > 0
     assert all("rank" in line and "was d" in line for line in drifted)
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank", "/jina/v1/rerank"])
+def test_a_whole_address_is_asked_where_it_leads(
+    swept: Path, path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of Infinity, vLLM, Cohere and Jina, whose stand-in all score alike."""
+    with rerank_server() as other:
+        words = [str(swept), "--check", "--arm", "base@12", "--model", "theirs", "--url", other.url + path]
+        code, text = printed(capsys, *words)
+        assert {(asked, body["model"]) for asked, _, body in other.asked} == {(path, "theirs")}
+    assert code == 1
+    assert f"{other.url}{path}: same order for " in text
+
+
+@pytest.mark.parametrize(
+    ("path", "said"), [("/nowhere", "--url http://HOST:PORT/PATH"), ("/v1/rerank", "--key-variable NAME")]
+)
+def test_what_to_do_about_a_refusal_is_told(
+    swept: Path, path: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with rerank_server() as other:
+        other.key = None if path == "/nowhere" else "theirs"
+        code, text = printed(capsys, str(swept), "--check", "--arm", "base@12", "--url", other.url + path)
+    assert code == 2
+    assert said in text
 
 
 @pytest.mark.parametrize("trouble", ["500", "half JSON", "short", "twice", "nan", "200 page", "redirect"])
@@ -111,7 +148,7 @@ def test_nobody_there_is_told(swept: Path, capsys: pytest.CaptureFixture[str]) -
     socket.close()
     code, text = printed(capsys, str(swept), "--check", "--arm", "base@12", "--port", str(free))
     assert code == 2
-    assert "is it running there?" in text
+    assert "is it running there" in text
 
 
 def test_our_own_key_is_not_sent_elsewhere(

@@ -291,6 +291,14 @@ def test_with_a_key_nothing_of_the_collection_is_told_without_it(swept: Path) ->
         assert ask(locked, "/health").status_code == ask(locked, "/").status_code == 200
 
 
+def test_the_key_is_compared_in_constant_time(swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+    monkeypatch.setattr("hmac.compare_digest", lambda *both: bool(compared.append(both)))
+    with served(swept, "base@12", key="s3cret") as locked:
+        assert ask(locked, "/info", headers={"Authorization": "Bearer s3cret"}).status_code == 401
+    assert compared == [(b"s3cret", b"s3cret")]
+
+
 def test_a_mistake_of_ours_is_told_without_its_trace(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,7 +147,7 @@ def serve(session: Session, port: int, browser: bool) -> None:
     from rerankbench.judging.queue import Queue
 
     assert session.texts  # what cannot be shown is told before there is a page
-    with socket.socket() as listening:
+    with socket.socket(proto=socket.IPPROTO_TCP) as listening:  # as asyncio wants it named, to send at once
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((HOST, port))

@@ -6,7 +6,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rerankbench.basics import printing
 from rerankbench.basics.errors import UserError
@@ -21,8 +23,14 @@ from rerankbench.report.findings import Findings, find_out
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
 from rerankbench.rerankers.served.address import url_problems
+from rerankbench.rerankers.served.key import Key
 from rerankbench.serving.client import SHAPES, Client
 from rerankbench.serving.limits import Limits
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    from rerankbench.serving.service import Service
 
 EPILOG = """examples:
   rerankbench-serve multirun/2026-01-31/12-00-00
@@ -41,12 +49,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def command(argv: list[str]) -> int:
-    words = parser().parse_args(argv)
+    words = read(argv)
     quiet_libraries()
+    return check(words) if words.check else serve(words)
+
+
+def read(argv: list[str]) -> argparse.Namespace:
+    """What was typed. Raises UserError with everything that is wrong in the words themselves."""
+    words = parser().parse_args(argv)
     problems = limits_of(words).problems() + address_problems(words) + check_problems(words)
     if problems:
         raise UserError(problems)
-    return check(words) if words.check else serve(words)
+    return words
 
 
 def parser() -> argparse.ArgumentParser:
@@ -71,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
         default=HOST,
         help=f"default {HOST}; another one than this machine's own needs a key in {KEY}",
     )
-    made.add_argument("--port", type=int, default=PORT, help=f"default {PORT}")
+    made.add_argument("--port", type=int, default=PORT, help=f"default {PORT}; 0: a free one")
     made.add_argument(
         "--trust",
         action="store_true",
@@ -118,8 +132,8 @@ def address_problems(words: argparse.Namespace) -> list[str]:
     from rerankbench.serving.server import is_loopback
 
     found = []
-    if not 1 <= words.port <= LAST_PORT:
-        found.append(f"--port {words.port}: choose 1 to {LAST_PORT}")
+    if not 0 <= words.port <= LAST_PORT:
+        found.append(f"--port {words.port}: choose 1 to {LAST_PORT}, or 0 for a free one")
     if not is_loopback(words.host) and not os.environ.get(KEY):
         found.append(
             f"--host {words.host}: others could reach it there; set a key that they have to give, "
@@ -129,33 +143,56 @@ def address_problems(words: argparse.Namespace) -> list[str]:
 
 
 def check_problems(words: argparse.Namespace) -> list[str]:
-    found = [f"--url {words.url}: {line}" for line in url_problems(words.url)] if words.url else []
+    found = [f"--url {words.url}: {mine(line)}" for line in url_problems(words.url)] if words.url else []
+    alone = [] if words.check else [name for name in ("url", "model", "key_variable") if vars(words)[name]]
+    found += [
+        f"--{name.replace('_', '-')}: is about a service that is compared; add --check" for name in alone
+    ]
     if not 1 <= words.clients <= MOST_CLIENTS:
         found.append(f"--clients {words.clients}: choose 1 to {MOST_CLIENTS}")
+    if words.check and len(words.arm) > 1:
+        found.append(f"--check: compares one arm at a time; leave out --arm {words.arm[1]}")
     if words.key_variable and not os.environ.get(words.key_variable):
-        found.append(f"--key-variable {words.key_variable}: this variable is not set")
-    return found
+        found.append(f"--key-variable {words.key_variable}: this variable is not set; export it")
+    return found + key_problems(words.key_variable or KEY)
+
+
+def mine(line: str) -> str:
+    """What is wrong with an address, with the words of this command."""
+    line = line.replace("name that by reranker.key_variable=NAME", "name that by --key-variable NAME")
+    return line.replace("give them with reranker.path", "leave them out")
+
+
+def key_problems(variable: str) -> list[str]:
+    """Why what a variable holds cannot be sent as a key."""
+    value = os.environ.get(variable, "")
+    sent = value.isascii() and value.isprintable() and value == value.strip()
+    return [] if sent else [f"{variable}: cannot be a key; it has blanks, line breaks or more than ASCII"]
 
 
 def check(words: argparse.Namespace) -> int:
     """Replay, compare, say; returns 0 where it is what was measured, 1 where it is not."""
     from rerankbench.serving.check import compared
 
-    [found] = deployments(words.place, words.arm[:1])
+    [found] = deployments(words.place, words.arm)
     place = words.place if words.place.is_dir() else words.place.parent
     host = f"[{words.host}]" if ":" in words.host else words.host
     url = words.url or f"http://{host}:{words.port}"
-    key = os.environ.get(words.key_variable or KEY) or None
-    if key and not words.key_variable and words.url:
-        key = None  # our own key is not for others
-    client = Client(url, SHAPES[words.shape], words.model or found.arm, key)
     drifted = False
     done, usual_one = measured(place)
     measure = str(found.figures.get("measure") or usual_one)
-    for each in compared(found, done, measure, client, words.clients, own=words.url is None):
-        say(*each.lines())
-        drifted |= each.drifted
+    client = Client(url, SHAPES[words.shape], words.model or found.arm, key_of(words), words.clients)
+    with closing(client):
+        for each in compared(found, done, measure, client, words.clients, own=words.url is None):
+            say(*each.lines())
+            drifted |= each.drifted
     return int(drifted)
+
+
+def key_of(words: argparse.Namespace) -> Key | None:
+    """What a checked service is sent: the key of the variable that is named, or our own if it is ours."""
+    variable = words.key_variable or (KEY if words.url is None else "")
+    return Key.read(variable if os.environ.get(variable) else None, "Authorization")
 
 
 def measured(place: Path) -> tuple[list[Run], str]:
@@ -166,22 +203,32 @@ def measured(place: Path) -> tuple[list[Run], str]:
 
 def serve(words: argparse.Namespace) -> int:
     """Load, announce, answer until it is stopped."""
+    from rerankbench.serving.server import server_of
+
+    service, listening = ready(words)
+    host = f"[{words.host}]" if ":" in words.host else words.host
+    say(f"serving {', '.join(service.arms)} at http://{host}:{listening.getsockname()[1]}")
+    server_of(service).run([listening])
+    return 0
+
+
+def ready(words: argparse.Namespace) -> tuple[Service, socket]:
+    """The loaded service, and a socket that does not listen yet. Raises UserError."""
     from rerankbench.serving import arm as arms
     from rerankbench.serving.models import Models
-    from rerankbench.serving.server import bound, server_of
+    from rerankbench.serving.server import bound
     from rerankbench.serving.service import Service
 
     found = deployments(words.place, words.arm)
     refuse_untrusted(found, words.trust)
-    models, socket = Models(), bound(words.host, words.port)
+    models, listening = Models(), bound(words.host, words.port)
     home = (words.place if words.place.is_dir() else words.place.parent).absolute()
-    loaded = [arms.load(each, models, home) for each in found]
-    service = Service(loaded, models, limits_of(words), os.environ.get(KEY) or None)
-    names = ", ".join(each.name for each in loaded)
-    host = f"[{words.host}]" if ":" in words.host else words.host
-    say(f"serving {names} at http://{host}:{socket.getsockname()[1]}")
-    server_of(service).run([socket])
-    return 0
+    try:
+        loaded = [arms.load(each, models, home) for each in found]
+    except UserError:
+        listening.close()
+        raise
+    return Service(loaded, models, limits_of(words), os.environ.get(KEY) or None), listening
 
 
 def deployments(place: Path, names: Sequence[str]) -> list[Deployment]:
@@ -199,7 +246,8 @@ def deployments(place: Path, names: Sequence[str]) -> list[Deployment]:
     if not names:
         found = deployment.of(findings)
         if found is None:
-            raise UserError(f"{visible(place)}: nothing is recommended there; choose one with --arm NAME")
+            known = deployment.some(deployment.names(findings))
+            raise UserError(f"{visible(place)}: nothing is recommended there; choose by --arm, of {known}")
         return [found]
     return [each for name in names if (each := deployment.of(findings, name))]
 

@@ -128,7 +128,8 @@ def guard(token: str, port: int, nonce: str) -> Callable[[Request, Next], Awaita
     }
 
     async def check(request: Request, proceed: Next) -> Response:
-        known = secrets.compare_digest(request.url.path.split("/")[1].encode(), token.encode())
+        first = (*request.url.path.split("/"), "")[1]  # of `OPTIONS *` there is no second part
+        known = secrets.compare_digest(first.encode(), token.encode())
         origin = request.headers.get("origin")
         here = request.headers.get("host") in names and origin in (
             None,

@@ -12,6 +12,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.regular_file import read_regular
@@ -64,16 +65,8 @@ def safe(cell: str) -> str:
 def read(path: Path, known: Iterable[Pair], judge: str, highest: int) -> Imported:
     """The grades of a file for pairs that are `known`. Raises UserError with what is wrong in it."""
     by_name = {name_of(pair): pair for pair in known}
-    try:
-        text = read_regular(path, MOST_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"--import {path}: is not UTF-8; save it as “CSV UTF-8”") from None
-    except OSError as error:
-        raise UserError(f"--import {path}: cannot be read ({error.strerror})") from None
-    csv.field_size_limit(MOST_BYTES)  # a long note must not end in a trace
-    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter(text)))
     answers, problems, empty = [], [], 0
-    for number, row in enumerate(rows, 2):
+    for number, row in enumerate(rows_of(path), 2):
         cells = {
             str(key).strip().lower(): (value or "").strip()
             for key, value in row.items()
@@ -100,6 +93,20 @@ def read(path: Path, known: Iterable[Pair], judge: str, highest: int) -> Importe
         more = [f"{path}: {len(problems) - TOLD} more such rows"] if len(problems) > TOLD else []
         raise UserError(problems[:TOLD] + more)
     return Imported(answers, empty)
+
+
+def rows_of(path: Path) -> list[dict[str | Any, str | Any]]:
+    """Raises UserError where it is no CSV."""
+    csv.field_size_limit(MOST_BYTES)  # a note may be long
+    try:
+        text = read_regular(path, MOST_BYTES).decode("utf-8-sig")
+        return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter(text)))
+    except UnicodeDecodeError:
+        raise UserError(f"--import {path}: is not UTF-8; save it as “CSV UTF-8”") from None
+    except OSError as error:
+        raise UserError(f"--import {path}: cannot be read ({error.strerror})") from None
+    except csv.Error as error:
+        raise UserError(f"--import {path}: is no CSV ({error}); export it again") from None
 
 
 def delimiter(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from rerankbench.basics.complaints import closest
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import masked_tree
 from rerankbench.basics.regular_file import read_regular
@@ -32,7 +33,7 @@ from rerankbench.store.rows import write_atomic
 log = logging.getLogger(__name__)
 
 FILE, SCHEMA = "deploy.yaml", 1
-MOST_BYTES, MOST_LEVELS = 1_000_000, 20
+MOST_BYTES, MOST_LEVELS, MOST_NAMES = 1_000_000, 20, 20
 RECOMMENDED, CHOSEN, NAMED = "recommended", "to choose now", "named"
 PLAIN = "plain"
 MACHINE = ("device", "threads", "batch_size", "batch_tokens", "seed")
@@ -220,9 +221,15 @@ def names(findings: Findings) -> list[str]:
 def row_of(findings: Findings, name: str) -> int:
     known = names(findings)
     if name not in known:
-        some = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
-        raise UserError(f"--arm {name}: the report has no such arm; it has {some}")
+        meant = closest(name, known)
+        hint = f"did you mean '{meant}'? " if meant else ""
+        raise UserError(f"--arm {visible(name)}: the report has no such arm; {hint}it has {some(known)}")
     return known.index(name)
+
+
+def some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more
 
 
 def steps_of(findings: Findings, row: int) -> tuple[Arm, ...]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import httpx
-
 from rerankbench.report.arms import contest
 from rerankbench.report.deployment import Deployment
 from rerankbench.report.runs import Run
@@ -24,14 +22,14 @@ def compared(
     found = Measured(deployment, contest(runs, measure), runs)
     if not deployment.needs_first_stage:
 
-        def rerank(http: httpx.Client, question: Question) -> Answer:
-            return client.rerank(http, question.query, question.documents)
+        def rerank(question: Question) -> Answer:
+            return client.rerank(question.query, question.documents)
 
-        yield of("POST /rerank" if own else client.address(), found, found.depth, rerank, clients, "latency")
+        yield of("POST /rerank" if own else client.address, found, found.depth, rerank, clients, "latency")
     if own and client.searches():
 
-        def search(http: httpx.Client, question: Question) -> Answer:
-            return client.search(http, question.query, question.query_id, question.ids)
+        def search(question: Question) -> Answer:
+            return client.search(question.query, question.query_id, question.ids)
 
         yield of("POST /search", found, None, search, clients, "query")
 

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
-from rerankbench.basics.masking import masked
-from rerankbench.basics.visible import visible
+from rerankbench.rerankers.served.about import MOST
 from rerankbench.rerankers.served.answer import Malformed, Places, at
+from rerankbench.rerankers.served.connection import Connection, Habits, Trouble
+from rerankbench.rerankers.served.key import Key
 
-TRIES, MOST_WAIT = 5, 60.0
-SECONDS = 120.0
+SECONDS, REPEATS = 120.0, 3
 
 
 @dataclass(frozen=True)
@@ -50,75 +50,91 @@ class Answer:
     ms: float
 
 
-@dataclass(frozen=True)
+class Checked(Connection):
+    """A service that is compared with what was measured."""
+
+    kept = "is it running there, and does it answer so many --clients?"
+
+    def cure(self, status: int, answer: httpx.Response) -> str:
+        if answer.is_redirect:
+            return "; it redirects, which is not followed: give the right --url"
+        if status in (401, 403):
+            return "; name the variable that holds its key: --key-variable NAME"
+        if status in (404, 405):
+            return "; give its whole address, --url http://HOST:PORT/PATH, and its model's name, --model NAME"
+        return "; does it speak another --shape, or call its model otherwise, --model NAME?"
+
+    @property
+    def too_slow(self) -> str:
+        return f"no whole answer within {self.habits.timeout:g} s"
+
+
 class Client:
-    """One connection to a service. `model` is what it is told; another model's name is often refused."""
+    """A service that threads may ask. `model` is what it is told; another model's name is often refused."""
 
-    url: str
-    shape: Shape
-    model: str
-    key: str | None = None
+    def __init__(self, url: str, shape: Shape, model: str, key: Key | None = None, clients: int = 1) -> None:
+        whole = bool(urlsplit(url).path.strip("/"))
+        self.shape, self.model = shape, model
+        self.path = "" if whole else shape.path
+        self.connection = Checked(url.rstrip("/"), Habits(clients, SECONDS, REPEATS), key)
+        self.info = {} if whole else self.told()
+        most = self.info.get(MOST)
+        self.most = most if isinstance(most, int) and most > 0 and not shape.named else None
 
+    @property
     def address(self) -> str:
-        return self.url if urlsplit(self.url).path.strip("/") else self.url.rstrip("/") + self.shape.path
+        return self.connection.place(self.path)
 
-    def rerank(self, http: httpx.Client, query: str, texts: Sequence[str]) -> Answer:
+    def told(self) -> dict[str, Any]:
+        """What it says of itself, as text-embeddings-inference and our own service do."""
+        try:
+            found = self.connection.parsed("/info", self.connection.once("GET", "/info", b""))
+        except (Trouble, UserError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def rerank(self, query: str, texts: Sequence[str]) -> Answer:
         """Raises UserError where there is no answer, or none that is one."""
+        step = self.most or max(len(texts), 1)
+        parts = [self.part(query, texts[start : start + step]) for start in range(0, len(texts), step)]
+        if len(parts) == 1:
+            return parts[0]
+        scores = np.concatenate([part.scores for part in parts if part.scores is not None])
+        order = np.argsort(-scores, kind="stable")
+        return Answer(order.tolist(), scores, sum(part.ms for part in parts))
+
+    def part(self, query: str, texts: Sequence[str]) -> Answer:
         asked = {"query": query, self.shape.texts: list(texts), **self.shape.more}
-        asked |= {"model": self.model} if self.shape.named else {}
-        found, ms = self.post(http, self.address(), asked)
+        found, ms = self.post(self.path, asked | ({"model": self.model} if self.shape.named else {}))
         try:
             scores = self.shape.places.scores(found, len(texts))
         except Malformed as error:
-            raise UserError(f"{self.address()}: its answer is no list of scores: {error}") from None
+            raise UserError(f"{self.address}: its answer is no list of scores: {error}") from None
         entries = at(found, self.shape.places.results)
         return Answer([int(entry["index"]) for entry in entries], scores, ms)
 
-    def search(self, http: httpx.Client, query: str, query_id: str, ids: Sequence[str]) -> Answer:
-        """The whole pipeline's order of the candidates `ids`. Raises UserError where it finds others."""
+    def search(self, query: str, query_id: str, ids: Sequence[str]) -> Answer:
+        """The whole pipeline's order of the candidates `ids`; others are -1. Raises UserError."""
         asked = {"query": query, "query_id": query_id, "arm": self.model, "top_k": max(1, len(ids))}
-        found, ms = self.post(http, f"{self.url.rstrip('/')}/search", asked)
+        found, ms = self.post("/search", asked)
+        listed = at(found, "results")
+        if not isinstance(listed, list):
+            raise UserError(f"{self.connection.place('/search')}: its answer is no list of results")
         place = {name: number for number, name in enumerate(ids)}
-        listed = [str(entry["doc_id"]) for entry in found["results"]]
-        return Answer([place.get(name, -1) for name in listed], None, ms)
+        return Answer([place.get(str(at(entry, "doc_id")), -1) for entry in listed], None, ms)
 
     def searches(self) -> bool:
         """Whether it searches a collection for the model, too."""
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        try:
-            with httpx.Client(timeout=SECONDS, trust_env=False, headers=headers) as http:
-                found = http.get(f"{self.url.rstrip('/')}/info").json()
-            return any(arm["name"] == self.model and arm["search"] for arm in found["arms"])
-        except (httpx.HTTPError, ValueError, KeyError, TypeError):
-            return False
+        arms = self.info.get("arms")
+        return isinstance(arms, list) and any(
+            at(arm, "name") == self.model and at(arm, "search") for arm in arms
+        )
 
-    def post(self, http: httpx.Client, address: str, asked: dict[str, Any]) -> tuple[Any, float]:
-        """The answer and its milliseconds; a service that is busy is asked again when it says so."""
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        for _ in range(TRIES):
-            began = time.perf_counter()
-            try:
-                reply = http.post(address, json=asked, headers=headers)
-                if reply.status_code != 429:
-                    return self.read(address, reply), (time.perf_counter() - began) * 1000
-            except httpx.HTTPError as error:
-                why = str(error) or type(error).__name__
-                raise UserError(masked(f"{address}: does not answer ({why}); is it running there?")) from None
-            time.sleep(waiting(reply.headers.get("Retry-After", "1")))
-        raise UserError(f"{address}: is too busy (429, {TRIES} times); try again with fewer --clients")
+    def post(self, path: str, asked: dict[str, Any]) -> tuple[Any, float]:
+        """The answer, and the milliseconds of the attempt that succeeded."""
+        began = [0.0]
+        found = self.connection.post(path, asked, lambda: began.append(time.perf_counter()))
+        return found, (time.perf_counter() - began[-1]) * 1000
 
-    def read(self, address: str, reply: httpx.Response) -> Any:
-        if reply.status_code == 200:
-            try:
-                return reply.json()
-            except ValueError:
-                raise UserError(f"{address}: its answer is no JSON") from None
-        said = visible(" ".join(reply.text.split())[:200])
-        raise UserError(masked(f"{address}: answers {reply.status_code}: {said}"))
-
-
-def waiting(told: str) -> float:
-    try:
-        return min(MOST_WAIT, max(0.1, float(told)))
-    except ValueError:
-        return 1.0
+    def close(self) -> None:
+        self.connection.close()

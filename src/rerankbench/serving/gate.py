@@ -25,6 +25,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 OPEN = ("/", "/page.js", "/page.css", "/health")  # without a key: nothing of the collection is in them
 ROUTES = (*OPEN, "/info", "/metrics", "/search", "/rerank", "/v1/rerank", "/v2/rerank")
+TOGETHER = 32  # bodies of the largest size whose bytes may be held at the same time
 SAFE = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -36,11 +37,13 @@ class Gate:
     """Around the application: refuses what must not reach it, and turns every failure into a line of JSON.
 
     key: what `Authorization: Bearer` has to bring; None: nothing, and then only hosts of this machine are
-    answered, so that no page of another site can ask under a name of its own (DNS rebinding).
+    answered, so that no page of another site can ask under a name of its own (DNS rebinding), and no page but
+    the service's own, so that none can keep it busy.
     """
 
     def __init__(self, app: App, key: str | None, limits: Limits, metrics: Metrics) -> None:
         self.app, self.key, self.limits, self.metrics = app, key, limits, metrics
+        self.held = 0  # bytes of the bodies that are read or answered now
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -69,23 +72,25 @@ class Gate:
     async def admitted(self, scope: Message, receive: Receive, send: Send) -> None:
         """Hand a request on with its whole body. Raises Refused."""
         headers = {name.lower(): value for name, value in scope["headers"]}
-        self.refuse_host(headers.get(b"host", b""))
+        self.refuse_host(headers.get(b"host", b""), headers.get(b"origin"))
         self.refuse_key(scope["path"], headers.get(b"authorization", b""))
+        body = bytearray()
         try:
-            async with asyncio.timeout(self.limits.seconds):
-                body = await self.body(headers, receive)
-        except TimeoutError:
-            raise Refused(408, f"the body did not come within {self.limits.seconds:g} s") from None
-        handed = iter([{"type": "http.request", "body": body, "more_body": False}])
+            await self.fill(body, headers, receive)
+            handed = iter([{"type": "http.request", "body": bytes(body), "more_body": False}])
 
-        async def once() -> Message:
-            return next(handed, None) or await receive()
+            async def once() -> Message:
+                return next(handed, None) or await receive()
 
-        await self.app(scope, once, send)
+            await self.app(scope, once, send)
+        finally:
+            self.held -= len(body)
 
-    def refuse_host(self, host: bytes) -> None:
+    def refuse_host(self, host: bytes, origin: bytes | None) -> None:
         if self.key is None and not is_here(host.decode("latin-1")):
             raise Refused(421, "only requests to this machine by a name of its own are answered: localhost")
+        if self.key is None and origin not in (None, b"http://" + host):
+            raise Refused(403, "a page of another address may not ask")
 
     def refuse_key(self, path: str, given: bytes) -> None:
         if self.key is None or path in OPEN:
@@ -95,21 +100,32 @@ class Gate:
         if kind.lower() != b"bearer" or not right:
             raise Refused(401, "give the key: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
 
-    async def body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        """All bytes of it. Raises Refused for more than may be sent, if possible before they are read."""
+    async def fill(self, body: bytearray, headers: dict[bytes, bytes], receive: Receive) -> None:
+        """Read all of a body. Raises Refused for more than may be sent, if possible before it is read."""
         told, most = headers.get(b"content-length", b"0"), self.limits.bytes
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise Refused(415, "the body is compressed; send it as it is, without Content-Encoding")
         if told.isdigit() and int(told[:20]) > most:
             raise Refused(413, f"the body has {int(told[:20]):,} bytes; at most {most:,} are read")
-        found = bytearray()
-        while True:
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                await self.read(body, receive)
+        except TimeoutError:
+            raise Refused(408, f"the body did not come within {self.limits.seconds:g} s") from None
+
+    async def read(self, body: bytearray, receive: Receive) -> None:
+        more, most = True, self.limits.bytes
+        while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise Refused(400, "the body broke off")
-            found += message.get("body", b"")
-            if len(found) > most:
+            part, more = message.get("body", b""), message.get("more_body", False)
+            body += part
+            self.held += len(part)
+            if len(body) > most:
                 raise Refused(413, f"the body is too large; at most {most:,} bytes are read")
-            if not message.get("more_body"):
-                return bytes(found)
+            if self.held > TOGETHER * most:
+                raise Refused(429, "too much is sent at once; try again in 1 s", {"Retry-After": "1"})
 
 
 async def answer(send: Send, refused: Refused) -> None:

@@ -35,10 +35,12 @@ function say(text, wrong) {
 /* Words as they are compared: letters and digits, in scripts without spaces each character. */
 const UNSPACED = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Khmer}\p{Script=Lao}\p{Script=Myanmar}]/u;
 const WORD = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Khmer}\p{Script=Lao}\p{Script=Myanmar}]|[\p{L}\p{M}\p{N}]+/gu;
+const COMMON = new Set(("about and are but can did does for from had has have how into not that the their them they this was "
+  + "were what when where which who why will with would you your").split(" ")); // marked, they would hide the others
 const folded = (word) => word.normalize("NFKC").toLowerCase();
 
 function wordsOf(query) {
-  const found = (query.match(WORD) || []).map(folded);
+  const found = (query.match(WORD) || []).map(folded).filter((word) => !COMMON.has(word));
   return new Set(found.filter((word) => word.length > 2 || UNSPACED.test(word) || /\d/.test(word)));
 }
 

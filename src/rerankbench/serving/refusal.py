@@ -9,9 +9,9 @@ from rerankbench.basics.visible import visible
 
 FAILED = "the service failed; its log says why"
 LONGEST = 500  # characters of a reason: nothing that was sent comes back whole
-KINDS = {400: "validation", 401: "key", 404: "not found", 405: "method", 408: "timeout", 413: "too large",
-         415: "validation", 421: "host", 422: "validation", 429: "overloaded", 500: "failed", 502: "failed",
-         503: "unavailable", 504: "timeout"}  # fmt: skip
+KINDS = {400: "validation", 401: "key", 403: "origin", 404: "not found", 405: "method", 408: "timeout",
+         413: "too large", 415: "validation", 421: "host", 422: "validation", 429: "overloaded",
+         500: "failed", 502: "failed", 503: "unavailable", 504: "timeout"}  # fmt: skip
 
 
 class Refused(Exception):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
-import httpx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +19,7 @@ from rerankbench.report.deployment import Deployment
 from rerankbench.report.race.entrants import FIRST_STAGE, RERANKER, entrants
 from rerankbench.report.race.texts import Texts, texts_of
 from rerankbench.report.runs import Run
-from rerankbench.serving.client import SECONDS, Answer
+from rerankbench.serving.client import Answer
 
 Order = NDArray[np.int64]
 
@@ -109,23 +107,10 @@ def questions(found: Measured, depth: int | None) -> list[Question]:
     return made
 
 
-Ask = Callable[[httpx.Client, Question], Answer]
+Ask = Callable[[Question], Answer]
 
 
 def replay(asked: Sequence[Question], ask: Ask, clients: int) -> list[Answer]:
     """Answers to all questions, `clients` of them on their way at a time. Raises UserError."""
-    local = threading.local()
-    opened: list[httpx.Client] = []
-
-    def one(question: Question) -> Answer:
-        if not hasattr(local, "http"):
-            local.http = httpx.Client(timeout=SECONDS, follow_redirects=False, trust_env=False)
-            opened.append(local.http)
-        return ask(local.http, question)
-
-    try:
-        with ThreadPoolExecutor(clients) as pool:
-            return list(pool.map(one, asked))
-    finally:
-        for http in opened:
-            http.close()
+    with ThreadPoolExecutor(clients) as pool:
+        return list(pool.map(ask, asked))

@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
-from importlib import metadata, resources
+from importlib import resources
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -76,9 +77,10 @@ class Service:
                 f"{arm.name} uses the first stage's scores, which texts alone do not have; ask POST /search",
             )
         self.metrics.texts.observe(len(asked.texts))
-        ordered = await self.done(arm.rerank(asked.query, asked.texts))
+        ordered = await self.done(request, arm.rerank(asked.query, asked.texts))
         found = Ranking(arm.name, ordered.order, ordered.descending())
-        return JSONResponse(shapes.answer(asked, found), headers={"X-Rerankbench-Arm": header(arm.name)})
+        answer = shapes.answer(asked, found, request.url.path)
+        return JSONResponse(answer, headers={"X-Rerankbench-Arm": header(arm.name)})
 
     async def search(self, request: Request) -> Response:
         asked = shapes.search(await request.body(), self.limits)
@@ -87,23 +89,30 @@ class Service:
         arm = self.arm(asked.arm)
         if arm.searching is None:
             raise Refused(503, f"there is no search: {arm.lacking}")
-        found = await self.done(arm.search(asked.query, asked.query_id))
+        found = await self.done(request, arm.search(asked.query, asked.query_id))
         return JSONResponse(results(asked, arm, found))
 
     def arm(self, name: str | None) -> Arm:
         """The arm of that name; a name of somebody else's model, which clients insist on, means the first."""
         return self.arms.get(name or "", self.default)
 
-    async def done(self, course: Answering) -> Any:
-        """What a course comes to, in its turn. Raises Refused where it cannot, or takes too long."""
+    async def done(self, request: Request, course: Answering) -> Any:
+        """What a course comes to, in its turn. Raises Refused where it fails, takes long, or nobody waits."""
         seconds = self.limits.seconds
-        future = self.line.enter(Job(course, time.monotonic() + seconds))
+        answer = asyncio.wrap_future(self.line.enter(Job(course, time.monotonic() + seconds)))
+        gone = asyncio.ensure_future(request.receive())  # nothing comes behind a body but its sender's end
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
+            await asyncio.wait({answer, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise Refused(504, "nobody waits" if gone.done() else f"not done within {seconds:g} s")
+            return answer.result()
         except TimeoutError:
             raise Refused(504, f"not done within {seconds:g} s") from None
         except UserError as error:
             raise Refused(502, "; ".join(error.problems)) from None
+        finally:
+            answer.cancel()
+            gone.cancel()
 
     async def health(self) -> Response:
         return JSONResponse({"status": "ok", "waiting": len(self.line)})
@@ -111,7 +120,7 @@ class Service:
     async def info(self) -> Response:
         return JSONResponse(
             {
-                "rerankbench": metadata.version("rerankbench"),
+                "rerankbench": version("rerankbench"),
                 "model_id": self.default.name,
                 "arm": self.default.name,
                 "arms": [described(arm) for arm in self.arms.values()],

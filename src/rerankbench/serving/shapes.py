@@ -20,6 +20,7 @@ from rerankbench.serving.refusal import Refused
 
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 MOST_PROBLEMS = 3
+INFINITY = "/rerank"
 
 
 class Body(BaseModel):
@@ -85,16 +86,12 @@ def rerank(data: bytes, limits: Limits) -> Listed | Plain:
     given = parsed(ANY, data)
     if "texts" in given and "documents" in given:
         raise Refused(400, "both texts and documents are given; send one of them")
-    asked = parsed(PLAIN if "texts" in given else LISTED, data)
-    texts = asked.texts
-    if not texts:
-        raise Refused(
-            400, f"{'texts' if isinstance(asked, Plain) else 'documents'}: empty; send at least one text"
-        )
-    if len(texts) > limits.documents:
-        raise Refused(413, f"{len(texts):,} texts; at most {limits.documents:,} are taken at once")
+    key = "texts" if "texts" in given else "documents"
+    if isinstance(given.get(key), list):  # before each of them is looked at
+        refuse_number(key, len(given[key]), limits)
+    asked: Listed | Plain = parsed(PLAIN if key == "texts" else LISTED, data)
     refuse_query(asked.query, limits)
-    for place, text in enumerate(texts):
+    for place, text in enumerate(asked.texts):
         if len(text) > limits.characters:
             raise Refused(
                 413, f"text {place}: {len(text):,} characters; at most {limits.characters:,} are read"
@@ -107,6 +104,13 @@ def search(data: bytes, limits: Limits) -> Search:
     asked: Search = parsed(SEARCH, data)
     refuse_query(asked.query, limits)
     return asked
+
+
+def refuse_number(key: str, number: int, limits: Limits) -> None:
+    if not number:
+        raise Refused(400, f"{key}: empty; send at least one text")
+    if number > limits.documents:
+        raise Refused(413, f"{number:,} texts; at most {limits.documents:,} are taken at once")
 
 
 def refuse_query(query: str, limits: Limits) -> None:
@@ -130,13 +134,16 @@ def problem(place: Sequence[int | str], why: str) -> str:
     return visible(f"{where}: {why}" if where else f"the body: {why}")
 
 
-def answer(asked: Listed | Plain, found: Ranking) -> Any:
-    """The answer in the request's shape, best first."""
-    return plain(asked, found) if isinstance(asked, Plain) else listed(asked, found)
+def answer(asked: Listed | Plain, found: Ranking, path: str) -> Any:
+    """The answer in the shape of the request and its path, best first."""
+    return plain(asked, found) if isinstance(asked, Plain) else listed(asked, found, path)
 
 
-def listed(asked: Listed, found: Ranking) -> dict[str, Any]:
-    """With scores as they were measured: whatever the model gives, not squeezed into 0 to 1."""
+def listed(asked: Listed, found: Ranking, path: str) -> dict[str, Any]:
+    """With scores as they were measured: whatever the model gives, not squeezed into 0 to 1.
+
+    Infinity's client, which asks at INFINITY, insists on its own name for such a list.
+    """
     texts, results = asked.texts, []
     for position, score in zip(found.order.tolist(), found.scores.tolist(), strict=True):
         entry: dict[str, Any] = {"index": position, "relevance_score": score}
@@ -145,7 +152,7 @@ def listed(asked: Listed, found: Ranking) -> dict[str, Any]:
         results.append(entry)
     return {
         "id": "rerankbench",
-        "object": "list",
+        "object": "rerank" if path == INFINITY else "list",
         "model": found.arm,
         "results": results[: asked.top_n],
         "usage": {"total_tokens": 0, "prompt_tokens": 0},

@@ -26,6 +26,7 @@ from rerankbench.experiment import latency
 from rerankbench.experiment.arm_name import arm, changed, run_name
 from rerankbench.experiment.pipeline import Outcome
 from rerankbench.experiment.settings import Experiment
+from rerankbench.rerankers.listed import ListWork
 from rerankbench.rerankers.reranker import LocalReranker, Reranker
 from rerankbench.rerankers.scoring import rests_on_enough
 from rerankbench.rerankers.vector_reranker import VectorReranker
@@ -107,7 +108,9 @@ def params(experiment: Experiment, outcome: Outcome | None = None) -> dict[str, 
         values["embedder.model"] = model_label(e.embedder.model)
         values |= {} if e.index.exact else {"seed": e.seed}
     if outcome is not None:
-        values |= {"precision": outcome.context.hardware.precision, "device": outcome.context.hardware.device}
+        values["device"] = outcome.context.hardware.device
+        if precision := (e.first_stage.embeds() and outcome.context.hardware.precision) or scored_in(outcome):
+            values["precision"] = precision
         values["reranker.parameters_m"] = parameters_m(outcome)
         if outcome.work:
             values["reranker.model"] = outcome.work.origin.label
@@ -229,7 +232,7 @@ def add_costs(result: Result, outcome: Outcome) -> None:
     """What the reranking took: pairs, throughput, latency, the model's size."""
     work, scored = outcome.work, outcome.scored
     if work is None or scored is None:
-        result.model = {"parameters": 0, "label": "none", "load_seconds": 0.0}
+        result.model = {"parameters": 0, "label": "none", "load_seconds": 0.0, "precision": None}
         return
     total = len(work.pairs)
     result.pairs = {"total": total, "scored": scored.scored, "reused": total - scored.scored}
@@ -238,6 +241,7 @@ def add_costs(result: Result, outcome: Outcome) -> None:
         "parameters": work.origin.parameters,
         "label": work.origin.label,
         "load_seconds": cost.pop("load_seconds", None),
+        "precision": scored_in(outcome),
     }
     result.model |= {"served": served} if (served := work.reranker.served) else {}
     result.model |= {"paid": True} if work.reranker.paid else {}
@@ -246,6 +250,15 @@ def add_costs(result: Result, outcome: Outcome) -> None:
     if outcome.latency:
         result.latency_ms = latency.percentiles(outcome.latency.reranking)
         result.query_latency_ms = latency.percentiles(outcome.latency.whole) or None
+
+
+def scored_in(outcome: Outcome) -> str | None:
+    """The precision of the scores by their identity, such as `of the file`; None: not computed here."""
+    work = outcome.work
+    if work is None or isinstance(work, ListWork):
+        return None
+    parts = work.reranker.identity(work.origin, outcome.context.hardware.precision)
+    return parts.get("precision")
 
 
 def prices(outcome: Outcome, reranker: Reranker) -> dict[str, float] | None:

@@ -119,6 +119,8 @@ class Hub(Source):
             judgements_place=str(logs[2].path),
             problems=[problem for log in logs for problem in log.problems()],
             findings=numeric_ids(logs),
+            exchange_cure=f"set dataset.corpus_config={self.queries_config} "
+            f"dataset.queries_config={self.corpus_config}",
         )
 
     def _paths(self) -> tuple[str, str, str]:

@@ -17,6 +17,7 @@ from rerankbench.collections.sources.object_rows import object_problems, object_
 from rerankbench.collections.sources.objects import ENDINGS
 from rerankbench.collections.sources.shapes.shape import value_at
 from rerankbench.collections.sources.split_parts import parts
+from rerankbench.collections.sources.swapped import BY_HAND
 
 _PEEKED = 20
 
@@ -75,11 +76,11 @@ def settled_columns(path: Path, layout: Layout) -> dict[str, str]:
 
 
 def swap_cure(path: Path, layout: Layout) -> str:
-    """The settings that read the query from the document's column and the other way round."""
+    """What reads queries from the documents' column and the other way round: settings, if it has keys."""
     found, _ = columns_taken(path, layout)
     headerless = any(name not in _header(path, layout) for name in found.values())
     if not {"query", "document"} <= layout.keys.keys() & found.keys():
-        return ""
+        return BY_HAND
     turned = found | {"query": found["document"], "document": found["query"]}
     wanted = [role for role in found if role in layout.keys and (headerless or role in ("query", "document"))]
     values = {role: name.removeprefix("column ") if headerless else name for role, name in turned.items()}

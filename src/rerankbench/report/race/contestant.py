@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 PRODUCT = 1024  # rows and columns of the fixed product: tens of milliseconds of a CPU's core
 DEVICE_PRODUCT, DEVICE_TIMES = 4096, 20
-TAKES = 3  # of which the median counts
+TAKES, MOST_TAKES = 3, 25  # of which the median counts
 QUICK = 50.0  # ms: what takes no longer is timed again, with caches as warm as those of a busy service
+WORTH = 25.0  # ms that taking the time of something quick again and again may last
 
 
 class Contestant(ABC):
@@ -117,7 +118,8 @@ class Searching(Loaded):
         first = timed(lambda: search(query), self.context)
         if first > QUICK:
             return {"ms": first}
-        return {"ms": float(np.median([timed(lambda: search(query), self.context) for _ in range(TAKES)]))}
+        takes = range(min(MOST_TAKES, max(TAKES, int(WORTH / first))))
+        return {"ms": float(np.median([timed(lambda: search(query), self.context) for _ in takes]))}
 
 
 class Reranking(Loaded):
@@ -131,7 +133,8 @@ class Reranking(Loaded):
         if score_store(reranker, origin, self.context).folder.name != key:
             raise UserError(
                 "here it would be computed otherwise than when the run was made, in "
-                f"{machine.precision} on {machine.device}, or its weights are others"
+                f"{machine.precision} on {machine.device}, or its weights are others: take those that were "
+                "measured, or run the sweep again"
             )
         self.model = reranker.deployed(origin, self.context)
         self.layers = self.model.layers

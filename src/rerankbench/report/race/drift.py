@@ -34,3 +34,10 @@ def mark(rounds: Sequence[Round], more: Sequence[Sequence[float]] = ()) -> None:
     quiet = pace([*more, *(product for each in rounds for product in (each.before, each.after))])
     for each in rounds:
         each.calm = calm((each.before, each.after), quiet)
+        each.slower = slower((each.before, each.after), quiet)
+
+
+def slower(products: Sequence[Sequence[float]], quiet: Sequence[float]) -> float:
+    """How many times as long as on the quiet machine products took: the slowest device's mean, at least 1."""
+    means = np.mean(np.array(products, float), axis=0)
+    return max([1.0, *(means / np.array(quiet)).tolist()])

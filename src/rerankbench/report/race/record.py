@@ -17,6 +17,8 @@ from rerankbench.report.race.intervals import typical
 from rerankbench.store.rows import write_atomic
 
 FILE, SCHEMA = "race.json", 1
+FILLED = 0.2  # of the queries, at most, that may count by disturbed rounds alone
+TOO_BUSY = 1 / 3  # of a race's time in disturbed rounds: caches and threads take a while to settle after one
 Values = NDArray[np.float64]
 
 
@@ -37,8 +39,8 @@ class Round:
     """One query, timed by all whose turn it was; milliseconds by cell.
 
     `before`, `after`: milliseconds of the fixed products around it, one for each device. `calm`: whether the
-    machine was as fast as ever in it. `portions`: pairs that a reranker scored as a batch job would, and in
-    how many seconds.
+    machine was as fast as ever in it, `slower`: how many times as long as on the quiet machine a product
+    took. `portions`: pairs that a reranker scored as a batch job would, and in how many seconds.
     """
 
     query: str
@@ -47,6 +49,12 @@ class Round:
     times: dict[Cell, float] = field(default_factory=dict)
     portions: dict[str, tuple[int, float]] = field(default_factory=dict)
     calm: bool = True
+    slower: float = 1.0
+
+    @property
+    def seconds(self) -> float:
+        """How long everyone's turns took together."""
+        return sum(self.times.values()) / 1000 + sum(seconds for _, seconds in self.portions.values())
 
 
 @dataclass
@@ -103,8 +111,17 @@ class Record:
         return timings(self.rounds, self.ids, cell)
 
     def values(self, cell: Cell) -> Values:
-        """Milliseconds of each query [queries], its median over calm rounds, NaN where it has none."""
-        return typical(self.timings(cell))
+        """Milliseconds of each query [queries], its median over calm rounds.
+
+        A few queries may have had disturbed rounds only. Left out, they would move a median by which queries
+        they are, so they count by those times, each divided by how much slower the fixed product was. Where
+        that would be more than `FILLED` of all, they are NaN.
+        """
+        found = typical(self.timings(cell))
+        missing = np.isnan(found)
+        if missing.any() and missing.mean() <= FILLED:
+            found[missing] = typical(corrected(self.rounds, self.ids, cell))[missing]
+        return found
 
     def batch(self, reranker: str) -> tuple[int, float]:
         """Pairs that a reranker scored as a batch job would in calm rounds, and in how many seconds."""
@@ -115,6 +132,12 @@ class Record:
         """Rounds in which the machine was not calm."""
         return sum(not each.calm for each in self.rounds)
 
+    @property
+    def busy(self) -> bool:
+        """Whether the machine was too busy with something else for costs to be relied on."""
+        seconds = sum(each.seconds for each in self.rounds)
+        return sum(each.seconds for each in self.rounds if not each.calm) > TOO_BUSY * seconds
+
     def write(self, folder: Path) -> Path:
         write_atomic(folder / FILE, (json.dumps(document(self), indent=1, ensure_ascii=False)).encode())
         return folder / FILE
@@ -122,10 +145,19 @@ class Record:
 
 def timings(rounds: Sequence[Round], ids: Sequence[str], cell: Cell) -> Values:
     """See `Record.timings`."""
+    return table([(each.query, each.times[cell]) for each in rounds if each.calm and cell in each.times], ids)
+
+
+def corrected(rounds: Sequence[Round], ids: Sequence[str], cell: Cell) -> Values:
+    """Milliseconds [queries, repeats] of all rounds, as they would have been on the quiet machine."""
+    return table([(each.query, each.times[cell] / each.slower) for each in rounds if cell in each.times], ids)
+
+
+def table(times: Iterable[tuple[str, float]], ids: Sequence[str]) -> Values:
+    """Each query's values [queries, repeats], queries as in `ids`; NaN where there are fewer."""
     found: dict[str, list[float]] = {query: [] for query in ids}
-    for each in rounds:
-        if each.calm and cell in each.times:
-            found[each.query].append(each.times[cell])
+    for query, ms in times:
+        found[query].append(ms)
     out = np.full((len(ids), max([1, *map(len, found.values())])), np.nan)
     for row, query in zip(out, ids, strict=True):
         row[: len(found[query])] = found[query]
@@ -145,6 +177,7 @@ def document(record: Record) -> dict[str, Any]:
         {
             "query": r.query,
             "calm": r.calm,
+            "slower": r.slower,
             "product_ms": [list(r.before), list(r.after)],
             "batches": r.portions,
         }
@@ -190,6 +223,7 @@ def parsed(found: dict[str, Any]) -> Record:
             *(numbers(r["product_ms"][0]), numbers(r["product_ms"][1])),
             portions={key: (int(pairs), float(seconds)) for key, (pairs, seconds) in r["batches"].items()},
             calm=bool(r["calm"]),
+            slower=float(r.get("slower", 1.0)),
         )
         for r in found["rounds"]
     ]
