@@ -117,7 +117,7 @@ def test_a_browser_shows_them_as_texts(sweep: Path) -> None:
             before = opened.evaluate("document.getElementById('passage').scrollTop")
             opened.keyboard.press("PageDown")  # the passage has the focus, whatever was pressed
             if text == LONG:
-                opened.wait_for_function("document.getElementById('passage').scrollTop > 0")
+                opened.wait_for_function("() => document.getElementById('passage').scrollTop > 0")
             assert before == 0
             press(opened, "1")
         assert seen[MARKUP] == ("ltr", False)

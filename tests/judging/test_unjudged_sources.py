@@ -15,6 +15,7 @@ from rerankbench import UserError, collection_of, compare, differences, evaluate
 from rerankbench.collections.sources.beir import Beir
 from rerankbench.collections.sources.hub import Hub
 from rerankbench.commands import report
+from rerankbench.commands.check import keeping
 
 DOCUMENTS = {doc_id: f"{title} {text}".strip() for doc_id, title, text in CAPITALS}
 QUERIES = {query_id: text for query_id, _, text in QUESTIONS}
@@ -42,6 +43,8 @@ def test_judgements_that_are_there_can_be_left_out(tmp_path: Path) -> None:
     found = Beir(path=str(beir(tmp_path / "judged")), qrels=None).load(tmp_path)
     assert not found.judged
     assert found.query_ids == list(QUERIES)
+    kept = keeping.lines(Beir(path="judged", qrels=None, join_titles=False))
+    assert kept == ["dataset=beir", "dataset.join_titles=false", "dataset.path=judged", "dataset.qrels=null"]
 
 
 @pytest.mark.parametrize("keys", [{"split": "dev"}, {"qrels": "judged"}])

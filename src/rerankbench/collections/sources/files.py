@@ -84,7 +84,7 @@ class Files(Source):
         return self._tables().columns()
 
     def places(self) -> tuple[str, ...]:
-        return ("corpus", "queries", "qrels")
+        return ("corpus", "queries") if self.qrels is None else ("corpus", "queries", "qrels")
 
     def settled(self) -> Files:
         tables, found = self._tables(), dict[str, Any]()
