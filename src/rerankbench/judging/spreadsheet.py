@@ -12,6 +12,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.regular_file import read_regular
@@ -23,7 +24,8 @@ from rerankbench.store.rows import write_atomic
 
 COLUMNS = ("pair", "query", "document", "grade", "note", "query_id", "doc_id")
 UNSAFE = ("=", "+", "-", "@", "\t", "\r")
-LONGEST_CELL = 32_000  # of what spreadsheets keep
+LONGEST_CELL = 32_000  # of the 32,767 characters that spreadsheets keep
+CUT = " [cut here: the passage is longer; rerankbench-judge without --export shows all of it]"
 MOST_BYTES = 1 << 30
 TOLD = 5  # faults of a file
 UNCLEAR_WORDS = ("?", "cannot tell")
@@ -56,7 +58,8 @@ def name_of(pair: Pair) -> str:
 
 
 def safe(cell: str) -> str:
-    return "'" + cell[:LONGEST_CELL] if cell.startswith(UNSAFE) else cell[:LONGEST_CELL]
+    shown = cell if len(cell) <= LONGEST_CELL else cell[:LONGEST_CELL] + CUT
+    return "'" + shown if cell.startswith(UNSAFE) else shown
 
 
 def read(path: Path, known: Iterable[Pair], judge: str, highest: int) -> Imported:
@@ -92,8 +95,9 @@ def read(path: Path, known: Iterable[Pair], judge: str, highest: int) -> Importe
     return Imported(answers, empty)
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
+def rows_of(path: Path) -> list[dict[str | Any, str | Any]]:
     """Raises UserError where it is no CSV."""
+    csv.field_size_limit(MOST_BYTES)  # a note may be long
     try:
         text = read_regular(path, MOST_BYTES).decode("utf-8-sig")
         return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter(text)))
