@@ -20,6 +20,7 @@ def compared(
     Raises UserError where it cannot be asked, or the runs do not hold what was measured.
     """
     found = Measured(deployment, contest(runs, measure), runs)
+    found.refuse()
     if not deployment.needs_first_stage:
 
         def rerank(question: Question) -> Answer:

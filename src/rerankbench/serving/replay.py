@@ -32,13 +32,16 @@ class Measured:
     contest: Contest
     runs: Sequence[Run]
 
+    def refuse(self) -> None:
+        """Raise UserError where there is nothing to compare."""
+        if not self.deployment.steps:
+            raise UserError(f"{self.deployment.arm}: does not rerank, so there is nothing to compare")
+
     @cached_property
     def rows(self) -> tuple[int, ...]:
         """The plain arms that are its steps. Raises UserError where the runs are others."""
         d, keys = self.deployment, [arm.key for arm in self.contest.arms]
         wanted = [(d.first_stage.hash, step.hash, step.layer, step.depth) for step in d.steps]
-        if not wanted:
-            raise UserError(f"{d.arm}: does not rerank, so there is nothing to compare")
         lost = [step.reranker for step, key in zip(d.steps, wanted, strict=True) if key not in keys]
         if lost:
             raise UserError(f"{', '.join(lost)}: the runs here did not measure what deploy.yaml names")
