@@ -158,7 +158,8 @@ class Checker:
             swept = found.is_sweep_override()
             options = list(found.sweep_string_iterator()) if swept else [complaints.shown(found.value())]
             known = self.options_of(key)
-            if not any(w.lstrip("+").startswith("hydra.searchpath=") for w in self.typed):  # it has more
+            elsewhere = any(w.lstrip("+").startswith("hydra.searchpath=") for w in self.typed)
+            if known and not elsewhere:  # a folder that is not there has none, which Hydra says
                 wrong = [one for one in (option.strip("'\"") for option in options) if one not in known]
                 yield from (complaints.unknown_option(key, option, known) for option in wrong)
         elif found.package is not None or not key:
