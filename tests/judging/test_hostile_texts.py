@@ -114,11 +114,9 @@ def test_a_browser_shows_them_as_texts(sweep: Path) -> None:
             direction = opened.evaluate("getComputedStyle(document.getElementById('document')).direction")
             seen[text] = direction, opened.locator("#longer").is_visible()
             assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
-            before = opened.evaluate("document.getElementById('passage').scrollTop")
-            opened.keyboard.press("PageDown")  # the passage has the focus, whatever was pressed
             if text == LONG:
+                opened.keyboard.press("PageDown")  # the passage has the focus, whatever was pressed
                 opened.wait_for_function("() => document.getElementById('passage').scrollTop > 0")
-            assert before == 0
             press(opened, "1")
         assert seen[MARKUP] == ("ltr", False)
         assert seen[LONG] == ("ltr", True)
