@@ -14,15 +14,15 @@ demo: install
 # On Linux without an NVIDIA device, torch's build for CPUs, which saves 3.7 GB. It is on an index of its own;
 # where that does not answer, the usual build follows. TORCH_INDEX= (empty) always takes the usual one.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-CPU_TORCH = @if [ -n "$(TORCH_INDEX)" ] && [ "$$(uname)" = Linux ] && [ ! -e /dev/nvidiactl ] && ! command -v nvidia-smi >/dev/null; then \
-	$(BIN)/python -m pip install --quiet --no-deps --retries 0 --timeout 10 --constraint constraints.txt \
+cpu_torch = @if [ -n "$(TORCH_INDEX)" ] && [ "$$(uname)" = Linux ] && [ ! -e /dev/nvidiactl ] && ! command -v nvidia-smi >/dev/null; then \
+	$(1)/bin/python -m pip install --quiet --no-deps --retries 0 --timeout 10 --constraint constraints.txt \
 	  --index-url $(TORCH_INDEX) torch 2>/dev/null || echo "$(TORCH_INDEX) has no torch for us: taking the usual build"; fi
 
 # Made anew only when what it is made from changed.
 install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(CPU_TORCH)
+	$(call cpu_torch,$(VENV))
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[int8]"
 	touch $@
 
@@ -75,6 +75,7 @@ tests-transformers5: develop $(T5)/.installed
 
 $(T5)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(T5)
+	$(call cpu_torch,$(T5))
 	grep -vE '^($(T5_OWN))==' constraints.txt > $(T5)/constraints.txt
 	$(T5)/bin/python -m pip install --quiet --constraint $(T5)/constraints.txt \
 	  --editable . 'transformers>=5' $(T5_PLUS)

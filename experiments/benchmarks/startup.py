@@ -5,38 +5,27 @@
 
 Each command is started `--times` times in a process of its own. The shortest wall-clock time counts, beside
 the shortest CPU time, which other work on the machine disturbs less, and the largest peak of memory. The
-report is over 12 simulated rerankers at 24 depths and their first stage: 289 arms, 7,000 queries. The last
-line is JSON.
+report is over 12 simulated rerankers at 24 depths and their first stage: 289 arms, 7,000 queries. The sweep
+is without its race, which measures anew each time for as long as `report.race.seconds` says. The last line
+is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+from processes import once
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "helpers"))
 from simulated_runs import write_run
 
 RERANKERS, DEPTHS, QUERIES = 12, 24, 7000
-SWEEP = ["--multirun", "reranker=none,minilm"]
-
-
-class Cost(NamedTuple):
-    """Seconds on the clock, seconds of CPU, bytes of memory at the peak."""
-
-    wall: float
-    cpu: float
-    memory: int
+SWEEP = ["--multirun", "reranker=none,minilm", "report.race.seconds=0"]
 
 
 def main() -> None:
@@ -50,8 +39,8 @@ def main() -> None:
 
 
 def measured(name: str, place: Path, times: int) -> dict[str, float]:
-    words = prepared(name, place)
-    costs = [once(words, place) for _ in range(times)]
+    command = prepared(name, place)
+    costs = [once(command, place) for _ in range(times)]
     shown = {
         "seconds": round(min(cost.wall for cost in costs), 2),
         "cpu_seconds": round(min(cost.cpu for cost in costs), 2),
@@ -64,13 +53,17 @@ def measured(name: str, place: Path, times: int) -> dict[str, float]:
 def prepared(name: str, place: Path) -> list[str]:
     """The command, with all that it needs stored."""
     if name == "help":
-        return ["rerankbench", "--help"]
+        return module("rerankbench", "--help")
     if name == "report":
         simulate(place / "simulated")
-        return ["rerankbench.commands.report", "simulated"]
-    words = ["rerankbench", *(SWEEP if name == "sweep" else [])]
-    once(words, place)
-    return words
+        return module("rerankbench.commands.report", "simulated")
+    command = module("rerankbench", *(SWEEP if name == "sweep" else []))
+    once(command, place)
+    return command
+
+
+def module(name: str, *words: str) -> list[str]:
+    return [sys.executable, "-m", name, *words]
 
 
 def simulate(folder: Path) -> None:
@@ -84,21 +77,6 @@ def simulate(folder: Path) -> None:
 
 def better(first: np.ndarray, gain: float, draws: np.random.Generator) -> np.ndarray:
     return np.clip(first + gain + draws.normal(0, 0.1, len(first)), 0, 1)
-
-
-def once(words: Sequence[str], place: Path) -> Cost:
-    """Run a module in `place`; raises CalledProcessError with what it said where it fails."""
-    started = time.perf_counter()
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen([sys.executable, "-m", *words], cwd=place, stdout=said, stderr=said)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.perf_counter() - started
-        if process.returncode:
-            said.seek(0)
-            raise subprocess.CalledProcessError(process.returncode, words, said.read())
-    scale = 1 if sys.platform == "darwin" else 1024
-    return Cost(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * scale)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ drawn than a report draws.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "helpers"))
+
+import frame
 
 import simulated_arrangements as simulated
 from rerankbench.report import comparison as comparing
@@ -35,19 +36,8 @@ HEADINGS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--trials", type=int, default=200)
-    parser.add_argument("--queries", type=int, nargs="*", default=QUERIES)
-    parser.add_argument("--only", default="", help="populations whose name has this in it")
-    words = parser.parse_args()
     comparing.PERMUTATIONS, comparing.RESAMPLES, claims.PATTERNS = 1_000, 200, 1_000
-    for number, (name, make) in enumerate(simulated.POPULATIONS.items()):
-        if words.only not in name:
-            continue
-        population = make(np.random.default_rng(number))
-        print(f"\n### {name}\n\n| {' | '.join(HEADINGS)} |\n|{'---:|' * len(HEADINGS)}")
-        for queries in words.queries:
-            print(f"| {' | '.join(row(population, queries, words.trials))} |", flush=True)
+    frame.tables(__doc__, simulated.POPULATIONS, HEADINGS, row, trials=200, queries=QUERIES)
 
 
 def row(population: simulated.Population, queries: int, trials: int) -> list[str]:
@@ -71,8 +61,7 @@ def row(population: simulated.Population, queries: int, trials: int) -> list[str
                 estimate.low <= gain <= estimate.high,
             ]
         )
-    means = np.array(rows, dtype=float).mean(axis=0)
-    return [f"{queries:,}", *(f"{mean:.3f}" for mean in means)]
+    return frame.means(queries, rows)
 
 
 if __name__ == "__main__":

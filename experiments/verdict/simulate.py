@@ -8,13 +8,14 @@ drawn than a report draws (1,000 for 20,000), which changes no rate by more than
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "helpers"))
+
+import frame
 
 import simulated_populations as populations
 from rerankbench.report import comparison as comparing
@@ -44,19 +45,8 @@ HEADINGS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--trials", type=int, default=400)
-    parser.add_argument("--queries", type=int, nargs="*", default=QUERIES)
-    parser.add_argument("--only", default="", help="populations whose name has this in it")
-    words = parser.parse_args()
     comparing.PERMUTATIONS, comparing.RESAMPLES, choosing.DRAWS = 1_000, 500, 1_000
-    for number, (name, make) in enumerate(populations.POPULATIONS.items()):
-        if words.only not in name:
-            continue
-        population = make(np.random.default_rng(number))
-        print(f"\n{name}\n\n| {' | '.join(HEADINGS)} |\n|{'---:|' * len(HEADINGS)}")
-        for queries in words.queries:
-            print(f"| {' | '.join(row(population, queries, words.trials))} |", flush=True)
+    frame.tables(__doc__, populations.POPULATIONS, HEADINGS, row, trials=400, queries=QUERIES)
 
 
 def row(population: populations.Population, queries: int, trials: int) -> list[str]:
@@ -89,9 +79,7 @@ def row(population: populations.Population, queries: int, trials: int) -> list[s
                 top.low - 1e-9 <= truth[top.arm] - truth[own[top.arm]] <= top.high + 1e-9,
             ]
         )
-    table = np.array(rows, dtype=float)
-    means = [float(np.nanmean(column)) if not np.isnan(column).all() else np.nan for column in table.T]
-    return [f"{queries:,}", *("" if np.isnan(mean) else f"{mean:.3f}" for mean in means)]
+    return frame.means(queries, rows)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
     for position, score, text in load_reranker("minilm").rank("what is panda?", texts):
         print(f"{score:.2f} {text}")
 
-What is exported here is described in `rerankbench.api`; it is imported when first used.
+What is exported here is described in `rerankbench.api` (`differences` in `rerankbench.judging.notebook`); it
+is imported when first used.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         score,
     )
     from rerankbench.basics.errors import UserError
+    from rerankbench.judging.notebook import differences
 
 __all__ = [
     "Candidates",
@@ -40,6 +42,7 @@ __all__ = [
     "UserError",
     "collection_of",
     "compare",
+    "differences",
     "evaluate",
     "load_collection",
     "load_reranker",
@@ -47,16 +50,15 @@ __all__ = [
     "score",
 ]
 
+_ELSEWHERE = {"UserError": "rerankbench.basics.errors", "differences": "rerankbench.judging.notebook"}
+
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":  # read when asked for: not every use of the package needs it
         return importlib.import_module("importlib.metadata").version("rerankbench")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(
-        "rerankbench.basics.errors" if name == "UserError" else "rerankbench.api"
-    )
-    return getattr(module, name)
+    return getattr(importlib.import_module(_ELSEWHERE.get(name, "rerankbench.api")), name)
 
 
 def __dir__() -> list[str]:

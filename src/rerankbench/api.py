@@ -66,6 +66,10 @@ __all__ = [
 
 T = TypeVar("T")
 
+UNJUDGED = (
+    "measure: the collection has no judgements, so nothing is measured; "
+    "differences(collection, candidates, {name: scores}) says how much arms differ"
+)
 _SCHEMA = re.compile(r"/schema/\w+/([\w-]+)@_here_")
 
 
@@ -335,23 +339,43 @@ def evaluate(
     they rerank (None: all scored); the others stay below. layer: which column of the last axis. Raises
     ValueError for candidates or scores of something else.
     """
-    _refuse_below(0, depth=depth)
-    _refuse_foreign(collection, candidates)
+    found, deepest = order(collection, candidates, scores, depth=depth, layer=layer)
     judge = Judge(collection, candidates, sorted(set(cutoffs)))
     if scores is None:
-        return judge("first_stage", None, 0, ranking.first_stage(candidates.rows.shape))
+        return judge("first_stage", None, deepest, found)
+    return judge("reranked", layer, deepest, found)
+
+
+def order(
+    collection: Collection,
+    candidates: Candidates,
+    scores: NDArray[np.float32] | None,
+    *,
+    depth: int | None = None,
+    layer: int = -1,
+) -> tuple[ranking.Order, int]:
+    """Positions [queries, candidates] of the candidates best first, and the depth to which they are reranked.
+
+    Arguments and errors are those of `evaluate`.
+    """
+    _refuse_below(0, depth=depth)
+    _refuse_foreign(collection, candidates)
+    if scores is None:
+        return ranking.first_stage(candidates.rows.shape), 0
     if scores.ndim != 3 or len(scores) != len(candidates.rows) or scores.shape[1] > candidates.rows.shape[1]:
         raise ValueError(f"scores {scores.shape} are not [queries, depth, layers] of {candidates.rows.shape}")
     deepest = scores.shape[1] if depth is None else min(depth, scores.shape[1])
-    order = ranking.rerank(whole(scores[:, :, layer], candidates), deepest)
-    return judge("reranked", layer, deepest, order)
+    return ranking.rerank(whole(scores[:, :, layer], candidates), deepest), deepest
 
 
 def compare(first: Measured, second: Measured, measure: str = "ndcg_at_10", *, seed: int = 0) -> Comparison:
     """Is `second` better than `first`? Both measured on the same collection.
 
-    Raises UserError for a measure that was not computed, ValueError for arms of different collections.
+    Raises UserError where nobody has judged it (`differences` needs no judgements), or for a measure that was
+    not computed, ValueError for arms of different collections.
     """
+    if not (first.per_query and second.per_query):
+        raise UserError(UNJUDGED)
     missing = [measure for arm in (first, second) if measure not in arm.per_query]
     if missing:
         raise UserError(f"measure {measure}: not computed; there are {', '.join(first.per_query)}")

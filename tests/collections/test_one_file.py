@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -96,7 +99,8 @@ def test_the_shapes_agree_on_any_collection(tmp_path: Path, drawn: list[tuple[st
     ("name", "content", "keys", "said"),
     [
         ("a.jsonl", [{"question": "a?", "contexts": ["b"], "ground_truth": "c"}], {},
-         "set dataset.relevant_column=contexts if they are the relevant ones"),
+         "set dataset.relevant_column=contexts if they are the relevant ones, or "
+         "dataset.relevant_column=none to run without judgements"),
         ("a.jsonl", [{"question": "a?", "contexts": ["b"], "context": "b", "answers": [{"text": "b"}]}], {},
          "may be written as rows of ragas or rows of SQuAD; say which: dataset.shape=ragas or data"),
         ("a.jsonl", [{"q": "a?", "text": "b"}], {},
@@ -115,8 +119,8 @@ def test_the_shapes_agree_on_any_collection(tmp_path: Path, drawn: list[tuple[st
          "dataset.relevant_column=pos: FlagEmbedding's lines say themselves what is relevant; leave it out"),
         ("a.jsonl", [{"question": "a", "contexts": ["b"]}], {"relevant_column": "context"},
          "dataset.relevant_column=context: there is no such list; choose one of contexts"),
-        ("a.csv", [{"query": "a", "pos": ["b"]}], {},
-         "give a .json, .jsonl or .parquet file"),
+        ("a.txt", [{"query": "a", "pos": ["b"]}], {},
+         "give a .json, .jsonl, .csv or .parquet file"),
         ("a.jsonl", [{"context": "a", "question": "b", "answers": []}], {},
          "a question has no id: 'b'; give it one"),
         ("a.jsonl", [{"paragraphs": ["a"]}], {},
@@ -142,6 +146,60 @@ def test_what_ragas_retrieved_counts_as_relevant_when_that_is_said(tmp_path: Pat
         found.fingerprint()
         == collection_of({"0": "b", "1": "c"}, {"0": "a?"}, {"0": {"0": 1, "1": 1}}).fingerprint()
     )
+
+
+def test_rows_of_ragas_that_say_nothing_of_relevance_run_without_judgements(tmp_path: Path) -> None:
+    path = ff.write(tmp_path / "a.jsonl", ff.lines([{"question": "a?", "contexts": ["b", "c"]}]))
+    found = OneFile(path=str(path), relevant_column="none").load(tmp_path)
+    assert found.fingerprint() == collection_of({"0": "b", "1": "c"}, {"0": "a?"}).fingerprint()
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("spelled", [str, json.dumps])  # csv and pandas write str(list)
+@pytest.mark.parametrize("columns", ["user_input retrieved_contexts", "question contexts"])
+def test_lists_in_a_csv_file_are_lists(
+    tmp_path: Path, separator: str, spelled: Callable[[object], str], columns: str
+) -> None:
+    passages = {**PASSAGES, "1": "a, 'b' and \"c\"\nd; e\tf", "3": "[1]"}
+    rows = [json.loads(line) for line in ff.ragas(passages, QUESTIONS, GRADED, columns).splitlines()]
+    with (tmp_path / "rows.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file, delimiter=separator)
+        writer.writerow(["", *rows[0]])  # pandas writes its index, too
+        for at, row in enumerate(rows):
+            writer.writerow([at, *(spelled(v) if isinstance(v, list) else v for v in row.values())])
+    found = OneFile(path=str(tmp_path / "rows.csv")).load(tmp_path)
+    assert found.fingerprint() == collection_of(passages, QUESTIONS, POSITIVE).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("pos", "['a' 'b']"),  # numpy's, which Python would take for one passage
+        ("pos", "['a'\n 'b']"),
+        ("pos", "['a', ..., 'b']"),
+        ("pos", "['a"),
+        ("pos", "[__import__('os')]"),
+        ("neg", "{'text': array(['a'], dtype=object)}"),
+    ],
+)
+def test_a_list_that_cannot_be_read_for_sure_is_refused(tmp_path: Path, column: str, cell: str) -> None:
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["query", "pos", "neg"])
+        writer.writeheader()
+        writer.writerow({"query": "a", "pos": "['b']", "neg": "", column: cell})
+    with pytest.raises(
+        UserError, match=f"a.csv:2: '{column}' is .*no list that can be read; write the file as"
+    ):
+        OneFile(path=str(tmp_path / "a.csv")).load(tmp_path)
+
+
+def test_rows_of_another_width_and_broken_csv_are_told(tmp_path: Path) -> None:
+    said = refusal(tmp_path, "a.csv", "query,pos\na,['b'],c\n\nd,['e']\n")
+    assert "a.csv:2: has 3 columns instead of 2" in said
+    assert "quote cells that hold ','" in said
+    said = refusal(tmp_path, "a.csv", "query,pos\na\rb,['c']\n")
+    assert "a.csv:2: is no row of CSV (new-line character" in said
+    assert "write the file as .jsonl or .parquet, which keep lists" in said
 
 
 def test_a_guess_is_told_and_can_be_kept(tmp_path: Path) -> None:

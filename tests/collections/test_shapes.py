@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -55,6 +56,26 @@ def test_every_shape_in_every_form_is_the_same_collection(tmp_path: Path, shape:
     records = [ff.RECORDS[shape](i, text) for i, text in TEXTS.items()]
     found = load(tmp_path, ff.write(tmp_path / f"corpus{ending}", written(records)))
     assert found.fingerprint() == collection_of(TEXTS, QUERIES, JUDGED).fingerprint()
+
+
+@pytest.mark.parametrize("shape", ff.RECORDS)
+def test_so_are_tables_and_data_frames(tmp_path: Path, shape: str) -> None:
+    rows = [{"vector": [0.5, 1.5], **ff.RECORDS[shape](i, text)} for i, text in TEXTS.items()]
+    expected = collection_of(TEXTS, QUERIES, JUDGED).fingerprint()
+    assert load(tmp_path, ff.parquet(tmp_path / "corpus.parquet", rows)).fingerprint() == expected
+    assert collection_of(pd.DataFrame(rows), QUERIES, JUDGED).fingerprint() == expected
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+@pytest.mark.parametrize("shape", ff.RECORDS)
+def test_what_was_found_is_kept_by_its_names(tmp_path: Path, shape: str, ending: str) -> None:
+    records = [ff.RECORDS[shape](i, text) for i, text in TEXTS.items()]
+    path = tmp_path / f"corpus{ending}"
+    ff.parquet(path, records) if ending == ".parquet" else ff.write(path, ff.lines(records))
+    kept = files(tmp_path, path).settled()
+    assert kept.doc_id_column is not None
+    assert kept.text_column is not None
+    assert kept.load(tmp_path).fingerprint() == files(tmp_path, path).load(tmp_path).fingerprint()
 
 
 @pytest.mark.parametrize("indent", [None, 1])

@@ -132,12 +132,15 @@ def test_data_frames_make_a_collection(capsys: pytest.CaptureFixture[str]) -> No
     assert "2 documents, 1 judged queries, 1 judgements" in capsys.readouterr().out
 
 
-def test_the_first_pages_python_compares_what_it_is_given(desk: Path, models: Path) -> None:
-    (block,) = re.findall(r"^```python\n(.+?)\n```$", INDEX, re.MULTILINE | re.DOTALL)
+def test_the_first_pages_python_compares_what_it_is_given(
+    desk: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    block, unjudged = re.findall(r"^```python\n(.+?)\n```$", INDEX, re.MULTILINE | re.DOTALL)
     documents = pd.DataFrame({"id": ["d1", "d2"], "text": ["Cats hunt at night.", "Dogs need a walk."]})
     given = {"documents": documents, "queries": {"q1": "when do cats hunt"}, "judgements": {"q1": {"d1": 1}}}
-    small = block.replace(
-        'load_reranker("minilm")', f'load_reranker("minilm", model={str(models / "minilm")!r})'
-    )
-    exec(small, given)
+    own = f'load_reranker("minilm", model={str(models / "minilm")!r})'
+    exec(block.replace('load_reranker("minilm")', own), given)
     assert given["collection"].query_ids == ["q1"]  # type: ignore[attr-defined]
+    capsys.readouterr()
+    exec(unjudged.replace('load_reranker("minilm")', own), given)
+    assert "| no reranking | minilm |" in capsys.readouterr().out

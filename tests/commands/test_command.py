@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
+import sys
 import time
 import tomllib
 from contextlib import suppress
@@ -34,6 +36,17 @@ def test_help_names_every_key_and_every_option(capsys: pytest.CaptureFixture[str
         for file in (CONF / group).glob("*.yaml"):
             assert re.search(rf"^  {re.escape(file.stem)} +\S.*\.$", text, re.M), file
     assert "Traceback" not in text
+
+
+def test_help_starts_without_what_runs_need(capsys: pytest.CaptureFixture[str]) -> None:
+    script = (
+        "import sys; from rerankbench.__main__ import main; assert main(['--help']) == 0\n"
+        "assert not {'numpy', 'pyarrow', 'torch', 'mlflow'} & set(sys.modules), 'heavy'"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert run("--help") == 0
+    assert done.stdout == capsys.readouterr().out
 
 
 def test_help_names_the_other_commands_and_how_to_see_the_keys(capsys: pytest.CaptureFixture[str]) -> None:

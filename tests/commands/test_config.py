@@ -186,7 +186,7 @@ def test_faults_in_words_with_spaces(arguments: list[str], said: str) -> None:
 
 def test_a_plugin_that_is_missing_is_named_with_how_to_install_it() -> None:
     line = complaints.unknown_option("hydra/launcher", "submitit_slurm", ["basic"])
-    assert "install it with: pip install hydra-submitit-launcher" in line
+    assert "install it with: pip install 'rerankbench[launchers]'" in line
 
 
 def test_a_sweeper_looks_for_the_best_arm() -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from commands import own_options, results, run, spawn, store, tiny
+from rerankbench.basics.errors import UserError
+from rerankbench.commands import config, preflight
 from rerankbench.commands import run as runner
+from rerankbench.commands.hydra_private import ConfigLoaderImpl
 
 MSMARCO = [("capital of France?", ["Paris is the capital of France."]),
            ("moons of Mars?", ["Mars has two small moons.", "Phobos and Deimos orbit Mars."]),
@@ -197,3 +202,44 @@ def test_the_tutorial_on_a_local_folder(
     table = capsys.readouterr().out
     assert table.count("tutorial nDCG@2") == 2
     assert table.index("nDCG@2") < table.index("tutorial nDCG@2")
+
+
+def test_each_job_is_validated_and_composed_once(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def noted(where: Any, name: str) -> None:
+        whole = getattr(where, name)
+        monkeypatch.setattr(where, name, lambda *a, **b: (done.append(name), whole(*a, **b))[1])
+
+    noted(config, "read")
+    noted(ConfigLoaderImpl, "load_sweep_config")
+    rest = ["first_stage=bm25", "reranker=none,base", f"reranker.model={models / 'base'}", "tracking=none"]
+    assert run("-m", "depth=1,2", *rest, *tiny(models, tmp_path)) == 0
+    arms = {"bm25 without reranking", "bm25 + base@1 model=base", "bm25 + base@2 model=base"}
+    assert set(results(tmp_path / "sweep")) == arms
+    assert (done.count("read"), done.count("load_sweep_config")) == (4, 4)
+
+
+def test_another_process_checks_its_job_itself() -> None:
+    known = {("depth=1",): UserError("no such folder here")}
+    assert pickle.loads(pickle.dumps(runner.Job(checked=known))).checked == {}  # noqa: S301 -- our own
+    assert runner.Job(checked=known).checked == known
+
+
+def test_all_jobs_of_a_sweep_have_one_time() -> None:
+    config.register_schemas()
+    command = preflight.check(["-m", "depth=1,2,3", "tracking.experiment=${now:%H-%M-%S-%f}"])
+    assert command is not None
+    assert len(command.checked) == 3
+    assert (
+        len(
+            {
+                one.tracking.experiment
+                for one in command.checked.values()
+                if isinstance(one, config.RunSettings)
+            }
+        )
+        == 1
+    )

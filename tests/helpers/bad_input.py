@@ -131,6 +131,18 @@ def in_files(key: str, name: str, content: bytes | str) -> Make:
     return make
 
 
+def exchanged(place: Place) -> list[str]:
+    """The corpus is given as the queries, and the queries as the corpus."""
+    data = place.data
+    files = {
+        "corpus": data / "queries.jsonl",
+        "queries": data / "corpus.jsonl",
+        "qrels": data / "qrels" / "test.tsv",
+    }
+    command = [word for word in place.rerankbench() if not word.startswith("dataset")]
+    return [*command, "dataset=files", *(f"dataset.{key}={path}" for key, path in files.items())]
+
+
 def in_run(name: str, content: bytes | str) -> Make:
     """A run file holds `content`."""
     return lambda place: place.rerankbench(
@@ -363,7 +375,7 @@ def folder_for_corpus(place: Place) -> None:
 
 
 def no_judgements(place: Place) -> None:
-    shutil.rmtree(place.data / "qrels")
+    (place.data / "qrels" / "test.tsv").unlink()
 
 
 def langchain_ids() -> str:
@@ -405,6 +417,7 @@ FILES = [
     Fault("files", "gzip without .gz", "corpus.jsonl: is compressed by gzip: add .gz", in_files("corpus", "corpus.jsonl", gzip.compress(b'{"_id": "7", "text": "a"}\n', mtime=0))),
     Fault("files", "judgements with the document first", "its query and document columns are swapped; set dataset.qrels_query_column=2", in_files("qrels", "qrels.tsv", "7\tq1\t1\nc\tq2\t1\n")),
     Fault("files", "BEIR judgements with the document first", "its query and document columns are swapped; put the query's id first", in_data("qrels/test.tsv", b"7\tq1\t1\nc\tq2\t1\n")),
+    Fault("files", "corpus and queries exchanged", "corpus and queries are exchanged; set", exchanged),
     Fault("files", "a JSON list, cut off", "corpus.json entry 2: is not valid JSON", in_files("corpus", "corpus.json", '[{"_id": "7", "text": "a"},\n {"_id": "c", "te')),
     Fault("files", "two JSON lists in a file", "corpus.json entry 2: stands behind the end of the array", in_files("corpus", "corpus.json", '[{"_id": "7", "text": "a"}]\n[{"_id": "c", "text": "b"}]\n')),
     Fault("files", "a JSON list of texts", "corpus.json entry 1: is not a JSON object: 'a'", in_files("corpus", "corpus.json", '["a", "b"]')),

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 Texts = Mapping[str, str]  # id -> text
 Write = Callable[[Texts], object]
 
@@ -90,6 +93,7 @@ RECORDS: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "LangChain, serialised, sources": lambda i, text: langchain_serialised(None, text, source=i),
     "LlamaIndex, nodes": node,
     "LlamaIndex, documents": node_document,
+    "LlamaIndex, found": lambda i, text: {"node": node(i, text), "score": 0.5, "class_name": "NodeWithScore"},
     "Haystack": haystack,
     "Haystack, flat": haystack_flat,
 }
@@ -103,6 +107,20 @@ WHOLE: dict[str, Write] = {
         "rows": [{"id": i, "text": t} for i, t in texts.items()],
     },
 }
+
+
+def held(value: Any) -> Any:
+    """The same as parquet can hold it: without objects that are empty."""
+    return (
+        {key: held(inner) for key, inner in value.items() if inner != {}}
+        if isinstance(value, dict)
+        else value
+    )
+
+
+def parquet(path: Path, items: Iterable[object]) -> Path:
+    pq.write_table(pa.Table.from_pylist([held(item) for item in items]), path)
+    return path
 
 
 def lines(items: Iterable[object]) -> str:

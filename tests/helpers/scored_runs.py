@@ -119,7 +119,7 @@ def score_table(pool: Drawn, first: Scores, layers: Mapping[int | None, Scores])
     query, rank = np.nonzero(np.arange(pool.grades.shape[1]) < pool.length[:, None])
     grades = pool.grades[query, rank]
     columns = {
-        "query_id": pa.array([pool.ids[i] for i in query], pa.string()),
+        "query_id": pa.array(np.array(pool.ids)[query], pa.string()),
         "doc_id": pa.array([f"d{i}" for i in rank], pa.string()),
         "rank": pa.array(rank + 1, pa.int32()),
         "first_stage_score": pa.array(first[query, rank], pa.float32()),

@@ -122,7 +122,7 @@ def contest_of(values: Array) -> Contest:
         for depth in DEPTHS
     ]
     ids = tuple(map(str, range(values.shape[1])))
-    return Contest("ndcg_at_10", ids, tuple(arms), {"ndcg_at_10": values[:PLAIN]})
+    return Contest("ndcg_at_10", ids, tuple(arms), values[:PLAIN])
 
 
 def judge(found: Population, values: Array) -> Judged:

@@ -209,7 +209,7 @@ def judge(population: Population, values: Array, delta: float = DELTA) -> Judged
     """The verdict and the decision on a sample of values [arms, queries]."""
     arms = arms_of(population)
     ids = tuple(map(str, range(values.shape[1])))
-    contest = Contest("ndcg_at_10", ids, arms, {"ndcg_at_10": values})
+    contest = Contest("ndcg_at_10", ids, arms, values)
     order = Ordering(MEASURED, np.array(population.depths, dtype=float))
     compared = comparing.compare(contest, range(len(arms)), delta, 0.95)
     decided = choosing.choose(contest, compared, order)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from commands import store
 from rerankbench.commands import judge, report
+from rerankbench.report.tracked import earlier
+from rerankbench.tracking.mlflow_store import MLflow
 from unjudged_sweep import DOCUMENTS, QUERIES, grade, texts
 
 GOOD = "function@14 function=unjudged_mine:good model=unjudged_mine:good"
@@ -144,3 +148,35 @@ def test_no_cell_begins_like_a_formula_and_grades_of_spreadsheets_are_read() -> 
         None,
         None,
     ]
+
+
+def test_what_such_sweeps_tell_is_logged_as_their_own_run(sweep: Path, tmp_path: Path) -> None:
+    mlflow = MLflow(uri=store(tmp_path))
+    told = reported(sweep, f"tracking.uri={mlflow.uri}")
+    run = logged(mlflow)
+    assert run.data.tags["verdict"] == told["verdict"]["sentence"]  # type: ignore[index]
+    assert run.data.tags["verdict_kind"] == "no judgements"
+    for words in ("judge about", "How much arms differ", "| arm | other | overlap |"):
+        assert words in run.data.tags["mlflow.note.content"]
+    least = min(each["mean"] for each in told["overlaps"])  # type: ignore[attr-defined]
+    assert run.data.metrics == {"pairs_to_judge": told["left"], "least_overlap": least}
+    assert {"report.html", "report.md", "report.json"} <= names(mlflow, run)
+
+    assert judge_it(sweep, "--export", tmp_path / "pairs.csv", "--count", 15) == 0
+    fill(tmp_path / "pairs.csv")
+    assert judge_it(sweep, "--import", tmp_path / "pairs.csv", "--judge", "anna") == 0
+    told = reported(sweep, f"tracking.uri={mlflow.uri}")
+    run = logged(mlflow)  # in place of the earlier one
+    assert run.data.tags["verdict"] == told["verdict"]["sentence"]  # type: ignore[index]
+    assert run.data.metrics["pairs_judged"] == 15
+
+
+def logged(mlflow: MLflow) -> Any:
+    """The one run that sums up runs of no sweep."""
+    (run,) = earlier(*mlflow.open(), "")
+    assert run.info.status == "FINISHED"
+    return run
+
+
+def names(mlflow: MLflow, run: Any) -> set[str]:
+    return {item.path for item in mlflow.open()[0].list_artifacts(run.info.run_id)}

@@ -4,34 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
-import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from judging_pages import CHROMIUM, HERE, PORT, TOKEN, press, served, session
 from rerankbench.judging.page import page
 from rerankbench.judging.queue import Queue
 from rerankbench.judging.record import Record
-from rerankbench.judging.session import Session
 from unjudged_sweep import grade, texts
-
-TOKEN, PORT = "right-token", 8123
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-HERE = {"host": f"127.0.0.1:{PORT}"}
-
-
-def session(sweep: Path, judge: str = "person:anna", **more: int) -> Session:
-    return Session.of([str(sweep)], None, judge, 10, more.get("pool"), 3, more.get("check", 0))
 
 
 @pytest.fixture
@@ -121,7 +108,7 @@ def test_the_page_tells_nothing_of_the_arms_and_allows_no_foreign_code(client: T
     assert "unsafe" not in policy
     assert shown.headers["referrer-policy"] == "no-referrer"
     told = client.get(f"/{TOKEN}/pair").json()
-    assert set(told) == {"judged", "left", "settled", "pair", "query", "document"}
+    assert set(told) == {"judged", "left", "settled", "pair", "query", "title", "document"}
     assert "good" not in shown.text + str(told)
 
 
@@ -171,22 +158,6 @@ def test_where_the_disk_is_full_it_says_so_and_the_pair_stays(
     assert (now["query_id"], now["doc_id"]) == found["asked"]
 
 
-@contextmanager
-def served(sweep: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command in a process of its own, and the address of its page."""
-    command = [sys.executable, "-m", "rerankbench.commands.judge", str(sweep), "--no-browser", *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+/\S+/", line)
-        assert found, line + process.stdout.read()
-        yield process, found[0]
-    finally:
-        process.kill()
-        process.wait()
-
-
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
 def test_a_person_judges_by_keys_in_a_browser_until_it_is_settled(sweep: Path) -> None:
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
@@ -218,17 +189,6 @@ def test_a_person_judges_by_keys_in_a_browser_until_it_is_settled(sweep: Path) -
         assert opened.title() == "Judge"
         browser.close()
     assert len(Record(sweep / "judging").grades()) >= 20
-
-
-def press(opened: object, key: str) -> None:
-    """Press a key, and wait until the next pair is there."""
-    shown = opened.locator("#document").get_attribute("data-pair")  # type: ignore[attr-defined]
-    opened.keyboard.press(key)  # type: ignore[attr-defined]
-    opened.wait_for_function(  # type: ignore[attr-defined]
-        "shown => document.getElementById('asked').hidden ||"
-        " document.getElementById('document').dataset.pair !== shown",
-        arg=shown,
-    )
 
 
 @pytest.mark.faults

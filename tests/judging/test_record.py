@@ -13,6 +13,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.judging import qrels
 from rerankbench.judging.agreement import agreements, warnings
 from rerankbench.judging.record import JOURNAL, JUDGED, SKIPPED, UNDONE, Answer, Record, judge_name
+from rerankbench.report.settings import Report
 
 ANNA, BEN, MODEL = "person:anna", "person:ben", "model:gpt"
 
@@ -104,11 +105,19 @@ def test_agreement_is_cohens_kappa_of_what_both_judged(tmp_path: Path) -> None:
 def test_a_model_that_hardly_agrees_with_people_or_was_never_checked_is_warned_of(tmp_path: Path) -> None:
     record = Record(tmp_path)
     judged(record, MODEL, *[0, 1] * 12)
-    assert "how well it judges is not known" in warnings(tmp_path / "qrels.txt")[-1]
-    judged(record, ANNA, *[1, 0, 0, 1] * 6)
-    assert "hardly agrees with anna (kappa below 0.4)" in warnings(tmp_path / "qrels.txt")[-1]
+    file = tmp_path / "qrels.txt"
+    assert "how well it judges is not known" in warnings(file, 0.4)[-1]
+    judged(record, ANNA, *[1, 0, 0, 1, 0, 1] * 4)  # equal grades of 4 in 6, 3 in 6 by chance
+    told = "hardly agrees with anna (kappa 0.33, below report.kappa=0.4): do not rely on figures"
+    assert told in warnings(file, 0.4)[-1]
+    assert not any("Warning" in line for line in warnings(file, 0.3))
     judged(record, ANNA, *[0, 1] * 12)
-    assert not any("Warning" in line for line in warnings(tmp_path / "qrels.txt"))
+    assert not any("Warning" in line for line in warnings(file, 1.0))
+
+
+@pytest.mark.parametrize("kappa", [-0.1, 1.5, float("nan")])
+def test_a_kappa_that_cannot_be_is_refused(kappa: float) -> None:
+    assert "give an agreement from 0 to 1, such as 0.4" in str(Report(kappa=kappa).problems())
 
 
 def test_judges_that_always_say_the_same_have_no_kappa(tmp_path: Path) -> None:

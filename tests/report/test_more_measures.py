@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import pytrec_eval
 
 from rerankbench.basics.errors import UserError
+from rerankbench.commands import callbacks
 from rerankbench.commands.report import main
-from rerankbench.evaluation import ranking
+from rerankbench.evaluation import measures, ranking
 from rerankbench.report.arms import Contest, contest
-from rerankbench.report.more_measures import more, problems
+from rerankbench.report.lists import lists
+from rerankbench.report.measure_names import metric, parsed, problems
+from rerankbench.report.more_measures import library, more
 from rerankbench.report.runs import find
+from rerankbench.report.settings import Report
 from scored_runs import Drawn, drawn, first_scores, scores_like, write_scored
 
 
@@ -42,28 +47,59 @@ def test_the_librarys_measures_are_those_of_trec_eval(
 ) -> None:
     pool = drawn(12, 20, 4)
     found = written(tmp_path, pool)
-    values = more(found, [name])[name]
+    means = more(found, [name])[name]
     for row, arm in enumerate(found.arms):
         order = ranking.rerank(scores_like(pool, 5, 1.5), arm.depth)
-        assert values[row] == pytest.approx(trec(pool, order, trecs, key), abs=1e-9), arm.name
+        expected = trec(pool, order, trecs, key)
+        assert means[row] == pytest.approx(sum(expected) / len(expected), abs=1e-9), arm.name
+        if (both := lists(found, row)) is not None:
+            values = library(parsed(name), both, after=True)
+            assert values == pytest.approx(expected, abs=1e-9), arm.name
 
 
 def test_ours_are_ours_and_others_are_worked_out(tmp_path: Path) -> None:
     found = written(tmp_path, drawn(12, 20, 4))
-    values = more(found, ["nDCG@10", "RR@3", "nDCG(judged_only=True)@10", "ERR@10"])
-    np.testing.assert_array_equal(values["nDCG@10"], found.values["ndcg_at_10"])
-    np.testing.assert_array_equal(values["RR@3"], found.values["mrr_at_3"])
-    condensed = values["nDCG(judged_only=True)@10"]
-    assert (condensed >= values["nDCG@10"] - 1e-5).all()
-    assert 0 < values["ERR@10"].max() <= 1
+    means = more(found, ["nDCG@10", "RR@3", "nDCG(judged_only=True)@10", "ERR@10"])
+    np.testing.assert_array_equal(means["nDCG@10"], found.compared.mean(axis=1))
+    np.testing.assert_array_equal(means["RR@3"], found.means["mrr_at_3"])
+    condensed = means["nDCG(judged_only=True)@10"]
+    assert (condensed >= means["nDCG@10"] - 1e-5).all()
+    assert 0 < means["ERR@10"].max() <= 1
+
+
+def test_rank_biased_precision_is_that_of_its_definition(tmp_path: Path) -> None:
+    pytest.importorskip("cwl")
+    pool = drawn(12, 20, 4)
+    found = written(tmp_path, pool)
+    for row, arm in enumerate(found.arms):
+        if (both := lists(found, row)) is None:
+            continue
+        order = ranking.rerank(scores_like(pool, 5, 1.5), arm.depth)
+        relevant = measures.grades_at(pool.grades, order) >= 1
+        expected = (relevant * 0.2 * 0.8 ** np.arange(relevant.shape[1])).sum(axis=1)  # Moffat and Zobel 2008
+        assert library(parsed("RBP(rel=1)"), both, after=True) == pytest.approx(expected, abs=1e-9), arm.name
 
 
 def test_mistakes_are_told_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert problems(["P@5", "AP"]) == []
-    (line,) = problems(["P@5", "foo@3"])
-    assert line.startswith("--measure foo@3: ir_measures has no such measure; write it like P@5")
-    assert main([str(tmp_path), "--measure", "nDCG("]) == 2
-    assert "--measure nDCG(: ir_measures has no such measure" in capsys.readouterr().err
+    assert problems(["P@5", "AP"], "--measure") == []
+    (line,) = Report(more=("P@5", "foo@3")).problems()
+    assert line.startswith("report.more: foo@3: ir_measures has no such measure; write it like P@5")
+    assert main([str(tmp_path), "--measure", "nDCG(", "report.more=[bar]"]) == 2
+    told = capsys.readouterr().err
+    assert "--measure: nDCG(: ir_measures has no such measure" in told
+    assert "report.more: bar: ir_measures has no such measure" in told
+    assert metric("nDCG(judged_only=True)@10") == "nDCG_judged_only_True_at_10"
+
+
+def test_a_sweeps_report_does_without_a_measure_that_cannot_be_worked_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = written(tmp_path, drawn(12, 20, 4))
+    with pytest.raises(UserError, match="ir_measures does not work it out here: "):
+        more(found, ["RBP(rel=1)@2"])
+    asked = Report(more=("P@5", "RBP(rel=1)@2"))
+    assert list(callbacks.more_measures(SimpleNamespace(contest=found), asked)) == ["P@5"]
+    assert "not listed: RBP(rel=1)@2: " in capsys.readouterr().err
 
 
 def test_runs_without_their_lists_are_named(tmp_path: Path) -> None:
@@ -75,10 +111,12 @@ def test_runs_without_their_lists_are_named(tmp_path: Path) -> None:
 
 def test_the_command_lists_them_with_the_others(tmp_path: Path) -> None:
     found = written(tmp_path, drawn(12, 20, 4))
-    assert main([str(tmp_path), "--measure", "P@5", "report.arrangements=false"]) == 0
+    words = ["--measure", "P@5", "report.more=[ERR@10]", "report.arrangements=false"]
+    assert main([str(tmp_path), *words]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
-    means = more(found, ["P@5"])["P@5"].mean(axis=1)
+    means = more(found, ["P@5"])["P@5"]
     told = {arm["name"]: arm["measures"]["P@5"] for arm in report["arms"]}
     assert told == pytest.approx({arm.name: mean for arm, mean in zip(found.arms, means, strict=True)})
+    assert all("ERR@10" in arm["measures"] for arm in report["arms"])
     assert ">P@5</th>" in (tmp_path / "report.html").read_text()
     assert "| P@5 |" in (tmp_path / "report.md").read_text()

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from commands import run, tiny
 from rerankbench.basics.errors import UserError
+from rerankbench.report import race_notes
 from rerankbench.report.race import drift, record
 from rerankbench.report.race.entrants import entrants, spread
 from rerankbench.report.race.intervals import noise, quantile, ratio, typical
@@ -221,6 +222,16 @@ def test_few_queries_count_by_disturbed_rounds_corrected_by_the_product() -> Non
     left = rounds_of(disturbed=3).values(CELL)
     assert np.isnan(left[:3]).all()
     np.testing.assert_allclose(left[3:], np.arange(4.0, 11.0))
+
+
+def test_a_machine_that_was_busy_for_a_third_of_the_race_is_too_busy() -> None:
+    """By time, not by rounds: disturbed ones are few because they are long."""
+    assert not rounds_of(disturbed=1).busy  # 2 of 56 ms
+    assert not rounds_of(disturbed=4).busy  # 20 of 65 ms
+    assert rounds_of(disturbed=5).busy  # 30 of 70 ms
+    race = rounds_of(disturbed=5)
+    assert "too busy" in " ".join(race_notes.drift_lines(race))
+    assert "too busy" not in " ".join(race_notes.drift_lines(rounds_of(disturbed=4)))
 
 
 def test_how_much_slower_a_round_was_is_that_of_its_slowest_device() -> None:

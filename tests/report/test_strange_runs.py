@@ -45,14 +45,24 @@ class Store:
     def create_run(
         self, experiment_id: str, start_time: int = 0, tags: dict[str, str] | None = None, run_name: str = ""
     ) -> Any:
-        from mlflow.utils.validation import _validate_tag
-
         assert start_time >= 0
         for key, value in (tags or {}).items():
-            _validate_tag(key, value)
-            assert not hidden(value)
+            self.set_tag("", key, value)
         assert not hidden(run_name)
-        return type("Run", (), {"info": type("Info", (), {"run_id": "0" * 32, "start_time": 0})})
+        info = type("Info", (), {"run_id": "0" * 32, "start_time": 0})
+        return type("Run", (), {"info": info, "data": type("Data", (), {"tags": tags or {}})})
+
+    def set_tag(self, run_id: str, key: str, value: str) -> None:
+        from mlflow.utils.validation import _validate_tag
+
+        _validate_tag(key, value)
+        assert not hidden(value)
+
+    def delete_tag(self, run_id: str, key: str) -> None:
+        pass
+
+    def search_runs(self, *which: object, **more: object) -> list[Any]:
+        return []
 
     def log_batch(self, run_id: str, metrics: Any = (), params: Any = ()) -> None:
         from mlflow.utils.validation import _validate_batch_log_data, _validate_batch_log_limits
@@ -273,7 +283,6 @@ def test_a_report_logs_its_own_files_alone(tmp_path: Path, store: Store) -> None
     page = command.build([str(folder)], tmp_path / "out")
     (tmp_path / "out" / "plots" / "leak.png").symlink_to(folder / "result.json")
     findings = find_out(runs.find([folder]), Report())
-    store.search_runs = lambda *_, **__: []  # type: ignore[attr-defined]
     tracked.log(tracking.MLflow(f"sqlite:///{tmp_path}/ml.db"), findings, page.parent, "day/time")
     assert "plots/depth.png" in store.copied
     assert "plots/leak.png" not in store.copied

@@ -84,7 +84,9 @@ def test_a_reranker_that_changes_next_to_nothing_is_not_deployed(tmp_path: Path,
 
 def test_a_sure_gain_below_delta_is_not_worth_reranking(tmp_path: Path, first: np.ndarray) -> None:
     write_run(tmp_path / "0", "small", first, {10: first + noisy(0.004, 0.005, COUNT, 1)})
-    assert judged(tmp_path).verdict.sentence == "Do not rerank: what helps gains less than 0.01 nDCG@10."
+    assert (
+        judged(tmp_path).verdict.sentence == "Do not rerank: the arms that help gain less than 0.01 nDCG@10."
+    )
     assert judged(tmp_path, Report(delta=0.001)).verdict.kind == DEPLOY
 
 
@@ -145,7 +147,7 @@ def test_with_several_first_stages_every_sentence_names_what_it_compares_with(
     text = said(found)
     assert "No arm is better than bm25 without reranking by 0.01 nDCG@10 or more" in text
     assert "Worse than bm25 without reranking: bm25 + minilm@10." in text
-    assert "The largest gain, dense + minilm@10: +0.1000" in text
+    assert "Largest gain, dense + minilm@10: +0.1000" in text
     assert "nDCG@10 against dense without reranking (p < 0.001);" in text
     assert "not reranking" not in text + markdown.markdown(found)
     assert "not reranking" not in html.page(found)
@@ -383,7 +385,9 @@ def test_the_largest_loss_and_what_choosing_adds_are_said(tmp_path: Path, first:
     write_run(tmp_path / "0", "minilm", first, {10: first + gains, 100: first + noisy(0.1, 0.2, COUNT, 3)})
     found = judged(tmp_path)
     assert "; largest loss" in said(found)
-    assert "Being the highest of 2 arms on the same queries, its gain is overstated by about" in said(found)
+    assert "Because it is the highest of 2 arms on the same queries, its gain is overstated by about" in said(
+        found
+    )
     top = document.document(found)["top_gain"]
     assert top["low"] < top["corrected"] < top["mean"] < top["high"]
 

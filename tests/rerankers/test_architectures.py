@@ -174,6 +174,12 @@ def test_what_has_sdpa_keeps_it(name: str, built: Path, hashes: Path) -> None:
     assert usable.attention == "sdpa"
 
 
+def test_modernbert_does_not_compile_itself(built: Path, hashes: Path) -> None:
+    """transformers 4 has it do so at its first batch on a GPU, where Triton is installed."""
+    model: Any = ready(Encoder(str(folder_of("modernbert-cls", SCORERS, built))), hashes)
+    assert getattr(model.model.config, "reference_compile", False) is False
+
+
 # --- padding ---
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from rerankbench.engine import hardware
 from rerankbench.engine.operators.int8 import Int8Linear
+from rerankbench.store import rows
 from tiny_rerankers import EVERY, load, scores, settings
 
 pytestmark = pytest.mark.skipif(
@@ -48,6 +49,18 @@ def test_int8_of_a_seq2seq_model_is_close(models: Path, hashes: Path) -> None:
         for precision in ("fp32", "int8")
     )
     assert 0 < np.abs(found - full).max() < 0.1
+
+
+def test_a_change_of_int8_leaves_what_other_precisions_stored(
+    models: Path, hashes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reranker = settings("base", models, **SHORT)
+    weights = reranker.origin(hashes)
+    before = {precision: reranker.identity(weights, precision) for precision in ("fp32", "bf16", "int8")}
+    monkeypatch.setattr(rows, "INT8", 999)
+    after = {precision: reranker.identity(weights, precision) for precision in before}
+    assert [before[p] == after[p] for p in before] == [True, True, False]
+    assert len({rows.identity(parts) for parts in before.values()}) == 3
 
 
 @pytest.mark.parametrize("name", ["base", "minilm"])

@@ -49,7 +49,7 @@ def test_exported_names_are_exactly_all() -> None:
 def test_the_surface_is_the_api_and_the_users_error() -> None:
     from rerankbench import api
 
-    assert set(rerankbench.__all__) == {*api.__all__, "UserError"}
+    assert set(rerankbench.__all__) == {*api.__all__, "UserError", "differences"}
 
 
 def test_importing_is_cheap() -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib import import_module
+from itertools import count
 from pathlib import Path
+from string import ascii_lowercase
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
+from collections_on_disk import beir
 from flagembedding_oracle import quiet
 from rerankbench.store.rows import RowStore, text_keys, write_array
 from tiny_exports import exported, quantized
@@ -121,6 +126,62 @@ def test_embedding_compares_on_the_same_texts(
     assert report["largest_difference_fp32"] < 1e-5
     assert report["smallest_cosine_auto"] > 0.99
     assert set(report["ratios"]) == {"fp32", "auto"}
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """In place of `processes.once`: the same commands, one second for the first, two for the next."""
+    processes, seconds = import_module("processes"), count(1)
+
+    def once(command: Sequence[str], place: Path, **_: str) -> Any:
+        module = command[2] if command[2].endswith(".report") else f"{command[2]}.__main__"
+        with monkeypatch.context() as there:
+            there.chdir(place)
+            there.setattr(sys, "argv", list(command[2:]))
+            assert not import_module(module).main()
+        return processes.Cost(wall=next(seconds), cpu=0.5, memory=10**6)
+
+    return once
+
+
+def test_whole_evaluations_do_the_same_work(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_this_process: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    documents = [(f"d{i}", "", f"planet {letter} has {i} moons") for i, letter in enumerate(ascii_lowercase)]
+    queries = [(f"q{i}", "", f"which planet has {i} moons") for i in range(5)]
+    grades = [(f"q{i}", f"d{(5 * i + j) % 26}", j) for i in range(5) for j in range(4)]
+    collection = beir(tmp_path / "collection", documents, queries, grades)
+    end_to_end = import_module("end_to_end")
+    monkeypatch.setattr(end_to_end, "once", in_this_process)
+    monkeypatch.setattr(end_to_end.tempfile, "TemporaryDirectory", lambda: nullcontext(tmp_path))
+    asked = ["--collection", str(collection), "--queries", "4", "--depth", "12", "--precision", "fp32"]
+    asked += ["--embedder", str(models / "bge-small-en"), "--reranker", str(models / "minilm")]
+    monkeypatch.setattr(sys, "argv", ["end_to_end.py", *asked, "--cache-dir", str(tmp_path)])
+    with quiet():
+        end_to_end.main()
+    report = last_line(capsys)
+    ours, theirs = report["found"]["ours"], report["found"]["flagembedding"]
+    for stage in ("first_stage", "reranked"):
+        values = [found[state][stage] for found in (ours, theirs) for state in ("cold", "warm")]
+        assert values == pytest.approx([ours["cold"][stage]] * 4, abs=1e-5)
+    assert 0 < ours["cold"]["first_stage"] != ours["cold"]["reranked"] > 0
+    assert report["ratios"] == {"flagembedding": {"cold": 2 / 1, "warm": pytest.approx(4 / 3)}}
+    assert (report["documents"], report["queries"], list(report["left_out"])) == (26, 4, ["mteb"])
+    warm = json.loads((tmp_path / "ours-0" / "out" / "result.json").read_text())
+    assert warm["pairs"] == {"total": 48, "scored": 0, "reused": 48}
+
+
+def test_start_up_is_of_a_report_over_every_reranker_and_depth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_this_process: Callable[..., Any]
+) -> None:
+    startup = import_module("startup")
+    monkeypatch.setattr(startup, "once", in_this_process)
+    for name, value in {"RERANKERS": 2, "DEPTHS": 3, "QUERIES": 40}.items():
+        monkeypatch.setattr(startup, name, value)
+    assert startup.measured("report", tmp_path, 1) == {"seconds": 1, "cpu_seconds": 0.5, "peak_mb": 1}
+    arms = json.loads((tmp_path / "simulated" / "report.json").read_text())["arms"]
+    assert len([arm for arm in arms if arm["kind"] == "plain"]) == 2 * 3 + 1
 
 
 SMALL = {

@@ -53,7 +53,6 @@ REASONS = {
     "record.py:63": LATER,
     "save it as “CSV UTF-8”": LATER,
     "are no longer at hand": LATER,
-    "--measure ...: ": LATER,
     "model=...: give a plain name": LATER,
     "is the server running": LATER,
     "export the model for text-classification": LATER,

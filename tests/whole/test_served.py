@@ -112,7 +112,7 @@ def test_a_paid_service_is_priced_at_each_depth_and_never_only_timed(swept: Swep
     (priced,) = (cost for name, cost in costs.items() if f"cohere@{result['depth']}" in name)
     assert priced["price_per_1k"] == pytest.approx(prices[str(result["depth"])])
     page = (swept.sweep / "report.md").read_text()
-    assert "Prices of cohere are what it takes to ask for these queries" in page
+    assert "Prices of cohere are what these queries cost" in page
 
 
 def test_no_key_is_written_anywhere(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, TypeVar, cast, get_type_hints
 
 from omegaconf import Container, DictConfig, OmegaConf
@@ -30,7 +31,7 @@ def resolved(node: DictConfig, names: Sequence[str], prefix: str, problems: list
         except OmegaConfBaseException as error:
             raw = OmegaConf.to_container(node, resolve=False)
             full = str(getattr(error, "full_key", "") or f"{prefix}{name}")
-            problems.append(complaints.wrong_value(full, cast(dict[str, Any], raw)[name], error))
+            problems.append(complaints.wrong_value(full, cast(dict[str, Any], raw)[name], Any, error))
     return values
 
 
@@ -46,7 +47,7 @@ def convert(cls: type[T], values: Mapping[str, Any], prefix: str, problems: list
     given = {name: value for name, value in values.items() if name in known and value != "???"}
     node = merged(cls, given)
     if node is None:  # one by one, to name every value that does not fit
-        node = schema(cls)
+        node = schema(cast(type, cls))
         for name, value in given.items():
             problems += value_problems(cls, name, value, prefix)
     missing = {str(name) for name in OmegaConf.missing_keys(node)}
@@ -77,11 +78,13 @@ def value_problems(cls: type, name: str, value: Any, prefix: str) -> list[str]:
     try:
         OmegaConf.merge(schema(cls), {name: value})
     except OmegaConfBaseException as error:
-        return [complaints.wrong_value(f"{prefix}{name}", value, error, text=inner is str)]
+        return [complaints.wrong_value(f"{prefix}{name}", value, inner, error)]
     return []
 
 
+@cache
 def schema(cls: type) -> DictConfig:
+    """A settings class as a config with its types and defaults; shared: it is merged, and never changed."""
     return writable(OmegaConf.structured(cls))
 
 

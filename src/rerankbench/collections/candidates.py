@@ -142,7 +142,10 @@ def read_trec(
         same = known & (rows == own[query])
         findings += _same_id_finding(int(same.sum()))
         known &= ~same
-    candidates = _ranked(entries.keep(known), query[known], rows[known], len(collection.query_ids), depth)
+    kept, query, rows = entries.keep(known), query[known], rows[known]
+    if (kept.ranks == _NO_RANK).all():  # of judgements there are none
+        findings += _grades_finding(kept.scores, query, rows, collection)
+    candidates = _ranked(kept, query, rows, len(collection.query_ids), depth)
     notes = tuple(finding.line() for finding in findings)
     return Candidates(candidates.rows, candidates.scores, notes, tuple(findings))
 
@@ -258,8 +261,7 @@ def _log_duplicates(entries: _Entries, log: FileLog) -> None:
 def _refuse_swapped(entries: _Entries, collection: Collection, path: Path, layout: Layout) -> None:
     known = pa.array(collection.query_ids, pa.large_string())
     if swapped(entries.queries, entries.documents, known, collection.corpus.id_column):
-        cure = swap_cure(path, layout) or "put the query's id first, or name the columns in a header"
-        raise UserError(f"{path}: its query and document columns are swapped; {cure}")
+        raise UserError(f"{path}: its query and document columns are swapped; {swap_cure(path, layout)}")
 
 
 def _match_queries(entries: _Entries, collection: Collection, path: Path) -> NDArray[np.int64]:
@@ -275,6 +277,23 @@ def _match_queries(entries: _Entries, collection: Collection, path: Path) -> NDA
             f"{hint or 'is the run of another collection or split?'}"
         )
     return query
+
+
+def _grades_finding(
+    scores: NDArray[np.float64], query: NDArray[np.int64], rows: NDArray[np.int64], collection: Collection
+) -> list[Finding]:
+    """About a run that is the judgements themselves: judged pairs alone, each with its grade as the score."""
+    if not 0 < len(scores) <= len(collection.judged_grade):
+        return []
+    judged = zip(collection.judged_query.tolist(), collection.judged_row.tolist(), strict=True)
+    grade_of = dict(zip(judged, collection.judged_grade.tolist(), strict=True))
+    pairs = zip(query.tolist(), rows.tolist(), strict=True)
+    if any(grade_of.get(p) != s for p, s in zip(pairs, scores.tolist(), strict=True)):
+        return []
+    effect = "the file seems to be the judgements; figures of a first stage need its run"
+    return [
+        Finding("warning", "ranked documents, all judged and scored by their grades", len(scores), (), effect)
+    ]
 
 
 def _tags(entries: _Entries) -> str:

@@ -71,6 +71,11 @@ class Corpus:
         """The texts of `rows`, titles joined in front if asked for. Raises IndexError for rows outside."""
         return self._gather(rows, self._joined)
 
+    def parts(self, rows: NDArray[np.int64]) -> list[tuple[str, str]]:
+        """The texts of `rows` as (title, text), the title empty where none is joined in front."""
+        titles = self._gather(rows, _column("title")) if self._join_titles else [""] * np.size(rows)
+        return list(zip((title or "" for title in titles), self._gather(rows, _column("text")), strict=True))
+
     def rows(self, doc_ids: Sequence[str] | pa.ChunkedArray) -> NDArray[np.int64]:
         """The row number of each id, -1 for ids that the corpus does not have."""
         kind = self._ids.type

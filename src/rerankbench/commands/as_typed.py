@@ -28,7 +28,6 @@ from rerankbench.experiment.config import Root
 
 TEXTS: tuple[Any, ...] = (str, str | None)
 FUNCTION = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag)\((.*)\)")  # that Hydra sweeps with
-PLUGGED = ("launcher", "sweeper")
 CAST = re.compile(r"str\((.*)\)")
 # A value up to the next comma: in quotes as a whole, or without; commas in ${...} belong to it.
 PIECE = re.compile(
@@ -47,35 +46,32 @@ def word(typed: str, multirun: bool) -> str:
     called = FUNCTION.fullmatch(value)
     if called and not (multirun and called[1] == "choice"):
         return typed
-    values = list(pieces(called[2] if called else value)) if multirun else [value]
-    return f"{name}={','.join(map(element, values)) if len(values) > 1 else element(values[0])}"
+    value = called[2] if called else value
+    return f"{name}={elements(value) if multirun else element(value)}"
 
 
 def option(typed: str) -> str:
     """A choice of options: a file called 2024_06_01.yaml is not number 20240601."""
     name, equals, value = typed.partition("=")
-    if not equals or FUNCTION.fullmatch(value) or value[:1] in ("[", "{"):
-        return typed
-    return f"{name}={','.join(map(element, pieces(value)))}"
+    plain = not equals or FUNCTION.fullmatch(value) or value[:1] in ("[", "{")
+    return typed if plain else f"{name}={elements(value)}"
 
 
-def pieces(value: str) -> Iterator[str]:
-    """The values of a sweep that is written with commas."""
-    at = 0
-    while match := PIECE.match(value, at):
-        yield match[1]
-        at = match.end()
+def elements(value: str) -> str:
+    """The texts of a sweep that is written with commas."""
+    values = []
+    for match in PIECE.finditer(value):
+        values.append(element(match[1]))
         if not match[2]:
-            return
+            break
+    return ",".join(values)
 
 
 def element(value: str) -> str:
     """One text in Hydra's grammar; `null` stays the value that stands for none."""
     if cast := CAST.fullmatch(value):
         value = cast[1]
-    if value == "null" or isinstance(read(value), str):
-        return value or "''"
-    return quoted(value)
+    return (value or "''") if value == "null" or isinstance(read(value), str) else quoted(value)
 
 
 def text(value: str) -> Any:
@@ -139,25 +135,20 @@ def is_list(key: str) -> bool:
 
 
 def field_types(key: str) -> list[Any]:
-    """The types of a key in the options that have it."""
+    """The types of a key in the options that have it, those of installed launchers and sweepers too."""
     group, _, rest = key.partition(".")
     part, _, inner = rest.partition(".")
-    if group == "hydra" and part in PLUGGED and inner:
-        types = [field_type(kind, inner) for kind in plugged(part)]
+    classes: list[Any] = [Root]
+    if group in config.GROUPS:
+        classes, path = list(config.options(group).values()), rest
     elif group == "hydra":
-        types = [field_type(HydraConf, rest)]
-    elif group in config.GROUPS:
-        types = [field_type(kind, rest) for kind in config.options(group).values()]
+        nodes = ConfigStore.instance().repo.get("hydra", {}).get(part, {}).values()
+        plugged = [OmegaConf.get_type(one.node) for one in nodes if isinstance(one, ConfigNode)]
+        classes, path = (plugged, inner) if part in ("launcher", "sweeper") and inner else ([HydraConf], rest)
     else:
-        types = [field_type(Root, key)]
+        path = key
+    types = [field_type(cls, path) for cls in classes]
     return [found for found in types if found is not None]
-
-
-def plugged(part: str) -> list[Any]:
-    """The classes of settings that the installed launchers or sweepers have."""
-    registered = ConfigStore.instance().repo.get("hydra", {}).get(part, {})
-    nodes = [found.node for found in registered.values() if isinstance(found, ConfigNode)]
-    return [OmegaConf.get_type(node) for node in nodes]
 
 
 def field_type(cls: Any, path: str) -> Any:
@@ -165,12 +156,3 @@ def field_type(cls: Any, path: str) -> Any:
     for name in path.split("."):
         cls = get_type_hints(cls).get(name) if is_dataclass(cls) else None
     return cls
-
-
-def for_shell(setting: str) -> str:
-    """A word to be typed so that the shell hands it on as it is."""
-    if re.fullmatch(r"[\w./:=+,@%-]+", setting):
-        return setting
-    if not re.search(r'["$`\\!]', setting):
-        return f'"{setting}"'
-    return "'" + setting.replace("'", "'\\''") + "'"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import masked, masked_yaml
 from rerankbench.basics.visible import say
+from rerankbench.commands import sweep_run
 
 
 class Report(Callback):
@@ -19,14 +22,20 @@ class Report(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the report into the sweep's folder, log and show it. A sweep is done even if this fails."""
-        if config.get("dry_run"):
+        from rerankbench.commands.config import only_forecasts
+
+        if only_forecasts(config):
             return
+        folder = Path(config.hydra.sweep.dir)
         try:
-            report(Path(config.hydra.sweep.dir), config)
+            report(folder, config)
+            return
         except UserError as error:
-            complain("; ".join(error.problems))
+            why = "; ".join(error.problems)
         except Exception as error:
-            complain(f"{type(error).__name__}: {' '.join(masked(str(error)).split())[:300]}")
+            why = f"{type(error).__name__}: {' '.join(masked(str(error)).split())[:300]}"
+        complain(why)
+        sweep_run.failed(config, folder, f"no report: {why}")
 
 
 def complain(why: str) -> None:
@@ -35,25 +44,43 @@ def complain(why: str) -> None:
 
 def report(folder: Path, config: DictConfig) -> None:
     """Find out, write, log, show. Raises UserError where the runs cannot be compared."""
+    from rerankbench.commands import summary_run
     from rerankbench.commands.config import read_alone
     from rerankbench.commands.report import compared, unjudged
+    from rerankbench.judging import tracked
     from rerankbench.report import files, made, runs, terminal
     from rerankbench.report.findings import find_out
 
     found = runs.find([folder])
     if all(run.failed for run in found):
+        sweep_run.failed(config, folder, "all runs failed")
         return  # each failure is named at the end of the sweep
     asked = read_alone("report", config)
     race = raced(found, asked, folder)
     if unjudged(found):
-        compared(found, asked, folder, [str(folder)], race)
+        log = partial(track, config, folder, tracked.log)
+        compared(found, asked, folder, [str(folder)], race, log)
         return
     findings = find_out(found, asked, race)
     if race is not None and findings.arranged is not None:
         findings = replace(findings, trial=tried(findings, found, asked, folder))
-    findings = replace(findings, made=made.now(typed(config), folder, address(config)))
+    origin = made.now(typed(config), folder, address(config))
+    findings = replace(findings, more=more_measures(findings, asked), made=origin)
     page = files.write(folder, findings)
-    terminal.show(findings, page, track(config, findings, folder))
+    terminal.show(findings, page, track(config, folder, summary_run.log, findings))
+
+
+def more_measures(findings: Any, asked: Any) -> Any:
+    """Means of the further measures; a report is made without one that cannot be worked out."""
+    from rerankbench.report.more_measures import more
+
+    found: dict[str, Any] = {}
+    for name in asked.more:
+        try:
+            found |= more(findings.contest, [name])
+        except UserError as error:
+            say(f"not listed: {'; '.join(error.problems)}", error=True)
+    return found
 
 
 def typed(config: DictConfig) -> list[str]:
@@ -108,9 +135,8 @@ def tried(findings: Any, found: Any, asked: Any, folder: Path) -> Any:
     return None
 
 
-def track(config: DictConfig, findings: Any, folder: Path) -> str:
-    """Log the report where the runs were logged; where it is, empty where nothing is tracked."""
-    from rerankbench.commands import summary_run
+def track(config: DictConfig, folder: Path, log: Callable[..., str], found: Any) -> str:
+    """Log what a report found where the runs were logged; where it is, empty where nothing is tracked."""
     from rerankbench.commands.config import read_tracking
     from rerankbench.tracking.mlflow_store import MLflow, why
 
@@ -118,7 +144,7 @@ def track(config: DictConfig, findings: Any, folder: Path) -> str:
     if not isinstance(tracking, MLflow):
         return ""
     try:
-        summary_run.log(tracking, findings, folder, "/".join(folder.parts[-2:]), saved(config))
+        log(tracking, found, folder, sweep_run.sweep_id(folder), saved(config))
     except Exception as error:
         complain(f"could not log the report to {tracking.place()} ({why(error)}); it is in {folder}")
         return ""

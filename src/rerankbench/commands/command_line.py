@@ -18,6 +18,8 @@ from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import Problem, UserError
 from rerankbench.commands import as_typed, config, config_files, hydra_private
 
+HELP = "rerankbench --help shows what there is"
+
 
 def shows(parsed: Namespace) -> bool:
     """Whether a command prints something instead of running."""
@@ -47,11 +49,21 @@ def parse(arguments: Sequence[str]) -> Namespace:
         )
     if parsed.config_dir is not None:
         refuse_folder(parsed.config_dir)
-    if "hydra/sweeper=optuna" in parsed.overrides and not any(
-        word.startswith("hydra.sweeper.direction=") for word in parsed.overrides
-    ):  # by itself it looks for the smallest value, the worst arm
-        parsed.overrides = [*parsed.overrides, "hydra.sweeper.direction=maximize"]
+    aimed = any(word.startswith("hydra.sweeper.direction=") for word in parsed.overrides)
+    if "hydra/sweeper=optuna" in parsed.overrides and not aimed:
+        parsed.overrides.append("hydra.sweeper.direction=maximize")  # by itself it looks for the worst arm
     return parsed
+
+
+def refuse_arguments(message: str) -> NoReturn:
+    raise UserError(f"{message}; {HELP}")
+
+
+def dashed(word: str) -> Problem:
+    plain = word.lstrip("-")
+    if "=" in word:
+        return Problem(f"{word}: settings are written without dashes: {plain}", "", "syntax", word, plain)
+    return Problem(f"{word}: there is no such argument; {HELP}")
 
 
 def refuse_folder(folder: str) -> None:
@@ -74,17 +86,6 @@ def refuse_folder(folder: str) -> None:
         raise UserError(problems)
 
 
-def refuse_arguments(message: str) -> NoReturn:
-    raise UserError(f"{message}; rerankbench --help shows what there is")
-
-
-def dashed(word: str) -> Problem:
-    plain = word.lstrip("-")
-    if "=" in word:
-        return Problem(f"{word}: settings are written without dashes: {plain}", "", "syntax", word, plain)
-    return Problem(f"{word}: there is no such argument; rerankbench --help shows what there is")
-
-
 class OwnOptions(SearchPathPlugin):
     """Looks into `--config-dir` first.
 
@@ -92,12 +93,6 @@ class OwnOptions(SearchPathPlugin):
     """
 
     folder: Path | None = None
-
-    @classmethod
-    def use(cls, config_dir: str | None) -> None:
-        cls.folder = None if config_dir is None else Path(config_dir).absolute()
-        Plugins.instance().register(cls)
-        config_files.check_all()
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         if self.folder is not None:
@@ -108,15 +103,15 @@ class OwnOptions(SearchPathPlugin):
 def composing(parsed: Namespace) -> Iterator[Any]:
     """Hydra, with the search path of the command; it both checks and runs inside."""
     GlobalHydra.instance().clear()
-    OwnOptions.use(parsed.config_dir)
-    config.register_installed(sayings(parsed))
+    own = Path(parsed.config_dir).absolute() if parsed.config_dir else None
+    OwnOptions.folder = own
+    Plugins.instance().register(OwnOptions)
+    config_files.check_all()
+    hydra_private.sweep_checked_jobs()
+    files = sorted(own.glob("*/*.yaml")) if own else []
+    texts = [f"{file.stem} {config_files.text_of(file)}" for file in files]
+    config.register_installed([*parsed.overrides, *texts])  # all that may name an installed option
     folder = Path(parsed.config_path or conf_folder()).absolute()
     with hydra.initialize_config_dir(str(folder), job_name="rerankbench", version_base="1.3"):
         config_files.count_files(hydra_private.config_loader())
         yield GlobalHydra.instance().hydra
-
-
-def sayings(parsed: Namespace) -> list[str]:
-    """All that may name an option: the command's words, and the configs of its own folder."""
-    own = sorted(Path(parsed.config_dir).glob("*/*.yaml")) if parsed.config_dir else []
-    return [*parsed.overrides, *(f"{file.stem} {config_files.text_of(file)}" for file in own)]

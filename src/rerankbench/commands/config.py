@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any, cast, get_origin, get_type_hints
+from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
@@ -44,29 +44,34 @@ def options(group: str) -> dict[str, type]:
 
 @cache
 def register_schemas() -> None:
-    """Tell Hydra the keys and types of every group, as `/schema/<group>/<kind>`.
+    """Tell Hydra the keys and defaults of every group, as `/schema/<group>/<kind>`.
+
+    Hydra gets plain values: it puts files and words together, and `read` alone decides what fits, so that all
+    mistakes are told at once and in the same words, wherever they stand.
 
     Each composition copies Hydra's sources, and with them the store, which took half of a command's checks.
     It need not be copied: there is one for the process, and it gives out copies of what it holds.
     """
     ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
     store = ConfigStore.instance()
-    store.store(name="schema", node=Root)
+    store.store(name="schema", node={**plain(Root), **{group: opened({}) for group in GROUPS}})
     for group, found in GROUPS.items():
         for kind, cls in own_kinds(found).items():
             store.store(group=f"schema/{group}", name=kind or group, node=keys_of(kind, cls, found.key))
 
 
+def plain(cls: type) -> dict[str, Any]:
+    return cast(dict[str, Any], OmegaConf.to_container(schema(cls)))
+
+
+def opened(values: Mapping[str, Any]) -> DictConfig:
+    """A group's values, to which Hydra may add any key."""
+    return OmegaConf.create(dict(values), flags={"struct": False})
+
+
 def keys_of(kind: str, cls: type, key: str | None) -> DictConfig:
-    """The keys of a kind with their types, and the one that names it."""
-    node = schema(cls)
-    if key:
-        node = OmegaConf.create({key: kind, **OmegaConf.to_container(node)})  # type: ignore[dict-item]
-        OmegaConf.set_struct(node, True)
-    for name, kind in get_type_hints(cls).items():
-        if get_origin(kind) is dict and name in node:
-            OmegaConf.set_struct(node[name], False)  # its keys are the user's own
-    return node
+    """The keys of a kind with their defaults, and the one that names it."""
+    return opened({**({key: kind} if key else {}), **plain(cls)})
 
 
 def register_installed(texts: Sequence[str]) -> None:
@@ -81,7 +86,7 @@ def register_installed(texts: Sequence[str]) -> None:
         for name in installed.names(group):
             if name in own_kinds(found):
                 continue  # the package's own come first
-            node = OmegaConf.create({str(found.key): name})
+            node = opened({str(found.key): name})
             if name in asked and found.has(name):
                 node = keys_of(name, found.classes[name], found.key)
                 store.store(group=f"schema/{group}", name=name, node=node)
@@ -91,13 +96,12 @@ def register_installed(texts: Sequence[str]) -> None:
 def read(
     config: DictConfig,
     labels: Mapping[str, str] | None = None,
-    overrides: Sequence[str] = (),
     typed: Collection[str] = (),
 ) -> RunSettings:
     """The experiment that a composed config describes.
 
-    `labels`: the option chosen in each group; `overrides`: settings that the arm's name shows; `typed`: the
-    keys that were given on the command line, where a default has to fit them and not the other way round.
+    `labels`: the option chosen in each group; `typed`: the keys that were given on the command line, where a
+    default has to fit them and not the other way round.
 
     Raises UserError with every problem found in it, one line each.
     """
@@ -108,7 +112,7 @@ def read(
     if problems or root is None:
         raise UserError(list(dict.fromkeys(problems)))
     values = experiments.root_values(root)
-    return RunSettings(**parts, **values, labels=dict(labels or {}), overrides=tuple(overrides))
+    return RunSettings(**parts, **values, labels=dict(labels or {}))
 
 
 def measure_problems(root: Root, report: Report | None) -> list[Problem]:
@@ -119,6 +123,12 @@ def measure_problems(root: Root, report: Report | None) -> list[Problem]:
         return []
     lines = missing_measure(report.measure, sorted(set(root.cutoffs)), root.measures)
     return [Problem.of(line, "report.measure") for line in lines]
+
+
+def only_forecasts(config: DictConfig) -> bool:
+    """Whether a config, whose other parts may be wrong, asks for a forecast and nothing else."""
+    root = experiments.read_root(config, [])
+    return root is not None and root.dry_run
 
 
 def read_tracking(config: DictConfig) -> Tracking:

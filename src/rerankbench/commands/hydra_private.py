@@ -1,42 +1,24 @@
 """The private modules of Hydra that rerankbench cannot do without, and nothing else imports.
 
-Hydra 1.3 has no public way to parse its own arguments (`-m`, `--cfg`, `--config-dir`), nor to expand a
-sweep into jobs without launching them; both are needed to check every job of a command before the first
-one runs. Nor does it say in public which file an option came from, or let one look at files before they are
-parsed; both are needed to keep a stranger's config from doing harm. Private modules may change with any
-minor version, so the last one is stated in pyproject.toml (`hydra-core<1.4`).
+Hydra 1.3 has no public way to parse its own arguments (`-m`, `--cfg`, `--config-dir`); a command is checked
+before Hydra acts on any. Nor does it say in public which file an option came from, or let one look at files
+before they are parsed; both are needed to keep a stranger's config from doing harm. Private modules may
+change with any minor version, so the last one is stated in pyproject.toml (`hydra-core<1.4`).
 """
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
-from collections.abc import Sequence
-
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository
-from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra._internal.sources_registry import SourcesRegistry
+from hydra._internal.config_loader_impl import ConfigLoaderImpl as ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository as CachingConfigRepository
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl as ConfigSearchPathImpl
+from hydra._internal.core_plugins.file_config_source import FileConfigSource as FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry as SourcesRegistry
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
 
-__all__ = [
-    "CachingConfigRepository",
-    "ConfigLoaderImpl",
-    "ConfigSearchPathImpl",
-    "FileConfigSource",
-    "SourcesRegistry",
-    "arguments_parser",
-    "config_loader",
-    "expanded",
-]
-
-
-def arguments_parser() -> ArgumentParser:
-    """The parser of Hydra's own arguments; settings and options come out as `overrides`."""
-    return get_args_parser()
+arguments_parser = get_args_parser  # of Hydra's own arguments; settings and options come out as `overrides`
 
 
 def config_loader() -> ConfigLoaderImpl:
@@ -46,6 +28,11 @@ def config_loader() -> ConfigLoaderImpl:
     return loader
 
 
-def expanded(overrides: Sequence[Override]) -> list[list[str]]:
-    """The jobs of a sweep, each as the words that make it: all combinations of the swept values."""
-    return BasicSweeper.split_arguments(list(overrides), None)[0]
+def sweep_checked_jobs() -> None:
+    """Keep Hydra's sweeper from composing every job to check it, which the launcher does again to run it.
+
+    A command is checked before that. Sweepers that choose values as they go do as before.
+    """
+    for sweeper in Plugins.instance().discover(Sweeper):
+        if sweeper.__name__ == "BasicSweeper":
+            sweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[attr-defined]

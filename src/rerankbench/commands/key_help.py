@@ -7,7 +7,6 @@ class's docstring.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -48,8 +47,8 @@ def lines(word: str, folders: Sequence[Path]) -> Iterator[str]:
         yield roots[word]
     elif group not in (*config.GROUPS, "experiment"):
         known = [*config.GROUPS, "experiment", *roots]
-        close = difflib.get_close_matches(group.partition(".")[0], known, 1)
-        hint = f"did you mean {close[0]}?" if close else f"give one of {', '.join(known)}"
+        close = complaints.closest(group.partition(".")[0], known)
+        hint = f"did you mean {close}?" if close else f"give one of {', '.join(known)}"
         raise UserError(f"--help {word}: there is no such group or key; {hint}")
     elif equals and (option or group == "experiment"):
         yield from option_lines(group, option, folders)
@@ -76,9 +75,7 @@ def option_lines(group: str, option: str, folders: Sequence[Path]) -> Iterator[s
         return
     if file is None:
         known = [name for name, _ in usage.options(list(folders), group)]
-        close = difflib.get_close_matches(option, known, 1)
-        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(known)}"
-        raise UserError(f"--help {group}={option}: there is no such option; {hint}")
+        raise UserError(f"--help {complaints.unknown_option(group, option, known)}")
     yield f"{group}={option}"
     yield f"  {usage.comment(file)}"
     if group == "experiment":

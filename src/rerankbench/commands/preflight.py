@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import shlex
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from itertools import product
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -31,29 +33,37 @@ from rerankbench.commands import (
     sweep_size,
     targets,
 )
-from rerankbench.commands.as_typed import for_shell
-from rerankbench.commands.job_problems import JobProblems
+from rerankbench.commands.config import RunSettings
 from rerankbench.tracking.mlflow_store import place_problem
 
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError, OSError)
 # What can be shown may be incomplete or impossible yet.
 SHOWN = ("syntax", "option", "key", "type", "sweep")
+# A model or data that cannot be read stops its own jobs and no others; and a setting may do nothing in some
+# of the jobs.
+SPARED = ("place", "idle")
+CHOSEN = (*config.GROUPS, "experiment")
+NAME = re.compile(r"[+~]*[\w./@:-]+")
+Words = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Command:
     """A command that can be run: how many jobs it stands for, and whether it only asks for a forecast.
 
-    `words`: its settings in Hydra's grammar; `swept`: the keys in which its jobs differ, and
-    the values that are listed for them; `partial`: keys that some swept options lack, with these options.
+    `words`: its settings in Hydra's grammar; `swept`: the keys in which its jobs differ, and the values that
+    are listed for them; `partial`: keys that some swept options lack, with these options. `checked`: what is
+    known of each job, by its words: its settings, or why it will fail. Of jobs whose values a sweeper chooses
+    as it goes, nothing is known.
     """
 
-    jobs: int = 1
-    dry_run: bool = False
-    multirun: bool = False
-    words: tuple[str, ...] = ()
-    swept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    partial: partial_keys.Partial = field(default_factory=dict)
+    jobs: int
+    dry_run: bool
+    multirun: bool
+    words: Words
+    swept: Mapping[str, Words]
+    partial: partial_keys.Partial
+    checked: Mapping[Words, RunSettings | UserError] = field(repr=False)
 
 
 def check(arguments: Sequence[str]) -> Command | None:
@@ -69,17 +79,20 @@ def check(arguments: Sequence[str]) -> Command | None:
         return Checker(parsed).command()
 
 
-def experiment(arguments: Sequence[str]) -> config.RunSettings:
-    """The settings of a command that is one job. Raises UserError with every problem."""
+def experiment(arguments: Sequence[str]) -> RunSettings:
+    """The settings of a command's first job. Raises UserError with every problem."""
     parsed = command_line.parse(arguments)
     with command_line.composing(parsed):
-        checker = Checker(parsed)
-        checker.command()
-        return checker.read(checker.jobs[0])
+        found = next(iter(Checker(parsed).command().checked.values()))
+    if isinstance(found, UserError):
+        raise found
+    return found
 
 
 class Checker:
     """A command's settings and the jobs that come of them; made inside `composing`."""
+
+    multirun = False
 
     def __init__(self, parsed: Namespace) -> None:
         self.typed: list[str] = list(parsed.overrides)
@@ -88,86 +101,102 @@ class Checker:
         self.options_of = cache(self.loader.repository.get_group_options)
         self.parser = OverridesParser.create(config_loader=self.loader)
         self.problems: list[Problem] = []
-        self.composed: dict[tuple[str, ...], DictConfig] = {}
+        self.composed: dict[Words, DictConfig] = {}
+        self.cached = OmegaConf.create()  # what `now` gave to the first job, it gives to all
         self.given: dict[str, Override] = {}
-        self.take(self.option, [word for word in self.typed if self.is_group(word)])
-        self.options = list(self.given.values())
-        self.master = self.compose([o for o in self.options if not o.is_sweep_override()])
-        self.multirun = bool(parsed.multirun) or self.mode.endswith("MULTIRUN")
-        self.take(self.value, [word for word in self.typed if not self.is_group(word)])
+        self.take([word for word in self.typed if self.is_option(word)])
+        self.master = self.compose([o for o in self.given.values() if not o.is_sweep_override()])
+        modes = [str(self.master.hydra.mode), *(w for w in self.typed if w.startswith("hydra.mode="))]
+        self.multirun = bool(parsed.multirun) or modes[-1].endswith("MULTIRUN")
+        # Hydra's own sweeper has all values listed; others choose them as they go.
+        self.expands = str(self.master.hydra.runtime.choices["hydra/sweeper"]) == "basic"
+        self.take([word for word in self.typed if not self.is_option(word)])
 
     # --- words ---
 
-    def take(self, read: Callable[[str], Override], words: Sequence[str]) -> None:
-        """Read words as settings; why some are none is noted."""
+    def is_option(self, word: str) -> bool:
+        """Whether a word, or a key, chooses options of a group."""
+        group = word.partition("=")[0].lstrip("+~").partition("@")[0]
+        return group in CHOSEN or (group.startswith("hydra/") and bool(self.options_of(group)))
+
+    def take(self, words: Iterable[str]) -> None:
+        """Read words as settings; why some are none, or impossible ones, is noted."""
         for word in words:
             try:
-                self.given[word] = read(word)
+                self.given[word] = self.parsed(word)
+                problems = list(self.wrong(self.given[word], word))
             except UserError as error:
-                self.problems += error.typed
+                problems = error.typed
+            if problems:
+                self.given.pop(word, None)
+                self.problems += problems
 
-    @property
-    def values(self) -> list[Override]:
-        """The settings of keys, as opposed to choices of options."""
-        return [override for override in self.given.values() if override not in self.options]
-
-    def is_group(self, word: str) -> bool:
-        key = word.partition("=")[0].lstrip("+~").partition("@")[0]
-        return "." not in key and bool(key) and bool(self.options_of(key))
-
-    def option(self, word: str) -> Override:
-        """A choice of options. Raises UserError where it cannot be."""
-        key, _, value = word.lstrip("+~").partition("=")
-        group = key.partition("@")[0]
+    def parsed(self, word: str) -> Override:
+        """A word as Hydra reads it; the package's own keys need no `+`. Raises UserError."""
+        key = re.split("[=@]", word.lstrip("+~"))[0]
         if word.startswith("~"):
-            raise UserError(complaints.not_taken_away(word))
-        if "@" in key:
-            cure = f"{group}={value}"
-            line = f"{word}: options have no package here; write {cure}"
-            raise UserError(Problem(line, group, "syntax", word, cure))
-        groups = (*config.GROUPS, "experiment")
-        if group not in groups and not group.startswith("hydra/"):
-            raise UserError(complaints.unknown_key("", group, value, groups))
-        chosen = self.parsed(as_typed.option(word.lstrip("+") if group in groups else word), word)
-        if too_many := sweep_size.problem([chosen]):
-            raise UserError(Problem(too_many, group, "sweep", word))
-        if any(w.lstrip("+").startswith("hydra.searchpath=") for w in self.typed):
-            return chosen  # options may come from there
-        known = self.options_of(group)
-        none = ["null"] if group == "experiment" else []
-        wrong = [value for value in chosen_options(chosen) if value not in [*known, *none]]
-        if wrong:
-            raise UserError([complaints.unknown_option(group, value, known) for value in wrong])
-        return chosen
-
-    def value(self, word: str) -> Override:
-        """A setting of a key. Raises UserError where it cannot be."""
-        if word.startswith("~"):
-            raise UserError(complaints.not_taken_away(word))
-        found = self.parsed(as_typed.word(word, self.multirun), word)
-        key = found.key_or_group
-        if not key or found.package is not None:
-            raise UserError(complaints.unreadable(word))
-        if not found.is_sweep_override():
-            return found
-        if too_many := sweep_size.problem([found]):
-            raise UserError(Problem(too_many, key, "sweep", word))
-        if not self.multirun:
-            raise UserError(complaints.sweep_alone(word, key, as_typed.is_list(key)))
-        if not found.is_discrete_sweep() and self.expands:
-            line = f"{word}: intervals need a sweeper that chooses from them; give values: KEY=1,2,3"
-            raise UserError(Problem(line, key, "sweep", word))
-        if key.startswith(tuple(f"hydra.{part}" for part in targets.BUILT)):
-            raise UserError(Problem(f"{word}: cannot be swept; give one value", key, "sweep", word))
+            line = f"{word}: {key} cannot be taken away; give it a value, {key}=VALUE"
+            raise UserError(Problem(line, key, "syntax", word))
+        own = key.partition(".")[0] in (*CHOSEN, *config.ROOT_KEYS)
+        plain = word.lstrip("+") if own else word
+        text = as_typed.option(plain) if self.is_option(word) else as_typed.word(plain, self.multirun)
+        try:
+            (found,) = self.parser.parse_overrides([text])
+        except (HydraException, ValueError):
+            raise UserError(self.unreadable(word)) from None
         return found
 
-    def parsed(self, word: str, typed: str) -> Override:
-        """A word as Hydra reads it. Raises UserError where it cannot."""
-        try:
-            return self.parser.parse_overrides([word])[0]
-        except (HydraException, ValueError):
-            groups = [g for g in (*config.GROUPS, "experiment") if typed in self.options_of(g)]
-            raise UserError(complaints.unreadable(typed, [f"{group}={typed}" for group in groups])) from None
+    def wrong(self, found: Override, word: str) -> Iterator[Problem]:
+        """Why a setting that can be read is an impossible one."""
+        key, value, chooses = found.key_or_group, word.partition("=")[2], self.is_option(word)
+        if too_many := sweep_size.problem([found]):
+            yield Problem(too_many, key, "sweep", word)
+        elif chooses and found.package is not None:
+            line = f"{word}: options have no package here; write {key}={value}"
+            yield Problem(line, key, "syntax", word, f"{key}={value}")
+        elif chooses:
+            swept = found.is_sweep_override()
+            options = list(found.sweep_string_iterator()) if swept else [complaints.shown(found.value())]
+            known = self.options_of(key)
+            if not any(w.lstrip("+").startswith("hydra.searchpath=") for w in self.typed):  # it has more
+                wrong = [one for one in (option.strip("'\"") for option in options) if one not in known]
+                yield from (complaints.unknown_option(key, option, known) for option in wrong)
+        elif found.package is not None or not key:
+            yield self.unreadable(word)
+        elif found.is_sweep_override():
+            if not self.multirun:
+                yield sweep_alone(word, key, as_typed.is_list(key) and "(" not in value)
+            elif not found.is_discrete_sweep() and self.expands:
+                line = f"{word}: intervals need a sweeper that chooses from them; give values: KEY=1,2,3"
+                yield Problem(line, key, "sweep", word)
+            elif key.startswith(tuple(f"hydra.{part}" for part in targets.BUILT)):
+                yield Problem(f"{word}: cannot be swept; give one value", key, "sweep", word)
+
+    def unreadable(self, word: str) -> Problem:
+        """Why a word is no setting, and what was probably meant."""
+        key, equals, value = word.partition("=")
+        meant = [f"{group}={word}" for group in CHOSEN if word in self.options_of(group)]
+        uneven = next((p for p in ("[]", "{}", "()") if value.count(p[0]) != value.count(p[1])), "")
+        cure = ""
+        if word == "help":
+            return Problem(f"help: {command_line.HELP}", "", "syntax", word, "--help")
+        if meant:
+            line = f"{word}: this is not a setting; did you mean {' or '.join(meant)}?"
+            return Problem(line, key, "syntax", word, meant[-1])
+        if not NAME.fullmatch(key):
+            said = f"{key or 'nothing'} cannot be the name of a setting; write KEY=VALUE without spaces"
+            said = said if equals else "this is not a setting; write KEY=VALUE"
+        elif not equals:
+            said = f"a setting needs a value, {key.lstrip('+')}=VALUE"
+        elif uneven:
+            lacking = value.count(uneven[0]) - value.count(uneven[1])
+            said, cure = f"the brackets {uneven} do not match", f"{word}{uneven[1] * lacking}" * (lacking > 0)
+        else:
+            better = {"(": f"[{value.strip('()')}]", "=": value.lstrip("=")}.get(value[:1])
+            said, cure = "the value cannot be read", f"{key}={better}" if better else ""
+            said += "" if cure else "; see --cfg job for how others look"
+        said += f"; write {cure}" if cure else ""
+        return Problem(f"{word}: {said}", key.lstrip("+"), "syntax", word, cure)
 
     # --- configs ---
 
@@ -182,270 +211,226 @@ class Checker:
             try:
                 made = config_trust.load(self.loader, conf_folder(), self.name, [*path, *words])
             except CONFIG_ERRORS as error:
-                raise UserError([*self.problems, *composition.problems(error, self.loader)]) from None
+                raise UserError([*self.problems, composition.problem(error, self.loader)]) from None
             if made.get("experiment") is not None:
                 file = f"experiment/{made.hydra.runtime.choices.get('experiment')}.yaml"
                 line = f"{file}: its first line must be `# @package _global_`; without it its keys do nothing"
                 raise UserError([*self.problems, Problem(line, "experiment")])
-            if found := [*targets.problems(made.hydra), *targets.command_problems(made.hydra)]:
-                raise UserError(found)
-            if found := config_trust.problems(made, self.loader, conf_folder(), options, self.typed):
+            found = [*targets.problems(made.hydra), *targets.command_problems(made.hydra)]
+            if found := found or config_trust.problems(made, self.loader, conf_folder(), options, self.typed):
                 raise UserError(found)
             self.composed[words] = made
         return self.composed[words]
 
-    def read(self, job: Sequence[Override]) -> config.RunSettings:
-        """A job's settings. Raises UserError with every problem.
+    def read(self, job: Sequence[Override]) -> RunSettings | UserError:
+        """A job's settings, from its config without Hydra's part, or why it has none."""
+        try:
+            made = self.compose([o for o in job if self.is_option(o.key_or_group)])
+            labels = {str(group): str(choice) for group, choice in made.hydra.runtime.choices.items()}
+            lacked = partial_keys.lacked(self.partial, labels)
+            values = [o for o in job if not self.is_option(o.key_or_group) and o.key_or_group not in lacked]
+            whole = OmegaConf.create({k: v for k, v in config_trust.written(made).items() if k != "hydra"})
+            OmegaConf.copy_cache(from_config=self.cached, to_config=whole)
+            self.cached = whole
+            for o in values:
+                if not o.is_hydra_override():
+                    OmegaConf.update(whole, o.key_or_group, o.value(), force_add=True)
+            return config.read(whole, labels, typed={o.key_or_group for o in values})
+        except UserError as error:
+            return UserError([self.located(problem, job) for problem in error.typed])
 
-        Its config is put together without types and without Hydra's part: `config.read` finds what does not
-        fit, all of it.
-        """
-        options = [o for o in job if self.is_group(o.get_key_element())]
-        made = self.compose(options)
-        job = self.own(job)
-        untyped = OmegaConf.create({k: v for k, v in config_trust.written(made).items() if k != "hydra"})
-        for override in job:
-            if override not in options and not override.is_hydra_override():
-                OmegaConf.update(untyped, override.key_or_group, override.value(), force_add=True)
-        labels = {group: str(choice) for group, choice in made.hydra.runtime.choices.items()}
-        return config.read(untyped, labels, typed={o.key_or_group for o in job})
-
-    def own(self, job: Sequence[Override]) -> list[Override]:
-        """A job's settings without those that its options lack and others of the sweep have."""
-        choices = {o.key_or_group: str(o.value()) for o in job if self.is_group(o.get_key_element())}
-        dropped = partial_keys.lacked(self.partial, choices)
-        return [o for o in job if o.key_or_group not in dropped]
-
-    @cached_property
-    def partial(self) -> dict[str, tuple[str, ...]]:
-        """Keys that only some swept options of their group have, with the options that lack them."""
-        if not self.multirun:
-            return {}
-        groups = [o for o in self.overrides if self.is_group(o.get_key_element())]
-        swept = [o for o in groups if o.is_sweep_override() and o.is_discrete_sweep()]
-        fixed = [o for o in groups if not o.is_sweep_override()]
-
-        def listed(group: str, option: str, key: str) -> bool:
-            return has(self.compose([*fixed, *self.parser.parse_overrides([f"{group}={option}"])]), key)
-
-        keys = [o.key_or_group for o in self.overrides if o not in groups]
-        return partial_keys.partial_keys(keys, {o.key_or_group: chosen_options(o) for o in swept}, listed)
+    def located(self, problem: Problem, job: Sequence[Override]) -> Problem:
+        """A problem with the file that it comes from: the user's own, since the package's have none."""
+        folder, typed = command_line.OwnOptions.folder, {o.key_or_group: o.value() for o in job}
+        for group in (problem.key.partition(".")[0], "experiment"):
+            own = folder is not None and (folder / group / f"{typed.get(group)}.yaml").is_file()
+            if own and problem.kind in ("key", "type") and problem.key not in typed:
+                return problem.saying(f"{group}/{typed[group]}.yaml: {problem}")
+        return problem
 
     # --- jobs ---
-
-    @property
-    def mode(self) -> str:
-        given = [word for word in self.typed if word.startswith("hydra.mode=")]
-        return given[-1] if given else str(self.master.hydra.mode)
-
-    @property
-    def in_order(self) -> list[Override]:
-        """All settings as they were typed, which is the order of a sweep's jobs."""
-        return [self.given[word] for word in self.typed if word in self.given]
-
-    @cached_property
-    def expands(self) -> bool:
-        """Whether Hydra's own sweeper is used; others choose values as they go."""
-        return str(self.master.hydra.runtime.choices["hydra/sweeper"]) == "basic"
 
     @cached_property
     def overrides(self) -> list[Override]:
         """What a preset sweeps over, and what the command line says, which wins."""
         preset = dict(OmegaConf.select(self.master, "hydra.sweeper.params") or {}) if self.multirun else {}
-        words = [f"{key}={value}" for key, value in preset.items()]
-        words = [as_typed.option(w) if self.is_group(w) else as_typed.word(w, True) for w in words]
         try:
-            return [*(self.parsed(word, word) for word in words), *self.in_order]
+            swept = [self.parsed(f"{key}={value}") for key, value in preset.items()]
         except UserError as error:
             lines = [problem.saying(f"hydra.sweeper.params: {problem}") for problem in error.typed]
             raise UserError([*self.problems, *lines]) from None
+        found = [*swept, *(self.given[word] for word in self.typed if word in self.given)]
+        return list({o.get_key_element(): o for o in found}.values()) if self.multirun else found
+
+    @cached_property
+    def fixed(self) -> list[Override]:
+        return [o for o in self.overrides if not o.is_sweep_override()]
+
+    @cached_property
+    def listed(self) -> dict[str, list[Override]]:
+        """The values that a sweep lists, for each swept key."""
+        swept = [o for o in self.overrides if o.is_sweep_override()]
+        lists = [list(o.sweep_string_iterator()) if o.is_discrete_sweep() else [] for o in swept]
+        lines = [
+            [f"{o.get_key_element()}={one}" for one in some] for o, some in zip(swept, lists, strict=True)
+        ]
+        return dict(
+            zip((o.key_or_group for o in swept), map(self.parser.parse_overrides, lines), strict=True)
+        )
+
+    @cached_property
+    def partial(self) -> dict[str, Words]:
+        """Keys that only some swept options of their group have, with the options that lack them."""
+        found = {}
+        for key in (o.key_or_group for o in self.overrides if self.multirun):
+            group, _, name = key.partition(".")
+            options = {str(o.value()): self.beside(o)[group] for o in self.listed.get(group, []) if name}
+            lacking = tuple(
+                one for one, node in options.items() if node._get_node(name.split(".")[0]) is None
+            )
+            if 0 < len(lacking) < len(options):
+                found[key] = lacking
+        return found
+
+    def beside(self, option: Override) -> DictConfig:
+        """What an option of a swept group makes with those that are not swept."""
+        return self.compose([*(o for o in self.fixed if self.is_option(o.key_or_group)), option])
 
     @cached_property
     def jobs(self) -> list[list[Override]]:
         """The settings of every job; those of one job without a sweep, or where a sweeper chooses them."""
-        fixed = [o for o in self.overrides if not o.is_sweep_override()]
         if not self.multirun:
-            return [fixed]
-        if too_many := sweep_size.problem(self.overrides if self.expands else ()) or self.trials_problem():
+            return [self.fixed]
+        trials = OmegaConf.select(self.master, "hydra.sweeper.n_trials")
+        too_many = sweep_size.problem(self.overrides if self.expands else ())
+        if trials is not None and not (isinstance(trials, int) and trials <= sweep_size.MOST_JOBS):
+            too_many = f"hydra.sweeper.n_trials={trials}: at most {sweep_size.MOST_JOBS:,} are possible"
+        if too_many:
             raise UserError([*self.problems, Problem(too_many, "", "sweep")])
         if not self.expands:
-            self.look_at_options()
-            return [fixed]
-        try:
-            jobs = [self.parser.parse_overrides(job) for job in hydra_private.expanded(self.overrides)]
-        except CONFIG_ERRORS as error:
-            raise UserError([*self.problems, complaints.one_line(error)]) from None
-        if not jobs:
-            nothing = [str(o.input_line) for o in self.overrides if not list(self.listed_values(o))]
-            lines = [f"{line}: there is nothing to sweep over; give values: KEY=1,2,3" for line in nothing]
+            swept = [o for some in self.listed.values() for o in some if self.is_option(o.key_or_group)]
+            for option in swept:
+                self.beside(option)  # for what it may not name
+            return [self.fixed]
+        if empty := [str(o.input_line) for o in self.overrides if self.listed.get(o.key_or_group) == []]:
+            lines = [f"{line}: there is nothing to sweep over; give values: KEY=1,2,3" for line in empty]
             raise UserError([*self.problems, *(Problem(line, "", "sweep") for line in lines)])
-        return jobs
+        return [list(job) for job in product(*map(self.values, self.overrides))]
 
-    def listed_values(self, override: Override) -> Iterable[str]:
-        """The values that a setting goes through."""
-        return override.sweep_string_iterator() if override.is_sweep_override() else [""]
-
-    def trials_problem(self) -> str:
-        """Why a sweeper that chooses values as it goes would never be done; empty if it would."""
-        trials = OmegaConf.select(self.master, "hydra.sweeper.n_trials")
-        if trials is None or (isinstance(trials, int) and trials <= sweep_size.MOST_JOBS):
-            return ""
-        return f"hydra.sweeper.n_trials={trials}: at most {sweep_size.MOST_JOBS:,} are possible"
-
-    def look_at_options(self) -> None:
-        """Compose every option that a sweeper may choose, for what it may not name."""
-        options = [o for o in self.overrides if self.is_group(o.get_key_element())]
-        fixed = [o for o in options if not o.is_sweep_override()]
-        for swept in (o for o in options if o.is_sweep_override()):
-            for value in chosen_options(swept):
-                self.compose([*fixed, *self.parser.parse_overrides([f"{swept.key_or_group}={value}"])])
+    def values(self, override: Override) -> list[Override]:
+        """The settings that jobs may have of one, in the words that Hydra gives the job."""
+        if override.is_sweep_override():
+            return self.listed[override.key_or_group]
+        line = f"{override.get_key_element()}={override.get_value_element_as_str()}"
+        return self.parser.parse_overrides([line])
 
     # --- checks ---
 
-    def command(self) -> Command:
-        """The checked command. Raises UserError with all of its problems."""
+    def command(self, shown: bool = False) -> Command:
+        """The checked command; `shown`: its config is only shown, and may be incomplete or impossible yet.
+
+        Raises UserError with all of its problems.
+        """
         self.check_hydra()
         if not self.multirun:
-            swept = [o for o in self.options if o.is_sweep_override()]
-            self.problems += [complaints.sweep_alone(str(o.input_line), o.key_or_group) for o in swept]
-        found: list[list[Problem]] = []
-        dry_run = False
-        for job in self.jobs:
-            try:
-                dry_run = self.read(job).dry_run or dry_run
-                found.append([])
-            except UserError as error:
-                found.append(error.typed)
-        if stopping := JobProblems(self.jobs, found, frozenset(self.swept)).stopping():
+            several = [o for o in self.given.values() if o.is_sweep_override()]
+            self.problems += [sweep_alone(str(o.input_line), o.key_or_group) for o in several]
+        outcomes = [self.read(job) for job in self.jobs]
+        found = [one.typed if isinstance(one, UserError) else [] for one in outcomes]
+        if stopping := self.stopping([[p for p in some if not shown or p.kind in SHOWN] for some in found]):
             self.problems += self.torn_texts() or stopping
         if self.problems:
             raise UserError(list(dict.fromkeys(self.problems)))
-        return Command(len(self.jobs), dry_run, self.multirun, tuple(self.words()), self.swept, self.partial)
+        dry_run = any(one.dry_run for one in outcomes if isinstance(one, RunSettings))
+        names = [tuple(str(o.input_line) for o in job if not o.is_hydra_override()) for job in self.jobs]
+        checked = dict(zip(names, outcomes, strict=True))
+        words = tuple(str(o.input_line) for o in self.overrides)
+        swept = {key: tuple(complaints.as_text(o.value()) for o in some) for key, some in self.listed.items()}
+        return Command(len(self.jobs), dry_run, self.multirun, words, swept, self.partial, checked)
+
+    def stopping(self, found: Sequence[Sequence[Problem]]) -> list[Problem]:
+        """What of the problems of each job stops the command, with what the jobs share that have it."""
+        stopping = []
+        for problem in dict.fromkeys(one for problems in found for one in problems):
+            jobs = [job for job, problems in zip(self.jobs, found, strict=True) if problem in problems]
+            if len(jobs) == len(found):
+                stopping.append(problem)
+            elif all(found) or problem.kind not in SPARED:
+                others = self.listed.keys() - {problem.key}
+                told = [[str(o.input_line) for o in job if o.key_or_group in others] for job in jobs]
+                shared = " ".join(word for word in told[0] if all(word in words for words in told))
+                where = f" (in the job{'s with' if len(jobs) > 1 else ''} {shared})" if shared else ""
+                stopping.append(problem.saying(f"{problem}{where}"))
+        return stopping
 
     def torn_texts(self) -> list[Problem]:
         """Texts that a sweep took for several values because of their commas, and that work in quotes."""
         found = []
         for typed, override in self.given.items():
             name, _, value = typed.partition("=")
-            if not (override.value_type is ValueType.SIMPLE_CHOICE_SWEEP and as_typed.is_text(name)):
-                continue
-            cure = f"{name}={as_typed.quoted(value)}"
-            (whole,) = self.parser.parse_overrides([cure])
-            with suppress(UserError):
-                self.read([whole if o.key_or_group == whole.key_or_group else o for o in self.jobs[0]])
-                line = f"{typed}: -m takes commas for a sweep; to have one value, write {for_shell(cure)}"
-                found.append(Problem(line, name, "sweep", typed, cure))
+            if override.value_type is ValueType.SIMPLE_CHOICE_SWEEP and as_typed.is_text(name):
+                cure = f"{name}={as_typed.quoted(value)}"
+                (whole,) = self.parser.parse_overrides([cure])
+                job = [whole if o.key_or_group == whole.key_or_group else o for o in self.jobs[0]]
+                if isinstance(self.read(job), RunSettings):
+                    word = shlex.quote(cure) if re.search(r'["$`\\!]', cure) else f'"{cure}"'
+                    line = f"{typed}: -m takes commas for a sweep; to have one value, write {word}"
+                    found.append(Problem(line, name, "sweep", typed, cure))
         return found
-
-    def shown(self) -> list[str]:
-        """The words for a config that is only shown. Raises UserError where they cannot be applied."""
-        self.check_hydra()
-        try:
-            self.read([o for o in self.overrides if not o.is_sweep_override()])
-        except UserError as error:
-            self.problems += [problem for problem in error.typed if problem.kind in SHOWN]
-        if self.problems:
-            raise UserError(list(dict.fromkeys(self.problems)))
-        return self.words()
-
-    def words(self) -> list[str]:
-        """The command's settings as Hydra takes them, keys that not every option lists with `++`."""
-        configs = [self.master, *self.composed.values()]
-        known: Callable[[str], bool] = lambda key: all(has(made, key) for made in configs)  # noqa: E731
-        words = []
-        for o in self.overrides:
-            line = str(o.input_line)
-            own = o.key_or_group.partition(".")[0] in (*config.GROUPS, *config.ROOT_KEYS)
-            if own and not self.is_group(line):
-                line = line.lstrip("+") if known(o.key_or_group) else f"++{line.lstrip('+')}"
-            words.append(line)
-        return words
-
-    @property
-    def swept(self) -> dict[str, tuple[str, ...]]:
-        """Keys and groups that the jobs do not share, with the values that a sweep lists."""
-        swept = [o for o in self.overrides if o.is_sweep_override()]
-        return {o.key_or_group: self.listed(o) if o.is_discrete_sweep() else () for o in swept}
-
-    def listed(self, swept: Override) -> tuple[str, ...]:
-        lines = [f"{swept.get_key_element()}={value}" for value in swept.sweep_string_iterator()]
-        return tuple(complaints.as_text(o.value()) for o in self.parser.parse_overrides(lines))
 
     def check_hydra(self) -> None:
         """Apply the settings that are Hydra's own: where to write, how to launch."""
-        for override in self.values:
-            if override.key_or_group.startswith("hydra.") and not override.is_sweep_override():
-                self.problems += hydra_problem(override, self.master)
+        for o in self.given.values():
+            if o.key_or_group.startswith("hydra.") and not o.is_sweep_override():
+                try:
+                    adds = o.is_add() or o.is_force_add()
+                    OmegaConf.update(self.master, o.key_or_group, o.value(), force_add=adds)
+                except (OmegaConfBaseException, TypeError) as error:
+                    self.problems.append(composition.unfit(error, o.key_or_group, o.value()))
         if found := targets.problems(self.master.hydra):
             raise UserError([*self.problems, *found])
         self.problems += self.output_problems()
         aim = OmegaConf.select(self.master, "hydra.sweeper.direction")
         if aim is not None and not str(aim).endswith("maximize"):
-            line = f"hydra.sweeper.direction={aim}: looks for the worst arm; give maximize"
-            cure = "hydra.sweeper.direction=maximize"
-            self.problems.append(Problem(line, "hydra.sweeper.direction", cure=cure))
+            key, cure = "hydra.sweeper.direction", "hydra.sweeper.direction=maximize"
+            self.problems.append(
+                Problem(f"{key}={aim}: looks for the worst arm; give maximize", key, cure=cure)
+            )
         for kind in ("launcher", "sweeper"):
             if not importable(str(self.master.hydra[kind].get("_target_", ""))):
                 chosen = f"hydra/{kind}={self.master.hydra.runtime.choices[f'hydra/{kind}']}"
                 line = f"{chosen} needs a plugin of Hydra: pip install 'rerankbench[launchers]'"
                 self.problems.append(Problem(line, f"hydra/{kind}", "option", chosen))
 
-    def output_problems(self) -> Iterable[Problem]:
+    def output_problems(self) -> Iterator[Problem]:
         """Why Hydra could not make the folder in which results are written."""
         own, kind = self.master.hydra, "sweep" if self.multirun else "run"
         key = f"hydra.{kind}.dir"
         try:
             place = str(own[kind].dir or "")
-            subdir = str(OmegaConf.to_container(own.sweep)["subdir"]) if self.multirun else "."  # type: ignore[index, call-overload]
         except OmegaConfBaseException as error:
             yield Problem(f"{key}: {complaints.one_line(error)}; give a folder", key)
             return
         if "dry_run=true" in self.typed:
             return
-        if place.partition("/")[0] == "~":  # the shell expands it at the start of a word only
-            cure = f"{key}={Path(place).expanduser()}"
-            yield Problem(f"{key}={place}: ~ would be a folder of that name; give {cure}", key, cure=cure)
-        elif place.strip() in ("", "None"):
-            yield Problem(f"{key}={place}: give a folder for the results", key)
-        elif problem := place_problem(Path(place).absolute() / "result.json"):
-            yield Problem(f"{key}={place}: {problem}", key)
+        cure = f"{key}={Path(place).expanduser()}" if place.partition("/")[0] == "~" else ""
+        said = place_problem(Path(place).absolute() / "result.json")
+        if place.strip() in ("", "None"):
+            said = "give a folder for the results"
+        if cure:  # the shell expands it at the start of a word only
+            said = f"~ would be a folder of that name; give {cure}"
+        if said:
+            yield Problem(f"{key}={place}: {said}", key, cure=cure)
+        subdir = str(targets.plain(own)["sweep"]["subdir"]) if self.multirun else "."
         if Path(subdir).is_absolute() or ".." in Path(subdir).parts:
             line = f"hydra.sweep.subdir={subdir}: leads out of hydra.sweep.dir; give a name"
             yield Problem(line, "hydra.sweep.subdir")
 
 
-def chosen_options(override: Override) -> list[str]:
-    """The options that a group's setting chooses."""
-    if override.is_sweep_override():
-        return [str(value).strip("'\"") for value in override.sweep_string_iterator()]
-    return [complaints.shown(override.value())]
-
-
-def hydra_problem(override: Override, master: DictConfig) -> list[Problem]:
-    """Set one of Hydra's own values; what is wrong with it."""
-    key, value = override.key_or_group, override.value()
-    adds = override.is_add() or override.is_force_add()
-    try:
-        OmegaConf.update(master, key, value, force_add=adds)
-    except (AttributeError, KeyError) as error:
-        parent, _, name = key.rpartition(".")
-        node = OmegaConf.select(master, parent, throw_on_missing=False)
-        if isinstance(node, DictConfig) and name not in node:
-            return [complaints.unknown_key(f"{parent}.", name, value, [str(known) for known in node])]
-        return [complaints.wrong_value(key, value, error)]
-    except (OmegaConfBaseException, TypeError) as error:
-        return [complaints.wrong_value(key, value, error)]
-    return []
-
-
-def has(made: DictConfig, key: str) -> bool:
-    """Whether a config lists a key."""
-    parent, _, name = key.rpartition(".")
-    try:
-        node = OmegaConf.select(made, parent) if parent else made
-    except OmegaConfBaseException:
-        return False
-    return isinstance(node, DictConfig) and name in node._content  # type: ignore[operator]
+def sweep_alone(word: str, key: str, lists: bool = False) -> Problem:
+    """Several values of a key in a command that runs one job; `lists`: the key holds a list."""
+    brackets = f", or brackets for a list: {key}=[{word.partition('=')[2]}]" if lists else ""
+    return Problem(f"{word}: several values need -m for a sweep{brackets}", key, "sweep", word, f"-m {word}")
 
 
 def importable(target: str) -> bool:

@@ -7,7 +7,7 @@ import logging
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,14 @@ from rerankbench.basics import printing
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import say
 from rerankbench.commands import cli
+from rerankbench.report import measure_names
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import USUAL, Report, closest
 from rerankbench.tracking.mlflow_store import MLflow
 
 if TYPE_CHECKING:
+    from rerankbench.judging.differences import Differences
+    from rerankbench.judging.partly import Partly
     from rerankbench.judging.qrels import Qrels
     from rerankbench.judging.verdict import State
     from rerankbench.report.findings import Findings
@@ -32,9 +35,9 @@ EPILOG = """examples:
   rerankbench-report sweep1 sweep2 --out both report.delta=0.02
   rerankbench-report --race multirun/2026-01-31/12-00-00 report.race.seconds=300
   rerankbench-report rerankbench tracking.uri=sqlite:///mlflow.db report.budget.latency_p95_ms=50
-settings: report.measure, report.delta, report.level, report.price_per_hour, report.budget.latency_p95_ms,
-  report.budget.memory_mb, report.budget.price_per_1k, report.race.seconds, report.race.width,
-  report.race.paid, report.register, tracking.uri, tracking.experiment"""
+settings: report.measure, report.more, report.delta, report.level, report.price_per_hour,
+  report.budget.latency_p95_ms, report.budget.memory_mb, report.budget.price_per_1k, report.race.seconds,
+  report.race.width, report.race.paid, report.register, report.kappa, tracking.uri, tracking.experiment"""
 
 
 @printing.command
@@ -98,39 +101,57 @@ def build(
     from rerankbench.report import files, made, more_measures, terminal
     from rerankbench.report.findings import find_out
 
-    more_measures.check(measures)
-    report, tracking, places = read(words)
+    report, tracking, places = read(words, measures)
     folders, experiments, target = located(places, out)
     files.check(target)  # before the work, which may be downloads of hours
     with tempfile.TemporaryDirectory(prefix="rerankbench-report-") as scratch:
         found = gather(folders, experiments, tracking, Path(scratch))
+        log = logging_to(tracking if experiments or tracks(words) else None, target, found)
         qrels = qrels or kept_judgements(found, folders)
         costs = raced(found, report, target) if race else earlier_race(found, folders, target)
         if qrels is None and unjudged(found):
-            return compared(found, report, target, places, costs)
+            return compared(found, report, target, places, costs, log)
         report, settled = measuring(words, report, found, qrels), None
         if qrels is not None:
             at, settled, judgements = by_judgements(found, qrels, report)
             if settled.judged < WELL_JUDGED * settled.pairs:
-                return partly_judged(found, at, settled, report, target, places, costs)
+                return partly_judged(found, at, settled, report, target, places, costs, log)
             found = judged_runs(found, at, judgements, Path(scratch) / "judged")
             report = replace(report, arrangements=False)  # what is settled is of plain arms
         findings = tried(find_out(found, report, costs, settled), found, report, target, race)
         command = ["rerankbench-report", *words, *option_words(out, race, qrels, measures)]
         origin = made.now(command, target, tracking.page() if experiments else "")
-        findings = replace(findings, more=more_measures.more(findings.contest, measures), made=origin)
+        findings = replace(findings, more=more_measures.more(findings.contest, report.more), made=origin)
         page = written(target, findings)
-        if experiments or any(w.startswith("tracking.") for w in words):
-            summed_up(tracking, findings, target)
+        log(findings)
     terminal.show(findings, page)
     return page
 
 
-def summed_up(tracking: MLflow, findings: Findings, target: Path) -> None:
-    """Log the report as the run of its sweep."""
-    from rerankbench.commands import summary_run
+Log = Callable[["Findings | Differences | Partly"], None]
 
-    summary_run.log(tracking, findings, target, sweep_of(findings.contest.runs))
+
+def logging_to(tracking: MLflow | None, target: Path, runs: Sequence[Run]) -> Log:
+    """What logs the report in a folder as the run of its sweep; nothing without a store."""
+
+    def log(found: Findings | Differences | Partly) -> None:
+        from rerankbench.commands import summary_run
+        from rerankbench.judging import tracked
+        from rerankbench.report.findings import Findings
+
+        if tracking is None:
+            return
+        if isinstance(found, Findings):
+            summary_run.log(tracking, found, target, sweep_of(runs))
+        else:
+            tracked.log(tracking, found, target, sweep_of(runs))
+
+    return log
+
+
+def tracks(words: Sequence[str]) -> bool:
+    """Whether a store is named."""
+    return any(word.startswith("tracking.") for word in words)
 
 
 def located(places: Sequence[str], out: Path | None) -> tuple[list[Path], list[str], Path]:
@@ -180,7 +201,11 @@ def by_judgements(found: Sequence[Run], file: Path, report: Report) -> tuple[Sta
     highest = max([verdict.HIGHEST, *judgements.grades.values()])
     cutoff = verdict.cutoff_of(report.measure)
     at = verdict.state(lists(found), dict(judgements.grades), cutoff, report.delta, highest)
-    return at, verdict.settled(at, judgements, file, report.measure, agreement.warnings(file)), judgements
+    return (
+        at,
+        verdict.settled(at, judgements, file, report.measure, agreement.warnings(file, report.kappa)),
+        judgements,
+    )
 
 
 def partly_judged(
@@ -191,6 +216,7 @@ def partly_judged(
     target: Path,
     places: Sequence[str],
     race: Record | None,
+    log: Log,
 ) -> Path:
     """What judgements of a small part of the pairs show; returns the page's path."""
     from rerankbench.judging import partly_pages
@@ -198,12 +224,18 @@ def partly_judged(
 
     told = partly(found, at, settled, report, race)
     page = partly_pages.write(target, told)
+    log(told)
     partly_pages.show(told, page, " ".join(places))
     return page
 
 
 def compared(
-    found: Sequence[Run], report: Report, target: Path, places: Sequence[str], race: Record | None
+    found: Sequence[Run],
+    report: Report,
+    target: Path,
+    places: Sequence[str],
+    race: Record | None,
+    log: Callable[[Differences], object],
 ) -> Path:
     """What runs without judgements show; returns the page's path."""
     from rerankbench.judging import pages
@@ -218,6 +250,7 @@ def compared(
         texts = None
     told = differences(found, lists(found), texts, report, race)
     page = pages.write(target, told)
+    log(told)
     pages.show(told, page, " ".join(places))
     return page
 
@@ -309,11 +342,11 @@ def sweep_of(runs: Sequence[Run]) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} sweeps"
 
 
-def read(words: Sequence[str]) -> tuple[Report, MLflow, list[str]]:
-    """Settings and places. Raises UserError with every mistake in the settings."""
+def read(words: Sequence[str], measures: Sequence[str] = ()) -> tuple[Report, MLflow, list[str]]:
+    """Settings, with more `measures` to list, and places. Raises UserError with every mistake."""
     from rerankbench.basics.typed_settings import convert
 
-    problems: list[str] = []
+    problems = measure_names.problems(measures, "--measure")
     values: dict[str, dict[str, Any]] = {"report": {}, "tracking": {}}
     places = []
     for word in words:
@@ -332,7 +365,7 @@ def read(words: Sequence[str]) -> tuple[Report, MLflow, list[str]]:
         problems.append("no folder and no experiment given: rerankbench-report FOLDER")
     if problems or report is None or tracking is None:
         raise UserError(problems)
-    return report, tracking, places
+    return replace(report, more=(*report.more, *measures)), tracking, places
 
 
 def put(values: dict[str, Any], word: str, problems: list[str]) -> None:

@@ -12,7 +12,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 from types import FrameType
@@ -41,8 +41,10 @@ from rerankbench.commands import (
     key_help,
     partial_keys,
     preflight,
+    sweep_run,
     usage,
 )
+from rerankbench.commands.config import RunSettings
 from rerankbench.store import disk
 from rerankbench.tracking.mlflow_store import Tracking, why
 from rerankbench.tracking.result import Result
@@ -51,6 +53,14 @@ log = logging.getLogger(__name__)
 
 STOP_SECONDS = 8.0  # after which a stop no longer waits for the batch that is being computed
 FORECAST_FILE = "forecast_seconds"
+CLUSTERS = {  # what a launcher says where there is no cluster, and what to do about it
+    'Could not detect "srun"': "hydra/launcher=submitit_slurm: there is no srun here; run the command on a "
+    "login node of a Slurm cluster, or use hydra/launcher=submitit_local",
+    "Could not find any running Ray instance": "hydra.launcher.ray.init.address=auto: there is no Ray "
+    "cluster here; start one with `ray start --head`, or leave the address out for this machine alone",
+    "object_store_memory must not be provided": "hydra.launcher.ray.init.address: a running cluster has "
+    "its own object store; add hydra.launcher.ray.init.object_store_memory=null",
+}
 
 
 class Stopped(KeyboardInterrupt):
@@ -149,9 +159,10 @@ def show_by_hydra(hydra: Any, parsed: Namespace, name: str) -> None:
     elif parsed.shell_completion:
         hydra.shell_completion(name, parsed.overrides)
     elif parsed.cfg:
-        hydra.show_cfg(name, preflight.Checker(parsed).shown(), parsed.cfg, parsed.package, parsed.resolve)
+        words = list(preflight.Checker(parsed).command(shown=True).words)
+        hydra.show_cfg(name, words, parsed.cfg, parsed.package, parsed.resolve)
     else:
-        hydra.show_info(parsed.info, name, preflight.Checker(parsed).shown())
+        hydra.show_info(parsed.info, name, list(preflight.Checker(parsed).command(shown=True).words))
 
 
 def launch(hydra: Any, name: str, command: preflight.Command) -> int:
@@ -160,13 +171,13 @@ def launch(hydra: Any, name: str, command: preflight.Command) -> int:
     words = [*command.words, f"hydra.mode={'MULTIRUN' if sweep else 'RUN'}"]
     with folder_of(hydra, name, words, command) as folder:
         before = frozenset(map(stamp, result_files(folder)))
-        task = Job(command.swept, command.partial)
+        task = Job(command.swept, command.partial, command.checked)
         say(*partial_keys.lines(command.partial), end="\n" * bool(command.partial))
         words += [f"hydra.{'sweep' if sweep else 'run'}.dir={as_typed.quoted(str(folder))}"]
         try:
             (hydra.multirun if sweep else hydra.run)(name, task, words)
         except (RuntimeError, ConnectionError, ValueError) as error:  # of launchers
-            if line := complaints.no_cluster(error):
+            if line := no_cluster(error):
                 raise UserError(line) from error
             raise
         except OSError as error:  # Hydra writes, too
@@ -186,9 +197,14 @@ def launch(hydra: Any, name: str, command: preflight.Command) -> int:
         return 1 if failed or len(results) < command.jobs else 0
 
 
+def no_cluster(error: BaseException) -> str | None:
+    """A launcher's error as one line, where what it needs is not there."""
+    return next((line for sign, line in CLUSTERS.items() if sign in str(error)), None)
+
+
 @contextmanager
 def folder_of(hydra: Any, name: str, words: list[str], command: preflight.Command) -> Iterator[Path]:
-    """Where the jobs of a command write; a forecast leaves nothing behind."""
+    """Where the jobs of a command write; a forecast leaves nothing behind, a sweep is shown as running."""
     if command.dry_run:
         with tempfile.TemporaryDirectory(prefix="rerankbench-") as folder:
             yield Path(folder)
@@ -196,7 +212,12 @@ def folder_of(hydra: Any, name: str, words: list[str], command: preflight.Comman
     mode = RunMode.MULTIRUN if command.multirun else RunMode.RUN
     composed = hydra.compose_config(name, words, mode)
     HydraConfig.instance().set_config(composed)
-    yield Path(composed.hydra.sweep.dir if command.multirun else composed.hydra.run.dir)
+    if not command.multirun:
+        yield Path(composed.hydra.run.dir)
+        return
+    place = Path(composed.hydra.sweep.dir)
+    with sweep_run.shown(composed, place):
+        yield place
 
 
 @dataclass
@@ -204,13 +225,19 @@ class Job:
     """What Hydra calls for every job of one command, here or in other processes.
 
     `swept`: keys that the jobs do not share, with the values listed for them; `partial`: keys that some
-    options lack, which run without them. `mistake`: whether a run in this process failed by a mistake in its
-    data, the user's to fix.
+    options lack, which run without them; `checked`: what the command's check found of each job, by its words,
+    so that none is validated twice. `mistake`: whether a run in this process failed by a mistake in its data,
+    the user's to fix.
     """
 
     swept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     partial: partial_keys.Partial = field(default_factory=dict)
+    checked: Mapping[tuple[str, ...], RunSettings | UserError] = field(default_factory=dict)
     mistake: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Other processes check the job that they get: they may be elsewhere, with other files."""
+        return {**vars(self), "checked": {}}
 
     def __call__(self, composed: DictConfig) -> float:
         """Run one experiment; a failure becomes its result and never stops the other jobs.
@@ -222,11 +249,15 @@ class Job:
         labels = {group: str(choice) for group, choice in hydra_config.runtime.choices.items()}
         task = OverridesParser.create().parse_overrides(list(map(str, hydra_config.overrides.task)))
         if lacked := partial_keys.lacked(self.partial, labels):
-            composed = partial_keys.without(composed, lacked)
-            partial_keys.rewrite(composed, folder / str(hydra_config.output_subdir) / "config.yaml")
+            partial_keys.take_away(composed, lacked)
+            kept = folder / str(hydra_config.output_subdir) / "config.yaml"
+            if kept.is_file():
+                OmegaConf.save(composed, kept)
             task = [o for o in task if o.key_or_group not in lacked]
         hide(hydra_config, composed, folder)
-        result = self.attempt(composed, labels, task, folder, sweep_name(hydra_config))
+        words = OmegaConf.to_container(hydra_config.overrides, resolve=False)["task"]  # type: ignore[call-overload, index]
+        settings = self.checked.get(tuple(words))
+        result = self.attempt(settings, composed, labels, task, folder, sweep_name(hydra_config))
         return objective(result, composed)
 
     def told(self, task: Sequence[Override]) -> list[str]:
@@ -240,6 +271,7 @@ class Job:
 
     def attempt(
         self,
+        settings: RunSettings | UserError | None,
         composed: DictConfig,
         labels: dict[str, str],
         task: Sequence[Override],
@@ -252,7 +284,10 @@ class Job:
 
         experiment, begun = None, None
         try:
-            experiment = config.read(composed, labels, self.told(task), {o.key_or_group for o in task})
+            if isinstance(settings, UserError):
+                raise settings
+            read = settings or config.read(composed, labels, typed={o.key_or_group for o in task})
+            experiment = replace(read, overrides=tuple(self.told(task)))
             if experiment.dry_run:
                 return only_forecast(experiment, folder)
             begun = begin(experiment, sweep_id)
@@ -267,7 +302,7 @@ class Job:
             error = disk.explained(fault, {**cache, place: folder.absolute()})
             self.mistake = isinstance(error, UserError)
             result = outputs.failure(experiment, labels, error, sweep_id, self.told(task))
-            if outputs.keep_failure(result, folder) and composed.dry_run is not True:
+            if outputs.keep_failure(result, folder) and not config.only_forecasts(composed):
                 track(composed, result, folder, begun)
             summary.show_failure(result, error)
             return result
@@ -296,12 +331,12 @@ def objective(result: Result, composed: DictConfig) -> float:
     """What a sweeper maximises: the report's measure; over the latency budget, the excess as a loss."""
     allowed = OmegaConf.select(composed, "report.budget.latency_p95_ms")
     taken = (result.latency_ms or {}).get(str(result.depth), {}).get("p95")
-    if allowed and taken and taken > allowed:
-        return 1 - taken / allowed
+    if allowed and taken and taken > float(allowed):
+        return 1 - taken / float(allowed)
     return result.measures.get("reranked", {}).get(composed.report.measure, float("nan"))
 
 
-def only_forecast(experiment: config.RunSettings, folder: Path) -> Result:
+def only_forecast(experiment: RunSettings, folder: Path) -> Result:
     """Print what the experiment would take; nothing is kept."""
     from rerankbench.experiment.arm_name import arm
     from rerankbench.experiment.forecast import forecast
@@ -312,14 +347,14 @@ def only_forecast(experiment: config.RunSettings, folder: Path) -> Result:
     return Result(arm=arm(experiment), status="forecast")
 
 
-def begin(experiment: config.RunSettings, sweep_id: str) -> str | None:
+def begin(experiment: RunSettings, sweep_id: str) -> str | None:
     """Show the run as running where runs are tracked."""
     from rerankbench.experiment.arm_name import run_name
 
     return experiment.tracking.begin(run_name(experiment), sweep_id)
 
 
-def perform(experiment: config.RunSettings, folder: Path, sweep_id: str, begun: str | None = None) -> Result:
+def perform(experiment: RunSettings, folder: Path, sweep_id: str, begun: str | None = None) -> Result:
     """Run and write; then log, which may fail without harm."""
     from rerankbench.experiment.pipeline import run
     from rerankbench.tracking import outputs
@@ -352,7 +387,7 @@ def track(tracking: DictConfig | Tracking, result: Result, folder: Path, begun: 
 def sweep_name(hydra_config: Any) -> str:
     """What the runs of one sweep share, empty for a single run: the sweep folder's last two parts."""
     if str(hydra_config.mode).endswith("MULTIRUN"):
-        return "/".join(Path(hydra_config.sweep.dir).parts[-2:])
+        return sweep_run.sweep_id(Path(hydra_config.sweep.dir))
     return ""
 
 

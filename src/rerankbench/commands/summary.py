@@ -14,6 +14,7 @@ from rerankbench.basics.masking import masked
 from rerankbench.basics.visible import Console, Lines, visible
 from rerankbench.evaluation.measures import display_name
 from rerankbench.tracking.mlflow_store import Tracking
+from rerankbench.tracking.precision import computed_in
 from rerankbench.tracking.result import Result
 
 STAGES = ("first_stage", "reranked", "oracle")
@@ -86,8 +87,8 @@ def cost_lines(result: Result) -> list[str]:
         lines.append(
             f"latency    depth {depth}: p50 {row['p50']:.1f} ms, p95 {row['p95']:.1f} ms of reranking"
         )
-    if pairs["total"] or result.identity["embedder"]:
-        lines.append(f"precision  {result.environment['precision']} on {result.environment['device_name']}")
+    if precision := computed_in(vars(result)):
+        lines.append(f"precision  {precision} on {result.environment['device_name']}")
     if result.notes:
         more = f" (and {len(result.notes) - 1} more in result.json)" if len(result.notes) > 1 else ""
         lines.append(f"note       {result.notes[0]}{more}")

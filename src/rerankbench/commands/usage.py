@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rerankbench.basics import installed
-from rerankbench.commands import config_files
-from rerankbench.commands.config import GROUPS
+from rerankbench.basics import installed, printing
+from rerankbench.basics.conf_folder import conf_folder
+from rerankbench.basics.visible import say
+from rerankbench.commands import cli, config_files
 
 HEAD = """rerankbench: which reranker should I deploy, at which depth, at what cost, and is the gain real?
 
@@ -36,12 +37,31 @@ TAIL = """
 Exit codes: 0 success, 1 a run failed, 2 the command or its data is wrong. Ctrl-C keeps what was computed."""
 
 
+@printing.told
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the help on the command as a whole."""
+    return cli.run(printed, argv)
+
+
+def printed(words: list[str]) -> int:
+    say(*text([conf_folder()]).splitlines())
+    return 0
+
+
 def text(folders: list[Path]) -> str:
     """Root keys and the options of every group in config folders, each with its comment."""
-    lines = [HEAD, "Keys:", *aligned(root_keys(folders[-1] / "config.yaml"))]
-    for group in (*GROUPS, "experiment"):
+    config = folders[-1] / "config.yaml"
+    lines = [HEAD, "Keys:", *aligned(root_keys(config))]
+    for group in groups(config):
         lines += ["", f"{group}=", *aligned(options(folders, group))]
     return "\n".join([*lines, TAIL])
+
+
+def groups(config: Path) -> Iterator[str]:
+    """The groups that config.yaml names, in its order."""
+    for entry in config_files.values_of(config)["defaults"]:
+        if isinstance(entry, dict):
+            yield from (group for group in entry if not group.startswith("override "))
 
 
 def root_keys(config: Path) -> Iterator[tuple[str, str]]:

@@ -128,7 +128,7 @@ def read_group(
 ) -> Any:
     """One group's settings, or None after noting what is wrong."""
     node = config._get_node(name) if name in config else None
-    if not isinstance(node, DictConfig) or node._is_none():
+    if not isinstance(node, DictConfig) or not node:
         line = f"{name} has no option: choose one with {name}=OPTION; rerankbench --help lists them"
         problems.append(Problem(line, name, "option"))
         return None
@@ -198,30 +198,30 @@ def idle(groups: Mapping[str, Any], typed: Collection[str]) -> list[Problem]:
     return found
 
 
+def impossible(key: str, value: object, said: str, cure: str) -> Problem:
+    """A value that cannot be, with the words to type instead."""
+    setting = f"{key}={value}"
+    return Problem(f"{setting}: {said}", key, "value", setting, cure)
+
+
 def root_problems(root: Root) -> list[Problem]:
     """Impossible values of the root keys."""
-    lines = [Problem.of(line, "device") for line in hardware.problems(root.device, root.precision)]
+    found = [Problem.of(line, "device") for line in hardware.problems(root.device, root.precision)]
     for name, (least, most) in BOUNDS.items():
-        value, setting = getattr(root, name), f"{name}={getattr(root, name)}"
+        value = getattr(root, name)
         if value is not None and value < least:
-            lines.append(
-                Problem(f"{setting}: give at least {least}", name, "value", setting, f"{name}={least}")
-            )
+            found.append(impossible(name, value, f"give at least {least}", f"{name}={least}"))
         if value is not None and value > most:
-            lines.append(
-                Problem(f"{setting}: give at most {most:,}", name, "value", setting, f"{name}={most}")
-            )
+            found.append(impossible(name, value, f"give at most {most:,}", f"{name}={most}"))
     if problem := folder_problem(root.cache_dir):
-        lines.append(Problem(f"cache_dir={root.cache_dir}: {problem}", "cache_dir"))
+        found.append(Problem(f"cache_dir={root.cache_dir}: {problem}", "cache_dir"))
     if not root.cutoffs or min(root.cutoffs) < 1:
-        setting = f"cutoffs={list(root.cutoffs)}"
-        line = f"{setting}: give a list of numbers from 1, for instance [1,10]"
-        lines.append(Problem(line, "cutoffs", "value", setting, "cutoffs=[1,10]"))
+        said = "give a list of numbers from 1, for instance [1,10]"
+        found.append(impossible("cutoffs", list(root.cutoffs), said, "cutoffs=[1,10]"))
     if root.measures not in ("standard", "tutorial"):
-        setting = f"measures={root.measures}"
-        line = f"{setting}: choose standard, or tutorial to have the tutorial's own beside it"
-        lines.append(Problem(line, "measures", "value", setting, "measures=standard"))
-    return lines
+        said = "choose standard, or tutorial to have the tutorial's own beside it"
+        found.append(impossible("measures", root.measures, said, "measures=standard"))
+    return found
 
 
 def folder_problem(place: str) -> str:
@@ -240,16 +240,16 @@ def folder_problem(place: str) -> str:
 def check_together(root: Root) -> list[Problem]:
     """Combinations of keys that cannot be."""
     found = []
-    most = f"the candidates={root.candidates} kept"
+    most = f"more than the candidates={root.candidates} kept; raise it with candidates="
     largest = max(root.cutoffs, default=0)
     if largest > root.candidates > 0:
-        setting, cure = f"cutoffs={list(root.cutoffs)}", f"candidates={largest}"
-        line = f"{setting}: {largest} is more than {most}; raise it with {cure}, or lower the cutoff"
-        found.append(Problem(line, "cutoffs", "value", setting, f"{cure} {setting.replace(' ', '')}"))
+        given = str(list(root.cutoffs))
+        cure = f"candidates={largest} cutoffs={given.replace(' ', '')}"
+        said = f"{largest} is {most}{largest}, or lower the cutoff"
+        found.append(impossible("cutoffs", given, said, cure))
     if root.depth is not None and root.depth > root.candidates > 0:
-        setting, cure = f"depth={root.depth}", f"candidates={root.depth}"
-        line = f"{setting}: more than {most}; raise it with {cure}, or lower depth"
-        found.append(Problem(line, "depth", "value", setting, f"{setting} {cure}"))
+        cure = f"depth={root.depth} candidates={root.depth}"
+        found.append(impossible("depth", root.depth, f"{most}{root.depth}, or lower depth", cure))
     return found
 
 

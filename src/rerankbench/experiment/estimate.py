@@ -159,20 +159,16 @@ def announce(work: Work | TextWork) -> None:
     if len(todo) < FEW:
         return
     if isinstance(work, VectorWork):
-        for step in vector_steps(work):
-            if step.seconds > LONG_SECONDS:
-                log.info("%s", step.line())
-        return
-    if isinstance(work, TextWork):
-        step = text_step(work)
+        steps = vector_steps(work)
+    elif isinstance(work, TextWork):
+        steps = [text_step(work)]
+    else:
+        known = read_cost(work)
+        rate = known["pairs_per_second"] if rests_on_enough(known) else None
+        steps = [counted_step(work, todo, "" if work.context.reuse else UNUSED, rate)]
+    for step in steps:
         if step.seconds > LONG_SECONDS or step.bill:
             log.info("%s", step.line())
-        return
-    known = read_cost(work)
-    rate = known["pairs_per_second"] if rests_on_enough(known) else None
-    step = counted_step(work, todo, "" if work.context.reuse else UNUSED, rate)
-    if step.seconds > LONG_SECONDS:
-        log.info("%s", step.line())
 
 
 def pair_rate(work: Work, todo: NDArray[np.int64]) -> float:

@@ -18,7 +18,7 @@ from rerankbench.collections.collection import Collection
 from rerankbench.engine import hardware
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.executors.executor import Executor
-from rerankbench.engine.models import fit
+from rerankbench.engine.models import computed_by, fit
 from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Evaluation, evaluate
 from rerankbench.experiment import latency
@@ -166,6 +166,7 @@ def ready(settings: Embedder | Reranker, context: SearchContext) -> None:
         for note in embedder.notes(weights.folder):
             log.warning("%s", note)
         parts = embedder.identity(weights, context.hardware.precision)
+        parts |= computed_by.operators(weights.folder, context.hardware)
         if not fit.stored(context.cache_dir / "vectors" / identity(parts)):
             embedder.rehearse(weights, context.hardware)
         return

@@ -17,7 +17,6 @@ from rerankbench.judging.record import JOURNAL, JUDGED, Record
 
 Values = NDArray[np.generic]
 
-LEAST = 0.4  # below which Landis and Koch (Biometrics 1977) call agreement fair at best
 FEWEST = 20  # pairs that both judged, below which agreement says nothing
 
 
@@ -92,8 +91,11 @@ def kappa(one: Values, other: Values, weights: str | None = None) -> float | Non
     return float(cohen_kappa_score(one, other, weights=weights))
 
 
-def warnings(qrels: Path, least: float = LEAST) -> list[str]:
-    """What the record beside a file of judgements says of how far they can be trusted."""
+def warnings(qrels: Path, least: float) -> list[str]:
+    """What the record beside a file of judgements says of how far they can be trusted.
+
+    least: the kappa between a model and people below which the model's judgements are warned of.
+    """
     if not (qrels.parent / JOURNAL).is_file():
         return []
     record = Record(qrels.parent)
@@ -105,7 +107,8 @@ def warnings(qrels: Path, least: float = LEAST) -> list[str]:
         if each.other.startswith(MODEL) and not each.judge.startswith(MODEL) and low:
             lines.append(
                 f"Warning: {named(each.other)} hardly agrees with {named(each.judge)} "
-                f"(kappa below {least:g}): do not rely on figures that rest on its judgements."
+                f"(kappa {each.kappa:.2f}, below report.kappa={least:g}): do not rely on figures that rest "
+                "on its judgements."
             )
     checked = {each.other for each in found if each.pairs >= FEWEST and not each.judge.startswith(MODEL)}
     lines += [

@@ -21,7 +21,6 @@ class ModelSettings:
     environment variable that holds the key (null: OPENAI_API_KEY, none on this machine). prompt: a file with
     {query} and {passage} (null: UMBRELA's). budget_requests, budget_money: at most so much in one command.
     price_per_million_input, price_per_million_output, price_per_request: what the service charges.
-    least_kappa: the agreement with people below which reports warn.
     """
 
     url: str = "???"

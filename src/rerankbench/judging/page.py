@@ -6,6 +6,7 @@ otherwise reach it by a name that it makes point here), and no text becomes mark
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
@@ -21,7 +22,8 @@ from rerankbench.judging.record import JUDGED, MOST_NOTE, Answer
 
 HOST = "127.0.0.1"
 MOST_BYTES = 100_000  # of an answer
-WORDS = ("not relevant", "related", "answers it in part", "answers it")  # of the usual four grades
+WORDS = ("not relevant", "related, no answer", "answers it in part", "answers it")  # of the usual four grades
+HARMLESS = re.compile("([\u200e\u200f\u061c\u00ad\u200b]+)")
 Next = Callable[[Request], Awaitable[Response]]
 
 
@@ -91,11 +93,23 @@ def told(queue: Queue) -> dict[str, Any]:
         return state | {"pair": None, "progress": queue.session.finished()}
     query_id, doc_id = found
     texts = queue.session.texts
+    title, text = texts.parts(doc_id)
     return state | {
         "pair": {"query_id": query_id, "doc_id": doc_id},
-        "query": visible_lines(texts.queries.get(query_id, "")),
-        "document": visible_lines(texts.document(doc_id)),
+        "query": readable(texts.queries.get(query_id, "")),
+        "title": readable(title),
+        "document": readable(text),
     }
+
+
+def readable(text: str) -> str:
+    """A text as its reader should see it: what could mislead is shown by its escape.
+
+    Line ends of any system are line ends. Marks of direction and places where words may be broken, which
+    texts of many languages hold, stay: each text has a box of its own, which they cannot leave.
+    """
+    parts = HARMLESS.split(text.replace("\r\n", "\n").replace("\r", "\n"))
+    return "".join(part if HARMLESS.fullmatch(part) else visible_lines(part) for part in parts)
 
 
 def guard(token: str, port: int, nonce: str) -> Callable[[Request, Next], Awaitable[Response]]:

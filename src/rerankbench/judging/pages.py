@@ -11,6 +11,7 @@ from rich.table import Table
 from rerankbench.basics.visible import Console, visible, visible_json, visible_lines
 from rerankbench.judging import costs
 from rerankbench.judging.differences import Differences, Document, Query
+from rerankbench.judging.partly import Partly
 from rerankbench.report.files import JSON, MARKDOWN, PAGE
 from rerankbench.report.heading import synthetic
 from rerankbench.report.markdown import bullets, rows_of, safe
@@ -27,10 +28,14 @@ MOST_ROWS = 15  # in the terminal
 
 def write(folder: Path, found: Differences) -> Path:
     """Write all files, report.json last; returns the page's path."""
+    return write_texts(folder, markdown(found), page(found), found.document())
+
+
+def write_texts(folder: Path, markdown: str, page: str, document: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / MARKDOWN, markdown(found).encode())
-    write_atomic(folder / PAGE, page(found).encode())
-    text = json.dumps(found.document(), indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomic(folder / MARKDOWN, markdown.encode())
+    write_atomic(folder / PAGE, page.encode())
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     write_atomic(folder / JSON, visible_json(text).encode())
     return folder / PAGE
 
@@ -68,10 +73,11 @@ def markdown(found: Differences) -> str:
     lines = [f"## {safe(found.sentence())}", "", safe(subtitle(found)), ""]
     lines += ["### How much arms differ", ""]
     lines += [*rows_of(HEADINGS, [[safe(cell) for cell in row] for row in rows(found)]), ""]
-    lines += ["### Costs", "", *rows_of(costs.HEADINGS, safe_rows(costs.rows(found.costs))), ""]
+    if found.costs:
+        lines += ["### Costs", "", *rows_of(costs.HEADINGS, safe_rows(costs.rows(found.costs))), ""]
     if found.failed:
         lines += ["### Failed", "", *bullets([f"{arm}: {why}" for arm, why in found.failed])]
-    lines += ["### Where they disagree most", ""]
+    lines += ["### Where they disagree most", ""] if found.disagreements else []
     for query in found.disagreements:
         lines += [f"**{safe(query.text or query.query_id)}** (overlap {query.overlap:.3f})", ""]
         lines += bullets(
@@ -113,20 +119,15 @@ def environment() -> Any:
 
 def page(found: Differences) -> str:
     """The page; every text is escaped by the template."""
-    return (
-        environment()
-        .get_template("differences.html")
-        .render(
-            f=found,
-            subtitle=subtitle(found),
-            headings=HEADINGS,
-            rows=rows(found),
-            cost_headings=costs.HEADINGS,
-            costs=costs.rows(found.costs),
-            ranked=ranked,
-            notes=read_with(found),
-        )
-    )
+    values = {"subtitle": subtitle(found), "headings": HEADINGS, "rows": rows(found)}
+    more = {"ranked": ranked, "notes": read_with(found), "main": ("How much arms differ", "overlaps")}
+    return rendered("differences.html", found, **values, **more)
+
+
+def rendered(template: str, found: Differences | Partly, **values: Any) -> str:
+    """A page of its own table, the costs, and what else its template says."""
+    shared = {"cost_headings": costs.HEADINGS, "costs": costs.rows(found.costs)}
+    return str(environment().get_template(template).render(f=found, **shared, **values))
 
 
 def show(found: Differences, page: Path, place: str) -> None:
@@ -144,8 +145,13 @@ def show(found: Differences, page: Path, place: str) -> None:
     if len(every) > MOST_ROWS:
         table.caption = f"and {len(every) - MOST_ROWS} more pairs of arms in the report"
     console.print(table)
+    show_end(console, found, page, place if found.left else "")
+
+
+def show_end(console: Console, found: Differences | Partly, page: Path, place: str) -> None:
+    """What failed, and where to go on; `place`: what is to be judged, empty for nothing."""
     for arm, why in found.failed:
         console.print(f"failed     {arm}: {why}", soft_wrap=True)
     console.print(f"report     {page}", soft_wrap=True)
-    if found.left:
+    if place:
         console.print(f"judge      rerankbench-judge {place}", soft_wrap=True)

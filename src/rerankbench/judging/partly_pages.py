@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rich.table import Table
 
-from rerankbench.basics.visible import Console, visible, visible_json
+from rerankbench.basics.visible import Console, visible
 from rerankbench.evaluation.measures import display_name
 from rerankbench.judging import costs
-from rerankbench.judging.pages import environment, safe_rows
+from rerankbench.judging.pages import rendered, safe_rows, show_end, write_texts
 from rerankbench.judging.partly import Partly, spread, state_of
 from rerankbench.report import settled
-from rerankbench.report.files import JSON, MARKDOWN, PAGE
 from rerankbench.report.heading import synthetic
 from rerankbench.report.markdown import bullets, rows_of, safe
-from rerankbench.store.rows import write_atomic
 
 
 def write(folder: Path, found: Partly) -> Path:
     """Write all files, report.json last; returns the page's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / MARKDOWN, markdown(found).encode())
-    write_atomic(folder / PAGE, page(found).encode())
-    text = json.dumps(found.document(), indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomic(folder / JSON, visible_json(text).encode())
-    return folder / PAGE
+    return write_texts(folder, markdown(found), page(found), found.document())
 
 
 def subtitle(found: Partly) -> str:
@@ -73,20 +65,9 @@ def markdown(found: Partly) -> str:
 
 def page(found: Partly) -> str:
     """The page; every text is escaped by the template."""
-    return (
-        environment()
-        .get_template("partly.html")
-        .render(
-            f=found,
-            subtitle=subtitle(found),
-            headings=headings(found),
-            rows=rows(found),
-            pair_headings=settled.HEADINGS,
-            pairs=pairs(found),
-            cost_headings=costs.HEADINGS,
-            costs=costs.rows(found.costs),
-        )
-    )
+    values = {"subtitle": subtitle(found), "headings": headings(found), "rows": rows(found)}
+    more = {"pair_headings": settled.HEADINGS, "pairs": pairs(found), "notes": found.assumptions()}
+    return rendered("partly.html", found, main=("Arms", "arms"), **values, **more)
 
 
 def show(found: Partly, page: Path, place: str) -> None:
@@ -103,8 +84,4 @@ def show(found: Partly, page: Path, place: str) -> None:
     for row in rows(found):
         table.add_row(*map(visible, row))
     console.print(table)
-    for arm, why in found.failed:
-        console.print(f"failed     {arm}: {why}", soft_wrap=True)
-    console.print(f"report     {page}", soft_wrap=True)
-    if found.open:
-        console.print(f"judge      rerankbench-judge {place}", soft_wrap=True)
+    show_end(console, found, page, place if found.open else "")

@@ -27,8 +27,10 @@ class Texts:
     def queries(self) -> dict[str, str]:
         return dict(zip(self.collection.query_ids, self.collection.query_texts, strict=True))
 
-    def document(self, doc_id: str) -> str:
-        return self.documents([doc_id])[0]
+    def parts(self, doc_id: str) -> tuple[str, str]:
+        """A document as a person reads it: its title, if it counts, and its text."""
+        rows = self.collection.corpus.rows([doc_id])
+        return self.collection.corpus.parts(rows)[0] if rows[0] >= 0 else ("", "")
 
     def documents(self, doc_ids: Sequence[str]) -> list[str]:
         """The texts of documents, empty for one that is not in the corpus."""

@@ -21,8 +21,8 @@ DECIDING = {
 }
 KINDS = {
     "cascade": "each reranker orders the best of the one before it",
-    "fusion": "scores are mixed, of the first stage and a reranker or of two rerankers",
-    "early exit": "queries whose first two documents are far apart skip the last reranker",
+    "fusion": "the scores of the first stage and a reranker, or of two rerankers, are combined",
+    "early exit": "queries whose top two scores are far apart skip the last reranker",
 }
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import UserError
 from rerankbench.evaluation.measures import display_name
 from rerankbench.report import naming, per_query
-from rerankbench.report.per_query import Order, Values
+from rerankbench.report.per_query import Measured, Order, Values
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import decides
 
@@ -64,25 +64,22 @@ class LeftOut:
 class Contest:
     """All arms and their values, every one of them finite.
 
-    `values`: measure to [arms, queries]; `oracle`: (stage, depth) to the best possible values [queries] of
-    each measure. `failed` runs have no values. `left_out`: runs and arms that cannot be compared.
-    `incomplete`: measures that are not shown, since an arm lacks them for some queries only.
+    `compared` [arms, queries]: values of the measure that decides; `means`: every measure to [arms].
+    `oracle`: (stage, depth) to the best possible values [queries] of each measure. `failed` runs have no
+    values. `left_out`: runs and arms that cannot be compared. `incomplete`: measures that are not shown,
+    since an arm lacks them for some queries only.
     """
 
     measure: str
     query_ids: tuple[str, ...]
     arms: tuple[Arm, ...]
-    values: Mapping[str, NDArray[np.float64]]
+    compared: Values
+    means: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     oracle: Mapping[tuple[str, int], Mapping[str, Values]] = field(default_factory=dict)
     runs: tuple[Run, ...] = ()
     failed: tuple[Run, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     incomplete: tuple[str, ...] = ()
-
-    @property
-    def compared(self) -> NDArray[np.float64]:
-        """Values [arms, queries] of the measure that decides."""
-        return self.values[self.measure]
 
     def first_stage(self, arm: int) -> int:
         """The arm that does not rerank the same candidates."""
@@ -112,7 +109,7 @@ class Contest:
         return "every first stage without reranking" if self.several else "not reranking"
 
 
-Held = dict[tuple[str, str, int | None, int], tuple[Arm, dict[str, Values]]]
+Held = dict[tuple[str, str, int | None, int], tuple[Arm, Measured]]
 
 
 def contest(runs: Sequence[Run], measure: str) -> Contest:
@@ -127,7 +124,7 @@ def contest(runs: Sequence[Run], measure: str) -> Contest:
     held, oracle = gathered(done, ids, names, measure)
     arms = named([arm for arm, _ in held.values()])
     every = [values for _, values in held.values()]
-    reasons = unusable(arms, [values[measure] for values in every], measure)
+    reasons = unusable(arms, [each.values for each in every], measure)
     kept = [i for i, why in enumerate(reasons) if not why]
     damaged = tuple(
         LeftOut(arm.name, NOT_A_NUMBER, why, arm.run.place)
@@ -137,14 +134,15 @@ def contest(runs: Sequence[Run], measure: str) -> Contest:
     if not kept:
         raise UserError([f"{each.run}: {each.arm}: {each.why}; run it again" for each in damaged])
     stages = {run.params.get("first_stage") for run in runs}
-    complete = [name for name in names if all(np.isfinite(every[i][name]).all() for i in kept)]
-    partly = [name for name in names if name not in complete and any(in_part(every[i][name]) for i in kept)]
+    means = {name: np.array([every[i].means[name] for i in kept]) for name in names}
+    complete = {name: each for name, each in means.items() if np.isfinite(each).all()}
+    partly = [name for name in names if name not in complete and any(name in every[i].partly for i in kept)]
     return Contest(
         measure,
         tuple(ids),
         tuple(arms[i] for i in kept),
-        # one copy of each measure in memory: what is stacked is let go
-        {name: np.stack([every[i].pop(name) for i in kept]) for name in complete},
+        np.stack([every[i].values for i in kept]),
+        complete,
         oracle,
         tuple(done),
         failed,
@@ -162,22 +160,21 @@ def gathered(
     """Every arm's values where they were measured best, and the oracle's by first stage and depth."""
     held: Held = {}
     oracle: dict[tuple[str, int], Mapping[str, Values]] = {}
-    for run in runs:  # one table in memory at a time
-        found = per_query.orders(per_query.read(run), ids, names, run.place)
-        oracle |= {(stage_of(run), o.depth): finite(v) for o, v in found.items() if o.stage == "oracle"}
+    for run in runs:
+        best, found = measured(run, ids, names, measure)
+        oracle |= {(stage_of(run), depth): values for depth, values in best.items()}
         for arm, values in arms_of(run, found, measure):
-            held[arm.key] = better_measured(held.get(arm.key), (arm, values), measure)
+            held[arm.key] = better_measured(held.get(arm.key), (arm, values))
     return held, oracle
 
 
-def finite(values: Mapping[str, Values]) -> dict[str, Values]:
-    """The measures that have a value for every query."""
-    return {name: each for name, each in values.items() if np.isfinite(each).all()}
-
-
-def in_part(values: Values) -> bool:
-    """Whether some queries have a value and others do not; measures of whole lists lack small depths."""
-    return bool(np.isfinite(values).any() and not np.isfinite(values).all())
+def measured(
+    run: Run, ids: list[str], names: Sequence[str], measure: str
+) -> tuple[Mapping[int, Mapping[str, Values]], Mapping[Order, Measured]]:
+    """A run's best possible values by depth, and its orders; its table is let go before the next is read."""
+    table = per_query.read(run)
+    rows = per_query.layout(table, ids, run.place)
+    return per_query.oracles(table, rows, names), per_query.orders(table, rows, names, measure)
 
 
 def unusable(arms: Sequence[Arm], values: Sequence[Values], measure: str) -> list[str]:
@@ -213,13 +210,11 @@ def stage_of(run: Run) -> str:
     return str(run.result["identity"]["candidates"])
 
 
-def arms_of(
-    run: Run, found: Mapping[Order, dict[str, Values]], measure: str
-) -> Iterator[tuple[Arm, dict[str, Values]]]:
+def arms_of(run: Run, found: Mapping[Order, Measured], measure: str) -> Iterator[tuple[Arm, Measured]]:
     """One run's arms; the tutorial's measures are of whole lists, so smaller depths are no arms."""
     layers = {order.layer for order in found if order.stage == "reranked"}
     for order, values in found.items():
-        whole_lists_only = measure.startswith("tutorial_") and np.isnan(values[measure]).all()
+        whole_lists_only = measure.startswith("tutorial_") and np.isnan(values.values).all()
         if order.stage == "oracle" or whole_lists_only:
             continue
         if order.stage == "first_stage":
@@ -232,13 +227,11 @@ def arms_of(
             )
 
 
-def better_measured(
-    held: tuple[Arm, dict[str, Values]] | None, new: tuple[Arm, dict[str, Values]], measure: str
-) -> tuple[Arm, dict[str, Values]]:
+def better_measured(held: tuple[Arm, Measured] | None, new: tuple[Arm, Measured]) -> tuple[Arm, Measured]:
     """Of the same arm in two runs, the one that has all values, then the one that was timed at its depth."""
     if held is None:
         return new
-    usable, usable_too = (np.isfinite(values[measure]).all() for _, values in (held, new))
+    usable, usable_too = (np.isfinite(found.values).all() for _, found in (held, new))
     if usable != usable_too:
         return held if usable else new
     has, gets = (str(a.depth) in (a.run.result.get("latency_ms") or {}) for a in (held[0], new[0]))

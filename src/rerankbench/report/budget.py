@@ -107,7 +107,7 @@ def cure(arms: Sequence[Arm], race: Record | None) -> str:
     above = os.path.commonpath([folder.absolute() for folder in folders])
     wanted = [c.wanted_seconds for c in race.contestants if c.wanted_seconds] if race else []
     longer = max(wanted, default=2 * race.limit_seconds if race else 0)
-    if race and race.drifted > len(race.rounds) / 2:  # a quiet machine is what it takes
+    if race and race.busy:  # a quiet machine is what it takes
         longer = 0
     more = f" report.race.seconds={longer:g}" if longer else ""
     return f"rerankbench-report --race {shlex.quote(str(above))}{more}"

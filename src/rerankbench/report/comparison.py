@@ -318,16 +318,22 @@ def selected_gain(
     if not len(tried):
         return None
     gains = contest.compared[tried] - contest.compared[own[tried]]
-    shifts = means[:, tried] - means[:, own[tried]] - gains.mean(axis=1)
-    winners = means[:, tried].argmax(axis=1)
+    winners, rows = np.concatenate(list(best_columns(means, tried))), np.arange(len(means))
+    shifts = means[rows, tried[winners]] - means[rows, own[tried[winners]]] - gains.mean(axis=1)[winners]
     top = int(np.flatnonzero(tried == best_arm(contest, tried.tolist()))[0])
     return SelectedGain(
         arm=int(tried[top]),
         mean=float(gains[top].mean()),
-        optimism=float(shifts[np.arange(len(shifts)), winners].mean()),
+        optimism=float(shifts.mean()),
         low=bounded_mean.lower_bound(gains[top], RANGE, needed),
         high=-bounded_mean.lower_bound(-gains[top], RANGE, needed),
     )
+
+
+def best_columns(means: Array, among: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    """The place in `among` of the highest of those arms in each row of means [resamples, arms], in parts."""
+    for at in range(0, len(means), ROWS):
+        yield means[at : at + ROWS, among].argmax(axis=1)
 
 
 def filled(count: int, where: Sequence[int], values: Sequence[float] | Array) -> Array:

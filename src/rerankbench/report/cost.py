@@ -23,6 +23,7 @@ from rerankbench.report.arms import Arm
 from rerankbench.report.book import Book, Times
 from rerankbench.report.race.intervals import UNKNOWN, Estimate, quantile, ratio
 from rerankbench.report.race.record import Contestant
+from rerankbench.tracking.precision import scored_in
 
 QUERY = "raced whole-query latency"  # median of searching and reranking one query
 RACED = "raced latency"  # median of reranking one query
@@ -137,7 +138,7 @@ def why(arm: Arm, book: Book, reranker: Contestant | None, stage: Contestant | N
     found = quantile(values)
     if found.known or not (arm.reranks or book.whole):
         return ""
-    if race.drifted > len(race.rounds) / 2:
+    if race.busy:
         return f"the machine was busy with something else in {race.drifted} of {len(race.rounds)} rounds"
     if not math.isfinite(found.high):
         return f"{found.queries} quer{'y' if found.queries == 1 else 'ies'} could be timed, which are too few"
@@ -356,9 +357,17 @@ def one_machine(arms: Sequence[Arm]) -> bool:
 
 
 def machines(arms: Sequence[Arm]) -> list[str]:
-    """The devices and precisions that the reranking arms ran on."""
-    found = [arm.run.result.get("environment", {}) for arm in arms if arm.reranks]
-    return sorted({f"{e.get('device_name', '')} in {e.get('precision', '')}" for e in found})
+    """The devices that the reranking arms ran on, and the precisions of those that go by the machine's."""
+    found: dict[str, set[str]] = {}
+    for result in (arm.run.result for arm in arms if arm.reranks):
+        e, precision = result.get("environment", {}), scored_in(result)
+        own = {precision} if precision == e.get("precision") else set()
+        found.setdefault(str(e.get("device_name", "")), set()).update(own)
+    return sorted(
+        f"{device} in {precision}" if precision else device
+        for device, precisions in found.items()
+        for precision in precisions or {""}
+    )
 
 
 def price_words(order: Ordering, arm: int, best: int) -> str:
@@ -367,7 +376,8 @@ def price_words(order: Ordering, arm: int, best: int) -> str:
     if found.known and found.less:
         return f"at {found.share()}"
     if found.known:
-        return f"at {'more' if found.more else 'about the same'} {order.what}, {found.said(percent)} of its"
+        more = "more" if found.more else "about the same"
+        return f"at {more} {order.what} ({found.said(percent)} of the best arm's)"
     mine, its = order.values[arm], order.values[best]
     if not np.isfinite([mine, its]).all() or order.apart(arm, best):
         return "at a cost that was not measured"

@@ -118,9 +118,7 @@ def arm(f: Findings, i: int) -> dict[str, Any]:
         "depth": who.depth,
         "run": who.run.place,
         "mlflow_run_id": who.run.result.get("mlflow_run_id"),
-        "measures": {
-            name: float(values[i].mean()) for name, values in {**f.contest.values, **f.more}.items()
-        },
+        "measures": {name: float(means[i]) for name, means in {**f.contest.means, **f.more}.items()},
         "mean": compared.mean._asdict(),
         "against_first_stage": compared.gain._asdict()
         | {"p": compared.gain_p, "sign_flip_p": compared.sign_flip_p}

@@ -44,7 +44,7 @@ from rerankbench.report.verdict import Verdict
 class Findings:
     """What some runs show. Rows of `costs`, `excluded` and `comparison.arms` are those of `contest.arms`.
 
-    `more`: values [arms, queries] of measures that were asked for besides, by their names.
+    `more`: means [arms] of measures that were asked for besides, by their names.
     """
 
     settings: Report

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from rerankbench.basics.masking import masked
 from rerankbench.report.runs import Run
+from rerankbench.tracking.precision import computed_in
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,10 @@ def facts(runs: Sequence[Run], made: Made | None) -> Iterator[tuple[str, str]]:
     machines = [
         ", ".join(
             str(part)
-            for part in (e.get("device_name"), threads(e), e.get("precision"), e.get("platform"))
+            for part in (e.get("device_name"), threads(e), computed_in(run.result), e.get("platform"))
             if part
         )
-        for e in environments
+        for run, e in zip(runs, environments, strict=True)
     ]
     versions = [
         ", ".join(

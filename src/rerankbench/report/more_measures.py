@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,44 +13,14 @@ from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.evaluation.measures import grades_at
 from rerankbench.report.arms import Contest
 from rerankbench.report.lists import Lists, lists
+from rerankbench.report.measure_names import parsed
 
 Values = NDArray[np.float64]
 OURS = {"nDCG": "ndcg", "R": "recall", "RR": "mrr", "Success": "success"}
-INSTALL = "it needs ir_measures: pip install 'rerankbench[measures]'"
-
-
-def check(names: Sequence[str]) -> None:
-    """Raise UserError with all that is wrong with names of measures."""
-    if found := problems(names):
-        raise UserError(found)
-
-
-def problems(names: Sequence[str]) -> list[str]:
-    """What is wrong with names of measures, told before any work."""
-    if names and importlib.util.find_spec("ir_measures") is None:
-        return [f"--measure {names[0]}: {INSTALL}"]
-    found = []
-    for name in names:
-        try:
-            parsed(name)
-        except UserError as error:
-            found += error.problems
-    return found
-
-
-def parsed(name: str) -> Any:
-    """ir_measures' object. Raises UserError."""
-    import ir_measures
-
-    try:
-        return ir_measures.parse_measure(name)
-    except (NameError, ValueError, AssertionError, SyntaxError, TypeError):
-        cure = "write it like P@5, AP, ERR@10 or RBP(rel=1)"
-        raise UserError(f"--measure {name}: ir_measures has no such measure; {cure}") from None
 
 
 def more(contest: Contest, names: Sequence[str]) -> dict[str, Values]:
-    """Values [arms, queries] by name as ir_measures writes it; a query without results counts 0.
+    """Means [arms] by name as ir_measures writes it; a query without results counts 0.
 
     Raises UserError where a measure cannot be worked out.
     """
@@ -60,8 +29,8 @@ def more(contest: Contest, names: Sequence[str]) -> dict[str, Values]:
     for name in names:
         measure = parsed(name)
         ours = own_name(measure)
-        if ours in contest.values:
-            found[str(measure)] = contest.values[ours]
+        if ours in contest.means:
+            found[str(measure)] = contest.means[ours]
         else:
             left.append(measure)
     return found | asked(contest, left) if left else found
@@ -76,14 +45,15 @@ def own_name(measure: Any) -> str:
 
 
 def asked(contest: Contest, wanted: Sequence[Any]) -> dict[str, Values]:
-    """The values that the library works out, arm by arm."""
-    values: dict[str, list[Values]] = {str(measure): [] for measure in wanted}
+    """The means [arms] that the library works out, arm by arm."""
+    means: dict[str, list[float]] = {str(measure): [] for measure in wanted}
     held: dict[str, Lists] = {}
     for row in range(len(contest.arms)):
         both = of_arm(contest, row, held)
         for measure in wanted:
-            values[str(measure)].append(library(measure, both, after=contest.arms[row].reranks))
-    return {name: np.array(rows) for name, rows in values.items()}
+            values = library(measure, both, after=contest.arms[row].reranks)
+            means[str(measure)].append(float(values.mean()))
+    return {name: np.array(rows) for name, rows in means.items()}
 
 
 def of_arm(contest: Contest, row: int, held: dict[str, Lists]) -> Lists:
@@ -95,8 +65,8 @@ def of_arm(contest: Contest, row: int, held: dict[str, Lists]) -> Lists:
     found = lists(contest, row if arm.reranks else next(iter(same), row))
     if found is None:
         raise UserError(
-            f"--measure: the lists of {arm.name} are not at hand ({arm.run.place} has no scores.parquet or "
-            "qrels.trec); give the folder of the runs as they were written"
+            f"more measures: the lists of {arm.name} are not at hand ({arm.run.place} has no scores.parquet "
+            "or qrels.trec); give the folder of the runs as they were written"
         )
     held[arm.stage] = found
     return found
@@ -118,7 +88,7 @@ def library(measure: Any, both: Lists, *, after: bool) -> Values:
             why = " ".join(str(error).split())
         except Exception as error:
             why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    raise UserError(f"--measure {measure}: ir_measures does not work it out here: {why}")
+    raise UserError(f"{measure}: ir_measures does not work it out here: {why}")
 
 
 def variants(measure: Any, threshold: int) -> Iterator[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -127,18 +128,66 @@ def query_ids(table: pa.Table) -> list[str]:
     return list(table["query_id"].unique().to_pylist())
 
 
-def orders(
-    table: pa.Table, ids: Sequence[str], names: Sequence[str], place: str
-) -> Mapping[Order, dict[str, Values]]:
-    """Each order's measures [queries], aligned to `ids`; NaN where the order has no value.
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One order's measures: `values` [queries] of the one that decides, NaN where there is none.
 
-    Raises UserError where the queries are others than `ids`.
+    `means`: of every measure over the queries, NaN where some query lacks it; `partly`: measures that some
+    queries have and others lack. Each query's value of them all would be most of what a large sweep holds.
     """
+
+    values: Values
+    means: Mapping[str, float]
+    partly: frozenset[str] = frozenset()
+
+
+Layout = Mapping[Order, NDArray[np.int64]]  # of each order the table's rows [queries]
+
+
+def layout(table: pa.Table, ids: Sequence[str], place: str) -> Layout:
+    """Where each order's rows are, aligned to `ids`. Raises UserError where the queries are others."""
     position = pc.index_in(table["query_id"], value_set=pa.array(list(ids), pa.string()))
-    rows, found = position.to_numpy(zero_copy_only=False), grouped(table)
-    at = np.stack([rows_of(at, rows[at], len(ids), place) for at in found.values()])
-    columns = {name: table[name].to_numpy()[at] for name in names}  # one piece of memory for all orders
-    return {key: {name: column[i] for name, column in columns.items()} for i, key in enumerate(found)}
+    rows = position.to_numpy(zero_copy_only=False)
+    return {key: rows_of(at, rows[at], len(ids), place) for key, at in grouped(table).items()}
+
+
+def orders(table: pa.Table, rows: Layout, names: Sequence[str], measure: str) -> Mapping[Order, Measured]:
+    """Each order's measures `names`, with its values of `measure`, which is one of them."""
+    at = np.stack(list(rows.values()))
+    values = table[measure].to_numpy()[at]  # one piece of memory for all orders
+    means, partly = {}, {}
+    for name in names:  # one measure in memory at a time
+        each = values if name == measure else table[name].to_numpy()[at]
+        with np.errstate(invalid="ignore"):  # of infinite values there is no mean
+            means[name] = each.mean(axis=1).tolist()
+        partly[name] = in_part(each).tolist()
+    return {
+        key: Measured(
+            values[i],
+            {name: means[name][i] for name in names},
+            frozenset(name for name in names if partly[name][i]),
+        )
+        for i, key in enumerate(rows)
+    }
+
+
+def in_part(values: Values) -> NDArray[np.bool_]:
+    """Whether some queries of each order have a value and others do not, for values [orders, queries].
+
+    Measures of whole lists lack small depths.
+    """
+    there = np.isfinite(values)
+    return np.asarray(there.any(axis=1) & ~there.all(axis=1))
+
+
+def oracles(table: pa.Table, rows: Layout, names: Sequence[str]) -> dict[int, dict[str, Values]]:
+    """Of each depth the measures [queries] of the best possible order, those that every query has."""
+    best = {key.depth: at for key, at in rows.items() if key.stage == "oracle"}
+    columns = {name: table[name].to_numpy() for name in names} if best else {}
+    return {
+        depth: {name: values[at] for name, values in columns.items() if np.isfinite(values[at]).all()}
+        for depth, at in best.items()
+    }
 
 
 def rows_of(at: NDArray[np.int64], queries: NDArray[np.generic], count: int, place: str) -> NDArray[np.int64]:

@@ -48,7 +48,7 @@ def ran_line(race: Record) -> str:
         "sharp": f"and ended when each median was known within {100 * race.width:g}%",
         "all queries": "and ended when every query had been timed often enough",
         "nobody is left": "and ended when no contestant was left",
-        "time": f"and ended when its {race.limit_seconds:g} s were over",
+        "time": f"and ended when its {race.limit_seconds:g} s were up",
     }
     return (
         f"Costs were raced{where}: {len(race.rounds):,} rounds over {len(race.ids):,} of {race.queries:,} "
@@ -78,7 +78,7 @@ def price_lines(arms: Sequence[Arm], price_per_hour: float | None) -> list[str]:
     services = dict.fromkeys(str(arm.run.params.get("reranker")) for arm in arms if charged(arm) is not None)
     if services:
         lines.append(
-            f"Prices of {', '.join(services)} are what it takes to ask for these queries, by the prices in "
+            f"Prices of {', '.join(services)} are what these queries cost at the prices in "
             "the config and an estimate of the tokens; they leave out the machine that asks."
         )
     return lines
@@ -89,8 +89,9 @@ def drift_lines(race: Record) -> list[str]:
         return []
     busy = f"{race.drifted:,} of {len(race.rounds):,} rounds"
     too = (
-        " The machine was too busy for the missing figures to be trusted."
-        if race.drifted > len(race.rounds) / 2
+        " For more than a third of the race the machine was too busy for costs to be relied on, also where "
+        "they are given: repeat the race while it is quiet."
+        if race.busy
         else ""
     )
     return [
@@ -114,7 +115,5 @@ def missing_lines(arms: Sequence[Arm], costs: Sequence[Cost], book: Book) -> lis
         if cost.why:
             groups.setdefault(cost.why, []).append(arm.name)
     lines = [f"Not measured: {', '.join(names[:8])}: {reason}." for reason, names in groups.items()]
-    when = (
-        " while the machine is quiet" if book.race and book.race.drifted > len(book.race.rounds) / 2 else ""
-    )
+    when = " while the machine is quiet" if book.race and book.race.busy else ""
     return lines + ([f"To measure them{when}: {book.cure}"] if groups and book.cure else [])

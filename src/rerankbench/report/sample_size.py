@@ -11,8 +11,7 @@ from rerankbench.evaluation import bounded_mean
 
 Array = NDArray[np.float64]
 
-POWER = 0.8
-Z_POWER = 0.8416  # of the standard normal distribution, at POWER
+Z_POWER = 0.8416  # of the standard normal distribution, at a power of 0.8
 MOST = 10_000_000  # queries; beyond it the answer is "more than anybody judges"
 
 

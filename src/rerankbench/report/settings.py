@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from omegaconf import DictConfig, OmegaConf
 
 from rerankbench.experiment.config import within
+from rerankbench.report import measure_names
 
 USUAL = "ndcg_at_10"
+KAPPA = 0.4  # below which Landis and Koch (Biometrics 1977) call agreement fair at best
 NAME = re.compile(r"[\w.-][\w. -]{0,99}")  # of a registered model: MLflow refuses / and :
 
 
@@ -55,7 +57,9 @@ class Report:
 
     `measure` is what arms are compared by, `delta` how much of it may be given up for a cheaper arm,
     `level` the confidence, `price_per_hour` what the machine costs, `arrangements` whether cascades, fusions
-    and early exits compete as well, `register` the name under which MLflow's registry gets the deployed arm.
+    and early exits compete as well, `more` measures to list besides, by ir_measures' names, `register` the
+    name under which MLflow's registry gets the deployed arm, `kappa` the agreement with people (Cohen's)
+    below which judgements of a language model carry a warning.
     """
 
     measure: str = USUAL
@@ -63,7 +67,9 @@ class Report:
     level: float = 0.95
     price_per_hour: float | None = None
     arrangements: bool = True
+    more: tuple[str, ...] = ()
     register: str | None = None
+    kappa: float = KAPPA
     budget: Budget = field(default_factory=Budget)
     race: Race = field(default_factory=Race)
 
@@ -75,9 +81,12 @@ class Report:
             found.append(f"report.level={self.level}: give a confidence between 0.5 and 1, for instance 0.95")
         if self.price_per_hour is not None and not 0 < self.price_per_hour < math.inf:
             found.append(f"report.price_per_hour={self.price_per_hour}: give what the machine costs per hour")
+        found += measure_names.problems(self.more, "report.more")
         for name, bound in vars(self.budget).items():
             if bound is not None and not bound > 0:
                 found.append(f"report.budget.{name}={bound}: give more than 0, or null for no bound")
+        if not 0 <= self.kappa <= 1:
+            found.append(f"report.kappa={self.kappa}: give an agreement from 0 to 1, such as {KAPPA:g}")
         if self.register is not None and not NAME.fullmatch(self.register):
             found.append(f"report.register={self.register}: give a name of letters, digits, - and _")
         found += self.race.problems()

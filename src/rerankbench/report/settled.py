@@ -81,7 +81,7 @@ def verdict(contest: Contest, found: Verdict, settled: Settled) -> Verdict:
     todo = f": judge about {more} of {queries} (rerankbench-judge)" if settled.left else ""
     judged = counted(settled.judged, "judgement does", "judgements do")
     sentence = f"Open: {judged} not settle which arm is best{todo}."
-    so_far = f"So far, and not settled {why}: {found.sentence}"
+    so_far = f"So far, but not settled {why}: {found.sentence}"
     return Verdict(UNKNOWN, sentence, (so_far, *reasons), None)
 
 

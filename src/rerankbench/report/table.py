@@ -232,13 +232,13 @@ def measure_table(findings: Findings) -> tuple[list[str], list[MeasureRow]]:
     """Every measure of every arm, best first: headings and rows; first stages always."""
     from rerankbench.evaluation.measures import display_name
 
-    named = {display_name(name): values for name, values in findings.contest.values.items()}
+    named = {display_name(name): means for name, means in findings.contest.means.items()}
     found, arms = named | dict(findings.more), findings.contest.arms
-    means = {name: values.mean(axis=1) for name, values in found.items()}
+    chosen = findings.verdict.arm
     ranked = findings.ranked()
     kept = [i for place, i in enumerate(ranked) if place < MOST_MEASURED or not arms[i].reranks]
     rows = [
-        MeasureRow(arms[i].name, i == findings.verdict.arm, tuple(float(means[name][i]) for name in found))
+        MeasureRow(arms[i].name, i == chosen, tuple(float(means[i]) for means in found.values()))
         for i in kept
     ]
     return list(found), rows

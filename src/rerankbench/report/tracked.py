@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from rerankbench.basics.visible import visible
 from rerankbench.report import deployment, files, plots
 from rerankbench.report.arrangements.arrangement import reranker_name
 from rerankbench.report.findings import Findings
+from rerankbench.report.measure_names import metric
 from rerankbench.report.race.record import FILE as RACE
 from rerankbench.report.runs import FILES, RESULT, Run, read
+from rerankbench.tracking import running
 from rerankbench.tracking.mlflow_store import MLflow, patience, why
 from rerankbench.tracking.mlflow_tags import KIND, LONGEST_NOTE, NOTE, REPORT, origin
 from rerankbench.tracking.run_folders import plain_files
@@ -111,20 +113,34 @@ def downloaded(client: Any, run_id: str, folder: Path) -> Run | None:
 
 
 def log(tracking: MLflow, findings: Findings, folder: Path, sweep_id: str, config: str = "") -> str:
+    """The sweep's own run with what is found, see `log_report`; returns its id."""
+    return log_report(tracking, told(findings), figures(findings), folder, sweep_id, config)
+
+
+def log_report(
+    tracking: MLflow,
+    tags: Mapping[str, str],
+    values: Mapping[str, float],
+    folder: Path,
+    sweep_id: str,
+    config: str = "",
+) -> str:
     """The sweep's own run, in place of an earlier one; returns its id.
 
-    It has the verdict as its description and as tags, the recommended arm's figures as metrics, the report's
-    files, and `config` (YAML, secrets masked) as config.yaml.
+    The run that this process began when the sweep did is filled. It has the report as its description, `tags`
+    and `values` as tags and metrics, the report's files, and `config` (YAML, secrets masked) as config.yaml.
     """
     with patience():
         client, experiment_id = tracking.open()
-        old = [run.info.run_id for run in earlier(client, experiment_id, sweep_id)]
-        tags = {KIND: REPORT, "sweep_id": sweep_id, NOTE: note(folder), **origin(), **told(findings)}
-        run_id = client.create_run(
-            experiment_id, tags=tags, run_name=f"report {sweep_id}".strip()
-        ).info.run_id
-        for name, value in figures(findings).items():
-            client.log_metric(run_id, name, value)
+        running.close_stale(client, experiment_id)
+        others = earlier(client, experiment_id, sweep_id)
+        own = next((run for run in others if is_own(run)), None)
+        run = own or created(client, experiment_id, sweep_id)
+        run_id, old = run.info.run_id, [each.info.run_id for each in others if has_ended(each)]
+        for name, value in {NOTE: note(folder), **origin(), **tags}.items():
+            client.set_tag(run_id, name, value)
+        for name, figure in values.items():
+            client.log_metric(run_id, name, figure)
         if config := config or config_of(client, old):
             client.log_text(run_id, config, CONFIG)
         for name in (files.PAGE, files.MARKDOWN, files.JSON):
@@ -133,10 +149,37 @@ def log(tracking: MLflow, findings: Findings, folder: Path, sweep_id: str, confi
             client.log_artifact(run_id, str(folder / name))
         for name in plain_files(folder / files.PLOTS, plots.file_names()):
             client.log_artifact(run_id, str(folder / files.PLOTS / name), files.PLOTS)
-        client.set_terminated(run_id)
+        running.unmark(client, run)
+        running.end(client, run, "FINISHED")
         for each in old:
             client.delete_run(each)
     return str(run_id)
+
+
+def run_name(sweep_id: str) -> str:
+    return f"report {sweep_id}".strip()
+
+
+def created(client: Any, experiment_id: str, sweep_id: str) -> Any:
+    tags = {KIND: REPORT, "sweep_id": sweep_id, **running.tags()}
+    return client.create_run(experiment_id, tags=tags, run_name=run_name(sweep_id))
+
+
+def is_own(run: Any) -> bool:
+    """Whether this process began it, and it has not ended."""
+    return not has_ended(run) and run.data.tags.get(running.PROCESS) == running.mark()
+
+
+def has_ended(run: Any) -> bool:
+    return bool(run.info.status != "RUNNING")
+
+
+def give_up(tracking: MLflow, sweep_id: str, why: str) -> None:
+    """End the run of a sweep that this process began and that gets no report, saying why."""
+    with contextlib.suppress(Exception), patience():
+        client, experiment_id = tracking.open()
+        for run in filter(is_own, earlier(client, experiment_id, sweep_id)):
+            running.close(client, run, running.FAILED, why)
 
 
 def config_of(client: Any, runs: Sequence[str]) -> str:
@@ -190,6 +233,9 @@ def figures(findings: Findings) -> dict[str, float]:
     ):
         if (value := getattr(cost, name)) is not None:
             found[f"recommended_{name}"] = float(value)
+    if findings.verdict.arm is not None:
+        for name, means in findings.more.items():
+            found[f"recommended_{metric(name)}"] = float(means[findings.verdict.arm])
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 

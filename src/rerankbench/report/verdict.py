@@ -192,13 +192,13 @@ class VerdictWriter:
     def not_worth_it(self, arm: int, tried: Sequence[int]) -> str:
         """Why not to rerank; of several first stages only the best counts, not what helps another one."""
         if self.too_easy:
-            return f"these queries are too easy, {self.too_easy}"
+            return f"these queries are too easy; {self.too_easy}"
         if self.contest.several:
             stage = self.contest.arms[arm].stage_name
             of = f"those{self.scope}" if self.scope else "all arms here"
             return f"use {stage} alone, which is as good as the best of {of} within {self.margin}"
         if any(self.comparison.helps(i) for i in tried):
-            return f"what helps{self.scope} gains less than {self.margin}"
+            return f"the arms{self.scope} that help gain less than {self.margin}"
         if all(self.comparison.hurts(i) for i in tried):
             return f"every arm{self.scope} makes the ranking worse"
         return f"no arm{self.scope} gains {self.margin} or more"
@@ -233,8 +233,8 @@ class VerdictWriter:
         if possible - means[top] >= max(self.comparison.delta, 1e-9):
             return ""
         return (
-            f"as {self.contest.arms[top].stage_name} alone reaches {self.measure} {means[top]:.4f}, and a "
-            f"perfect order of the candidates {possible:.4f}"
+            f"{self.contest.arms[top].stage_name} alone reaches {self.measure} {means[top]:.4f}, and a "
+            f"perfect order of the candidates would reach {possible:.4f}"
         )
 
     @property
@@ -244,8 +244,8 @@ class VerdictWriter:
         if least <= LARGE_GAIN:
             return ""
         if least > RANGE:
-            return "so few can show no gain at all"
-        return f"so few can show only gains of {least:.2g} or more"
+            return "so few queries cannot show any gain"
+        return f"so few queries can only show gains of {least:.2g} or more"
 
     def not_shown(self, tried: Sequence[int]) -> str:
         """What the data leave open; an arm may help although neither it nor the best can be recommended."""
@@ -322,8 +322,8 @@ class VerdictWriter:
         if selected is None or selected.arm != arm or tried < 2 or selected.optimism < 0.00005:
             return []
         return [
-            f"Being the highest of {tried:,} arms on the same queries, its gain is overstated by about "
-            f"{selected.optimism:.4f}: expect {selected.mean - selected.optimism:+.4f} "
+            f"Because it is the highest of {tried:,} arms on the same queries, its gain is overstated by "
+            f"about {selected.optimism:.4f}: expect {selected.mean - selected.optimism:+.4f} "
             f"[{selected.low:+.4f}, {selected.high:+.4f}], corrected for the selection."
         ]
 
@@ -351,9 +351,9 @@ class VerdictWriter:
         """The arm that gains most, and over what."""
         top = max(tried, key=lambda i: self.comparison.arms[i].gain.mean)
         found = self.comparison.arms[top]
-        what = "largest gain" if self.contest.several else "highest"
+        what = "Largest gain" if self.contest.several else "Highest mean"
         return [
-            f"The {what}, {self.contest.arms[top].name}: {signed(found.gain)} {self.measure} against "
+            f"{what}, {self.contest.arms[top].name}: {signed(found.gain)} {self.measure} against "
             f"{self.contest.baseline(top)} (p {p_value(found.gain_p)}); {self.changes(top)}."
         ]
 
@@ -377,16 +377,16 @@ class VerdictWriter:
         queries = counted(self.queries, "query", "queries")
         lines = [f"{queries} like these can show a gain of about {smallest:.3f} or more"] if smallest else []
         if count and count > self.queries:
-            lines.append(f"one of {target:.3f} takes about {rounded(count):,} queries")
+            lines.append(f"showing one of {target:.3f} takes about {rounded(count):,} queries")
         if not lines:
             return []
         line = "; ".join(lines)
-        return [f"{line[0].upper()}{line[1:]} (4 times in 5, as {self.correction})."]
+        return [f"{line[0].upper()}{line[1:]} (with 80% power, {self.correction})."]
 
     @property
     def correction(self) -> str:
         tried = len(self.tried())
-        return f"{counted(tried, 'arm')} {'is' if tried == 1 else 'are'} compared"
+        return f"{counted(tried, 'arm')} being compared"
 
     def needed_to_certify(self, cheaper: Sequence[int], best: int) -> list[str]:
         """How many queries it would take to show that the most alike of the cheaper arms is as good."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.embedders.text_vectors import Matrix
 from rerankbench.rerankers.vector_reranker import VectorReranker, as_reranker, product
 
@@ -27,20 +26,6 @@ class BiEncoder(VectorReranker):
     query_max_length: int | None = None
 
     family: ClassVar[str] = "bi-encoder"
-
-    def embedder(self) -> Embedder:
-        return Embedder(
-            model=self.model,
-            revision=self.revision,
-            pooling=self.pooling,
-            normalize=self.normalize,
-            max_length=self.max_length,
-            query_max_length=self.query_max_length,
-            query_instruction=self.query_instruction,
-            passage_instruction=self.passage_instruction,
-            attention=self.attention,
-            trust_remote_code=self.trust_remote_code,
-        )
 
     def own_problems(self) -> list[str]:
         return as_reranker(self.embedder().setting_problems())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from rerankbench.engine.embedders.colbert import ColbertEmbedder
@@ -37,23 +37,11 @@ class LateInteraction(VectorReranker):
 
     family: ClassVar[str] = "late-interaction"
     WORK: ClassVar[type[Embedding]] = MatrixEmbedding
+    EMBEDDER: ClassVar[type[Embedder]] = ColbertEmbedder
 
     def embedder(self) -> Embedder:
-        return ColbertEmbedder(
-            model=self.model,
-            revision=self.revision,
-            max_length=self.max_length or 0,
-            query_max_length=self.query_max_length,
-            query_instruction=self.query_instruction,
-            passage_instruction=self.passage_instruction,
-            attention=self.attention,
-            trust_remote_code=self.trust_remote_code,
-            query_prefix=self.query_prefix,
-            document_prefix=self.document_prefix,
-            query_expansion=self.query_expansion,
-            attend_to_expansion_tokens=self.attend_to_expansion_tokens,
-            skiplist_words=self.skiplist_words,
-        )
+        known = self if self.max_length is not None else replace(self, max_length=0)
+        return super(LateInteraction, known).embedder()
 
     def own_problems(self) -> list[str]:
         lengths = {"max_length": self.max_length, "query_max_length": self.query_max_length}

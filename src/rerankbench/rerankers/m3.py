@@ -31,18 +31,7 @@ class M3(VectorReranker):
 
     family: ClassVar[str] = "m3"
     WORK: ClassVar[type[Embedding]] = MatrixEmbedding
-
-    def embedder(self) -> Embedder:
-        return M3Embedder(
-            model=self.model,
-            revision=self.revision,
-            max_length=self.max_length,
-            query_max_length=self.query_max_length,
-            query_instruction=self.query_instruction,
-            passage_instruction=self.passage_instruction,
-            attention=self.attention,
-            trust_remote_code=self.trust_remote_code,
-        )
+    EMBEDDER: ClassVar[type[Embedder]] = M3Embedder
 
     def own_problems(self) -> list[str]:
         found = as_reranker(self.embedder().setting_problems())

@@ -113,8 +113,8 @@ class Onnx(LocalReranker):
     def folder_problems(self, folder: Path) -> list[str]:
         return []
 
-    def fused_by(self, weights: references.Weights, hardware: Hardware) -> str | None:
-        return None  # the file's own operators, whatever runs it
+    def operators(self, weights: references.Weights, hardware: Hardware) -> dict[str, str]:
+        return {}  # the file's own, whatever runs it
 
     def identity(self, weights: references.Weights, precision: str) -> dict[str, Any]:
         found = super().identity(weights, "of the file")

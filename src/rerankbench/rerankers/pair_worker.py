@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.progress import Progress
 from rerankbench.engine.executors.worker import Worker
-from rerankbench.engine.models import references
+from rerankbench.engine.models import computed_by, references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.rerankers.pair_window import PairWindow
 from rerankbench.rerankers.reranker import LocalReranker
@@ -72,12 +72,8 @@ class PairWorker(Worker):
             raise UserError(
                 f"{self.weights.label}: another machine of the cluster has other weights under this name"
             )
-        fused, asked = self.reranker.fused_by(found, self.context.hardware), self.store.parts.get("operators")
-        if fused != asked:
-            raise UserError(
-                f"{found.label}: another machine of the cluster computes with {fused or 'plain torch'}, this "
-                f"run with {asked or 'plain torch'}; install the same versions on both"
-            )
+        operators = self.reranker.operators(found, self.context.hardware)
+        computed_by.refuse_others(found.label, operators, self.store.parts)
         return found
 
     def work(self, task: PairTask, again: bool) -> Meter:

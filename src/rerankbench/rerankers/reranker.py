@@ -19,13 +19,11 @@ from numpy.typing import NDArray
 
 from rerankbench.basics.errors import Problem
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import checkpoint, fit, references
-from rerankbench.engine.models.json_files import json_object
-from rerankbench.engine.operators import fusing
+from rerankbench.engine.models import checkpoint, computed_by, fit, references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.engine.tokens import Tokens, token_ids
 from rerankbench.rerankers.scorer import Scorer
-from rerankbench.store.rows import ARITHMETIC
+from rerankbench.store.rows import arithmetic
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,12 +79,12 @@ class Reranker(ABC):
 
         Override it to leave out `precision` where this machine's arithmetic has no part in the scores.
         """
-        own = {"family": self.family, "arithmetic": ARITHMETIC}
-        return {**own, "origin": origin.identity, "precision": precision, **self.settings()}
+        own = {"family": self.family, **arithmetic(precision)}
+        return {**own, "origin": origin.identity, **self.settings()}
 
-    def fused_by(self, origin: Any, hardware: Hardware) -> str | None:
-        """What computes some of the model's operators otherwise on this hardware; None if nothing does."""
-        return None
+    def operators(self, origin: Any, hardware: Hardware) -> dict[str, str]:
+        """What `identity` gains on this hardware, where a model is computed by other operators than usual."""
+        return {}
 
     def settings(self) -> dict[str, Any]:
         """The fields that may change scores."""
@@ -171,8 +169,8 @@ class LocalReranker(Reranker):
     def load(self, weights: references.Weights, hardware: Hardware) -> PairModel:
         """Read the weights onto the device."""
 
-    def fused_by(self, weights: references.Weights, hardware: Hardware) -> str | None:
-        return fusing.fused_by(json_object(weights.folder / "config.json").get("model_type"), hardware)
+    def operators(self, weights: references.Weights, hardware: Hardware) -> dict[str, str]:
+        return computed_by.operators(weights.folder, hardware)
 
     def layers(self, weights: references.Weights) -> tuple[int, ...]:
         return self.layers_in(checkpoint.describe(weights.folder))
@@ -238,8 +236,8 @@ class LocalReranker(Reranker):
         settings["query_max_length"] = self.query_limit  # a default spelled out is the same setting
         if self.long_documents == "truncate":
             del settings["window_overlap"]
-        own = {"family": self.family, "arithmetic": ARITHMETIC}
-        return {**own, "weights": weights.identity, "precision": precision, **settings}
+        own = {"family": self.family, **arithmetic(precision)}
+        return {**own, "weights": weights.identity, **settings}
 
     @property
     def query_limit(self) -> int:

@@ -298,8 +298,7 @@ def compute(work: Work, executor: Executor, planned: NDArray[np.void], found: ND
 
 def parts_of(reranker: Reranker, origin: Origin | Weights, machine: hardware.Hardware) -> dict[str, Any]:
     """Everything besides the two texts that determines a score on this hardware, as plain values."""
-    fused = reranker.fused_by(origin, machine)
-    return reranker.identity(origin, machine.precision) | ({} if fused is None else {"operators": fused})
+    return reranker.identity(origin, machine.precision) | reranker.operators(origin, machine)
 
 
 def score_store(reranker: Reranker, origin: Origin | Weights, context: RunContext) -> RowStore:

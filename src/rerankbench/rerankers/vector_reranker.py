@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -16,12 +16,12 @@ from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.embedders.embedding import Embedding
 from rerankbench.engine.embedders.text_vectors import Matrix, TextVectors
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import fit, references
+from rerankbench.engine.models import computed_by, fit, references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.rerankers.scorer import Scorer
-from rerankbench.store.rows import ARITHMETIC
+from rerankbench.store.rows import arithmetic
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,13 @@ class VectorReranker(Reranker):
     # Where the weights lie is replaced by what they are.
     FREE: ClassVar[frozenset[str]] = Reranker.FREE | {"model", "revision", "trust_remote_code"}
     WORK: ClassVar[type[Embedding]] = Embedding
+    EMBEDDER: ClassVar[type[Embedder]] = Embedder
 
-    @abstractmethod
     def embedder(self) -> Embedder:
-        """What makes its vectors, as settings."""
+        """What makes its vectors, as settings: those that have the same names here."""
+        own = {field.name for field in fields(self)}
+        same = {one.name: getattr(self, one.name) for one in fields(self.EMBEDDER) if one.name in own}
+        return self.EMBEDDER(**same)
 
     @abstractmethod
     def compare(self, query: Matrix, document: Matrix) -> float:
@@ -101,13 +104,15 @@ class VectorReranker(Reranker):
         embedder = fit.fitted(self.embedder(), weights)
         return {
             "family": self.family,
-            "arithmetic": ARITHMETIC,
+            **arithmetic(precision),
             "weights": weights.identity,
-            "precision": precision,
             "documents": embedder.identity(weights, precision),
             "queries": embedder.for_queries().identity(weights, precision),
             **self.comparison(),
         }
+
+    def operators(self, weights: references.Weights, hardware: Hardware) -> dict[str, str]:
+        return computed_by.operators(weights.folder, hardware)
 
     def comparison(self) -> dict[str, Any]:
         """The settings by which vectors are compared."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-import rerankbench
 from rerankbench.basics.errors import UserError
 from rerankbench.engine import hardware
 from rerankbench.serving import shapes
@@ -120,7 +120,7 @@ class Service:
     async def info(self) -> Response:
         return JSONResponse(
             {
-                "rerankbench": rerankbench.__version__,
+                "rerankbench": version("rerankbench"),
                 "model_id": self.default.name,
                 "arm": self.default.name,
                 "arms": [described(arm) for arm in self.arms.values()],

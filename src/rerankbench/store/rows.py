@@ -55,6 +55,13 @@ HEADER_FAULTS = (ValueError, EOFError, SyntaxError, TypeError, OverflowError, Me
 # Part of every identity of computed numbers. Raised whenever a change of this program gives other numbers for
 # the same inputs, be it in their last bits: what an older version stored is then left alone.
 ARITHMETIC = 5
+INT8 = 2  # the same of what precision=int8 alone does
+
+
+def arithmetic(precision: str) -> dict[str, Any]:
+    """The parts of an identity that say how its numbers are computed."""
+    own = {"int8": INT8} if precision == "int8" else {}
+    return {"arithmetic": ARITHMETIC, "precision": precision, **own}
 
 
 def identity(parts: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from rerankbench.basics.regular_file import NotRegular, open_regular
 from rerankbench.basics.visible import visible, visible_lines
 from rerankbench.collections.sources.column_guess import setting
 from rerankbench.store import disk
-from rerankbench.tracking import run_folders
+from rerankbench.tracking import run_folders, running
 from rerankbench.tracking.mlflow_tags import KIND, NOTE, RUN, description, origin
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+STOPPED = "stopped by Ctrl-C or SIGTERM"
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 
 
@@ -53,7 +54,7 @@ class Tracking(ABC):
     def log(self, result: Result, folder: Path, begun: str | None = None) -> str | None:
         """Log one run, its curves and its files; returns the run's id. `begun`: what `begin` returned."""
 
-    def begin(self, name: str, sweep_id: str) -> str | None:
+    def begin(self, name: str, sweep_id: str, kind: str = RUN) -> str | None:
         """Show a run as running from now on; returns its id, None where that is not possible."""
         return None
 
@@ -61,8 +62,8 @@ class Tracking(ABC):
         """Show how far a run has come: the share of its present stage."""
         return None
 
-    def drop(self, run_id: str) -> None:
-        """End a run that was stopped."""
+    def drop(self, run_id: str, why: str = STOPPED, status: str = running.KILLED) -> None:
+        """End a run that did not become whole, and say why."""
         return None
 
 
@@ -218,8 +219,10 @@ class MLflow(Tracking):
         with patience():
             client, experiment_id = self.open()
             run_folders.own_files(folder)  # refuses links before anything is written
-            if begun is None and self.holds(client, result):
-                return str(result.mlflow_run_id)
+            if begun is None:
+                running.close_stale(client, experiment_id)
+                if self.holds(client, result):
+                    return str(result.mlflow_run_id)
             started = max(0, int(1000 * (time.time() - sum(result.seconds.values()))))
             run = self.named(client, experiment_id, started, result, begun)
             try:
@@ -229,7 +232,8 @@ class MLflow(Tracking):
                 if begun is not None:
                     since = int(time.time() - run.info.start_time / 1000)
                     client.log_metric(begun, "progress", 1.0, step=max(since, 0) + 1)
-                end(client, run, "FINISHED" if result.status == "ok" else "FAILED")
+                    running.unmark(client, run)
+                running.end(client, run, "FINISHED" if result.status == "ok" else running.FAILED)
             except BaseException:
                 with suppress(Exception):
                     client.delete_run(run.info.run_id)
@@ -249,11 +253,12 @@ class MLflow(Tracking):
             client.set_tag(begun, key, value)
         return client.get_run(begun)
 
-    def begin(self, name: str, sweep_id: str) -> str | None:
+    def begin(self, name: str, sweep_id: str, kind: str = RUN) -> str | None:
         try:
             with patience(tries=0, seconds=BEGIN_SECONDS):
                 client, experiment_id = self.open()
-                tags = {KIND: RUN, "sweep_id": visible(sweep_id), **origin()}
+                running.close_stale(client, experiment_id, name, sweep_id)
+                tags = {KIND: kind, "sweep_id": visible(sweep_id), **running.tags(), **origin()}
                 return str(client.create_run(experiment_id, tags=tags, run_name=visible(name)).info.run_id)
         except Exception as error:  # the log at the end says what is wrong, and how to mend it
             log.debug("no run was begun: %s", why(error))
@@ -263,12 +268,12 @@ class MLflow(Tracking):
         with patience(tries=0, seconds=BEGIN_SECONDS):
             client = self.connect()
             client.log_metric(run_id, "progress", share, step=step)
-            client.set_tag(run_id, "stage", stage)
+            client.set_tag(run_id, running.STAGE, stage)
 
-    def drop(self, run_id: str) -> None:
+    def drop(self, run_id: str, why: str = STOPPED, status: str = running.KILLED) -> None:
         with suppress(Exception), patience(tries=0, seconds=BEGIN_SECONDS):
             client = self.connect()
-            end(client, client.get_run(run_id), "KILLED")
+            running.close(client, client.get_run(run_id), status, why)
 
     def holds(self, client: Any, result: Result) -> bool:
         """Whether the store has the whole run of a result."""
@@ -377,12 +382,6 @@ def fill(client: Any, run_id: str, result: Result, folder: Path) -> None:
     log_dataset(client, run_id, result)
     for name in run_folders.own_files(folder):
         client.log_artifact(run_id, str(folder / name), name.rpartition("/")[0] or None)
-
-
-def end(client: Any, run: Any, status: str) -> None:
-    """Set the status, last of all, so that only whole runs have ended; not before they started."""
-    moment = max(int(run.info.start_time), int(1000 * time.time()))
-    client.set_terminated(run.info.run_id, status=status, end_time=moment)
 
 
 def why(error: Exception) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import masked
 from rerankbench.collections.candidates import write_qrels, write_trec
+from rerankbench.collections.collection import Collection
 from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.engine import hardware
 from rerankbench.engine.models import references
@@ -25,6 +26,7 @@ from rerankbench.experiment import latency
 from rerankbench.experiment.arm_name import arm, changed, run_name
 from rerankbench.experiment.pipeline import Outcome
 from rerankbench.experiment.settings import Experiment
+from rerankbench.rerankers.listed import ListWork
 from rerankbench.rerankers.reranker import LocalReranker, Reranker
 from rerankbench.rerankers.scoring import rests_on_enough
 from rerankbench.rerankers.vector_reranker import VectorReranker
@@ -44,17 +46,8 @@ def summarize(outcome: Outcome, sweep_id: str = "") -> Result:
     )
     result.name = run_name(e)
     result.reduced, result.notes = collection.reduced, [*collection.notes, *outcome.candidates.notes]
-    result.dataset = {
-        "name": collection.name,
-        "split": collection.split,
-        "docs": len(collection.corpus),
-        "queries": len(collection.query_ids),
-        "judgements": len(collection.judged_grade),
-        "relevance_threshold": collection.relevance_threshold,
-        "fingerprint": collection.fingerprint(),
-    }
+    result.dataset = dataset_of(collection)
     if collection.synthetic:
-        result.dataset["synthetic_queries"] = collection.synthetic
         result.notes.insert(0, synthetic_note(collection.synthetic, len(collection.query_ids)))
     result.identity = identities(outcome)
     result.index = dict(outcome.candidates.index)
@@ -64,6 +57,20 @@ def summarize(outcome: Outcome, sweep_id: str = "") -> Result:
     add_measures(result, outcome)
     add_costs(result, outcome)
     return result
+
+
+def dataset_of(collection: Collection) -> dict[str, Any]:
+    """What every output says of a collection."""
+    found = {
+        "name": collection.name,
+        "split": collection.split,
+        "docs": len(collection.corpus),
+        "queries": len(collection.query_ids),
+        "judgements": len(collection.judged_grade),
+        "relevance_threshold": collection.relevance_threshold,
+        "fingerprint": collection.fingerprint(),
+    }
+    return found | ({"synthetic_queries": collection.synthetic} if collection.synthetic else {})
 
 
 def synthetic_note(count: int, queries: int) -> str:
@@ -101,7 +108,9 @@ def params(experiment: Experiment, outcome: Outcome | None = None) -> dict[str, 
         values["embedder.model"] = model_label(e.embedder.model)
         values |= {} if e.index.exact else {"seed": e.seed}
     if outcome is not None:
-        values |= {"precision": outcome.context.hardware.precision, "device": outcome.context.hardware.device}
+        values["device"] = outcome.context.hardware.device
+        if precision := (e.first_stage.embeds() and outcome.context.hardware.precision) or scored_in(outcome):
+            values["precision"] = precision
         values["reranker.parameters_m"] = parameters_m(outcome)
         if outcome.work:
             values["reranker.model"] = outcome.work.origin.label
@@ -223,7 +232,7 @@ def add_costs(result: Result, outcome: Outcome) -> None:
     """What the reranking took: pairs, throughput, latency, the model's size."""
     work, scored = outcome.work, outcome.scored
     if work is None or scored is None:
-        result.model = {"parameters": 0, "label": "none", "load_seconds": 0.0}
+        result.model = {"parameters": 0, "label": "none", "load_seconds": 0.0, "precision": None}
         return
     total = len(work.pairs)
     result.pairs = {"total": total, "scored": scored.scored, "reused": total - scored.scored}
@@ -232,6 +241,7 @@ def add_costs(result: Result, outcome: Outcome) -> None:
         "parameters": work.origin.parameters,
         "label": work.origin.label,
         "load_seconds": cost.pop("load_seconds", None),
+        "precision": scored_in(outcome),
     }
     result.model |= {"served": served} if (served := work.reranker.served) else {}
     result.model |= {"paid": True} if work.reranker.paid else {}
@@ -240,6 +250,15 @@ def add_costs(result: Result, outcome: Outcome) -> None:
     if outcome.latency:
         result.latency_ms = latency.percentiles(outcome.latency.reranking)
         result.query_latency_ms = latency.percentiles(outcome.latency.whole) or None
+
+
+def scored_in(outcome: Outcome) -> str | None:
+    """The precision of the scores by their identity, such as `of the file`; None: not computed here."""
+    work = outcome.work
+    if work is None or isinstance(work, ListWork):
+        return None
+    parts = work.reranker.identity(work.origin, outcome.context.hardware.precision)
+    return parts.get("precision")
 
 
 def prices(outcome: Outcome, reranker: Reranker) -> dict[str, float] | None:

@@ -63,6 +63,7 @@ else:
         label: Text
         parameters: Amount | None
         load_seconds: Amount | None
+        precision: Text | None
         paid: bool
         served: dict[Name, Any]
 

@@ -91,7 +91,7 @@ def test_what_is_recommended_is_run_in_a_process_of_its_own(
     assert (held.why, held.queries, held.same, held.whole) == ("", QUERIES, QUERIES, True)
     assert held.measured is not None
     assert held.measured.mean is not None
-    assert f"all {QUERIES} queries had exactly the computed order" in held.line()
+    assert f"all {QUERIES} queries exactly the computed order" in held.line()
     held.write(tmp_path)
     assert trial.read(tmp_path, chosen) == held
     other = replace(chosen, headline=replace(chosen.headline, arm=row + 1))

@@ -13,10 +13,11 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import Finding, examples
 from rerankbench.collections.collection import Collection, Corpus
 from rerankbench.collections.sources import counts
+from rerankbench.collections.sources.exchanged import exchanged, far_exchanged
 from rerankbench.collections.sources.judgements import Judgements
 from rerankbench.collections.sources.lost_zeros import spelling_hint
 from rerankbench.collections.sources.mapped import Stored
-from rerankbench.collections.sources.swapped import swapped
+from rerankbench.collections.sources.swapped import BY_HAND, swapped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class Parts:
     corpus_place, queries_place, judgements_place: where each came from, for messages.
     problems: one line for each fault; what is at fault is left out of the tables.
     swap_cure: what to do if the judgements' columns turn out to be the wrong way round.
+    exchange_cure: what to do if the corpus and the queries turn out to be in each other's place.
     """
 
     documents: Stored
@@ -38,7 +40,8 @@ class Parts:
     judgements_place: str
     problems: list[str] = field(default_factory=list)
     findings: tuple[Finding, ...] = ()
-    swap_cure: str = ""
+    swap_cure: str = BY_HAND
+    exchange_cure: str = "give each in the other's place"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +130,12 @@ def _unjudged(parts: Parts, corpus: Corpus, options: Options) -> Collection:
     queries = parts.queries.slice(0, options.limit_queries)
     query_ids, texts = queries.column("doc_id").to_pylist(), queries.column("text").to_pylist()
     sample, _, sampled = _sample(corpus, np.empty(0, np.int64), options)
-    findings = [*parts.findings, *counts.text_findings(query_ids, texts), *sampled]
+    findings = [
+        *parts.findings,
+        *_exchange_findings(parts),
+        *counts.text_findings(query_ids, texts),
+        *sampled,
+    ]
     return Collection(
         name=options.name,
         split=options.split,
@@ -170,8 +178,7 @@ def _match(parts: Parts, judgements: Judgements, corpus: Corpus) -> _Matched:
     """Find the query and the document of every judgement. Raises UserError if no query is known."""
     known_ids = parts.queries.column("doc_id")
     if swapped(judgements.query_ids, judgements.doc_ids, known_ids.combine_chunks(), corpus.id_column):
-        cure = parts.swap_cure or "put the query's id first, or name the columns in a header"
-        raise UserError(f"{parts.judgements_place}: its query and document columns are swapped; {cure}")
+        raise UserError(_turned(parts))
     query = pc.index_in(judgements.query_ids, value_set=known_ids).fill_null(-1).to_numpy().astype(np.int64)
     if not (query >= 0).any():
         ours, theirs = _named(known_ids), _named(judgements.query_ids)
@@ -186,6 +193,28 @@ def _match(parts: Parts, judgements: Judgements, corpus: Corpus) -> _Matched:
     order = order[query[order] >= 0]
     doc_ids = judgements.doc_ids.take(pa.array(order))
     return _Matched(query[order], row[order], judgements.grades[order], doc_ids)
+
+
+def _turned(parts: Parts) -> str:
+    """What is the wrong way round where ids match only so: the judgements' columns, or corpus and queries."""
+    columns = f"{parts.judgements_place}: its query and document columns are swapped; {parts.swap_cure}"
+    files = f"{parts.corpus_place} holds the queries and {parts.queries_place} the documents"
+    match exchanged(parts.documents.table, parts.queries):
+        case True:
+            ids = f"so the ids of {parts.judgements_place} say"
+            return f"{files}, {ids}: corpus and queries are exchanged; {parts.exchange_cure}"
+        case False:
+            return columns
+    return f"{columns}; if {files}, {parts.exchange_cure}"
+
+
+def _exchange_findings(parts: Parts) -> list[Finding]:
+    """About queries that look like documents; without judgements no id tells."""
+    if not far_exchanged(parts.documents.table, parts.queries):
+        return []
+    effect = f"if corpus and queries are exchanged, {parts.exchange_cure}"
+    what = f"queries that are longer than documents, of which there are {len(parts.documents.table):,}"
+    return [Finding("warning", what, len(parts.queries), (), effect)]
 
 
 def _refuse_unmeasurable(parts: Parts, corpus: Corpus, matched: _Matched, options: Options) -> None:

@@ -1,4 +1,7 @@
-"""A folder in BEIR's layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv (https://github.com/beir-cellar/beir)."""
+"""A folder in BEIR's layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv (https://github.com/beir-cellar/beir).
+
+Without judgements qrels/ is lacking, or not to be read: dataset.qrels=null.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,23 @@ from rerankbench.collections.sources.source import Source, file_problem, name_pr
 from rerankbench.collections.sources.tables import Tables
 
 WRITE = "write the judgements there, with the columns query-id, corpus-id, score"
+WITHOUT = "set dataset.qrels=null to run without judgements"
+TEST, USUAL = "test", "qrels"  # the split and the folder that are read unless others are named
 
 
 @dataclass(frozen=True, kw_only=True)
 class Beir(Source):
-    """path: the folder. split: which file of qrels/ holds the judgements."""
+    """path: the folder. split: which file of qrels/ holds the judgements.
+
+    qrels: the folder of the judgements inside it. null, or where there is no such folder: nobody has judged
+    yet; runs then show how much rerankers differ, and rerankbench-judge which judgements would decide.
+    """
 
     kind: ClassVar[str] = "beir"
 
     path: str
-    split: str = "test"
+    split: str = TEST
+    qrels: str | None = USUAL
 
     @property
     def default_name(self) -> str:
@@ -44,7 +54,7 @@ class Beir(Source):
             wanted = "corpus.jsonl, queries.jsonl and qrels/"
             return [f"dataset.path={folder}: it holds none of {wanted}; give the folder that does"]
         files = [file_problem(folder / name, "dataset.path") for name in ("corpus.jsonl", "queries.jsonl")]
-        problems = [problem for problem in [*files, self._split_problem(folder / "qrels")] if problem]
+        problems = [problem for problem in [*files, self._split_problem()] if problem]
         return problems or self._tables().problems()
 
     def read(self, cache_dir: Path) -> Parts:
@@ -64,12 +74,23 @@ class Beir(Source):
         return Tables(
             corpus=self._folder / "corpus.jsonl",
             queries=self._folder / "queries.jsonl",
-            judgements=self._folder / "qrels" / f"{self.split}.tsv",
+            judgements=None if self._judged is None else self._judged / f"{self.split}.tsv",
         )
 
-    def _split_problem(self, qrels: Path) -> str | None:
+    @property
+    def _judged(self) -> Path | None:
+        """The folder of the judgements; None where nobody has judged yet."""
+        if self.qrels is None:
+            return None
+        folder = self._folder / self.qrels
+        asked = self.split != TEST or self.qrels != USUAL  # who names a split expects judgements
+        return folder if asked or folder.exists() else None
+
+    def _split_problem(self) -> str | None:
+        if (qrels := self._judged) is None:
+            return None
         have = sorted(path.stem for path in qrels.glob("*.tsv"))
         if self.split not in have:  # also refuses a split such as ../../elsewhere
             what = f"dataset.split={self.split}: no {qrels / self.split}.tsv"
-            return f"{what}; splits here: {', '.join(have)}" if have else f"{what}; {WRITE}"
+            return f"{what}; splits here: {', '.join(have)}" if have else f"{what}; {WRITE}, or {WITHOUT}"
         return file_problem(qrels / f"{self.split}.tsv", "dataset.split")

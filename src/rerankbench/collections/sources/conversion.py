@@ -29,7 +29,7 @@ from rerankbench.store.aside import make_way
 from rerankbench.store.rows import write_atomic
 
 IN_MEMORY_BYTES = 50_000_000
-_VERSION = 2  # raise it when the same source would be read differently
+_VERSION = 3  # raise it when the same source would be read differently
 _ABANDONED_SECONDS = 24 * 3600
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any, ClassVar
 
 from rerankbench.basics.finding import Finding
 from rerankbench.collections.sources.assembly import Parts
+from rerankbench.collections.sources.column_guess import setting
 from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
 from rerankbench.collections.sources.rows import settled_columns
 from rerankbench.collections.sources.source import Source, given_problem
@@ -62,7 +64,18 @@ class Files(Source):
         ]
         places += [("dataset.qrels", self.qrels)] if self.qrels is not None else []
         problems = [given_problem(path, key) for key, path in places]
-        return [problem for problem in problems if problem] or self._tables().problems()
+        return [problem for problem in problems if problem] or self._column_problems()
+
+    def _column_problems(self) -> list[str]:
+        """What the files' columns lack; of files that each fit only in another's place, just that."""
+        problems = self._tables().problems_of_each()
+        odd = [key for key, found in zip(self.places(), problems, strict=False) if found]
+        for order in permutations(odd):
+            moved = {key: getattr(self, other) for key, other in zip(odd, order, strict=True) if key != other}
+            if len(moved) == len(odd) > 1 and not replace(self, **moved)._tables().problems():
+                keys = " and ".join(f"dataset.{key}={getattr(self, key)}" for key in odd)
+                return [f"{keys}: the files are exchanged; set {_typed(moved)}"]
+        return [problem for found in problems for problem in found]
 
     def read(self, cache_dir: Path) -> Parts:
         return self._tables().read(cache_dir)
@@ -71,7 +84,7 @@ class Files(Source):
         return self._tables().columns()
 
     def places(self) -> tuple[str, ...]:
-        return ("corpus", "queries", "qrels")
+        return ("corpus", "queries") if self.qrels is None else ("corpus", "queries", "qrels")
 
     def settled(self) -> Files:
         tables, found = self._tables(), dict[str, Any]()
@@ -84,6 +97,14 @@ class Files(Source):
                 found |= {keys[role]: name for role, name in settled_columns(path, layout).items()}
         return replace(self, **found)
 
+    def _exchange_cure(self) -> str:
+        """The settings that read the corpus as the queries and the other way round, columns and all."""
+        turned = {"corpus": self.queries, "queries": self.corpus}
+        for ours, theirs in ((_DOCUMENT_KEYS[role], _QUERY_KEYS[role]) for role in _QUERY_KEYS):
+            here, there = getattr(self, ours), getattr(self, theirs)
+            turned |= {ours: there or "null", theirs: here or "null"} if here != there else {}
+        return f"set {_typed(turned)}"
+
     def _tables(self) -> Tables:
         return Tables(
             corpus=Path(self.corpus).expanduser(),
@@ -92,8 +113,13 @@ class Files(Source):
             documents_layout=self._named(DOCUMENTS, _DOCUMENT_KEYS),
             queries_layout=self._named(QUERIES, _QUERY_KEYS),
             judgements_layout=self._named(JUDGEMENTS, _JUDGEMENT_KEYS),
+            exchange_cure=self._exchange_cure(),
         )
 
     def _named(self, layout: Layout, keys: dict[str, str]) -> Layout:
         columns = {role: getattr(self, key) for role, key in keys.items()}
         return replace(layout, keys={role: f"dataset.{key}" for role, key in keys.items()}).named(**columns)
+
+
+def _typed(values: dict[str, str]) -> str:
+    return " ".join(setting(f"dataset.{key}", value) for key, value in values.items())

@@ -20,11 +20,13 @@ from rerankbench.collections.sources.hub_access import (
 )
 from rerankbench.collections.sources.judgements import Judgements, read_judgements
 from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
-from rerankbench.collections.sources.local_split import local_split
+from rerankbench.collections.sources.local_split import local_split, others
 from rerankbench.collections.sources.mapped import Stored
 from rerankbench.collections.sources.records import read_records
 from rerankbench.collections.sources.source import Source
 from rerankbench.collections.sources.tables import Tables, numeric_ids
+
+TEST = "test"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +35,14 @@ class Hub(Source):
 
     split: the split of the judgements. revision: a commit, tag or branch (null: the newest).
     corpus_config, queries_config: the config's name on the hub. qrels_config: null takes `qrels`, or else
-    `default`. qrels_path: another dataset that holds the judgements, such as BeIR/scifact-qrels.
+    `default`. qrels_path: another dataset that holds the judgements, such as BeIR/scifact-qrels. Where there
+    is nothing but a corpus and queries, nobody has judged yet.
     """
 
     kind: ClassVar[str] = "hub"
 
     path: str
-    split: str = "test"
+    split: str = TEST
     revision: str | None = None
     corpus_config: str = "corpus"
     queries_config: str = "queries"
@@ -74,9 +77,27 @@ class Hub(Source):
         corpus = local_split(folder, self.corpus_config, ("",))
         queries = local_split(folder, self.queries_config, ("",))
         judgements = local_split(judged, self.split, places)
-        if corpus is None or queries is None or judgements is None:
+        if corpus is None or queries is None:
+            return None
+        if judgements is None and not (self._unasked and self._alone(folder)):
             return None
         return Tables(corpus=corpus, queries=queries, judgements=judgements)
+
+    @property
+    def _unasked(self) -> bool:
+        """Whether no setting says that there are judgements."""
+        return self.split == TEST and self.qrels_config is None and self.qrels_path is None
+
+    def _alone(self, folder: Path) -> bool:
+        """Whether a local folder holds the corpus and the queries, and no other data."""
+        return others(folder, (self.corpus_config, self.queries_config)) == []
+
+    def _unjudged(self) -> bool:
+        """Whether a dataset has configs for the corpus and the queries, and no other."""
+        return self._unasked and set(config_names(self.path, self.revision)) == {
+            self.corpus_config,
+            self.queries_config,
+        }
 
     def _load(self, cache_dir: Path) -> Parts:
         qrels_path = self.qrels_path or self.path
@@ -87,7 +108,8 @@ class Hub(Source):
         ]
         documents = self._records(self.corpus_config, DOCUMENTS, logs[0], cache_dir)
         queries = self._records(self.queries_config, QUERIES, logs[1], cache_dir)
-        judgements = self._judgements(qrels_path, qrels_config, logs[2], cache_dir)
+        judged = not self._unjudged()
+        judgements = self._judgements(qrels_path, qrels_config, logs[2], cache_dir) if judged else None
         return Parts(
             documents=documents,
             queries=queries.table,
@@ -97,6 +119,8 @@ class Hub(Source):
             judgements_place=str(logs[2].path),
             problems=[problem for log in logs for problem in log.problems()],
             findings=numeric_ids(logs),
+            exchange_cure=f"set dataset.corpus_config={self.queries_config} "
+            f"dataset.queries_config={self.corpus_config}",
         )
 
     def _paths(self) -> tuple[str, str, str]:

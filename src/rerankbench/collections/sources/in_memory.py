@@ -17,8 +17,12 @@ from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.judgements import read_judgements
 from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout, Row
 from rerankbench.collections.sources.mapped import Stored
+from rerankbench.collections.sources.object_rows import objects_of, rows_of
 from rerankbench.collections.sources.records import SCHEMA, read_records
 from rerankbench.collections.sources.rows import table_rows
+from rerankbench.collections.sources.table_items import without_vectors
+
+_PEEKED = 20
 
 
 @runtime_checkable
@@ -31,7 +35,7 @@ class DataFrame(Protocol):
 def collection_of(
     documents: Mapping[str, str] | DataFrame,
     queries: Mapping[str, str] | DataFrame,
-    judgements: Mapping[str, Mapping[str, int]] | DataFrame,
+    judgements: Mapping[str, Mapping[str, int]] | DataFrame | None = None,
     *,
     name: str = "in memory",
     relevance_threshold: int = 1,
@@ -39,9 +43,10 @@ def collection_of(
 ) -> Collection:
     """Texts by doc_id, texts by query_id, and grades by query_id and doc_id, as a collection.
 
-    Or data frames with the column names that files may have, such as `_id`, `title`, `text`, and `query-id`,
-    `corpus-id`, `score`; an index is not read. Raises UserError for what a file could not hold either: empty
-    ids, other types, nothing judged, columns that are missing or unclear.
+    judgements: None where nobody has judged yet. Or data frames with the column names that files may have,
+    such as `_id`, `title`, `text`, and `query-id`, `corpus-id`, `score`, or with documents as frameworks
+    write them; an index is not read. Raises UserError for what a file could not hold either: empty ids, other
+    types, nothing judged, columns that are missing or unclear.
     """
     parts = parts_of(documents, queries, judgements, name=name)
     if parts.problems:
@@ -53,7 +58,7 @@ def collection_of(
 def parts_of(
     documents: Mapping[str, str] | DataFrame,
     queries: Mapping[str, str] | DataFrame,
-    judgements: Mapping[str, Mapping[str, int]] | DataFrame,
+    judgements: Mapping[str, Mapping[str, int]] | DataFrame | None = None,
     *,
     name: str = "in memory",
 ) -> Parts:
@@ -62,7 +67,7 @@ def parts_of(
     return Parts(
         documents=Stored(_table(documents, DOCUMENTS, logs[0])),
         queries=_table(queries, QUERIES, logs[1]),
-        judgements=read_judgements(_pairs(judgements, logs[2]), logs[2]),
+        judgements=None if judgements is None else read_judgements(_pairs(judgements, logs[2]), logs[2]),
         corpus_place=str(logs[0].path),
         queries_place=str(logs[1].path),
         judgements_place=str(logs[2].path),
@@ -87,6 +92,10 @@ def _rows(frame: DataFrame, layout: Layout, log: FileLog) -> Iterator[tuple[int,
     """The rows of a data frame, numbered from 1; columns that are missing or unclear are faults."""
     log.unit = "row"
     table = pa.table(frame)
+    objects = objects_of(enumerate(table.slice(0, _PEEKED).to_pylist(), start=1), layout)
+    if objects.shape is not None:  # documents of a framework
+        held = table.select(without_vectors(table.schema)).to_pylist()
+        return rows_of(objects_of(enumerate(held, start=1), layout), log)
     several = [
         names for role in layout.roles if len(names := layout.candidates(role, table.column_names)) > 1
     ]

@@ -24,3 +24,9 @@ def local_split(folder: Path, split: str, places: tuple[str, ...] = ("", "data")
                 if path.is_file():
                     return path
     return None
+
+
+def others(folder: Path, splits: tuple[str, ...]) -> list[Path]:
+    """The data files of a folder that belong to none of these splits: not `<split>.jsonl`, `<split>/...`."""
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.name.endswith(_FORMATS))
+    return [path for path in files if path.parts[0].partition(".")[0].partition("-00000")[0] not in splits]

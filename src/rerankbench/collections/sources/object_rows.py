@@ -13,9 +13,11 @@ from rerankbench.basics.finding import shown
 from rerankbench.collections.sources.column_guess import setting
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.layout import Layout, Row
+from rerankbench.collections.sources.lines import suffix
 from rerankbench.collections.sources.objects import Item, Repeating, read_objects
 from rerankbench.collections.sources.shapes.listing import collection_shapes_of, record_shape
 from rerankbench.collections.sources.shapes.shape import RecordShape, columns_of, value_at
+from rerankbench.collections.sources.table_items import table_items
 
 _PEEKED = 20
 _ABSENT = object()
@@ -57,8 +59,14 @@ class Objects:
 
 
 def open_objects(path: Path, layout: Layout, log: FileLog) -> Objects:
-    """Begin to read a file of objects."""
-    items = read_objects(path, partial(_is_record, layout), log)
+    """Begin to read a file of objects, or a table's rows as such."""
+    if suffix(path) == ".parquet":
+        return objects_of(table_items(path, log), layout)
+    return objects_of(read_objects(path, partial(_is_record, layout), log), layout)
+
+
+def objects_of(items: Iterator[tuple[int, Item]], layout: Layout) -> Objects:
+    """Numbered objects, with what the first of them tell."""
     peeked = list(islice(items, _PEEKED))
     first = [item for _, item in peeked]
     shape = record_shape(first) if "text" in layout.names else None
@@ -107,7 +115,11 @@ def _tells_apart(items: list[Item], column: str) -> bool:
 
 def object_rows(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
     """Yield (number, one value per role, `layout.absent` for an absent one) of a file of objects."""
-    objects = open_objects(path, layout, log)
+    return rows_of(open_objects(path, layout, log), log)
+
+
+def rows_of(objects: Objects, log: FileLog) -> Iterator[tuple[int, Row]]:
+    """The same of objects that are at hand."""
     layout, surer = objects.layout, objects.surer()
     nested = any("." in name for names in layout.names.values() for name in names)
     columns = objects.found if objects.shape else {}

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rerankbench.basics.finding import Finding, shown
 from rerankbench.collections.sources.assembly import Parts
+from rerankbench.collections.sources.cell_lists import csv_items
 from rerankbench.collections.sources.conversion import without_duplicates
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.judgements import read_judgements
@@ -24,9 +24,14 @@ from rerankbench.collections.sources.objects import ENDINGS, read_objects
 from rerankbench.collections.sources.records import SCHEMA, read_records
 from rerankbench.collections.sources.rows import new_log
 from rerankbench.collections.sources.shapes.gathered import Gathered
-from rerankbench.collections.sources.shapes.listing import collection_shapes, collection_shapes_of
-from rerankbench.collections.sources.shapes.shape import CollectionShape, Item
+from rerankbench.collections.sources.shapes.listing import (
+    collection_shapes,
+    collection_shapes_of,
+    list_columns,
+)
+from rerankbench.collections.sources.shapes.shape import NONE, CollectionShape, Item
 from rerankbench.collections.sources.source import Source, given_problem
+from rerankbench.collections.sources.table_items import table_items
 from rerankbench.collections.sources.tables import numeric_ids
 
 _PEEKED = 20
@@ -35,11 +40,12 @@ _KEYS_SHOWN = 8
 
 @dataclass(frozen=True, kw_only=True)
 class OneFile(Source):
-    """path: a .json, .jsonl or .parquet file that holds queries, documents and judgements together.
+    """path: a .json, .jsonl, .csv or .parquet file that holds queries, documents and judgements together.
 
     shape: how they are written: flag_embedding, llama_index_qa, ragas, squad or squad_articles; null: found
     by the first records. relevant_column: the list of ragas that holds what is relevant; null:
-    reference_contexts. Passages without ids are numbered from 0 as they first appear, queries likewise.
+    reference_contexts; none: nobody knows yet, and runs show how much rerankers differ. Passages without ids
+    are numbered from 0 as they first appear, queries likewise.
     """
 
     kind: ClassVar[str] = "one_file"
@@ -58,8 +64,8 @@ class OneFile(Source):
         known = [shape.key for shape in collection_shapes()]
         if self.shape is not None and self.shape not in known:
             return [f"dataset.shape={self.shape}: choose one of {', '.join(known)}"]
-        if suffix(self._file) not in (*ENDINGS, ".parquet"):
-            return [f"dataset.path={self._file}: give a .json, .jsonl or .parquet file"]
+        if suffix(self._file) not in (*ENDINGS, ".parquet", ".csv"):
+            return [f"dataset.path={self._file}: give a .json, .jsonl, .csv or .parquet file"]
         log = new_log(self._file)
         first = [item for _, item in islice(self._items(log), _PEEKED)]
         if not first:
@@ -74,7 +80,7 @@ class OneFile(Source):
         shape, gathered = self._shape_of(first)[0], Gathered(log)
         relevant = self.relevant_column or shape.relevant_column(first)
         shape.gather(_fitting(shape, chain(peeked, items), log), gathered, relevant)
-        judgements = read_judgements(gathered.judgements, log)
+        judgements = None if relevant == NONE else read_judgements(gathered.judgements, log)
         place = str(self._file)
         documents, queries = _table(gathered.documents, log), _table(gathered.queries, log)
         return Parts(
@@ -104,7 +110,9 @@ class OneFile(Source):
 
     def _items(self, log: FileLog) -> Iterator[tuple[int, Item]]:
         if suffix(self._file) == ".parquet":
-            return _table_items(self._file, log)
+            return table_items(self._file, log)
+        if suffix(self._file) == ".csv":
+            return csv_items(self._file, list_columns(), log)
         return read_objects(self._file, lambda item: bool(collection_shapes_of([item])), log)
 
     def _shape_of(self, first: list[Item]) -> list[CollectionShape]:
@@ -150,15 +158,3 @@ def _table(rows: list[tuple[int, Row]], log: FileLog) -> pa.Table:
     numbers: array[int] = array("q")
     table = pa.Table.from_batches(read_records(rows, log, numbers), SCHEMA)
     return without_duplicates(table, numbers, log)
-
-
-def _table_items(path: Path, log: FileLog) -> Iterator[tuple[int, Item]]:
-    try:
-        first = 1
-        for batch in pq.ParquetFile(path).iter_batches(1024):
-            batch.validate(full=True)
-            yield from enumerate(batch.to_pylist(), start=first)
-            first += batch.num_rows
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        log.add(None, f"cannot be read as parquet ({reason}): write it again or fetch it again")

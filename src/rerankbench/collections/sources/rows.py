@@ -17,6 +17,7 @@ from rerankbench.collections.sources.object_rows import object_problems, object_
 from rerankbench.collections.sources.objects import ENDINGS
 from rerankbench.collections.sources.shapes.shape import value_at
 from rerankbench.collections.sources.split_parts import parts
+from rerankbench.collections.sources.swapped import BY_HAND
 
 _PEEKED = 20
 
@@ -34,7 +35,7 @@ def column_problems(path: Path, layout: Layout) -> list[str]:
             return []
         place = f"{path}" if shape.header else f"{path}:{shape.number}"
         return [f"{place}: {problem}" for problem in shape.problems]
-    if suffix(path) in ENDINGS and (found := object_problems(path, layout)):
+    if not is_delimited(path) and (found := object_problems(path, layout)):
         return found
     names, rows, layout = _first_records(path, layout)
     known = len(rows) > 1 or layout.find(names)  # {id: text, id: text} is one object without columns
@@ -75,11 +76,11 @@ def settled_columns(path: Path, layout: Layout) -> dict[str, str]:
 
 
 def swap_cure(path: Path, layout: Layout) -> str:
-    """The settings that read the query from the document's column and the other way round."""
+    """What reads queries from the documents' column and the other way round: settings, if it has keys."""
     found, _ = columns_taken(path, layout)
     headerless = any(name not in _header(path, layout) for name in found.values())
     if not {"query", "document"} <= layout.keys.keys() & found.keys():
-        return ""
+        return BY_HAND
     turned = found | {"query": found["document"], "document": found["query"]}
     wanted = [role for role in found if role in layout.keys and (headerless or role in ("query", "document"))]
     values = {role: name.removeprefix("column ") if headerless else name for role, name in turned.items()}
@@ -117,8 +118,8 @@ def _shape(path: Path, layout: Layout) -> Shape | None:
 def _first_records(path: Path, layout: Layout) -> tuple[list[str], list[list[str]], Layout]:
     """The names that a file of objects or a table gives its columns, the first values of each, and where
     the roles are looked for among them."""
-    if suffix(path) != ".parquet":
-        objects = open_objects(path, layout, new_log(path))
+    objects = open_objects(path, layout, new_log(path))
+    if suffix(path) != ".parquet" or objects.shape is not None:
         names, items, layout = objects.columns, objects.first, objects.layout
     else:
         try:
@@ -140,8 +141,10 @@ def read_rows(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, R
     match suffix(path):
         case ".jsonl" | ".json" | ".ndjson":
             return object_rows(path, layout, log)
-        case ".parquet":
+        case ".parquet" if open_objects(path, layout, new_log(path)).shape is None:
             return _table(path, layout, log)
+        case ".parquet":
+            return object_rows(path, layout, log)
         case _:
             return _delimited(path, layout, log)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+BY_HAND = "put the query's id first, or name the columns in a header"
+
 
 def swapped(
     queries: pa.Array, documents: pa.Array, known_queries: pa.Array, known_documents: pa.ChunkedArray

@@ -15,17 +15,18 @@ from rerankbench.collections.sources.conversion import read_table
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.judgements import Judgements, read_judgements
 from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
-from rerankbench.collections.sources.lines import suffix
+from rerankbench.collections.sources.lines import read_lines, suffix
 from rerankbench.collections.sources.nested import read_pairs
 from rerankbench.collections.sources.object_rows import open_objects
-from rerankbench.collections.sources.objects import ENDINGS
 from rerankbench.collections.sources.rows import (
     column_problems,
     columns_taken,
+    is_delimited,
     new_log,
     settled_columns,
     swap_cure,
 )
+from rerankbench.collections.sources.swapped import BY_HAND
 
 _TELLING = 5  # judgements of a query from which on grades hardly count up by chance
 _NAMED = 6  # of the columns that are not read
@@ -33,7 +34,10 @@ _NAMED = 6  # of the columns that are not read
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """Where the corpus, the queries and the judgements are (None: there are none), and what columns hold."""
+    """Where the corpus, the queries and the judgements are (None: there are none), and what columns hold.
+
+    exchange_cure: what to do if the corpus and the queries turn out to be in each other's place.
+    """
 
     corpus: Path
     queries: Path
@@ -41,16 +45,27 @@ class Tables:
     documents_layout: Layout = DOCUMENTS
     queries_layout: Layout = QUERIES
     judgements_layout: Layout = JUDGEMENTS
+    exchange_cure: str = "exchange the names of the two files"
 
     def problems(self) -> list[str]:
         """Columns that the files lack, told from their first records."""
+        return [problem for found in self.problems_of_each() for problem in found]
+
+    def problems_of_each(self) -> list[list[str]]:
+        """The same for each file by itself: corpus, queries, judgements."""
         # Nested judgements have no columns; a corpus with the extension .json is one object per line.
-        files = [
-            (p, layout)
-            for p, layout in self._files()
-            if layout is not self.judgements_layout or suffix(p) != ".json"
-        ]
-        return [problem for path, layout in files for problem in column_problems(path, layout)]
+        nested = self.judgements is not None and suffix(self.judgements) == ".json"
+        files = self._files()[: 2 if nested else 3]
+        found = [column_problems(path, layout) for path, layout in files]
+        if self.judgements is not None and not nested and found[2] and is_run(self.judgements):
+            found[2] = [f"{self.judgements}: is a run, in TREC's six columns; {self._run_cure()}"]
+        return found
+
+    def _run_cure(self) -> str:
+        if "grade" not in self.judgements_layout.keys:
+            return "put the judgements there"
+        place = setting("first_stage.path", str(self.judgements))
+        return f"set dataset.qrels=null first_stage=run {place}, or give the judgements"
 
     def read(self, cache_dir: Path) -> Parts:
         """Read all files; large ones are kept as Arrow files in `cache_dir`."""
@@ -71,7 +86,8 @@ class Tables:
                 *shaped(self.queries, self.queries_layout, len(queries.table)),
                 *numeric_ids(logs),
             ),
-            swap_cure=swap_cure(self.judgements, self.judgements_layout) if self.judgements else "",
+            swap_cure=swap_cure(self.judgements, self.judgements_layout) if self.judgements else BY_HAND,
+            exchange_cure=self.exchange_cure,
         )
 
     def _judged(self, logs: list[FileLog]) -> Judgements | None:
@@ -107,9 +123,15 @@ class Tables:
         return [found for path, layout in self._files() for found in taken(path, layout)]
 
 
+def is_run(path: Path) -> bool:
+    """Whether a file begins as TREC's runs do: six columns, the second of them Q0."""
+    first = next(read_lines(path, new_log(path)), (0, ""))[1].split()
+    return len(first) == 6 and first[1].upper() == "Q0"
+
+
 def shaped(path: Path, layout: Layout, count: int) -> tuple[Finding, ...]:
     """What to say of a file whose records were taken for those of a framework."""
-    if suffix(path) not in ENDINGS:
+    if is_delimited(path):
         return ()
     objects = open_objects(path, layout, new_log(path))
     if objects.shape is None or not count:

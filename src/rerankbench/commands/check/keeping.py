@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ def lines(source: Source) -> list[str]:
 def _word(key: str, value: object) -> str:
     if isinstance(value, str):
         return setting(key, value)
-    return f"{key}={str(value).lower() if isinstance(value, bool) else value}"
+    return f"{key}={json.dumps(value)}"  # true and null as Hydra reads them
 
 
 def option(source: Source) -> str:

@@ -21,7 +21,7 @@ from rerankbench.engine.models.model_config import CHECKED, DECODERS
 from rerankbench.engine.models.model_files import has_code, own_code_problems
 from rerankbench.engine.models.sentence_modules import Modules, is_late_interaction, modules_of
 from rerankbench.engine.tokens import Tokens, pad, sizes, token_ids
-from rerankbench.store.rows import ARITHMETIC
+from rerankbench.store.rows import arithmetic
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -142,7 +142,7 @@ class Embedder:
         length only, which `for_queries` turns into the settings themselves."""
         settings = {name: value for name, value in asdict(self).items() if name not in self.FREE}
         del settings["query_instruction"]
-        return {"arithmetic": ARITHMETIC, "weights": weights.identity, "precision": precision, **settings}
+        return {**arithmetic(precision), "weights": weights.identity, **settings}
 
     def for_queries(self) -> Self:
         """The settings with which queries are embedded, as if they were passages."""

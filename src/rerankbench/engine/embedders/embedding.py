@@ -22,7 +22,7 @@ from rerankbench.engine.executors.job import Job
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.executors.worker import Worker
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import fit, references
+from rerankbench.engine.models import computed_by, fit, references
 from rerankbench.engine.models.loading import without_values
 from rerankbench.engine.tokens import Tokens, token_digests
 from rerankbench.store.lock import SUFFIX, hold
@@ -85,9 +85,15 @@ class Embedding:
 
     def identity(self) -> dict[str, Any]:
         """What determines candidates found with this embedder, texts apart."""
-        passages = self.settings.identity(self.weights, self.hardware.precision)
-        queries = self.settings.for_queries().identity(self.weights, self.hardware.precision)
-        return {"passages": passages, "queries": queries}
+        return {"passages": self.parts(self.settings), "queries": self.parts(self.settings.for_queries())}
+
+    def parts(self, settings: Embedder) -> dict[str, Any]:
+        """Everything besides its text that determines a vector on this hardware, as plain values."""
+        return settings.identity(self.weights, self.hardware.precision) | self.operators
+
+    @cached_property
+    def operators(self) -> dict[str, str]:
+        return computed_by.operators(self.weights.folder, self.hardware)
 
     def passages(self, texts: Texts, rows: int) -> Vectors:
         return self.embed(self.settings, texts, rows, "embedding")
@@ -109,8 +115,7 @@ class Embedding:
 
     def embed(self, settings: Embedder, texts: Texts, rows: int, title: str) -> Vectors:
         """Vectors of `rows` texts, block by block; finished blocks are read, the rest computed."""
-        parts = settings.identity(self.weights, self.hardware.precision)
-        RowStore(self.folder(settings), {"label": self.weights.label, **parts}).describe()
+        RowStore(self.folder(settings), {"label": self.weights.label, **self.parts(settings)}).describe()
         with Progress(title, rows, "texts") as progress:
             job = EmbeddingJob(self, settings, texts, self.cuts(settings, texts, rows))
             self.executor.compute(job, progress)
@@ -159,7 +164,7 @@ class Embedding:
 
     def folder(self, settings: Embedder) -> Path:
         """Where the blocks of these settings are."""
-        return self.cache_dir / "vectors" / identity(settings.identity(self.weights, self.hardware.precision))
+        return self.cache_dir / "vectors" / identity(self.parts(settings))
 
     def missing(self, texts: Texts, rows: int) -> int:
         """How many of `rows` passages are in blocks that are not finished."""
@@ -176,8 +181,8 @@ class Embedding:
             with hold(folder / f"{name}{SUFFIX}", "embedding"):
                 block = read_array(folder, name) if self.reuse else None
                 if block is None:
-                    parts = settings.identity(self.weights, self.hardware.precision)
-                    return self.compute(settings, RowStore(folder / f"{name}.part", parts), texts, progress)
+                    part = RowStore(folder / f"{name}.part", self.parts(settings))
+                    return self.compute(settings, part, texts, progress)
         progress.advance(len(texts))
         return block
 
@@ -222,15 +227,17 @@ class EmbeddingWorker(Worker):
         budget: Budget,
         reuse: bool,
         machine: Hardware,
+        operators: dict[str, str],
         **rest: Any,
     ) -> None:
         super().__init__(**rest)
         here = replace(machine, device=self.device)
         self.embedding = kind(own, here, cache_dir, replace(budget), reuse)
-        self.settings = settings
+        self.settings, self.asked = settings, operators
 
     def load(self) -> float:
         started = time.perf_counter()
+        computed_by.refuse_others(self.embedding.weights.label, self.embedding.operators, self.asked)
         self.embedding.model  # noqa: B018
         return time.perf_counter() - started
 
@@ -281,9 +288,9 @@ class EmbeddingJob(Job):
     def task(self, stretch: NDArray[np.int64]) -> Sequence[str]:
         return self.texts(stretch)
 
-    def hiring(self) -> tuple[type[Embedding], Embedder, Embedder, Path, Budget, bool, Hardware]:
+    def hiring(self) -> tuple[Any, ...]:
         e = self.embedding
-        return type(e), e.settings, self.settings, e.cache_dir, e.budget, e.reuse, e.hardware
+        return type(e), e.settings, self.settings, e.cache_dir, e.budget, e.reuse, e.hardware, e.operators
 
     def blocks(self) -> list[NDArray[np.float32]]:
         """All blocks in row order, once they are computed."""

@@ -105,6 +105,7 @@ def reading_checked(folder: Path, options: dict[str, Any], refused: list[UserErr
             model, found = original(cls, *args, **kwargs | options, output_loading_info=True)
             problem = missing(folder, found["missing_keys"])
             in_one_piece(model)
+            as_it_is_written(model)
         if problem:
             refused.append(UserError(problem))
             raise refused[0]
@@ -122,6 +123,16 @@ def in_one_piece(model: Any) -> None:
     for module in model.modules():
         if getattr(module, "chunk_size_feed_forward", 0):
             module.chunk_size_feed_forward = 0
+
+
+def as_it_is_written(model: Any) -> None:
+    """Keep ModernBERT from compiling itself, as it does on GPUs where it finds Triton.
+
+    What is compiled rounds elsewhere, and after a few shapes torch gives compiling up: scores would depend on
+    what is installed and on the batches before.
+    """
+    if hasattr(model.config, "reference_compile"):
+        model.config.reference_compile = False
 
 
 def cannot_be_loaded(folder: Path, error: Exception) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from rerankbench.engine.operators.fusing import FLAT
 from rerankbench.engine.operators.layout import SEQUENCES, Layout, layout_of, topped_up
 from rerankbench.engine.operators.packing import activated, added, packed
 
@@ -81,7 +82,9 @@ class FlatEncoder(nn.Module):
         self.layers = nn.ModuleList(self.every(layer) for layer in lower)
         self.last = self.first(last) if first_only else self.every(last)
         self.first_only = first_only
-        self.head = self.config.hidden_size // self.config.num_attention_heads
+        # what attention of other kinds is computed by would not be told by what scores are stored under
+        ragged = self.config.model_type in FLAT
+        self.head = self.config.hidden_size // self.config.num_attention_heads if ragged else 0
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None, **_: Any

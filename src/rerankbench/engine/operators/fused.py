@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import shown
-from rerankbench.engine.operators.fusing import has_kernels
+from rerankbench.engine.operators.fusing import FUSED, has_kernels
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,11 @@ OWN = ("transformers.models.", "FlagEmbedding.", "rerankbench.")  # not a model 
 
 
 def fuse(model: nn.Module) -> None:
-    """Replace the norms and gates below `model` by fused ones, and fuse its rotations, where it has any."""
-    if not any(type(module).__name__ in NORMS for module in model.modules()):
+    """Replace the norms and gates below a `model` of a kind in `FUSED` by fused ones, and its rotations.
+
+    Other kinds may borrow the same classes; what their scores are stored under does not tell of it.
+    """
+    if getattr(model.config, "model_type", None) not in FUSED:
         return
     if not has_kernels():
         log.info("pip install 'rerankbench[gpu]' makes this reranker faster on this device")

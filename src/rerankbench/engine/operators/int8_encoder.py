@@ -78,12 +78,15 @@ class Int8Layer(nn.Module):
         self.all = Int8Linear(joined(attention.query, attention.key, attention.value))
 
     def forward(self, hidden: Hidden, layout: Layout) -> Hidden:
+        joint = self.all.multiplied(hidden.rows)
+        return self.feed(self.attend(joint, joint, False, layout, hidden), hidden)
+
+    def attend(self, asked: Any, joint: Any, first: bool, layout: Layout, hidden: Hidden) -> Rows:
+        """As in `int8_attention`, a row for each of `hidden`."""
         seen = Rows.empty(*hidden.values.shape)
-        int8_attention.attend(
-            *self.all.multiplied(hidden.rows), layout.starts.numpy(), layout.lengths.numpy(), self.heads,
-            *seen.arrays,
-        )  # fmt: skip
-        return self.feed(seen, hidden)
+        spans = layout.starts.numpy(), layout.lengths.numpy()
+        int8_attention.attend(asked, joint, first, *spans, self.heads, *seen.arrays)
+        return seen
 
     def feed(self, context: Rows, hidden: Hidden) -> Hidden:
         hidden = self.context(context, hidden)
@@ -100,12 +103,8 @@ class FirstTokenInt8Layer(Int8Layer):
 
     def forward(self, hidden: Hidden, layout: Layout) -> Hidden:
         first = hidden.take(topped_up(layout.starts, SEQUENCES))
-        seen = Rows.empty(*first.values.shape)
-        int8_attention.attend_first(
-            *self.query.multiplied(first.rows), *self.keys.multiplied(hidden.rows), layout.starts.numpy(),
-            layout.lengths.numpy(), self.heads, *seen.arrays,
-        )  # fmt: skip
-        return self.feed(seen, first)
+        asked, joint = self.query.multiplied(first.rows), self.keys.multiplied(hidden.rows)
+        return self.feed(self.attend(asked, joint, True, layout, first), first)
 
 
 class Int8Encoder(FlatEncoder):

@@ -21,7 +21,6 @@ Array = NDArray[np.float64]
 
 MARGINS = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1)
 P50, P95, MEMORY, PRICE = "latency_p50_ms", "latency_p95_ms", "memory_mb", "price_per_1k"
-BUDGETS = (P50, P95, MEMORY, PRICE)
 STEPS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)  # of each power of ten
 USUAL = {P50: (50.0, 100.0, 200.0, 500.0), P95: (50.0, 100.0, 200.0, 500.0)}
 

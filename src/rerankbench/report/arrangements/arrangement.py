@@ -74,12 +74,13 @@ def spoken(arrangement: Arrangement, arms: Sequence[Arm]) -> str:
         return ", then ".join([stage, *over])
     if arrangement.kind == FUSION:
         two = " and ".join(over) if len(over) > 1 else f"its own scores and {over[0]}"
-        weight = "" if arrangement.weight is None else f", weight {arrangement.weight:g} for the last"
-        return f"{stage}, then {two} mixed by {arrangement.method}{weight}"
+        last = reranker_name(arms[arrangement.steps[-1]])
+        weight = "" if arrangement.weight is None else f", weight {arrangement.weight:g} on {last}"
+        return f"{stage}, then {two} fused ({arrangement.method}{weight})"
     before = ", then ".join([stage, *over[:-1]])
     return (
         f"{before}, then {over[-1]} unless the best two scores are more than {arrangement.gap:.4g} apart "
-        f"({100 * arrangement.share:.0f}% of the queries)"
+        f"(so in {100 * arrangement.share:.0f}% of the queries)"
     )
 
 

@@ -73,11 +73,11 @@ class Trial:
         if self.why:
             return f"It was not run for real: {self.why}."
         order = f"all {self.queries:,}" if self.same == self.queries else f"{self.same:,} of {self.queries:,}"
-        text = f"Run for real, end to end, {order} queries had exactly the computed order"
+        text = f"Run for real, end to end, it gave {order} queries exactly the computed order"
         if self.measured and self.measured.mean is not None:
-            text += f"; it took {self.measured.mean:,.3g} ms on average"
+            text += f" and took {self.measured.mean:,.3g} ms on average"
             if self.predicted and self.predicted.mean is not None:
-                text += f", predicted were {self.predicted.mean:,.3g} ms"
+                text += f" ({self.predicted.mean:,.3g} ms were predicted)"
         return f"{text}."
 
     def write(self, folder: Path) -> None:

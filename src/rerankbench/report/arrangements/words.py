@@ -88,7 +88,7 @@ class Teller:
     def within(self, answer: Answer) -> str:
         """One step of the staircase."""
         if answer.kind == NONE and not answer.fits:
-            return "do not rerank within this budget: no reranking is known to fit"
+            return "do not rerank within this budget: no reranker is known to fit"
         if answer.kind == NONE:
             return f"do not rerank: no plain arm is better by {self.margin(answer.margin)} or more"
         if answer.arm is None:
@@ -157,19 +157,24 @@ class Teller:
         line = f"None of them is shown to be as good as {self.reference()} within {self.margin(self.delta)}"
         least = rule_of_three(self.delta, RANGE, self.found.alpha)
         if least is not None and queries < least:
-            return f"{line}: that takes at least {least:,} queries, and these are {queries:,}."
-        return f"{line} at less cost than what is recommended."
+            return f"{line}: that takes at least {least:,} queries, and there are {queries:,}."
+        return f"{line} at a lower cost than the recommendation."
 
     def judged(self, estimate: Estimate, choice: int) -> str:
         """What the rule of choosing is worth, and what it chooses."""
         gain = signed((estimate.gain, estimate.low, estimate.high))
         stage = self.found.field.contest.arms[self.found.baseline].stage_name
         return (
-            f"Chosen is the cheapest arm within {self.margin(self.delta)} of the highest mean. On queries "
-            f"that took no part in the choice, such arms reach {estimate.mean:.4f} ({gain} against "
-            f"{stage} without reranking); on those that chose, {estimate.naive:.4f}, which flatters "
-            f"by {estimate.optimism:.4f}. By all queries it is {self.arm(choice)}."
+            f"The rule is to choose the cheapest arm within {self.margin(self.delta)} of the highest mean; "
+            f"with all queries, it chooses {self.arm(choice)}. On held-out queries its choices reach "
+            f"{estimate.mean:.4f} ({gain} against {stage} without reranking); on the queries used for "
+            f"choosing, {estimate.naive:.4f}{overstated(estimate.optimism)}."
         )
+
+
+def overstated(optimism: float) -> str:
+    """By how much a mean is too high on the queries that the arm was chosen by."""
+    return f", an overstatement of {optimism:.4f}" if optimism > 0 else ", which is no overstatement"
 
 
 def with_reasons(verdict: Verdict, lines: Iterable[str]) -> Verdict:

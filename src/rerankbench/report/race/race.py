@@ -25,6 +25,7 @@ from rerankbench.report.race.turns import LEAST, Turns
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
 from rerankbench.rerankers.served.address import stays_here
+from rerankbench.tracking.precision import scored_in
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +166,7 @@ def no_room(entrant: Entrant, loading: Sequence[Seat]) -> str:
 def needed_mb(entrant: Entrant) -> float:
     """Main memory that loading takes, about."""
     result = entrant.run.result
-    size = 4 if result.get("environment", {}).get("precision") == "fp32" else 2
+    size = 2 if scored_in(result) in ("fp16", "bf16", "int8") else 4
     parameters = (result.get("model") or {}).get("parameters") or 0
     return SPARE_MB + (1.5 * size * parameters / 1e6 if entrant.kind == RERANKER else 0.0)
 

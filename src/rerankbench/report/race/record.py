@@ -18,6 +18,7 @@ from rerankbench.store.rows import write_atomic
 
 FILE, SCHEMA = "race.json", 1
 FILLED = 0.2  # of the queries, at most, that may count by disturbed rounds alone
+TOO_BUSY = 1 / 3  # of a race's time in disturbed rounds: caches and threads take a while to settle after one
 Values = NDArray[np.float64]
 
 
@@ -49,6 +50,11 @@ class Round:
     portions: dict[str, tuple[int, float]] = field(default_factory=dict)
     calm: bool = True
     slower: float = 1.0
+
+    @property
+    def seconds(self) -> float:
+        """How long everyone's turns took together."""
+        return sum(self.times.values()) / 1000 + sum(seconds for _, seconds in self.portions.values())
 
 
 @dataclass
@@ -125,6 +131,12 @@ class Record:
     def drifted(self) -> int:
         """Rounds in which the machine was not calm."""
         return sum(not each.calm for each in self.rounds)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the machine was too busy with something else for costs to be relied on."""
+        seconds = sum(each.seconds for each in self.rounds)
+        return sum(each.seconds for each in self.rounds if not each.calm) > TOO_BUSY * seconds
 
     def write(self, folder: Path) -> Path:
         write_atomic(folder / FILE, (json.dumps(document(self), indent=1, ensure_ascii=False)).encode())

@@ -19,4 +19,6 @@ class _FlagEmbedding(CollectionShape):
                 into.judge(number, query_id, item["neg"], 0, "neg")
 
 
-COLLECTIONS = (_FlagEmbedding("flag_embedding", "FlagEmbedding's lines", (("query",), ("pos",))),)
+COLLECTIONS = (
+    _FlagEmbedding("flag_embedding", "FlagEmbedding's lines", (("query",), ("pos",)), ("pos", "neg")),
+)

@@ -30,6 +30,12 @@ def collection_shapes() -> tuple[CollectionShape, ...]:
     return tuple(shape for module in _modules() for shape in getattr(module, "COLLECTIONS", ()))
 
 
+@cache
+def list_columns() -> frozenset[str]:
+    """The columns of whole collections that hold lists or objects."""
+    return frozenset(column for shape in collection_shapes() for column in shape.lists)
+
+
 def record_shape(items: Sequence[Item]) -> RecordShape | None:
     """The shape of a file whose first records are `items`; None where they are of none."""
     fitting = (shape for shape in record_shapes() if all(map(shape.fits, items)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rerankbench.collections.sources.shapes.gathered import Gathered
-from rerankbench.collections.sources.shapes.shape import CollectionShape, Item
+from rerankbench.collections.sources.shapes.shape import NONE, CollectionShape, Item
 
 _REFERENCE = "reference_contexts"
 _RETRIEVED = ("retrieved_contexts", "contexts")
@@ -23,13 +23,15 @@ class _Ragas(CollectionShape):
     def relevant_problem(self, first: Sequence[Item], given: str | None) -> str | None:
         lists = [column for column in (_REFERENCE, *_RETRIEVED) if any(column in item for item in first)]
         if given is not None:
-            return None if given in lists else f"there is no such list; choose one of {', '.join(lists)}"
+            wrong = f"there is no such list; choose one of {', '.join(lists)}"
+            return None if given in (*lists, NONE) else wrong
         if self.relevant_column(first) is not None:
             return None
         choice = next((column for column in lists if column != _REFERENCE), lists[0])
         return (
             f"no {_REFERENCE} say which passages are relevant, and {choice} may only have been retrieved; "
-            f"set dataset.relevant_column={choice} if they are the relevant ones"
+            f"set dataset.relevant_column={choice} if they are the relevant ones, or "
+            f"dataset.relevant_column={NONE} to run without judgements"
         )
 
     def gather(self, items: Iterator[tuple[int, Item]], into: Gathered, relevant: str | None) -> None:
@@ -43,4 +45,5 @@ class _Ragas(CollectionShape):
                     into.passage(number, text)
 
 
-COLLECTIONS = (_Ragas("ragas", "rows of ragas", (("user_input", "question"), (_REFERENCE, *_RETRIEVED))),)
+_LISTS = (_REFERENCE, *_RETRIEVED)
+COLLECTIONS = (_Ragas("ragas", "rows of ragas", (("user_input", "question"), _LISTS), _LISTS),)

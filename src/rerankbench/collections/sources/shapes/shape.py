@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rerankbench.collections.sources.shapes.gathered import Gathered
 
 Item = dict[str, object]
+NONE = "none"  # what dataset.relevant_column says where nothing is known to be relevant
 _DEEPEST = 3  # levels of nested objects that have columns
 _ABSENT = object()
 
@@ -62,12 +63,13 @@ class CollectionShape(ABC):
     """How a framework writes queries, documents and judgements into one file.
 
     key: what `dataset.shape` calls it. name: what people call such records. marks: for each mark the columns
-    of which every record has one.
+    of which every record has one. lists: columns that hold a list or an object, which CSV writes as text.
     """
 
     key: str
     name: str
     marks: tuple[tuple[str, ...], ...]
+    lists: tuple[str, ...] = ()
 
     def fits(self, item: Item) -> bool:
         """Whether a record has all marks, be they null."""

@@ -47,7 +47,8 @@ def _objects(number: int, item: Item, key: str, into: Gathered) -> list[Item]:
     return []
 
 
+_ANSWERED = ("answers", "is_impossible")
 COLLECTIONS = (
-    _Rows("squad", "rows of SQuAD", (("context",), ("question",), ("answers", "is_impossible"))),
+    _Rows("squad", "rows of SQuAD", (("context",), ("question",), _ANSWERED), ("answers",)),
     _Articles("squad_articles", "articles of SQuAD", (("paragraphs",),)),
 )
