@@ -174,7 +174,7 @@ def test_a_list_of_another_tool_joins_as_its_arm(capsys: pytest.CaptureFixture[s
     assert reranked() == own
     assert found["measures"]["reranked"]["ndcg_at_8"] == 1.0
     assert found["throughput"] is None
-    assert found["model"] == {"parameters": None, "label": "cohere", "load_seconds": None}
+    assert found["model"] == {"parameters": None, "label": "cohere", "load_seconds": None, "precision": None}
     first = found["identity"]["reranker"]
     assert typed("reranker=run", listing({**own, "q1": own["q0"]}), "reranker.name=cohere") == 0
     assert result()["identity"]["reranker"] != first
