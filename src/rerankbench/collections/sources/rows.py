@@ -16,7 +16,7 @@ from rerankbench.collections.sources.lines import suffix
 from rerankbench.collections.sources.object_rows import object_problems, object_rows, open_objects
 from rerankbench.collections.sources.objects import ENDINGS
 from rerankbench.collections.sources.shapes.shape import value_at
-from rerankbench.collections.sources.split_parts import parts
+from rerankbench.collections.sources.split_parts import parts, unreadable
 from rerankbench.collections.sources.swapped import BY_HAND
 
 _PEEKED = 20
@@ -169,9 +169,7 @@ def _table(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]
                 yield from enumerate(table_rows(batch, layout), start=first)
                 first += batch.num_rows
         except (OSError, pa.ArrowException) as error:
-            name = "" if part == path else f"{part.name} "
-            reason = str(error).splitlines()[0].rstrip(".")
-            log.add(None, f"{name}cannot be read as parquet ({reason}): write it again or fetch it again")
+            log.add(None, unreadable(path, part, error))
             return
 
 

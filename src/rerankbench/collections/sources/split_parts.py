@@ -27,3 +27,10 @@ def parts(path: Path) -> list[Path]:
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
         raise UserError(f"{path}: of its {len(every):,} parts, {missing[0]}{more} is not there; fetch all")
     return every
+
+
+def unreadable(path: Path, part: Path, error: Exception) -> str:
+    """What to say of a part of `path` that is no parquet."""
+    name = "" if part == path else f"{part.name} "
+    reason = str(error).splitlines()[0].rstrip(".")
+    return f"{name}cannot be read as parquet ({reason}): write it again or fetch it again"

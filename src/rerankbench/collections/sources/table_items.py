@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.shapes.shape import Item
-from rerankbench.collections.sources.split_parts import parts
+from rerankbench.collections.sources.split_parts import parts, unreadable
 
 
 def table_items(path: Path, log: FileLog) -> Iterator[tuple[int, Item]]:
@@ -24,9 +24,7 @@ def table_items(path: Path, log: FileLog) -> Iterator[tuple[int, Item]]:
                 yield from enumerate(batch.to_pylist(), start=first)
                 first += batch.num_rows
         except (OSError, pa.ArrowException) as error:
-            name = "" if part == path else f"{part.name} "
-            reason = str(error).splitlines()[0].rstrip(".")
-            log.add(None, f"{name}cannot be read as parquet ({reason}): write it again or fetch it again")
+            log.add(None, unreadable(path, part, error))
             return
 
 
