@@ -6,7 +6,6 @@ pipe under a config's name is waited for without end. Hydra reads files through 
 
 from __future__ import annotations
 
-import copy
 import os
 from itertools import count
 from pathlib import Path
@@ -40,16 +39,8 @@ class FileConfigSource(HydraFileConfigSource):
         if ".." in Path(config_path).parts or Path(config_path).is_absolute():
             raise UserError(f"{config_path}: leads out of the folder of configs; name an option in it")
         file = Path(os.path.realpath(os.path.join(self.path, self._normalize_file_name(config_path))))
-        if not file.exists():
-            return super().load_config(config_path)
-        about = file.stat()
-        key = (self.provider, self.path, str(file), about.st_mtime_ns, about.st_size)
-        if key not in LOADED:  # every job is composed of the same files
-            LOADED[key] = self.looked_at(config_path, file)
-        return copy.deepcopy(LOADED[key])
-
-    def looked_at(self, config_path: str, file: Path) -> ConfigResult:
-        refuse(file)
+        if file.exists():
+            refuse(file)
         try:
             loaded = super().load_config(config_path)
         except yaml.YAMLError as error:
@@ -57,9 +48,6 @@ class FileConfigSource(HydraFileConfigSource):
         if problem := shape_problem(loaded.config):
             raise UserError(f"{file}: {problem}")
         return loaded
-
-
-LOADED: dict[tuple[object, ...], ConfigResult] = {}  # of this process, until a file changes
 
 
 def shape_problem(made: object) -> str:
