@@ -1,36 +1,35 @@
-"""How many jobs a sweep has, added up before any of them is made."""
+"""What the settings of a sweep stand for, listed no further than anybody could wait for."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from decimal import Decimal
+from collections.abc import Mapping
+from itertools import islice
 
 from hydra.core.override_parser.types import Override, RangeSweep
+from hydra.errors import HydraException
 
 MOST_JOBS = 10_000  # of one command
 
 
-def problem(settings: Iterable[Override]) -> str:
-    """Why these settings are no sweep that anybody could wait for; empty if they are one, or none."""
-    counts = {one.key_or_group: values(one) for one in settings}  # the last of a key counts
-    jobs = math.prod(counts.values())
-    if jobs <= MOST_JOBS:
-        return ""
-    swept = " × ".join(f"{count:,} of {key}" for key, count in counts.items() if count > 1)
-    many = f"{jobs:,}" if jobs < math.inf else "infinitely many"
-    return f"the sweep has {many} jobs ({swept}), at most {MOST_JOBS:,} are possible: give fewer values"
+def values(setting: Override) -> list[str]:
+    """What a setting stands for, in Hydra's grammar: of a sweep its first values, one more than `MOST_JOBS`.
 
-
-def values(override: Override) -> int | float:
-    """How many values a setting stands for; infinite for a range that never ends."""
-    given = override.value()
-    if not isinstance(given, RangeSweep):
-        return sum(1 for _ in override.sweep_iterator()) if override.is_discrete_sweep() else 1
+    Empty for what lists no values: intervals, and ranges that lead nowhere.
+    """
+    if not setting.is_sweep_override():
+        return [setting.get_value_element_as_str()]
+    given = setting.value()
     try:
-        start, stop, step = (Decimal(str(one)) for one in (given.start, given.stop, given.step))
-        steps = math.ceil((stop - start) / step)
-    except (ArithmeticError, ValueError):
-        return math.inf
-    # A short range is gone through: its decimals add up to a little more or less.
-    return steps if steps > 2 * MOST_JOBS else sum(1 for _ in given.range())
+        listed = map(str, given.range()) if isinstance(given, RangeSweep) else setting.sweep_string_iterator()
+        return list(islice(listed, MOST_JOBS + 1))
+    except (ArithmeticError, ValueError, HydraException):
+        return []
+
+
+def problem(counts: Mapping[str, int]) -> str:
+    """Why there are too many values of these keys; empty if there are not."""
+    if math.prod(counts.values()) <= MOST_JOBS:
+        return ""
+    swept = (f"{min(n, MOST_JOBS):,}{'+' * (n > MOST_JOBS)} of {key}" for key, n in counts.items() if n > 1)
+    return f"the sweep has more than {MOST_JOBS:,} jobs ({' × '.join(swept)}); give fewer values"
