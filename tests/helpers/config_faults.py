@@ -241,7 +241,7 @@ CONFIG_FAULTS = [
         ("report.level=95", "report", "value", "report.level=0.95"),
         ("report.budget.ram=5", "report.budget.ram", "key", "report.budget.memory_mb=5"),
         ("--depth=5", "", "syntax", "depth=5"),
-        ("--foo", "", "value", "--help"),
+        ("--foo", "", "syntax", "--help"),
         ("--cfg everything", "", "value", "--cfg job"),
         ("--config-dir /not/there", "", "value", "--config-dir {root}/own"),
         ("--config-dir", "", "value", "--config-dir {root}/own"),
@@ -259,7 +259,7 @@ CONFIG_FAULTS = [
         ("-m hydra/sweeper=grid", "hydra/sweeper", "option", "-m hydra/sweeper=basic"),
         ("experiment=tutorial depth=five", "depth", "type", "experiment=tutorial depth=5"),
         ("minilm", "minilm", "syntax", "embedder=minilm"),
-        ("help", "", "syntax", "--help"),
+        ("help", "help", "syntax", "--help"),
         (
             "dataset=files dataset.corpus= dataset.queries={root}/data/queries.jsonl dataset.qrels={root}/data/qrels/test.tsv",
             "dataset",

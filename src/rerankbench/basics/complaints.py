@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from omegaconf import BooleanNode, DictConfig, FloatNode, IntegerNode, ListConfig, Node, StringNode
 from omegaconf.errors import (
@@ -18,13 +19,15 @@ from omegaconf.errors import (
 from rerankbench.basics.errors import Problem
 from rerankbench.basics.masking import masked
 
-NEEDED = {
+NEEDED: dict[Any, str] = {
     IntegerNode: "give a whole number",
     FloatNode: "give a number",
     BooleanNode: "give true or false",
+    StringNode: "give a text",
     ListConfig: "give a list, for instance [1,10]",
     DictConfig: "it must be a group of keys; leave it out, or give its keys one by one",
 }
+NULL = "null is not possible here; give a value, or leave it out for the default"
 # Lines with which Hydra and OmegaConf surround what they have to say.
 NOISE = ("object_type=", "reference_type=", "full_key:", "Set the env", "See https://hydra", "Config search")
 IN_FILE = re.compile(r"In '(.+?)': ")
@@ -43,13 +46,13 @@ def one_line(error: BaseException) -> Problem:
     return Problem(text if len(text) <= 400 else text[:397] + "...")
 
 
-def uncomposed(error: BaseException) -> Problem:
-    """Why Hydra composes no config, with the file of one's own in which it stopped."""
+def uncomposed(error: BaseException, options: Callable[[str], Sequence[str]]) -> Problem:
+    """Why Hydra composes no config, with the file of one's own in which it stopped; `options` of a group."""
     named, cause = IN_FILE.match(str(error)), error.__context__
     where = f"{named[1]}.yaml: " if named and named[1] != "config" else ""  # the package's own is right
     group, _, option = str(getattr(error, "missing_cfg_file", None) or "").rpartition("/")
     if group:
-        found = unknown_option(group, option, getattr(error, "options", None) or [])
+        found = unknown_option(group, option, options(group))
     elif isinstance(cause, OmegaConfBaseException):
         found = explained(cause)
     else:
@@ -76,9 +79,9 @@ def explained(
         said = f"{one_line(error)}; write a value, or refer to a key that exists"
     elif isinstance(error, GrammarParseError):
         said = "the reference cannot be read; write ${KEY}, or a value"
-    elif isinstance(node, StringNode):
-        cure = f"{key}='{shown(value)}'"
-        said = f'give a text; as a text, this is "{cure}"'
+    elif value is None and key:
+        cure = f"{key}='null'" if isinstance(node, StringNode) else ""
+        said = NULL + f'; for the word itself write "{cure}"' * bool(cure)
     else:
         said = NEEDED.get(type(node), f"{one_line(error)}; see rerankbench --cfg all")
     return Problem(f"{setting}: {said}" if key else said, key, "type", setting, cure)
@@ -107,8 +110,8 @@ def unknown_option(group: str, option: str, known: Sequence[str]) -> Problem:
     close, listed = closest(option, known), f"choose one of {', '.join(known)}"
     hint = f"did you mean {close}? " if close else ""
     setting, cure = f"{group}={option}", f"{group}={close}" if close else ""
-    if not known or (len(listed) > LISTED and not group.startswith(("hydra/", "schema/"))):
-        listed = f"rerankbench --help {group} lists all"
+    if len(listed) > LISTED and not group.startswith(("hydra/", "schema/")):
+        listed = f"rerankbench --help {group} lists all {len(known)}"
     return Problem(f"{setting}: there is no such option; {hint}{listed}", group, "option", setting, cure)
 
 

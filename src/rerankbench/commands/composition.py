@@ -33,7 +33,7 @@ def compose(
     try:
         made = config_trust.load(loader, conf_folder(), name, [str(o.input_line) for o in options])
     except CONFIG_ERRORS as error:
-        raise UserError([complaints.uncomposed(error)]) from None
+        raise UserError([complaints.uncomposed(error, loader.get_group_options)]) from None
     if made.get("experiment") is not None:
         file = f"experiment/{made.hydra.runtime.choices.get('experiment')}.yaml"
         line = f"{file}: its first line must be `# @package _global_`; without it its keys do nothing"

@@ -105,8 +105,8 @@ class Command:
         given |= self.take(word for word in self.typed if word not in first)
         preset = (master.hydra.sweeper.get("params") or {}) if self.multirun else {}
         swept = self.take((f"{key}={value}" for key, value in preset.items()), "hydra.sweeper.params: ")
-        found = [*swept.values(), *(given[word] for word in self.typed if word in given)]
-        self.overrides = list({o.get_key_element(): o for o in found}.values()) if self.multirun else found
+        both = [*swept.values(), *(given[word] for word in self.typed if word in given)]
+        self.overrides = list({o.get_key_element(): o for o in both}.values()) if self.multirun else both
         self.fixed = [o for o in self.overrides if not o.is_sweep_override()]
 
     def take(self, words: Iterable[str], where: str = "") -> dict[str, Override]:

@@ -29,7 +29,7 @@ def values(setting: Override) -> list[str]:
 
 def problem(counts: Mapping[str, int]) -> str:
     """Why there are too many values of these keys; empty if there are not."""
-    if math.prod(counts.values()) <= MOST_JOBS:
-        return ""
-    swept = (f"{min(n, MOST_JOBS):,}{'+' * (n > MOST_JOBS)} of {key}" for key, n in counts.items() if n > 1)
-    return f"the sweep has more than {MOST_JOBS:,} jobs ({' × '.join(swept)}); give fewer values"
+    jobs, more = math.prod(counts.values()), "+" * (max(counts.values(), default=0) > MOST_JOBS)
+    swept = " × ".join(f"{count:,} of {key}" for key, count in counts.items() if count > 1)
+    many = f"the sweep has {jobs:,}{more} jobs ({swept}), at most {MOST_JOBS:,} are possible"
+    return f"{many}: give fewer values" if jobs > MOST_JOBS else ""
