@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import config, preflight, sweep_size
+from rerankbench.commands import as_typed, config, preflight
 
 numbers = st.integers(-50, 50) | st.floats(-50, 50).map(lambda value: round(value, 2))
 
@@ -19,7 +19,7 @@ numbers = st.integers(-50, 50) | st.floats(-50, 50).map(lambda value: round(valu
 @settings(max_examples=200, deadline=None)
 def test_a_range_has_as_many_values_as_it_gives(start: float, stop: float, step: float) -> None:
     (override,) = OverridesParser.create().parse_overrides([f"depth=range({start},{stop},{step})"])
-    assert sweep_size.values(override) == list(override.sweep_string_iterator())
+    assert as_typed.values(override) == list(override.sweep_string_iterator())
 
 
 EIGHT = [f"{key}=range(10)" for key in ("depth", "seed", "threads", "batch_size", "candidates")]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -17,7 +18,7 @@ import yaml
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override, Quote, QuotedString, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -28,6 +29,7 @@ from rerankbench.commands.config_files import text_of
 from rerankbench.commands.targets import leaves
 from rerankbench.experiment.config import Root
 
+MOST_JOBS = 10_000  # of one command
 CHOSEN = (*config.GROUPS, "experiment")
 KEY = re.compile("[=@]")  # ends where one of these stands
 FUNCTION = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag)\((.*)\)")  # that Hydra sweeps with
@@ -80,6 +82,21 @@ def word(typed: str, multirun: bool) -> str:
         return typed
     value = called[2] if called else value
     return f"{name}={PIECE.sub(lambda found: element(found[1]), value) if several else element(value)}"
+
+
+def values(found: Override) -> list[str]:
+    """What a setting stands for, in Hydra's grammar: of a sweep its first values, one more than `MOST_JOBS`.
+
+    Empty for what lists no values: intervals, and ranges that lead nowhere.
+    """
+    if not found.is_sweep_override():
+        return [found.get_value_element_as_str()]
+    given = found.value()
+    try:
+        listed = map(str, given.range()) if isinstance(given, RangeSweep) else found.sweep_string_iterator()
+        return list(islice(listed, MOST_JOBS + 1))
+    except (ArithmeticError, ValueError, HydraException):
+        return []
 
 
 def element(value: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import Namespace
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -9,26 +10,29 @@ from itertools import product
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from rerankbench.basics import complaints
+from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import Problem, UserError
 from rerankbench.commands import (
     as_typed,
     command_line,
-    composition,
     config,
     config_trust,
     hydra_private,
+    hydra_settings,
     partial_keys,
-    sweep_size,
     targets,
 )
-from rerankbench.commands.as_typed import is_option
+from rerankbench.commands.as_typed import MOST_JOBS, is_option, values
 from rerankbench.commands.config import RunSettings
-from rerankbench.commands.sweep_size import MOST_JOBS, values
 
+CONFIG_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError, OSError)
 # What can be shown may be incomplete or impossible yet.
 SHOWN = ("syntax", "option", "key", "type", "sweep")
 # A model or data that cannot be read stops its own jobs and no others; and a setting may do nothing in some
@@ -93,15 +97,15 @@ class Command:
         """The settings that are typed, Hydra's own first, and those that a preset sweeps over."""
         first = [word for word in self.typed if is_option(word) or word.lstrip("+").startswith("hydra.")]
         given = self.take(first)
-        master = self.compose([o for o in given.values() if not o.is_sweep_override()])
-        self.fill(master, [o for o in given.values() if not is_option(o.key_or_group)])
+        master = self.compose(o for o in given.values() if not o.is_sweep_override())
+        self.fill(master, (o for o in given.values() if not is_option(o.key_or_group)))
         if found := targets.problems(master.hydra):
             raise UserError(found)
         self.multirun = multirun or master.hydra.mode == RunMode.MULTIRUN
         # Hydra's own sweeper has all values listed; others choose them as they go.
         self.expands = self.multirun and master.hydra.runtime.choices["hydra/sweeper"] == "basic"
         part, writes = "sweep" if self.multirun else "run", "dry_run=true" not in self.typed
-        self.problems += composition.section_problems(master.hydra, part, writes)
+        self.problems += hydra_settings.problems(master.hydra, part, writes)
         given |= self.take(word for word in self.typed if word not in first)
         preset = (master.hydra.sweeper.get("params") or {}) if self.multirun else {}
         swept = self.take((f"{key}={value}" for key, value in preset.items()), "hydra.sweeper.params: ")
@@ -135,7 +139,7 @@ class Command:
         for o in (o for o in settings if not o.is_sweep_override()):
             try:
                 OmegaConf.update(config, o.key_or_group, o.value(), force_add=o.is_add() or o.is_force_add())
-            except (*composition.CONFIG_ERRORS, TypeError) as error:
+            except (*CONFIG_ERRORS, TypeError) as error:
                 self.problems.append(complaints.explained(error, o.key_or_group, o.value()))
 
     # --- jobs ---
@@ -143,9 +147,11 @@ class Command:
     def list_jobs(self) -> None:
         """The settings of every job, as far as they are listed; what makes no sweep is noted."""
         counts = {o.key_or_group: len(values(o)) for o in self.overrides}
-        endless = {key: count for key, count in counts.items() if count > MOST_JOBS}
-        if too_many := sweep_size.problem(counts if self.expands else endless):
-            raise UserError([Problem(too_many, "", "sweep")])
+        jobs, most = math.prod(counts.values()), max(counts.values(), default=0)
+        if max(jobs if self.expands else 0, most) > MOST_JOBS:
+            swept = " × ".join(f"{count:,} of {key}" for key, count in counts.items() if count > 1)
+            many = f"{jobs:,}{'+' * (most > MOST_JOBS)} jobs ({swept}), at most {MOST_JOBS:,} are possible"
+            raise UserError([Problem(f"the sweep has {many}: give fewer values", "", "sweep")])
         self.problems += self.sweep_problems(counts)
         words = [[f"{o.get_key_element()}={value}" for value in values(o)] for o in self.overrides]
         lists = list(map(self.parser.parse_overrides, words))  # as Hydra gives them to the jobs
@@ -222,16 +228,28 @@ class Command:
 
     # --- configs ---
 
-    def compose(self, settings: Sequence[Override]) -> DictConfig:
-        """The config that the options among some settings make, before any value is set; composed once.
+    def compose(self, settings: Iterable[Override]) -> DictConfig:
+        """What the options among some settings make, before any value is set; composed once.
 
-        Raises UserError.
+        Raises UserError where Hydra cannot compose it, or would build of it what a config may not name.
         """
         options = [o for o in settings if is_option(o.key_or_group)]
         words = tuple(str(o.input_line) for o in options)
-        if words not in self.composed:
-            self.composed[words] = composition.compose(self.loader, self.name, options, self.typed)
-        return self.composed[words]
+        if words in self.composed:
+            return self.composed[words]
+        try:
+            made = config_trust.load(self.loader, conf_folder(), self.name, list(words))
+        except CONFIG_ERRORS as error:
+            raise UserError([complaints.uncomposed(error, self.loader.get_group_options)]) from None
+        if made.get("experiment") is not None:
+            file = f"experiment/{made.hydra.runtime.choices.get('experiment')}.yaml"
+            line = f"{file}: its first line must be `# @package _global_`; without it its keys do nothing"
+            raise UserError([Problem(line, "experiment")])
+        found = [*targets.problems(made.hydra), *targets.command_problems(made.hydra)]
+        if found := found or config_trust.problems(made, self.loader, conf_folder(), options, self.typed):
+            raise UserError(found)
+        self.composed[words] = made
+        return made
 
     def beside(self, option: Override) -> DictConfig:
         """What an option of a swept group makes with those that are not swept."""

@@ -36,7 +36,6 @@ from rerankbench.commands import (
     as_typed,
     cli,
     command_line,
-    composition,
     config,
     hydra_private,
     key_help,
@@ -137,7 +136,7 @@ def show(parsed: Namespace) -> int:
         except SystemExit:
             line = f"--package {parsed.package}: the config has no such part; give one of its keys"
             raise UserError(line) from None
-        except composition.CONFIG_ERRORS as error:
+        except preflight.CONFIG_ERRORS as error:
             raise UserError(complaints.one_line(error)) from error
     return 0
 
