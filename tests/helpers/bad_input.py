@@ -634,7 +634,7 @@ COMMANDS = [
     command("a file for the sweep's folder", "hydra.sweep.dir={here}/data/corpus.jsonl: cannot be written", "-m", "hydra.sweep.dir={data}/corpus.jsonl", cured="-m hydra.sweep.dir={here}/sweep2"),
     command("a home folder that no shell expands", "hydra.run.dir=~/out: ~ would be a folder of that name", "hydra.run.dir=~/out", cured="hydra.run.dir={here}/out"),
     command("a variable that is not there", "there is no NO_SUCH_VARIABLE in the environment; leave it out", "hydra.job.env_copy=[NO_SUCH_VARIABLE]", cured=""),
-    command("a sweep over nothing", "reranker=glob(zz*): there is nothing to sweep over", "-m", "reranker=glob(zz*)", cured="-m reranker=none"),
+    command("a sweep over nothing", "reranker=glob(zz*): lists no values to sweep over", "-m", "reranker=glob(zz*)", cured="-m reranker=none"),
     command("a server without a host", "tracking.uri=http://: give http://host:port", "tracking=mlflow", "tracking.uri=http://", cured="tracking=mlflow tracking.uri=http://host:5000"),
     command("a port that there is not", "tracking.uri=http://host:99999: give http://host:port", "tracking=mlflow", "tracking.uri=http://host:99999", cured="tracking=mlflow tracking.uri=http://host:5000"),
     command("jobs that leave the sweep's folder", "hydra.sweep.subdir=../x: leads out of hydra.sweep.dir", "-m", "hydra.sweep.subdir=../x", cured="-m hydra.sweep.subdir=x"),

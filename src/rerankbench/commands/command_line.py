@@ -30,7 +30,7 @@ def shows(parsed: Namespace) -> bool:
 def parse(arguments: Sequence[str]) -> Namespace:
     """Hydra's own arguments and the settings, as they were typed. Raises UserError."""
     parser = hydra_private.arguments_parser()
-    parser.error = refuse  # type: ignore[method-assign]
+    parser.error = lambda message: refuse(f"{message}; {HELP}")  # type: ignore[method-assign]
     parsed, unknown = parser.parse_known_intermixed_args(list(arguments))
     if unknown:
         line = "there is no such argument; settings are written without dashes, KEY=VALUE"
@@ -50,7 +50,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
 
 
 def refuse(message: str) -> NoReturn:
-    raise UserError(f"{message}; {HELP}")
+    raise UserError(message)
 
 
 def refuse_folder(folder: Path) -> None:

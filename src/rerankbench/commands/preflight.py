@@ -167,13 +167,13 @@ class Command:
             word, key = str(o.input_line), o.key_or_group
             if not self.multirun:
                 simple = o.value_type is ValueType.SIMPLE_CHOICE_SWEEP and not is_option(key)
-                note = f", or brackets for a list: {key}=[{word.partition('=')[2]}]" if simple else ""
+                note = f", or brackets if a list is meant, {key}=[{word.partition('=')[2]}]" if simple else ""
                 line = f"{word}: several values need -m for a sweep{note}"
                 yield Problem(line, key, "sweep", word, f"-m {word}")
             elif o.is_hydra_override():
                 yield Problem(f"{word}: cannot be swept; give one value", key, "sweep", word)
             elif self.expands and not counts[key]:
-                line = f"{word}: there is nothing to sweep over; give values, {key}=A,B"
+                line = f"{word}: lists no values to sweep over; give some, {key}=A,B"
                 yield Problem(line, key, "sweep", word)
 
     def check_jobs(self, shown: bool) -> None:
