@@ -50,10 +50,10 @@ def problems(folder: Path, group: str, text: str) -> list[str]:
         ("experiment", GLOBAL + "depth: ${\n", ["depth=${: the reference cannot be read; write ${KEY}"]),
         ("reranker", "defaults: [nine]\n", ["reranker/theirs.yaml: reranker=nine: there is no such option; did you mean none?"]),
         ("experiment", GLOBAL + "defaults: [override /rerankr: base]\n", [
-            "experiment/theirs.yaml: Could not override 'rerankr'. No match in the defaults list; in its defaults, write override /GROUP: OPTION",
+            "experiment/theirs.yaml: Could not override 'rerankr'. No match in the defaults list; in defaults, write override /GROUP: OPTION",
         ]),
         ("experiment", GLOBAL + "defaults: [/reranker: base]\n", [
-            "Multiple values for reranker. To override a value use 'override reranker: base'",
+            "Multiple values for reranker. To override a value use 'override reranker: base'; in defaults, write override /GROUP: OPTION",
         ]),
         ("experiment", GLOBAL + "hydra: {mode: MULTIRUN, sweeper: {params: {depth: '1,(2'}}}\n", [
             "hydra.sweeper.params: depth=1,(2: cannot be read; write KEY=VALUE: one =, no spaces, brackets closed",

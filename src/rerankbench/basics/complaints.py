@@ -56,7 +56,7 @@ def uncomposed(error: BaseException, options: Callable[[str], Sequence[str]]) ->
     elif isinstance(cause, OmegaConfBaseException):
         found = explained(cause)
     else:
-        cure = "; in its defaults, write override /GROUP: OPTION" if where else ""
+        cure = "" if hasattr(error, "missing_cfg_file") else "; in defaults, write override /GROUP: OPTION"
         found = Problem(IN_FILE.sub("", one_line(error)).rstrip(".") + cure, kind="option")
     return found.saying(f"{where}{found}")
 

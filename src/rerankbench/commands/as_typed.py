@@ -33,7 +33,6 @@ MOST_JOBS = 10_000  # of one command
 CHOSEN = (*config.GROUPS, "experiment")
 KEY = re.compile("[=@]")  # ends where one of these stands
 FUNCTION = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag)\((.*)\)")  # that Hydra sweeps with
-CAST = re.compile(r"str\((.*)\)")
 # A value between commas: in quotes as a whole, or without; commas in ${...} belong to it.
 PIECE = re.compile(
     r"""(?:^|(?<=,))\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|(?:\$\{[^}]*\}|\\.|[^,])*?)\s*(?=,|$)""",
@@ -101,7 +100,7 @@ def values(found: Override) -> list[str]:
 
 def element(value: str) -> str:
     """One text in Hydra's grammar; `null` stays the value that stands for none."""
-    if cast := CAST.fullmatch(value):
+    if cast := re.fullmatch(r"str\((.*)\)", value):
         value = cast[1]
     return (value or "''") if value == "null" or isinstance(read(value), str) else quoted(value)
 
