@@ -134,12 +134,32 @@ def test_a_text_in_ones_own_file_is_refused_where_yaml_misreads_it(typed: str, t
     assert preflight.experiment(words).reranker.revision == typed
 
 
+def test_values_that_a_file_merges_into_others_are_left_to_hydra(tmp_path: Path) -> None:
+    (tmp_path / "dataset").mkdir()
+    text = "kind: sample\nbase: &b {name: 2019_06}\n<<: *b\n"
+    (tmp_path / "dataset" / "mine.yaml").write_text(text)
+    assert list(as_typed.misread(tmp_path / "dataset" / "mine.yaml", "dataset")) == []
+
+
 def test_numbers_that_are_written_as_they_are_read_may_stand_in_ones_own_file(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     preset = "# @package _global_\ndepth: 1_0\ndataset:\n  name: 2019\n  title_separator: ${dataset.name}\n"
     (tmp_path / "experiment" / "mine.yaml").write_text(preset)
     read = preflight.experiment(["--config-dir", str(tmp_path), "experiment=mine"])
     assert (read.depth, read.dataset.name) == (10, "2019")
+
+
+def test_a_folder_of_a_sweep_may_have_a_comma(models: Path, tmp_path: Path) -> None:
+    """Hydra's own settings are never swept, so commas in their texts belong to them."""
+    words = [
+        "first_stage=bm25",
+        "reranker=none",
+        "tracking=none",
+        "depth=1,2",
+        *tiny(models, tmp_path / "a,b"),
+    ]
+    assert run("-m", *words) == 0
+    assert len(list((tmp_path / "a,b" / "sweep").glob("*/result.json"))) == 2
 
 
 @pytest.mark.parametrize("name", ["a,b", "it's", "a b", "a=b", "[x]", "{x}", "$x", "x#1", "(x", "2019_06"])

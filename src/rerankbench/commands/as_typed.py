@@ -135,9 +135,9 @@ def misread(file: Path, group: str) -> Iterator[Problem]:
         return  # Hydra says what is wrong with it
     typed = {(path, name): value for path, name, value in leaves("", written)}
     for path, name, value in leaves("", made):
-        key, said = f"{path}.{name}", typed.get((path, name), "")
+        key, said = f"{path}.{name}", typed.get((path, name))
         key = key[1:] if group == "experiment" else group + key
-        if isinstance(value, int | float) and str(value) != said and is_text(key):
+        if said and isinstance(value, int | float) and str(value) != said and is_text(key):
             line = f"{file}: {key}={said} is read as {value}; put it in quotes, {name}: '{said}'"
             yield Problem(line, key)
 
@@ -146,15 +146,15 @@ def misread(file: Path, group: str) -> Iterator[Problem]:
 def is_text(key: str) -> bool:
     """Whether a key holds a text, in every option that has the key; plugins of Hydra have options, too."""
     group, _, rest = key.partition(".")
-    types = (
-        [field_type(cls, rest) for cls in config.options(group).values()] if group in config.GROUPS else []
-    )
-    if group == "hydra":
+    types = [field_type(Root, key)]
+    if group in config.GROUPS:
+        types = [field_type(cls, rest) for cls in config.options(group).values()]
+    elif group == "hydra":
         part, _, inner = rest.partition(".")
         stored = ConfigStore.instance().repo["hydra"].get(part, {}).values()
         plugged = [OmegaConf.get_type(one.node) for one in stored if isinstance(one, ConfigNode)]
         types = [field_type(HydraConf, rest), *(field_type(cls, inner) for cls in plugged)]
-    found = {*types, field_type(Root, key)} - {None}
+    found = set(types) - {None}
     return bool(found) and found <= {str, str | None}
 
 

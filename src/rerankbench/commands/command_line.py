@@ -30,17 +30,17 @@ def shows(parsed: Namespace) -> bool:
 def parse(arguments: Sequence[str]) -> Namespace:
     """Hydra's own arguments and the settings, as they were typed. Raises UserError."""
     parser = hydra_private.arguments_parser()
-    parser.error = lambda message: refuse(f"{message}; {HELP}")  # type: ignore[method-assign]
+    parser.error = refuse_arguments  # type: ignore[method-assign]
     parsed, unknown = parser.parse_known_intermixed_args(list(arguments))
     if unknown:
         line = "there is no such argument; settings are written without dashes, KEY=VALUE"
         raise UserError([Problem(f"{word}: {line}; {HELP}", "", "syntax", word) for word in unknown])
     if parsed.experimental_rerun is not None:
-        refuse("--experimental-rerun: reads a pickle, which can run code; give the command again instead")
+        raise UserError("--experimental-rerun: reads a pickle, which can run code; run the command instead")
     if parsed.resolve and not parsed.cfg:
-        refuse("--resolve: goes together with --cfg job; add it, or leave --resolve out")
+        raise UserError("--resolve: goes together with --cfg job; add it, or leave --resolve out")
     if parsed.cfg and (parsed.multirun or parsed.run):
-        refuse("--cfg: shows a config and runs nothing; leave --multirun and --run out")
+        raise UserError("--cfg: shows a config and runs nothing; leave --multirun and --run out")
     if parsed.config_dir is not None:
         refuse_folder(Path(parsed.config_dir))
     aimed = any(word.startswith("hydra.sweeper.direction=") for word in parsed.overrides)
@@ -49,17 +49,18 @@ def parse(arguments: Sequence[str]) -> Namespace:
     return parsed
 
 
-def refuse(message: str) -> NoReturn:
-    raise UserError(message)
+def refuse_arguments(message: str) -> NoReturn:
+    raise UserError(f"{message}; {HELP}")
 
 
 def refuse_folder(folder: Path) -> None:
     """Raise UserError for a --config-dir that is none, or holds what cannot be read or used."""
-    if not folder.is_dir():
-        refuse(f"--config-dir {folder}: is no folder; give one with groups such as reranker/mine.yaml")
+    said = "is no folder; give one with groups such as reranker/mine.yaml" if not folder.is_dir() else ""
     for name in ("config.yaml", "hydra/config.yaml"):
         if (folder / name).exists():
-            refuse(f"--config-dir {folder}: its {name} would take the package's place; keep options only")
+            said = f"its {name} would take the package's place; keep options only"
+    if said:
+        raise UserError(f"--config-dir {folder}: {said}")
     problems: list[Problem] = []
     for file in sorted(folder.glob("*/*.yaml")):
         config_files.refuse(file)
