@@ -10,7 +10,8 @@ import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from rerankbench.commands import config, key_help, preflight, usage
+from rerankbench.basics.conf_folder import conf_folder
+from rerankbench.commands import config, key_help, usage
 
 HYDRA_GROUPS = ("hydra/launcher", "hydra/sweeper")
 HEAD = """# Every config key
@@ -22,7 +23,7 @@ HEAD = """# Every config key
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    files.append(File.generated(config, "reference/config.md", content=page(preflight.conf_folder())))
+    files.append(File.generated(config, "reference/config.md", content=page(conf_folder())))
     return files
 
 

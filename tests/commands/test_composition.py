@@ -42,21 +42,21 @@ def problems(folder: Path, group: str, text: str) -> list[str]:
             "experiment/theirs.yaml: report.race=5: it must be a group of keys",
         ]),
         ("experiment", GLOBAL + "hydra: {sweep: 5}\n", [
-            "experiment/theirs.yaml: Merge error: int is not a subclass of SweepDir. value: 5; keep groups of keys groups, and lists lists",
+            "experiment/theirs.yaml: Merge error: int is not a subclass of SweepDir. value: 5; see rerankbench --cfg all",
         ]),
-        ("experiment", GLOBAL + "hydra: {mode: X}\n", ["experiment/theirs.yaml: hydra.mode=X: give one of RUN, MULTIRUN"]),
+        ("experiment", GLOBAL + "hydra: {mode: X}\n", ["experiment/theirs.yaml: hydra.mode=X: Invalid value 'X', expected one of [RUN, MULTIRUN]"]),
         ("experiment", GLOBAL + "hydra: {run: {dirr: x}}\n", ["experiment/theirs.yaml: hydra.run.dirr=...: there is no such key; did you mean hydra.run.dir?"]),
         ("experiment", "depth: 5\n", ["experiment/theirs.yaml: its first line must be `# @package _global_`"]),
         ("experiment", GLOBAL + "depth: ${\n", ["depth=${: the reference cannot be read; write ${KEY}"]),
         ("reranker", "defaults: [nine]\n", ["reranker/theirs.yaml: reranker=nine: there is no such option; did you mean none?"]),
         ("experiment", GLOBAL + "defaults: [override /rerankr: base]\n", [
-            "experiment/theirs.yaml: its defaults override rerankr, which is not a group; write override /reranker: OPTION",
+            "experiment/theirs.yaml: Could not override 'rerankr'. No match in the defaults list; in defaults, write override /GROUP: OPTION",
         ]),
         ("experiment", GLOBAL + "defaults: [/reranker: base]\n", [
-            "reranker: chosen twice; in the defaults of a config write override /reranker: OPTION",
+            "Multiple values for reranker. To override a value use 'override reranker: base'; in defaults, write override /GROUP: OPTION",
         ]),
         ("experiment", GLOBAL + "hydra: {mode: MULTIRUN, sweeper: {params: {depth: '1,(2'}}}\n", [
-            "hydra.sweeper.params: depth=1,(2: the brackets () do not match; write depth=1,(2)",
+            "hydra.sweeper.params: depth=1,(2: cannot be read; write KEY=VALUE: one =, no spaces, brackets closed",
         ]),
         ("reranker", "family: none\nmodel: !mine x\n", ["own/reranker/theirs.yaml:2: could not determine a constructor for the tag '!mine'; values have no tags here"]),
     ],

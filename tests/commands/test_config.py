@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 
 from config_faults import CONFIG_FAULTS, SEVERAL, ConfigFault, make_folders
 from fault_table import composing_once
-from rerankbench.basics import complaints
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import Problem, UserError
 from rerankbench.commands import command_line, config, preflight, usage
@@ -99,7 +99,7 @@ def test_the_default_experiment() -> None:
 SAID = [
     ("depth=abc", "depth=abc: give a whole number"),
     ("depth=101", "depth=101: more than the candidates=100 kept; raise it with candidates=101"),
-    ("depth==5", "depth==5: the value cannot be read; write depth=5"),
+    ("depth==5", "depth==5: cannot be read; write KEY=VALUE: one =, no spaces, brackets closed"),
     ("depth=${candidats}", "depth=${candidats}: Interpolation key 'candidats' not found"),
     ("depth=1,2", "depth=1,2: several values need -m for a sweep"),
     ("depht=5", "depht=5: there is no such key; did you mean depth?"),
@@ -116,14 +116,14 @@ SAID = [
     ("dataset=beir dataset.path=/not/there", "dataset.path=/not/there: there is no such folder"),
     ("tracking.uri=here", "tracking.uri=here: give sqlite:///path/to/mlflow.db, or http://host:port"),
     ("report.measure=ndcg_at_5", "report.measure=ndcg_at_5: 5 is not among cutoffs=[1,10,100]; give cutoffs=[1,5,10,100] or report.measure=ndcg_at_10"),  # noqa: E501
-    ("--depth=5", "--depth=5: settings are written without dashes: depth=5"),
-    ("minilm", "minilm: this is not a setting; did you mean embedder=minilm or reranker=minilm?"),
+    ("--depth=5", "--depth=5: there is no such argument; settings are written without dashes, KEY=VALUE"),
+    ("minilm", "minilm: this is no setting; did you mean embedder=minilm or reranker=minilm?"),
     ("cache_dir=/proc/nope", "cache_dir=/proc/nope: cannot be made, since /proc takes no folders of yours"),
     ("first_stage=hybrid first_stage.dense_weight=0.3", "first_stage.dense_weight=0.3: counts only with first_stage.fusion=weighted"),  # noqa: E501
 ]  # fmt: skip
 WORDY = [  # arguments that hold spaces
-    (["depth 5"], "depth 5: this is not a setting; write KEY=VALUE"),
-    (["depth = 5"], "cannot be the name of a setting; write KEY=VALUE without spaces"),
+    (["depth 5"], "depth 5: cannot be read; write KEY=VALUE"),
+    (["depth = 5"], "depth = 5: cannot be read; write KEY=VALUE: one =, no spaces"),
 ]
 
 
@@ -184,9 +184,13 @@ def test_faults_in_words_with_spaces(arguments: list[str], said: str) -> None:
     assert said in line
 
 
-def test_a_plugin_that_is_missing_is_named_with_how_to_install_it() -> None:
-    line = complaints.unknown_option("hydra/launcher", "submitit_slurm", ["basic"])
-    assert "install it with: pip install 'rerankbench[launchers]'" in line
+def test_a_plugin_that_is_missing_is_named_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Plugins.instance().class_name_to_class
+    missing = [name for name in known if "joblib" in name.lower()]
+    for name in missing:
+        monkeypatch.delitem(known, name)
+    line = "hydra/launcher=joblib needs a plugin of Hydra: pip install 'rerankbench[launchers]'"
+    assert problems(["-m", "hydra/launcher=joblib", "depth=1,2"]) == [line]
 
 
 def test_a_sweeper_looks_for_the_best_arm() -> None:

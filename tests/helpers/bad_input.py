@@ -615,7 +615,7 @@ STRANGERS = [
     Fault("strangers' configs", "a NUL byte in YAML", "theirs.yaml", in_own("reranker/theirs.yaml", b"family: none\0\n", "reranker=theirs")),
     Fault("strangers' configs", "an unknown family", "reranker.family=bm25: choose one of bi-encoder, causal, ", in_own("reranker/theirs.yaml", "family: bm25\n", "reranker=theirs")),
     Fault("strangers' configs", "an option that is not there", "reranker=nobody: there is no such option", in_own("reranker/theirs.yaml", "family: none\n", "reranker=nobody")),
-    Fault("strangers' configs", "a file for the folder", "is a file; give a folder", also("--config-dir", "{data}/corpus.jsonl")),
+    Fault("strangers' configs", "a file for the folder", "corpus.jsonl: is no folder; give one", also("--config-dir", "{data}/corpus.jsonl")),
 ]  # fmt: skip
 
 # --- the command line beyond test_config.py's table ---
@@ -634,7 +634,7 @@ COMMANDS = [
     command("a file for the sweep's folder", "hydra.sweep.dir={here}/data/corpus.jsonl: cannot be written", "-m", "hydra.sweep.dir={data}/corpus.jsonl", cured="-m hydra.sweep.dir={here}/sweep2"),
     command("a home folder that no shell expands", "hydra.run.dir=~/out: ~ would be a folder of that name", "hydra.run.dir=~/out", cured="hydra.run.dir={here}/out"),
     command("a variable that is not there", "there is no NO_SUCH_VARIABLE in the environment; leave it out", "hydra.job.env_copy=[NO_SUCH_VARIABLE]", cured=""),
-    command("a sweep over nothing", "reranker=glob(zz*): there is nothing to sweep over", "-m", "reranker=glob(zz*)", cured="-m reranker=none"),
+    command("a sweep over nothing", "reranker=glob(zz*): lists no values to sweep over", "-m", "reranker=glob(zz*)", cured="-m reranker=none"),
     command("a server without a host", "tracking.uri=http://: give http://host:port", "tracking=mlflow", "tracking.uri=http://", cured="tracking=mlflow tracking.uri=http://host:5000"),
     command("a port that there is not", "tracking.uri=http://host:99999: give http://host:port", "tracking=mlflow", "tracking.uri=http://host:99999", cured="tracking=mlflow tracking.uri=http://host:5000"),
     command("jobs that leave the sweep's folder", "hydra.sweep.subdir=../x: leads out of hydra.sweep.dir", "-m", "hydra.sweep.subdir=../x", cured="-m hydra.sweep.subdir=x"),
@@ -677,9 +677,9 @@ COMMANDS = [
     command("--cfg with an unknown option", "reranker=nine: there is no such option", "--cfg", "job", "reranker=nine", cured="--cfg job reranker=none"),
     command("--cfg with a sweep", "several values need -m", "--cfg", "job", "depth=1,2", cured="-m depth=1,2"),
     command("--info with a wrong value", "depth=abc: give a whole number", "--info", "config", "depth=abc", cured="--info config depth=2"),
-    command("--cfg and -m", "Only one of --run, --multirun, --cfg", "--cfg", "job", "-m", cured="--cfg job"),
+    command("--cfg and -m", "--cfg: shows a config and runs nothing", "--cfg", "job", "-m", cured="--cfg job"),
     command("--resolve alone", "--resolve: goes together with --cfg", "--resolve", cured="--cfg job --resolve"),
-    command("an unknown config", "--config-name nope: there is no such config", "--config-name", "nope", cured=""),
+    command("an unknown config", "Cannot find primary config 'nope'", "--config-name", "nope", cured=""),
     command("a config folder that is not there", "'/not/there'", "--config-path", "/not/there", cured=""),
     command("a dataset of the hub by a strange name", "dataset.path=a b: there is no such folder", "dataset=hub", "dataset.path='a b'", cured="dataset=hub dataset.path=a/b"),
     command("a password in a wrong address", "tracking.uri=ftp://***@host: give sqlite", "tracking=mlflow", "tracking.uri=ftp://joe:s3cret@host", cured="tracking=mlflow tracking.uri=http://joe:s3cret@host"),

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
-from dataclasses import is_dataclass
-from enum import Enum
-from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from omegaconf.errors import GrammarParseError, InterpolationResolutionError
+from omegaconf import BooleanNode, DictConfig, FloatNode, IntegerNode, ListConfig, Node, StringNode
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    GrammarParseError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+)
 
 from rerankbench.basics.errors import Problem
 from rerankbench.basics.masking import masked
 
-NEEDED = {int: "give a whole number", float: "give a number", bool: "give true or false", str: "give a text"}
+NEEDED: dict[Any, str] = {
+    IntegerNode: "give a whole number",
+    FloatNode: "give a number",
+    BooleanNode: "give true or false",
+    StringNode: "give a text",
+    ListConfig: "give a list, for instance [1,10]",
+    DictConfig: "it must be a group of keys; leave it out, or give its keys one by one",
+}
 NULL = "null is not possible here; give a value, or leave it out for the default"
-GROUP = "it must be a group of keys; leave it out, or give its keys one by one"
 # Lines with which Hydra and OmegaConf surround what they have to say.
 NOISE = ("object_type=", "reference_type=", "full_key:", "Set the env", "See https://hydra", "Config search")
-PLUGINS = re.compile(r"(joblib|submitit|ray|optuna)\w*")
+IN_FILE = re.compile(r"In '(.+?)': ")
 KEY_VARIABLE = "key_variable"
 SECRET_NAME = re.compile(r"(?i)key|token$|secret|password|bearer|authorization")
 LISTED = 200  # characters of options that one line lists
@@ -36,32 +46,45 @@ def one_line(error: BaseException) -> Problem:
     return Problem(text if len(text) <= 400 else text[:397] + "...")
 
 
-def cure_of(kind: Any, value: object) -> str:
-    """What to give where a type is needed and the value has another; empty for types that take anything."""
-    if value is None:
-        return NULL
-    if get_origin(kind) in (Union, UnionType):
-        return cure_of(next(one for one in get_args(kind) if one is not type(None)), value)
-    if kind is list or get_origin(kind) is list:
-        inner = next(iter(get_args(kind)), None)
-        return cure_of(inner, "") if isinstance(value, list) else "give a list, for instance [1,10]"
-    if is_dataclass(kind) or kind is dict or get_origin(kind) is dict:
-        return GROUP
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return f"give one of {', '.join(kind.__members__)}"
-    return NEEDED.get(kind, "")
+def uncomposed(error: BaseException, options: Callable[[str], Sequence[str]]) -> Problem:
+    """Why Hydra composes no config, with the file of one's own in which it stopped; `options` of a group."""
+    named, cause = IN_FILE.match(str(error)), error.__context__
+    where = f"{named[1]}.yaml: " if named and named[1] != "config" else ""  # the package's own is right
+    group, _, option = str(getattr(error, "missing_cfg_file", None) or "").rpartition("/")
+    if group:
+        found = unknown_option(group, option, options(group))
+    elif isinstance(cause, OmegaConfBaseException):
+        found = explained(cause)
+    else:
+        cure = "" if hasattr(error, "missing_cfg_file") else "; in defaults, write override /GROUP: OPTION"
+        found = Problem(IN_FILE.sub("", one_line(error)).rstrip(".") + cure, kind="option")
+    return found.saying(f"{where}{found}")
 
 
-def wrong_value(key: str, value: object, kind: Any, error: BaseException) -> Problem:
-    """A value that does not fit its key's type, or refers to nothing, as the error says."""
-    said = cure_of(kind, value) or one_line(error)
+def explained(
+    error: BaseException, key: str = "", value: object = "...", node: Node | None = None
+) -> Problem:
+    """What OmegaConf says of a key that it does not know, or of a value that it does not take.
+
+    key, value, node: what was set where, if that is known better than the error has it.
+    """
+    parent, node = getattr(error, "parent_node", None), node or getattr(error, "child_node", None)
+    full = str(getattr(error, "full_key", None) or "")
+    if isinstance(error, ConfigKeyError | ConfigAttributeError) and isinstance(parent, DictConfig):
+        above, dot, name = full.rpartition(".")
+        return unknown_key(above + dot, name, value, list(map(str, parent)))
+    key, value = key or full, getattr(error, "value", None) if value == "..." else value
+    setting, cure = f"{key}={shown(value)}", ""
     if isinstance(error, InterpolationResolutionError):
         said = f"{one_line(error)}; write a value, or refer to a key that exists"
     elif isinstance(error, GrammarParseError):
         said = "the reference cannot be read; write ${KEY}, or a value"
-    setting, cure = f"{key}={shown(value)}", f"{key}='null'" if value is None and kind is str else ""
-    said += f'; for the word itself write "{cure}"' * bool(cure)
-    return Problem(f"{setting}: {said}", key, "type", setting, cure)
+    elif value is None and key:
+        cure = f"{key}='null'" if isinstance(node, StringNode) else ""
+        said = NULL + f'; for the word itself write "{cure}"' * bool(cure)
+    else:
+        said = NEEDED.get(type(node), f"{one_line(error)}; see rerankbench --cfg all")
+    return Problem(f"{setting}: {said}" if key else said, key, "type", setting, cure)
 
 
 def closest(name: str, known: Sequence[str]) -> str:
@@ -84,12 +107,9 @@ def unknown_key(prefix: str, name: str, value: object, known: Sequence[str]) -> 
 
 def unknown_option(group: str, option: str, known: Sequence[str]) -> Problem:
     """An option that a group does not have."""
-    close = closest(option, known)
+    close, listed = closest(option, known), f"choose one of {', '.join(known)}"
     hint = f"did you mean {close}? " if close else ""
-    if group.startswith("hydra/") and PLUGINS.fullmatch(option):
-        hint = "install it with: pip install 'rerankbench[launchers]'; "
     setting, cure = f"{group}={option}", f"{group}={close}" if close else ""
-    listed = f"choose one of {', '.join(known)}"
     if len(listed) > LISTED and not group.startswith(("hydra/", "schema/")):
         listed = f"rerankbench --help {group} lists all {len(known)}"
     return Problem(f"{setting}: there is no such option; {hint}{listed}", group, "option", setting, cure)

@@ -31,7 +31,7 @@ def resolved(node: DictConfig, names: Sequence[str], prefix: str, problems: list
         except OmegaConfBaseException as error:
             raw = OmegaConf.to_container(node, resolve=False)
             full = str(getattr(error, "full_key", "") or f"{prefix}{name}")
-            problems.append(complaints.wrong_value(full, cast(dict[str, Any], raw)[name], Any, error))
+            problems.append(complaints.explained(error, full, cast(dict[str, Any], raw)[name]))
     return values
 
 
@@ -78,7 +78,7 @@ def value_problems(cls: type, name: str, value: Any, prefix: str) -> list[str]:
     try:
         OmegaConf.merge(schema(cls), {name: value})
     except OmegaConfBaseException as error:
-        return [complaints.wrong_value(f"{prefix}{name}", value, inner, error)]
+        return [complaints.explained(error, f"{prefix}{name}", value, schema(cls)._get_node(name))]
     return []
 
 

@@ -10,66 +10,97 @@ import re
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.override_parser.types import Override, Quote, QuotedString, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rerankbench.basics.errors import Problem
+from rerankbench.basics.errors import Problem, UserError
 from rerankbench.commands import config
+from rerankbench.commands.config_files import text_of
+from rerankbench.commands.targets import leaves
 from rerankbench.experiment.config import Root
 
-TEXTS: tuple[Any, ...] = (str, str | None)
+MOST_JOBS = 10_000  # of one command
+CHOSEN = (*config.GROUPS, "experiment")
+KEY = re.compile("[=@]")  # ends where one of these stands
 FUNCTION = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag)\((.*)\)")  # that Hydra sweeps with
-CAST = re.compile(r"str\((.*)\)")
-# A value up to the next comma: in quotes as a whole, or without; commas in ${...} belong to it.
+# A value between commas: in quotes as a whole, or without; commas in ${...} belong to it.
 PIECE = re.compile(
-    r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|(?:\$\{[^}]*\}|\\.|[^,])*?)\s*(,|$)""", re.DOTALL
+    r"""(?:^|(?<=,))\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|(?:\$\{[^}]*\}|\\.|[^,])*?)\s*(?=,|$)""",
+    re.DOTALL,
 )
 
 
-def word(typed: str, multirun: bool) -> str:
-    """A setting of a text key as Hydra has to be told it; any other word as it is.
+def setting(typed: str, parser: OverridesParser, multirun: bool) -> Override:
+    """A word as Hydra reads it, texts as they are typed; the package's own keys need no `+`.
 
-    In a sweep, commas outside of quotes separate values; in a single run they belong to the text.
+    Raises UserError for a word that is no `KEY=VALUE`.
+    """
+    key = KEY.split(typed.lstrip("+~"))[0]
+    plain = typed.lstrip("+") if key.partition(".")[0] in (*CHOSEN, *config.ROOT_KEYS) else typed
+    try:
+        (found,) = parser.parse_overrides([word(plain, multirun)])
+        if not found.is_delete() and found.package is None and found.key_or_group:
+            return found
+    except (HydraException, ValueError):
+        pass
+    known = parser.config_loader
+    meant = [f"{group}={typed}" for group in CHOSEN if known and typed in known.get_group_options(group)]
+    said = "cannot be read; write KEY=VALUE: one =, no spaces, brackets closed, other signs in quotes; "
+    said += "rerankbench --help shows the keys"
+    said = f"this is no setting; did you mean {' or '.join(meant)}?" if meant else said
+    raise UserError([Problem(f"{typed}: {said}", key, "syntax", typed, meant[-1] if meant else "")])
+
+
+def is_option(typed: str) -> bool:
+    """Whether a word, or a key, chooses options of a group, or says where there are more of them."""
+    key = KEY.split(typed.lstrip("+~"))[0]
+    return "/" in key or key in (*CHOSEN, "hydra.searchpath")
+
+
+def word(typed: str, multirun: bool) -> str:
+    """A setting of a text, or of options, as Hydra has to be told it; any other word as it is.
+
+    Commas outside of quotes separate the values of a sweep; in a single run they belong to the text.
     """
     name, equals, value = typed.partition("=")
-    if not equals or not is_text(name.lstrip("+")):
+    options = is_option(typed) and value[:1] not in ("[", "{")
+    called, several = FUNCTION.fullmatch(value), multirun or options
+    if not equals or not (options or is_text(name.lstrip("+"))):
         return typed
-    called = FUNCTION.fullmatch(value)
-    if called and not (multirun and called[1] == "choice"):
+    if called and not (several and called[1] == "choice"):
         return typed
     value = called[2] if called else value
-    return f"{name}={elements(value) if multirun else element(value)}"
+    return f"{name}={PIECE.sub(lambda found: element(found[1]), value) if several else element(value)}"
 
 
-def option(typed: str) -> str:
-    """A choice of options: a file called 2024_06_01.yaml is not number 20240601."""
-    name, equals, value = typed.partition("=")
-    plain = not equals or FUNCTION.fullmatch(value) or value[:1] in ("[", "{")
-    return typed if plain else f"{name}={elements(value)}"
+def values(found: Override) -> list[str]:
+    """What a setting stands for, in Hydra's grammar: of a sweep its first values, one more than `MOST_JOBS`.
 
-
-def elements(value: str) -> str:
-    """The texts of a sweep that is written with commas."""
-    values = []
-    for match in PIECE.finditer(value):
-        values.append(element(match[1]))
-        if not match[2]:
-            break
-    return ",".join(values)
+    Empty for what lists no values: intervals, and ranges that lead nowhere.
+    """
+    if not found.is_sweep_override():
+        return [found.get_value_element_as_str()]
+    given = found.value()
+    try:
+        listed = map(str, given.range()) if isinstance(given, RangeSweep) else found.sweep_string_iterator()
+        return list(islice(listed, MOST_JOBS + 1))
+    except (ArithmeticError, ValueError, HydraException):
+        return []
 
 
 def element(value: str) -> str:
     """One text in Hydra's grammar; `null` stays the value that stands for none."""
-    if cast := CAST.fullmatch(value):
+    if cast := re.fullmatch(r"str\((.*)\)", value):
         value = cast[1]
     return (value or "''") if value == "null" or isinstance(read(value), str) else quoted(value)
 
@@ -84,6 +115,9 @@ def quoted(value: str) -> str:
     return QuotedString(value, Quote.single).with_quotes()
 
 
+_parser = cache(OverridesParser.create)
+
+
 def read(value: str) -> Any:
     """What Hydra makes of a value; None where it cannot read it."""
     try:
@@ -92,63 +126,36 @@ def read(value: str) -> Any:
         return None
 
 
-@cache
-def _parser() -> OverridesParser:
-    return OverridesParser.create()
-
-
 def misread(file: Path, group: str) -> Iterator[Problem]:
     """Texts in a config file that YAML reads as numbers or truth values, since they are not in quotes."""
     try:
-        root, values = yaml.compose(file.read_text(encoding="utf-8")), OmegaConf.load(file)
-        plain = [(path, node) for path, node in scalars(root) if node.style is None and "$" not in node.value]
-        read = [OmegaConf.select(values, path) for path, _ in plain]
-    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError):
+        written = yaml.load(text_of(file), yaml.BaseLoader)
+        made = OmegaConf.to_container(OmegaConf.create(text_of(file)))
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError):
         return  # Hydra says what is wrong with it
-    for (path, node), value in zip(plain, read, strict=True):
-        key = path if group == "experiment" else f"{group}.{path}"
-        if isinstance(value, int | float) and str(value) != node.value and is_text(key):
-            cure = f"{path.rpartition('.')[2]}: '{node.value}'"
-            where = f"{file}:{node.start_mark.line + 1}"
-            yield Problem(f"{where}: {key}={node.value} is read as {value}; put it in quotes, {cure}", key)
-
-
-def scalars(node: yaml.Node | None, path: str = "") -> Iterator[tuple[str, yaml.ScalarNode]]:
-    """The values of a YAML file with the keys that lead to them."""
-    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
-        name = f"{path}.{key.value}" if path else str(key.value)
-        if isinstance(value, yaml.ScalarNode):
-            yield name, value
-        yield from scalars(value, name)
+    typed = {(path, name): value for path, name, value in leaves("", written)}
+    for path, name, value in leaves("", made):
+        key, said = f"{path}.{name}", typed.get((path, name))
+        key = key[1:] if group == "experiment" else group + key
+        if said and isinstance(value, int | float) and str(value) != said and is_text(key):
+            line = f"{file}: {key}={said} is read as {value}; put it in quotes, {name}: '{said}'"
+            yield Problem(line, key)
 
 
 @cache
 def is_text(key: str) -> bool:
-    """Whether a key holds a text, in every option that has the key."""
-    types = field_types(key)
-    return bool(types) and all(found in TEXTS for found in types)
-
-
-def is_list(key: str) -> bool:
-    """Whether a key may hold a list."""
-    return any(found is Any or get_origin(found) is list for found in field_types(key))
-
-
-def field_types(key: str) -> list[Any]:
-    """The types of a key in the options that have it, those of installed launchers and sweepers too."""
+    """Whether a key holds a text, in every option that has the key; plugins of Hydra have options, too."""
     group, _, rest = key.partition(".")
-    part, _, inner = rest.partition(".")
-    classes: list[Any] = [Root]
+    types = [field_type(Root, key)]
     if group in config.GROUPS:
-        classes, path = list(config.options(group).values()), rest
+        types = [field_type(cls, rest) for cls in config.options(group).values()]
     elif group == "hydra":
-        nodes = ConfigStore.instance().repo.get("hydra", {}).get(part, {}).values()
-        plugged = [OmegaConf.get_type(one.node) for one in nodes if isinstance(one, ConfigNode)]
-        classes, path = (plugged, inner) if part in ("launcher", "sweeper") and inner else ([HydraConf], rest)
-    else:
-        path = key
-    types = [field_type(cls, path) for cls in classes]
-    return [found for found in types if found is not None]
+        part, _, inner = rest.partition(".")
+        stored = ConfigStore.instance().repo["hydra"].get(part, {}).values()
+        plugged = [OmegaConf.get_type(one.node) for one in stored if isinstance(one, ConfigNode)]
+        types = [field_type(HydraConf, rest), *(field_type(cls, inner) for cls in plugged)]
+    found = set(types) - {None}
+    return bool(found) and found <= {str, str | None}
 
 
 def field_type(cls: Any, path: str) -> Any:

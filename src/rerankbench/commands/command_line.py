@@ -23,32 +23,26 @@ HELP = "rerankbench --help shows what there is"
 
 def shows(parsed: Namespace) -> bool:
     """Whether a command prints something instead of running."""
-    return bool(
-        parsed.help or parsed.hydra_help or parsed.shell_completion or parsed.cfg or parsed.info is not None
-    )
+    asked = (parsed.help, parsed.hydra_help, parsed.shell_completion, parsed.cfg, parsed.info is not None)
+    return any(asked)
 
 
 def parse(arguments: Sequence[str]) -> Namespace:
-    """Hydra's own arguments and the settings, as they were typed."""
+    """Hydra's own arguments and the settings, as they were typed. Raises UserError."""
     parser = hydra_private.arguments_parser()
     parser.error = refuse_arguments  # type: ignore[method-assign]
     parsed, unknown = parser.parse_known_intermixed_args(list(arguments))
     if unknown:
-        raise UserError([dashed(word) for word in unknown])
+        line = "there is no such argument; settings are written without dashes, KEY=VALUE"
+        raise UserError([Problem(f"{word}: {line}; {HELP}", "", "syntax", word) for word in unknown])
     if parsed.experimental_rerun is not None:
-        raise UserError(
-            f"--experimental-rerun {parsed.experimental_rerun}: reads a pickle, which can run code; "
-            "run the command again, what was computed is reused"
-        )
+        raise UserError("--experimental-rerun: reads a pickle, which can run code; run the command instead")
     if parsed.resolve and not parsed.cfg:
         raise UserError("--resolve: goes together with --cfg job; add it, or leave --resolve out")
     if parsed.cfg and (parsed.multirun or parsed.run):
-        raise UserError(
-            "Only one of --run, --multirun, --cfg, --info and --shell-completion can be given; "
-            "leave the others out"
-        )
+        raise UserError("--cfg: shows a config and runs nothing; leave --multirun and --run out")
     if parsed.config_dir is not None:
-        refuse_folder(parsed.config_dir)
+        refuse_folder(Path(parsed.config_dir))
     aimed = any(word.startswith("hydra.sweeper.direction=") for word in parsed.overrides)
     if "hydra/sweeper=optuna" in parsed.overrides and not aimed:
         parsed.overrides.append("hydra.sweeper.direction=maximize")  # by itself it looks for the worst arm
@@ -59,27 +53,16 @@ def refuse_arguments(message: str) -> NoReturn:
     raise UserError(f"{message}; {HELP}")
 
 
-def dashed(word: str) -> Problem:
-    plain = word.lstrip("-")
-    if "=" in word:
-        return Problem(f"{word}: settings are written without dashes: {plain}", "", "syntax", word, plain)
-    return Problem(f"{word}: there is no such argument; {HELP}")
-
-
-def refuse_folder(folder: str) -> None:
+def refuse_folder(folder: Path) -> None:
     """Raise UserError for a --config-dir that is none, or holds what cannot be read or used."""
-    if not Path(folder).is_dir():
-        what = "is a file" if Path(folder).exists() else "does not exist"
-        raise UserError(
-            f"--config-dir {folder}: {what}; give a folder with groups such as reranker/mine.yaml"
-        )
+    said = "is no folder; give one with groups such as reranker/mine.yaml" if not folder.is_dir() else ""
     for name in ("config.yaml", "hydra/config.yaml"):
-        if (Path(folder) / name).exists():
-            raise UserError(
-                f"--config-dir {folder}: its {name} would take the package's place; keep options only"
-            )
+        if (folder / name).exists():
+            said = f"its {name} would take the package's place; keep options only"
+    if said:
+        raise UserError(f"--config-dir {folder}: {said}")
     problems: list[Problem] = []
-    for file in sorted(Path(folder).glob("*/*.yaml")):
+    for file in sorted(folder.glob("*/*.yaml")):
         config_files.refuse(file)
         problems += as_typed.misread(file, file.parent.name)
     if problems:

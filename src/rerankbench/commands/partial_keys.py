@@ -18,14 +18,10 @@ def lacked(partial: Partial, choices: Mapping[str, str]) -> frozenset[str]:
 
 
 def lines(partial: Partial) -> Iterator[str]:
-    """What is to be said of them, one line for all keys that the same options lack."""
-    groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    """What is to be said of them."""
     for key, options in partial.items():
-        groups.setdefault((key.partition(".")[0], options), []).append(key)
-    for (group, options), keys in groups.items():
-        does = "does" if len(keys) == 1 else "do"
-        runs = f"which run{'s'[: len(options) == 1]} without"
-        yield f"{', '.join(keys)} {does} not apply to {group}={', '.join(options)}, {runs}"
+        group = key.partition(".")[0]
+        yield f"{key} does not apply to {group}={', '.join(options)}: runs with that do without it"
 
 
 def take_away(config: DictConfig, keys: Collection[str]) -> None:

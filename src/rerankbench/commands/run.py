@@ -83,7 +83,7 @@ def command(words: list[str]) -> int:
             if command_line.shows(parsed):
                 return show(parsed) or printing.lost()
             with command_line.composing(parsed) as hydra:
-                checked = preflight.Checker(parsed).command()
+                checked = preflight.Command(parsed)
                 return launch(hydra, parsed.config_name or "config", checked)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(complaints.one_line(error)) from error
@@ -159,10 +159,10 @@ def show_by_hydra(hydra: Any, parsed: Namespace, name: str) -> None:
     elif parsed.shell_completion:
         hydra.shell_completion(name, parsed.overrides)
     elif parsed.cfg:
-        words = list(preflight.Checker(parsed).command(shown=True).words)
+        words = list(preflight.Command(parsed, shown=True).words)
         hydra.show_cfg(name, words, parsed.cfg, parsed.package, parsed.resolve)
     else:
-        hydra.show_info(parsed.info, name, list(preflight.Checker(parsed).command(shown=True).words))
+        hydra.show_info(parsed.info, name, list(preflight.Command(parsed, shown=True).words))
 
 
 def launch(hydra: Any, name: str, command: preflight.Command) -> int:
