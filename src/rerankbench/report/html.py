@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rerankbench.basics.visible import visible_lines
-from rerankbench.report import arm_rows, chart, made, plots, scripts, settled, table
+from rerankbench.report import arm_rows, chart, document, made, plots, scripts, settled, table
 from rerankbench.report.arm_rows import ArmRow
 from rerankbench.report.arrangements.words import UNITS, Teller
 from rerankbench.report.document import plain, recommended
@@ -92,7 +92,7 @@ def data(findings: Findings, rows: Sequence[ArmRow]) -> dict[str, Any]:
 
 def told(findings: Findings) -> Iterator[dict[str, Any]]:
     """Every answer; the one to what was asked is the verdict itself."""
-    for each in arm_rows.answers(findings):
+    for each in document.answers(findings):
         kept = {key: each[key] for key in ("budget", "bound", "margin", "sentence", "arm")}
         if each["budget"] is None and each["margin"] == findings.settings.delta:
             kept |= {"sentence": findings.verdict.sentence, "arm": recommended(findings)}

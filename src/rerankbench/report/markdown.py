@@ -146,7 +146,9 @@ def percent(value: float | None) -> str:
 
 def measures(f: Findings) -> Iterator[str]:
     names, rows = table.measure_table(f)
-    return rows_of(["arm", *names], [[safe(row.arm), *(f"{v:.4f}" for v in row.values)] for row in rows])
+    return rows_of(
+        ["arm", *names], [[safe(row["arm"]), *(f"{v:.4f}" for v in row["values"])] for row in rows]
+    )
 
 
 def example_table(found: Sequence[Example]) -> Iterator[str]:
