@@ -22,7 +22,8 @@ from rerankbench.report.decision import percent
 from rerankbench.report.race.record import Record
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
-from rerankbench.report.settled import Settled, counted
+from rerankbench.report.settled import Settled
+from rerankbench.report.wording import counted
 
 Array = NDArray[np.float64]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,9 +111,6 @@ class Comparison:
         return arm == self.best or self.arms[arm].to_best_p > self.alpha
 
 
-FAMILIES = ("helps", "beats_own", "hurts", "within")
-
-
 @dataclass(frozen=True, kw_only=True)
 class ClaimedP:
     """Corrected p-values [arms] of what is claimed of each arm, NaN where nothing is."""
@@ -124,11 +121,6 @@ class ClaimedP:
     within: Array
     needed: tuple[float, float]
 
-    def beside(self, share: float) -> ClaimedP:
-        """The same, to be compared with the whole of alpha where these claims have a share of it only."""
-        parts = {name: np.minimum(getattr(self, name) / share, 1.0) for name in FAMILIES}
-        return replace(self, **parts)
-
 
 def compare(
     contest: Contest, allowed: Sequence[int], delta: float, level: float, share: float = 1.0
@@ -138,7 +130,7 @@ def compare(
     own = np.array([contest.first_stage(arm) for arm in range(len(values))])
     best = best_arm(contest, allowed or range(len(values)))
     flips = sign_flips(values, seed=SEED, patterns=PERMUTATIONS)
-    claimed = claimed_p_values(contest, flips, own, allowed, delta, (1.0 - level) * share).beside(share)
+    claimed = claimed_p_values(contest, flips, own, allowed, delta, 1.0 - level, share)
     means = resampled_means(values, seed=SEED, resamples=RESAMPLES)
     intervals = three_intervals(values, means, own, best, level)
     return Comparison(
@@ -221,8 +213,11 @@ def claimed_p_values(
     allowed: Sequence[int],
     delta: float,
     alpha: float,
+    share: float,
 ) -> ClaimedP:
     """All claims of the report as one family: each arm against the first stages, and against the best.
+
+    They may take a `share` of `alpha`; p-values are to be compared with the whole of it.
 
     Being better than every first stage, or within delta of every arm, are claims that hold if each part
     holds; of such parts the largest p-value counts (intersection-union, Berger 1982).
@@ -241,8 +236,8 @@ def claimed_p_values(
         apart=np.repeat([False, True], [against_firsts, len(allowed)]),
         groups=len({(contest.arms[i].stage, contest.arms[i].reranker) for i in tried}),
     )
-    found = corrected(claims, flips, alpha)
-    parts = np.split(found.p, [len(first), against_firsts])
+    found = corrected(claims, flips, alpha * share)
+    parts = np.split(np.minimum(found.p / share, 1.0), [len(first), against_firsts])
     helps, beats_own = (np.full(len(own), np.nan) for _ in range(2))
     np.fmax.at(helps, first, parts[0])
     beats_own[first[second == own[first]]] = parts[0][second == own[first]]
@@ -318,7 +313,9 @@ def selected_gain(
     if not len(tried):
         return None
     gains = contest.compared[tried] - contest.compared[own[tried]]
-    winners, rows = np.concatenate(list(best_columns(means, tried))), np.arange(len(means))
+    parts = (slice(at, at + ROWS) for at in range(0, len(means), ROWS))
+    winners = np.concatenate([means[part, tried].argmax(axis=1) for part in parts])
+    rows = np.arange(len(means))
     shifts = means[rows, tried[winners]] - means[rows, own[tried[winners]]] - gains.mean(axis=1)[winners]
     top = int(np.flatnonzero(tried == best_arm(contest, tried.tolist()))[0])
     return SelectedGain(
@@ -328,12 +325,6 @@ def selected_gain(
         low=bounded_mean.lower_bound(gains[top], RANGE, needed),
         high=-bounded_mean.lower_bound(-gains[top], RANGE, needed),
     )
-
-
-def best_columns(means: Array, among: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    """The place in `among` of the highest of those arms in each row of means [resamples, arms], in parts."""
-    for at in range(0, len(means), ROWS):
-        yield means[at : at + ROWS, among].argmax(axis=1)
 
 
 def filled(count: int, where: Sequence[int], values: Sequence[float] | Array) -> Array:

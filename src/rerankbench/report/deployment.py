@@ -28,6 +28,7 @@ from rerankbench.report.race.contestant import settings
 from rerankbench.report.race.entrants import CONFIG, RERANKER, Entrant
 from rerankbench.report.race.texts import inside
 from rerankbench.report.runs import Run
+from rerankbench.report.wording import first_of
 from rerankbench.store.rows import write_atomic
 
 log = logging.getLogger(__name__)
@@ -223,13 +224,10 @@ def row_of(findings: Findings, name: str) -> int:
     if name not in known:
         meant = closest(name, known)
         hint = f"did you mean '{meant}'? " if meant else ""
-        raise UserError(f"--arm {visible(name)}: the report has no such arm; {hint}it has {some(known)}")
+        raise UserError(
+            f"--arm {visible(name)}: the report has no such arm; {hint}it has {first_of(known, MOST_NAMES)}"
+        )
     return known.index(name)
-
-
-def some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
 
 
 def steps_of(findings: Findings, row: int) -> tuple[Arm, ...]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rerankbench.report.findings import Findings
+from rerankbench.report.wording import counted
 
 
 def subtitle(findings: Findings) -> str:
     """Collection, documents, queries, judgements, arms and runs in one line."""
     data, contest = findings.dataset, findings.contest
     reduced = " (reduced: a quick look, not a result)" if findings.reduced else ""
+    failed = f", {len(contest.failed)} failed" if contest.failed else ""
     by = f" ({findings.settled.judged_by})" if findings.settled else ""
     return (
         f"{data.get('name')}, split {data.get('split')}{reduced}: {number(data.get('docs'))} documents, "
         f"{len(contest.query_ids):,} judged{synthetic(data)} queries, "
         f"{number(data.get('judgements'))} judgements{by}. "
         f"{counted(len(contest.arms), 'arm')} of {counted(len(contest.runs) + len(contest.failed), 'run')}"
-        f"{failed(len(contest.failed))}, compared by {findings.measure}."
+        f"{failed}, compared by {findings.measure}."
     )
 
 
@@ -28,11 +30,3 @@ def synthetic(dataset: Mapping[str, object]) -> str:
 
 def number(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
-def failed(count: int) -> str:
-    return f", {count} failed" if count else ""

@@ -13,7 +13,8 @@ from rerankbench.basics.visible import Console, visible
 from rerankbench.report import race_notes, table
 from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.findings import Findings
-from rerankbench.report.heading import counted, subtitle
+from rerankbench.report.heading import subtitle
+from rerankbench.report.wording import counted
 
 ROWS = 8
 STEPS = 6  # of the staircase of budgets

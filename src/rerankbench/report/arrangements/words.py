@@ -14,7 +14,8 @@ from rerankbench.report.arrangements.findings import Arranged
 from rerankbench.report.comparison import RANGE
 from rerankbench.report.cost import Ratio
 from rerankbench.report.sample_size import rule_of_three
-from rerankbench.report.verdict import BEST, DEPLOY, NONE, Verdict, counted, signed, spoken
+from rerankbench.report.verdict import BEST, DEPLOY, NONE, Verdict, spoken
+from rerankbench.report.wording import counted, signed
 
 UNITS = {P50: "ms (median)", P95: "ms (p95)", MEMORY: "MB", PRICE: "per 1,000 queries"}
 PLURALS = {CASCADE: "cascade", FUSION: "fusion", EXIT: "early exit"}
