@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,23 +141,17 @@ def read(file: Path) -> Deployment:
         text = read_regular(file, MOST_BYTES).decode()
         refuse_intricate(file, text)
         found = FORM.validate_json(json.dumps(yaml.safe_load(text), default=str), strict=True)
-    except OSError as error:
-        raise UserError(
-            f"{visible(file)}: cannot be read ({error.strerror}); give a sweep's folder"
-        ) from None
     except ValidationError as error:
         raise UserError([unfit(file, each["loc"], each["msg"]) for each in error.errors()[:5]]) from None
+    except OSError as error:
+        why = f"cannot be read ({error.strerror}); give a sweep's folder"
     except (ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{visible(file)}: is no YAML ({why}); write it anew with rerankbench-report"
-        ) from None
-    if found.schema != SCHEMA:
-        raise UserError(
-            f"{visible(file)}: its schema is {found.schema}, not {SCHEMA}; write it anew with "
-            "rerankbench-report"
-        )
-    return found
+        why = f"is no YAML ({' '.join(str(error).split())[:200]}); write it anew with rerankbench-report"
+    else:
+        if found.schema == SCHEMA:
+            return found
+        why = f"its schema is {found.schema}, not {SCHEMA}; write it anew with rerankbench-report"
+    raise UserError(f"{visible(file)}: {why}")
 
 
 def refuse_intricate(file: Path, text: str) -> None:
@@ -190,15 +184,15 @@ def of(findings: Findings, name: str | None = None) -> Deployment | None:
         return None
     chosen = RECOMMENDED if wanted == told else CHOSEN if wanted == now else NAMED
     row = row_of(f, wanted)
-    steps, stage = steps_of(f, row), stage_of(f, row)
+    steps, each = f.field.steps(row), f.field.arrangement(row)
+    stage = steps[0]
     first = experiment_of(stage)
-    each = f.arranged.field.arrangement(row) if f.arranged else None
     return Deployment(
         arm=wanted,
         chosen=chosen,
         verdict=f.verdict.sentence if chosen == RECOMMENDED else f.decision.sentence if f.decision else "",
         kind=each.kind if each else PLAIN,
-        steps=[step(arm) for arm in steps],
+        steps=[step(arm) for arm in steps if arm.reranks],
         fusion=fusion(each) if each else None,
         early_exit=early_exit(each) if each else None,
         first_stage=first_stage(stage, first),
@@ -213,10 +207,11 @@ def of(findings: Findings, name: str | None = None) -> Deployment | None:
 
 def names(findings: Findings) -> list[str]:
     """Of all arms: the plain ones, then the arrangements."""
-    f = findings
-    plain = [arm.name for arm in f.contest.arms]
-    field = f.arranged.field if f.arranged else None
-    return plain if field is None else [field.name(row) for row in range(len(field))]
+    return [findings.field.name(row) for row in range(len(findings.field))]
+
+
+def some_names(findings: Findings) -> str:
+    return first_of(names(findings), MOST_NAMES)
 
 
 def row_of(findings: Findings, name: str) -> int:
@@ -224,22 +219,9 @@ def row_of(findings: Findings, name: str) -> int:
     if name not in known:
         meant = closest(name, known)
         hint = f"did you mean '{meant}'? " if meant else ""
-        raise UserError(
-            f"--arm {visible(name)}: the report has no such arm; {hint}it has {first_of(known, MOST_NAMES)}"
-        )
+        has = f"{hint}it has {some_names(findings)}"
+        raise UserError(f"--arm {visible(name)}: the report has no such arm; {has}")
     return known.index(name)
-
-
-def steps_of(findings: Findings, row: int) -> tuple[Arm, ...]:
-    """The plain arms whose rerankers an arm needs: none, where it does not rerank."""
-    f = findings
-    found = f.arranged.field.steps(row) if f.arranged else (f.contest.arms[row],)
-    return tuple(arm for arm in found if arm.reranks)
-
-
-def stage_of(findings: Findings, row: int) -> Arm:
-    """A plain arm over the same candidates."""
-    return findings.arranged.field.steps(row)[0] if findings.arranged else findings.contest.arms[row]
 
 
 def step(arm: Arm) -> Step:
@@ -251,7 +233,7 @@ def step(arm: Arm) -> Step:
         layer=arm.layer,
         precision=precision(arm.run, experiment),
         hash=arm.reranker,
-        settings={"family": experiment.reranker.family, **values(experiment.reranker)},
+        settings={"family": experiment.reranker.family, **document.plain(experiment.reranker)},
     )
 
 
@@ -262,10 +244,10 @@ def first_stage(arm: Arm, experiment: Experiment) -> Stage:
         candidates=e.candidates,
         precision=precision(arm.run, e),
         hash=arm.stage,
-        dataset={"kind": e.dataset.kind, **values(e.dataset)},
-        first_stage={"kind": e.first_stage.kind, **values(e.first_stage)},
-        embedder=values(e.embedder),
-        index=values(e.index),
+        dataset={"kind": e.dataset.kind, **document.plain(e.dataset)},
+        first_stage={"kind": e.first_stage.kind, **document.plain(e.first_stage)},
+        embedder=document.plain(e.embedder),
+        index=document.plain(e.index),
     )
 
 
@@ -284,26 +266,13 @@ def experiment_of(arm: Arm) -> Experiment:
     return found
 
 
-def values(settings: Any) -> dict[str, Any]:
-    """Settings as YAML has them."""
-    return {key: simple(value) for key, value in asdict(settings).items()}
-
-
-def simple(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): simple(each) for key, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [simple(each) for each in value]
-    return str(value) if isinstance(value, Path) else value
-
-
 def figures(findings: Findings, name: str) -> dict[str, Any]:
     """What the report says of an arm: its measure, its gain, what it costs."""
     f = findings
-    known = [*(document.arm(f, i) for i in f.ranked()), *f.arranged_arms]
+    known = (*(document.arm(f, i) for i in range(len(f.contest.arms))), *f.arranged_arms)
     found = next(each for each in known if each["name"] == name)
     kept = ("measures", "mean", "against_first_stage", "against_best", "as_good_as_the_best", "cost")
-    return {"measure": f.contest.measure} | {key: simple(found.get(key)) for key in kept}
+    return {"measure": f.contest.measure} | {key: document.plain(found.get(key)) for key in kept}
 
 
 def write(folder: Path, findings: Findings) -> Deployment | None:

@@ -72,12 +72,23 @@ class Findings:
     settled: Settled | None = None
 
     @cached_property
+    def field(self) -> Field:
+        """Everything that competes: the plain arms, then the arrangements where there are any."""
+        if self.arranged is not None:
+            return self.arranged.field
+        return Field(self.contest, (), self.contest.compared, self.costs, self.order)
+
+    @cached_property
     def answered(self) -> Arranged:
         """What to deploy within budgets and margins, of the plain arms where there are no arrangements."""
         if self.arranged is not None:
             return self.arranged
-        alone = Field(self.contest, (), self.contest.compared, self.costs, self.order)
-        return arrange(alone, self.comparison, self.excluded, self.settings, self.book)
+        return arrange(self.field, self.comparison, self.excluded, self.settings, self.book)
+
+    @property
+    def recommended(self) -> int | None:
+        """The row of `field` that the verdict recommends."""
+        return self.verdict.arm if self.verdict.arrangement is None else self.verdict.arrangement
 
     @cached_property
     def arranged_arms(self) -> list[dict[str, Any]]:

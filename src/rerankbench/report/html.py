@@ -58,7 +58,7 @@ def contents(findings: Findings) -> dict[str, Any]:
         "subtitle": subtitle(findings),
         "plots": [(name, title, Markup(svg), CAPTIONS[name]) for name, (title, svg) in drawn],
         "rows": rows,
-        "left": len(findings.answered.field) - len(rows),
+        "left": len(findings.field) - len(rows),
         "cost_heading": arm_rows.cost_heading(findings),
         "terms": arm_rows.terms(findings),
         "headings": headings,

@@ -25,6 +25,8 @@ from rerankbench.tracking.run_folders import plain_files
 
 PAGE_SIZE = 1000
 CONFIG = "config.yaml"
+LATENCIES = ("query_p50_ms", "query_p95_ms", "latency_p50_ms", "latency_p95_ms")
+COSTS = (*LATENCIES, "memory_mb", "price_per_1k")
 
 
 def find(tracking: MLflow, name: str, folder: Path) -> list[Run]:
@@ -200,10 +202,9 @@ def note(folder: Path) -> str:
 def told(findings: Findings) -> dict[str, str]:
     """The verdict and what it recommends as tags."""
     tags = {"verdict": findings.verdict.sentence, "verdict_kind": findings.verdict.kind}
-    row = recommended(findings)
+    field, row = findings.field, findings.recommended
     if row is None:
         return tags
-    field = findings.answered.field
     steps = field.steps(row)
     tags |= {"recommended_arm": field.name(row), "recommended_first_stage": steps[0].stage_name}
     if field.reranks(row):
@@ -214,35 +215,17 @@ def told(findings: Findings) -> dict[str, str]:
 
 def figures(findings: Findings) -> dict[str, float]:
     """What the recommended arm reaches, gains and costs."""
-    row = recommended(findings)
+    field, row, plain = findings.field, findings.recommended, findings.verdict.arm
     if row is None:
         return {}
-    field = findings.answered.field
     values, cost = field.values, field.costs[row]
     found = {
-        f"recommended_{findings.contest.measure}": float(values[row].mean()),
-        "recommended_gain": float((values[row] - values[field.first_stage(row)]).mean()),
+        findings.contest.measure: values[row].mean(),
+        "gain": (values[row] - values[field.first_stage(row)]).mean(),
+        **{name: value for name in COSTS if (value := getattr(cost, name)) is not None},
+        **{metric(name): means[plain] for name, means in findings.more.items() if plain is not None},
     }
-    for name in (
-        "query_p50_ms",
-        "query_p95_ms",
-        "latency_p50_ms",
-        "latency_p95_ms",
-        "memory_mb",
-        "price_per_1k",
-    ):
-        if (value := getattr(cost, name)) is not None:
-            found[f"recommended_{name}"] = float(value)
-    if findings.verdict.arm is not None:
-        for name, means in findings.more.items():
-            found[f"recommended_{metric(name)}"] = float(means[findings.verdict.arm])
-    return {name: value for name, value in found.items() if math.isfinite(value)}
-
-
-def recommended(findings: Findings) -> int | None:
-    """The row that the verdict recommends, among plain arms and arrangements."""
-    verdict = findings.verdict
-    return verdict.arm if verdict.arrangement is None else verdict.arrangement
+    return {f"recommended_{name}": float(value) for name, value in found.items() if math.isfinite(value)}
 
 
 def earlier(client: Any, experiment_id: str, sweep_id: str) -> list[Any]:
