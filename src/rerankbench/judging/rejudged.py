@@ -25,8 +25,7 @@ from rerankbench.judging.beliefs import Beliefs, logistic
 from rerankbench.judging.lists import Lists, Scored, read
 from rerankbench.judging.pool import Pair, Pool
 from rerankbench.judging.standing import SEED, completed
-from rerankbench.report.race.entrants import CONFIG, HYDRA
-from rerankbench.report.runs import PER_QUERY, SCORES, TEXTS, Run, telling
+from rerankbench.report.runs import CONFIG, HYDRA, PER_QUERY, SCORES, TEXTS, Run, telling
 from rerankbench.tracking.outputs import order_table, parquet
 from rerankbench.tracking.result import Result
 

@@ -24,10 +24,8 @@ from rerankbench.report.arrangements import arrangement as arranging
 from rerankbench.report.arrangements.arrangement import CASCADE
 from rerankbench.report.arrangements.document import early_exit, fusion
 from rerankbench.report.findings import Findings
-from rerankbench.report.race.contestant import settings
-from rerankbench.report.race.entrants import CONFIG, RERANKER, Entrant
-from rerankbench.report.race.texts import inside
-from rerankbench.report.runs import Run
+from rerankbench.report.race.texts import experiment_of
+from rerankbench.report.runs import CONFIG, Run
 from rerankbench.report.wording import first_of
 from rerankbench.store.rows import write_atomic
 
@@ -186,7 +184,7 @@ def of(findings: Findings, name: str | None = None) -> Deployment | None:
     row = row_of(f, wanted)
     steps, each = f.field.steps(row), f.field.arrangement(row)
     stage = steps[0]
-    first = experiment_of(stage)
+    first = loaded(stage)
     return Deployment(
         arm=wanted,
         chosen=chosen,
@@ -198,7 +196,7 @@ def of(findings: Findings, name: str | None = None) -> Deployment | None:
         first_stage=first_stage(stage, first),
         machine={key: getattr(first, key) for key in MACHINE},
         cache_dir=str(first.cache_dir),
-        folder=str(Entrant(RERANKER, "", "", stage.run, ()).folder.absolute()),
+        folder=str(stage.run.command_folder.absolute()),
         figures=figures(f, wanted),
         judgements={**f.dataset, "reduced": f.reduced, "judged_queries": len(f.contest.query_ids)},
         measured_on=dict(stage.run.result.get("environment", {})),
@@ -225,7 +223,7 @@ def row_of(findings: Findings, name: str) -> int:
 
 
 def step(arm: Arm) -> Step:
-    experiment, result = experiment_of(arm), arm.run.result
+    experiment, result = loaded(arm), arm.run.result
     return Step(
         reranker=arranging.reranker_name(arm),
         label=str(result.get("model", {}).get("label", "")),
@@ -256,14 +254,11 @@ def precision(run: Run, experiment: Experiment) -> str:
     return str(run.result.get("environment", {}).get("precision") or experiment.precision)
 
 
-def experiment_of(arm: Arm) -> Experiment:
+def loaded(arm: Arm) -> Experiment:
     """The settings that a run was made with. Raises UserError where its folder does not have them."""
-    entrant = Entrant(RERANKER, arm.reranker, arm.name, arm.run, ())
-    if not entrant.config.is_file():
+    if not arm.run.config.is_file():
         raise UserError(f"{arm.run.place}: has no {CONFIG}, by which {arm.name} could be loaded again")
-    with inside(entrant.folder):
-        found: Experiment = settings(entrant.config)
-    return found
+    return experiment_of(arm.run)
 
 
 def figures(findings: Findings, name: str) -> dict[str, Any]:

@@ -147,7 +147,7 @@ class Stage:
 
     def played(self, name: str, steps: tuple[dict[str, Any], ...]) -> Trial:
         """Ask query by query, in the order of the race. Raises Lost where it cannot be loaded, or answer."""
-        process = Process("service", self.cast.steps[0].folder, MODULE)
+        process = Process("service", self.cast.steps[0].run.command_folder, MODULE)
         ids = self.cast.texts.ids[:QUERIES]
         try:
             process.ask(self.greeting(), self.until)
@@ -181,11 +181,11 @@ class Stage:
     def greeting(self) -> dict[str, Any]:
         stage, arms = self.cast.stage, [self.field.contest.arms[row] for row in self.each.steps]
         steps = [
-            {"config": str(entrant.config), "key": entrant.key, "layer": arm.layer, "depth": arm.depth}
+            {"config": str(entrant.run.config), "key": entrant.key, "layer": arm.layer, "depth": arm.depth}
             for entrant, arm in zip(self.cast.steps, arms, strict=True)
         ]
         how = {name: getattr(self.each, name) for name in ("kind", "method", "weight", "gap")}
-        found = {"config": str(stage.config), "key": stage.key if self.searches else ""}
+        found = {"config": str(stage.run.config), "key": stage.key if self.searches else ""}
         return {"kind": "service", "stage": found, "steps": steps, "how": how}
 
     def question(self, place: int) -> dict[str, Any]:

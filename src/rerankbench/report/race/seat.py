@@ -53,9 +53,9 @@ class Seat:
     def begin(self) -> None:
         """Start the process and let it load, without waiting for it."""
         self.cells = self.entrant.cells
-        self.process = Process(self.entrant.label, self.entrant.folder)
+        self.process = Process(self.entrant.label, self.entrant.run.command_folder)
         e = self.entrant
-        self.try_to(lambda p: p.tell({"kind": e.kind, "config": str(e.config), "key": e.key}))
+        self.try_to(lambda p: p.tell({"kind": e.kind, "config": str(e.run.config), "key": e.key}))
 
     def loaded(self, until: float) -> None:
         """Wait until it is loaded."""
