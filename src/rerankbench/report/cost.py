@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rerankbench.report.arms import Arm
 from rerankbench.report.book import Book, Times
 from rerankbench.report.race.intervals import UNKNOWN, Estimate, quantile, ratio
-from rerankbench.report.race.record import Contestant
+from rerankbench.report.race.record import Contestant, batch
 from rerankbench.tracking.precision import scored_in
 
 QUERY = "raced whole-query latency"  # median of searching and reranking one query
@@ -158,7 +158,7 @@ def pairs_of(arm: Arm, book: Book) -> tuple[int, float]:
     if book.race is None:
         found = arm.run.result.get("throughput") or {}
         return int(found.get("pairs") or 0), float(found.get("seconds") or 0.0)
-    return book.race.batch(arm.reranker)
+    return batch(book.race.rounds, arm.reranker)
 
 
 def layer_share(arm: Arm, book: Book) -> float | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from rerankbench.basics.errors import UserError
 from rerankbench.report.arrangements import arrangement as arranging
@@ -36,7 +37,6 @@ log = logging.getLogger(__name__)
 
 FILE, SCHEMA = "trial.json", 1
 MODULE = "rerankbench.report.arrangements.service"
-FIGURES = ("measured", "predicted")
 QUERIES, WARM_UP = 60, 3
 SHARE = 0.5  # of the race's seconds, at most
 Times = NDArray[np.float64]
@@ -82,6 +82,9 @@ class Trial:
 
     def write(self, folder: Path) -> None:
         write_atomic(folder / FILE, json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1).encode())
+
+
+FORM = TypeAdapter(Trial)
 
 
 def row_of(found: Arranged) -> int | None:
@@ -241,15 +244,8 @@ def read(folder: Path, found: Arranged | None) -> Trial | None:
         return None
     try:
         told = json.loads((folder / FILE).read_bytes())
-        steps = tuple(told["steps"])
-        if (
-            told["schema"] != SCHEMA
-            or told["arm"] != found.field.name(row)
-            or len(steps) != len(found.field.steps(row))
-        ):
-            return None
-        measured, predicted = (Figure(**told[name]) if told[name] else None for name in FIGURES)
-        plain = {name: told[name] for name in ("arm", "queries", "same", "whole", "why")}
-        return Trial(steps=steps, measured=measured, predicted=predicted, **plain)
-    except (OSError, ValueError, TypeError, KeyError):
+        held = FORM.validate_python(told)
+    except (OSError, ValueError):
         return None
+    now = (SCHEMA, found.field.name(row), len(found.field.steps(row)))
+    return held if (told.get("schema"), held.arm, len(held.steps)) == now else None
