@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Request
@@ -16,9 +17,9 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from rerankbench.basics.visible import visible_lines
-from rerankbench.judging.pages import environment
 from rerankbench.judging.queue import Queue
 from rerankbench.judging.record import JUDGED, MOST_NOTE, Answer
+from rerankbench.report.html import environment
 
 HOST = "127.0.0.1"
 MOST_BYTES = 100_000  # of an answer
@@ -47,7 +48,7 @@ def page(queue: Queue, token: str, port: int) -> FastAPI:
 
     @app.get(f"/{token}/")
     def shown() -> HTMLResponse:
-        template = environment().get_template("judge.html")
+        template = environment(Path(__file__).parent).get_template("judge.html")
         highest = queue.session.highest
         words = WORDS if highest == len(WORDS) - 1 else [""] * (highest + 1)
         judge = queue.session.judge.partition(":")[2]

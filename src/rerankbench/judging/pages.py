@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from rich import table as rich
 
-from rerankbench.basics.visible import Console, visible, visible_json, visible_lines
+from rerankbench.basics.visible import Console, visible, visible_json
 from rerankbench.judging import costs
 from rerankbench.judging.differences import HEADINGS, Differences
 from rerankbench.judging.partly import Partly
 from rerankbench.judging.told import Table
 from rerankbench.report.files import JSON, MARKDOWN, PAGE
+from rerankbench.report.html import environment
 from rerankbench.report.markdown import bullets, rows_of, safe
 from rerankbench.store.rows import write_atomic
 
@@ -64,24 +64,10 @@ def disagreements(found: Differences) -> list[str]:
     return lines
 
 
-def environment() -> Any:
-    """Templates in which every text is escaped, and shown without what must not be obeyed."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    return Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        finalize=lambda value: visible_lines(value) if type(value) is str else value,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
 def page(found: Told) -> str:
     """The page; every text is escaped by the template."""
     disagreeing = found.disagreements if isinstance(found, Differences) else ()
-    template = environment().get_template("report.html")
+    template = environment(Path(__file__).parent).get_template("report.html")
     return str(template.render(f=found, tables=tables(found), disagreements=disagreeing))
 
 

@@ -223,7 +223,8 @@ def claimed_p_values(
     holds; of such parts the largest p-value counts (intersection-union, Berger 1982).
     """
     tried = np.array(reranking(contest), dtype=np.intp)
-    first, second = against_first_stages(contest, own, allowed)
+    stages = [i for i in allowed if not contest.arms[i].reranks]
+    first, second = against_first_stages(own.tolist(), tried.tolist(), stages)
     rivals, within = hardest_rivals(contest.compared, np.array(allowed, dtype=np.intp), delta)
     against_firsts = len(first) + len(tried)
     claims = Claims(
@@ -251,14 +252,11 @@ def claimed_p_values(
 
 
 def against_first_stages(
-    contest: Contest, own: NDArray[np.intp], allowed: Sequence[int]
+    own: Sequence[int], tried: Sequence[int], stages: Sequence[int]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Arms that rerank, each paired with its own first stage and with all that could be deployed."""
-    stages = [i for i, arm in enumerate(contest.arms) if not arm.reranks]
-    better = [
-        (i, stage) for i in reranking(contest) for stage in stages if stage == own[i] or stage in set(allowed)
-    ]
-    first, second = (np.array([pair[k] for pair in better], dtype=np.intp) for k in (0, 1))
+    """Rows `tried`, each paired with its `own` first stage and with all `stages` that may be deployed."""
+    pairs = [(row, stage) for row in tried for stage in dict.fromkeys([own[row], *stages])]
+    first, second = (np.array([pair[k] for pair in pairs], dtype=np.intp) for k in (0, 1))
     return first, second
 
 

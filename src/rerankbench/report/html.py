@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rerankbench.basics.visible import visible_lines
 from rerankbench.report import arm_rows, chart, document, made, plots, scripts, settled, table
@@ -15,6 +15,9 @@ from rerankbench.report.document import plain, recommended
 from rerankbench.report.findings import Findings
 from rerankbench.report.heading import subtitle
 from rerankbench.report.take_home import Recipe
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 CAPTIONS = {
     "depth": "Lines are means over queries, bands their intervals; lines without markers are first stages.",
@@ -32,17 +35,22 @@ def seen(value: object) -> object:
 
 def page(findings: Findings, home: Sequence[Recipe] = ()) -> str:
     """The page; `home`: how the arm is run. Texts are escaped by the template; plots and data are not."""
+    template = environment(Path(__file__).parent).get_template("template.html")
+    return str(template.render(**contents(findings), home=home))
+
+
+def environment(folder: Path) -> Environment:
+    """Templates in which every text is escaped, and shown without what must not be obeyed."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+    return Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         finalize=seen,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("template.html").render(**contents(findings), home=home)
 
 
 def contents(findings: Findings) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rerankbench.evaluation import bounded_mean
 from rerankbench.evaluation.simultaneous import Claims, SignFlips, corrected, sign_flips, z_values
 from rerankbench.report.arrangements.field import Field
-from rerankbench.report.comparison import RANGE, SEED
+from rerankbench.report.comparison import RANGE, SEED, against_first_stages
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -45,8 +45,10 @@ def show(field: Field, allowed: Sequence[int], margins: Sequence[float], alpha: 
     """
     flips = sign_flips(field.values, seed=SEED, patterns=PATTERNS)
     rivals = Rivals(field.values, np.array(allowed, dtype=np.intp))
-    first, second = against_first_stages(field, allowed)
+    stages = [i for i in allowed if not field.contest.arms[i].reranks]
     every = np.arange(len(field))
+    own, tried = map(field.first_stage, every.tolist()), filter(field.reranks, every.tolist())
+    first, second = against_first_stages(list(own), list(tried), stages)
     middle = margins[len(margins) // 2]
     hardest, _ = rivals.hardest(middle)
     claims = Claims(
@@ -64,18 +66,6 @@ def show(field: Field, allowed: Sequence[int], margins: Sequence[float], alpha: 
     reranks = np.isin(every, first)
     tested = Tested(flips, rivals, found.needed_apart, alpha)
     return Shown(tuple(margins), reranks & (helps <= found.needed), tested.within(margins))
-
-
-def against_first_stages(field: Field, allowed: Sequence[int]) -> tuple[Rows, Rows]:
-    """Arms that rerank, each paired with its own first stage and with all that may be deployed."""
-    stages = [i for i in allowed if not field.contest.arms[i].reranks]
-    pairs = [
-        (row, stage)
-        for row in range(len(field))
-        if field.reranks(row)
-        for stage in dict.fromkeys([field.first_stage(row), *stages])
-    ]
-    return np.array([a for a, _ in pairs], dtype=np.intp), np.array([b for _, b in pairs], dtype=np.intp)
 
 
 def hopeless(alpha: float) -> float:
