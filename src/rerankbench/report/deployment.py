@@ -102,12 +102,8 @@ class Deployment:
         """How its steps follow one another, as a `Course` takes it."""
         mixed, left = self.fusion or {}, self.early_exit or {}
         kind = CASCADE if self.kind == PLAIN else self.kind
-        return {
-            "kind": kind,
-            "method": mixed.get("method"),
-            "weight": mixed.get("weight"),
-            "gap": left.get("gap"),
-        }
+        fused = {name: mixed.get(name) for name in ("method", "weight")}
+        return {"kind": kind, **fused, "gap": left.get("gap")}
 
     @property
     def needs_first_stage(self) -> bool:

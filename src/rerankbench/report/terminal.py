@@ -104,12 +104,8 @@ def fitting(
     findings: Findings, rows: Sequence[int], names: Sequence[str], width: int
 ) -> list[tuple[table.Column, list[str]]]:
     """Columns with their cells that fit beside the names, which may be folded."""
-    found = [
-        (column, [visible(column.text(findings, i).partition(" [")[0]) for i in rows])
-        for column in table.columns(findings)
-        if column.short
-    ]
-    found = [(column, [short_reason(cell) for cell in cells]) for column, cells in found]
+    short = [column for column in table.columns(findings) if column.short]
+    found = [(column, [short_cell(column.text(findings, i)) for i in rows]) for column in short]
     room = min(NAMES, max(map(len, names), default=0))
     for least in LEAST:
         if room + FRAME + sum(taken(column, cells) + FRAME for column, cells in found) + 1 > width:
@@ -121,6 +117,7 @@ def taken(column: table.Column, cells: Sequence[str]) -> int:
     return max(len(column.heading), *map(len, cells))
 
 
-def short_reason(cell: str) -> str:
-    """An arm that is excluded, without the reason, which is on the page."""
+def short_cell(text: str) -> str:
+    """A figure without its interval, and "excluded" without the reason; the page has both."""
+    cell = visible(text.partition(" [")[0])
     return cell.partition(":")[0] if cell.startswith("excluded: ") else cell

@@ -88,13 +88,8 @@ def active(client: Any, experiment_id: str) -> list[Any]:
     found: list[Any] = []
     token = None
     while True:
-        page = client.search_runs(
-            [experiment_id],
-            "",
-            max_results=PAGE_SIZE,
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
-        )
+        asked = {"order_by": ["attributes.start_time ASC"], "page_token": token}
+        page = client.search_runs([experiment_id], "", max_results=PAGE_SIZE, **asked)
         found += [run for run in page if run.data.tags.get(KIND) != REPORT]
         token = page.token
         if not token:
@@ -137,7 +132,8 @@ def log_report(
         running.close_stale(client, experiment_id)
         others = earlier(client, experiment_id, sweep_id)
         own = next((run for run in others if is_own(run)), None)
-        run = own or created(client, experiment_id, sweep_id)
+        begun = {KIND: REPORT, "sweep_id": sweep_id, **running.tags()}
+        run = own or client.create_run(experiment_id, tags=begun, run_name=run_name(sweep_id))
         run_id, old = run.info.run_id, [each.info.run_id for each in others if has_ended(each)]
         for name, value in {NOTE: note(folder), **origin(), **tags}.items():
             client.set_tag(run_id, name, value)
@@ -145,9 +141,8 @@ def log_report(
             client.log_metric(run_id, name, figure)
         if config := config or config_of(client, old):
             client.log_text(run_id, config, CONFIG)
-        for name in (files.PAGE, files.MARKDOWN, files.JSON):
-            client.log_artifact(run_id, str(folder / name))
-        for name in plain_files(folder, (RACE, deployment.FILE)):
+        more = plain_files(folder, (RACE, deployment.FILE))
+        for name in (files.PAGE, files.MARKDOWN, files.JSON, *more):
             client.log_artifact(run_id, str(folder / name))
         for name in plain_files(folder / files.PLOTS, plots.file_names()):
             client.log_artifact(run_id, str(folder / files.PLOTS / name), files.PLOTS)
@@ -160,11 +155,6 @@ def log_report(
 
 def run_name(sweep_id: str) -> str:
     return f"report {sweep_id}".strip()
-
-
-def created(client: Any, experiment_id: str, sweep_id: str) -> Any:
-    tags = {KIND: REPORT, "sweep_id": sweep_id, **running.tags()}
-    return client.create_run(experiment_id, tags=tags, run_name=run_name(sweep_id))
 
 
 def is_own(run: Any) -> bool:
