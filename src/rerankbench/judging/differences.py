@@ -15,12 +15,13 @@ from rerankbench.judging.forecast import left
 from rerankbench.judging.lists import KEPT, Lists
 from rerankbench.judging.overlap import Interval, interval, rank_biased_overlap
 from rerankbench.judging.texts import Texts
-from rerankbench.judging.told import Table, data_line, shared
+from rerankbench.judging.told import Table, shared
 from rerankbench.judging.verdict import CUTOFF, HIGHEST, state
 from rerankbench.report.examples import clipped
 from rerankbench.report.race.record import Record
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
+from rerankbench.report.wording import data_line
 
 SHOWN_QUERIES, SHOWN_DOCUMENTS = 8, 4
 HEADINGS = ("arm", "other", "overlap", "interval")

@@ -17,7 +17,7 @@ from rerankbench.evaluation.measures import display_name
 from rerankbench.judging.costs import ArmCost, costs
 from rerankbench.judging.overlap import Interval
 from rerankbench.judging.standing import ALIKE, BETTER, OPEN, Standing
-from rerankbench.judging.told import Table, data_line, shared
+from rerankbench.judging.told import Table, shared
 from rerankbench.judging.verdict import State
 from rerankbench.report import settled as settling
 from rerankbench.report.decision import percent
@@ -25,7 +25,7 @@ from rerankbench.report.race.record import Record
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
 from rerankbench.report.settled import Settled
-from rerankbench.report.wording import counted
+from rerankbench.report.wording import counted, data_line
 
 Array = NDArray[np.float64]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from rerankbench.report.heading import synthetic
 from rerankbench.report.runs import Run
 
 
@@ -26,10 +25,3 @@ def shared(runs: Sequence[Run]) -> dict[str, Any]:
         "notes": tuple(map(str, first.result.get("notes", []))),
         "failed": tuple((run.arm, str(run.result.get("error"))) for run in runs if run.failed),
     }
-
-
-def data_line(data: dict[str, Any], queries: int) -> str:
-    return (
-        f"{data.get('name')}, split {data.get('split')}: {data.get('docs'):,} documents, "
-        f"{queries:,}{synthetic(data)} queries"
-    )

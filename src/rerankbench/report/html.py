@@ -13,7 +13,6 @@ from rerankbench.report.arm_rows import ArmRow
 from rerankbench.report.arrangements.words import UNITS, Teller
 from rerankbench.report.document import plain, recommended
 from rerankbench.report.findings import Findings
-from rerankbench.report.heading import subtitle
 from rerankbench.report.take_home import Recipe
 
 if TYPE_CHECKING:
@@ -63,7 +62,6 @@ def contents(findings: Findings) -> dict[str, Any]:
     run, arms = [scripts.library(), scripts.own()], findings.contest.arms
     return {
         "f": findings,
-        "subtitle": subtitle(findings),
         "plots": [(name, title, Markup(svg), CAPTIONS[name]) for name, (title, svg) in drawn],
         "rows": rows,
         "left": len(findings.field) - len(rows),

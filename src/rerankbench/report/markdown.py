@@ -10,7 +10,6 @@ from rerankbench.report import settled, table
 from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.examples import Example
 from rerankbench.report.findings import Findings
-from rerankbench.report.heading import subtitle
 from rerankbench.report.take_home import Recipe
 from rerankbench.report.wording import if_known
 
@@ -22,7 +21,7 @@ def markdown(findings: Findings, home: Sequence[Recipe] = ()) -> str:
     f = findings
     lines = [f"## {safe(f.verdict.sentence)}", ""]
     lines += [safe(f.decision.sentence), ""] if f.decision else []
-    lines += [*bullets(f.verdict.reasons), safe(subtitle(f)), ""]
+    lines += [*bullets(f.verdict.reasons), safe(f.subtitle()), ""]
     lines += [safe(f.leaning.line()), ""] if f.leaning else []
     lines += ["### Arms", "", *arm_table(f), ""]
     lines += [*settled_table(f), *budgets(f), *failures(f)]

@@ -13,7 +13,6 @@ from rerankbench.basics.visible import Console, visible
 from rerankbench.report import race_notes, table
 from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.findings import Findings
-from rerankbench.report.heading import subtitle
 from rerankbench.report.wording import counted
 
 ROWS = 8
@@ -55,7 +54,7 @@ def texts(findings: Findings) -> Iterator[tuple[str, str, str]]:
         yield findings.trial.line(), "  ", ""
     if findings.leaning:
         yield findings.leaning.line(), "", ""
-    yield subtitle(findings), "", "dim"
+    yield findings.subtitle(), "", "dim"
 
 
 def wrapped(text: str, width: int, indent: str) -> Text:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def counted(count: int, one: str, many: str = "") -> str:
@@ -14,6 +15,14 @@ def first_of(names: Sequence[str], most: int) -> str:
     """The first `most` names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def data_line(data: Mapping[str, Any], queries: int, judged: str = "", reduced: str = "") -> str:
+    """What a report is about; queries that a language model wrote are called synthetic."""
+    docs, synthetic = data.get("docs"), " synthetic" if data.get("synthetic_queries") else ""
+    documents = f"{docs:,}" if isinstance(docs, int) else docs
+    about = f"{data.get('name')}, split {data.get('split')}{reduced}: {documents} documents"
+    return f"{about}, {queries:,}{judged}{synthetic} queries"
 
 
 def signed(interval: Sequence[float], end: str = "+.4f") -> str:

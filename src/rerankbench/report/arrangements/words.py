@@ -80,7 +80,7 @@ class Teller:
         """What it costs of the reference; a cost that is not known is not spoken of."""
         if ratio is None or not ratio.known:
             return ""
-        return f", at {ratio.said(lambda share: f'{share:.2f}')} of its {ratio.what}"
+        return f", at {ratio.said('{:.2f}'.format)} of its {ratio.what}"
 
     def within(self, answer: Answer) -> str:
         """One step of the staircase."""
