@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.evaluation.significance import Interval
 from rerankbench.judging.costs import ArmCost, costs
 from rerankbench.judging.forecast import left
 from rerankbench.judging.lists import KEPT, Lists
-from rerankbench.judging.overlap import Interval, interval, rank_biased_overlap
+from rerankbench.judging.overlap import interval, rank_biased_overlap
 from rerankbench.judging.texts import Texts
 from rerankbench.judging.told import Table, shared
 from rerankbench.judging.verdict import CUTOFF, HIGHEST, state

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.evaluation.measures import display_name
+from rerankbench.evaluation.significance import Interval
 from rerankbench.judging.costs import ArmCost, costs
-from rerankbench.judging.overlap import Interval
 from rerankbench.judging.standing import ALIKE, BETTER, OPEN, Standing
 from rerankbench.judging.told import Table, shared
 from rerankbench.judging.verdict import State

@@ -217,28 +217,26 @@ def claimed_p_values(
 ) -> ClaimedP:
     """All claims of the report as one family: each arm against the first stages, and against the best.
 
-    They may take a `share` of `alpha`; p-values are to be compared with the whole of it.
-
-    Being better than every first stage, or within delta of every arm, are claims that hold if each part
-    holds; of such parts the largest p-value counts (intersection-union, Berger 1982).
+    They may take a `share` of `alpha`, with the whole of which p-values are to be compared. Being better than
+    every first stage, or within delta of every arm, are claims that hold if each part holds; of such parts
+    the largest p-value counts (intersection-union, Berger 1982).
     """
     tried = np.array(reranking(contest), dtype=np.intp)
     stages = [i for i in allowed if not contest.arms[i].reranks]
     first, second = against_first_stages(own.tolist(), tried.tolist(), stages)
     rivals, within = hardest_rivals(contest.compared, np.array(allowed, dtype=np.intp), delta)
-    against_firsts = len(first) + len(tried)
+    better, worse = np.concatenate([first, own[tried]]), np.concatenate([second, tried])
+    sizes = [len(better), len(allowed)]
     claims = Claims(
-        first=np.concatenate([first, own[tried], np.array(allowed, dtype=np.intp)]),
-        second=np.concatenate([second, tried, rivals]),
-        p=np.concatenate(
-            [above_p_values(flips, first, second), above_p_values(flips, own[tried], tried), within]
-        ),
-        worst=np.repeat([RANGE, RANGE - delta], [against_firsts, len(allowed)]),
-        apart=np.repeat([False, True], [against_firsts, len(allowed)]),
+        first=np.concatenate([better, np.array(allowed, dtype=np.intp)]),
+        second=np.concatenate([worse, rivals]),
+        p=np.concatenate([above_p_values(flips, better, worse), within]),
+        worst=np.repeat([RANGE, RANGE - delta], sizes),
+        apart=np.repeat([False, True], sizes),
         groups=len({(contest.arms[i].stage, contest.arms[i].reranker) for i in tried}),
     )
     found = corrected(claims, flips, alpha * share)
-    parts = np.split(np.minimum(found.p / share, 1.0), [len(first), against_firsts])
+    parts = np.split(np.minimum(found.p / share, 1.0), [len(first), len(better)])
     helps, beats_own = (np.full(len(own), np.nan) for _ in range(2))
     np.fmax.at(helps, first, parts[0])
     beats_own[first[second == own[first]]] = parts[0][second == own[first]]
@@ -269,27 +267,42 @@ def above_p_values(flips: SignFlips, first: NDArray[np.intp], second: NDArray[np
     return np.concatenate([np.zeros(0), *parts])
 
 
+class Rivals:
+    """The `allowed` arms (rows) that each of `values` [arms, queries] has to be as good as."""
+
+    def __init__(self, values: Array, allowed: NDArray[np.intp]) -> None:
+        self.allowed, self.shifted = allowed, values - values[allowed[0]]
+        self.sums = self.shifted.sum(axis=1)
+        self.squares = np.einsum("ij,ij->i", self.shifted, self.shifted)
+        self.products = self.shifted @ self.shifted[allowed].T
+
+    def distances(self, margin: float) -> Array:
+        """How surely each arm is within the margin of each rival, in standard errors [arms, rivals].
+
+        The worst possible query is counted. An arm is no rival of itself: infinite.
+        """
+        theirs, queries, worst = self.allowed, self.shifted.shape[1], RANGE - margin
+        apart = self.sums[:, None] - self.sums[theirs]
+        squares = self.squares[:, None] + self.squares[theirs] - 2 * self.products
+        squares = np.maximum(squares + 2 * margin * apart + queries * margin**2, 0.0)
+        distance = (apart + queries * margin - worst) / np.sqrt(squares + worst**2)
+        distance[theirs, np.arange(len(theirs))] = np.inf
+        return np.asarray(distance)
+
+
 def hardest_rivals(values: Array, allowed: NDArray[np.intp], delta: float) -> tuple[NDArray[np.intp], Array]:
     """Of each allowed arm: the rival that it is least surely within delta of, and the p-value [allowed].
 
-    A lone arm is its own rival: it is the best. Of many rivals only those are tested that are hardest by
-    their distance in standard errors, the worst possible query included.
+    A lone arm is its own rival: it is the best. Of many rivals only those are tested that are hardest.
     """
     if len(allowed) < 2:
         return allowed, np.zeros(len(allowed))
-    arms = values[allowed] - values[allowed[0]]
-    queries, worst = arms.shape[1], RANGE - delta
-    sums, products = arms.sum(axis=1), arms @ arms.T
+    found = Rivals(values[allowed], np.arange(len(allowed)))
     rivals, p_values = allowed.copy(), np.ones(len(allowed))
-    for row in range(len(allowed)):
-        total = sums[row] - sums + queries * delta
-        squares = products[row, row] + np.diag(products) - 2 * products[row]
-        squares = squares + 2 * delta * (sums[row] - sums) + queries * delta**2
-        distance = (total - worst) / np.sqrt(np.maximum(squares, 0.0) + worst**2)
-        distance[row] = np.inf
+    for row, distance in enumerate(found.distances(delta)):
         most = HARDEST if distance.min() > 0 else 1  # of what is likelier than not one rival is enough
         hardest = np.argsort(distance, kind="stable")[: min(most, len(allowed) - 1)]
-        p = bounded_mean.p_values(arms[row] - arms[hardest] + delta, worst)
+        p = bounded_mean.p_values(found.shifted[row] - found.shifted[hardest] + delta, RANGE - delta)
         rivals[row], p_values[row] = allowed[hardest[p.argmax()]], p.max()
     return rivals, p_values
 

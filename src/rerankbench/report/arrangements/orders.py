@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
@@ -14,6 +15,14 @@ from rerankbench.report.arrangements.arrangement import MIN_MAX, RANKS
 Scores = NDArray[np.float32]
 Numbers = NDArray[np.float64]
 RANK_CONSTANT = 60  # Cormack, Clarke and Büttcher, SIGIR 2009
+
+
+def cascade(steps: Sequence[tuple[Scores, int]]) -> Order:
+    """Scores [queries, candidates] and depth of each step, which reorders the best of the step before."""
+    order: Order = ranking.first_stage(steps[0][0].shape)
+    for scores, depth in steps:
+        order = ranking.rerank_again(order, scores, depth)
+    return order
 
 
 def gaps(scores: Scores, order: Order, known: NDArray[np.int64]) -> Numbers:
