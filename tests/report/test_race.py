@@ -429,8 +429,8 @@ def test_one_that_hangs_or_dies_is_lost_with_the_reason(sweep: Path) -> None:
 
 def test_what_cannot_be_loaded_again_says_why(sweep: Path) -> None:
     reranker = next(e for e in entrants(find([sweep])) if e.kind == "reranker")
-    process = Process("base", reranker.folder)
-    asked = {"kind": "reranker", "config": str(reranker.config), "key": "another one"}
+    process = Process("base", reranker.run.command_folder)
+    asked = {"kind": "reranker", "config": str(reranker.run.config), "key": "another one"}
     with pytest.raises(Lost, match="computed otherwise than when the run was made"):
         process.ask(asked, time.monotonic() + 120)
     process.kill()

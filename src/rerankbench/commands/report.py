@@ -219,13 +219,13 @@ def partly_judged(
     log: Log,
 ) -> Path:
     """What judgements of a small part of the pairs show; returns the page's path."""
-    from rerankbench.judging import partly_pages
+    from rerankbench.judging import pages
     from rerankbench.judging.partly import partly
 
     told = partly(found, at, settled, report, race)
-    page = partly_pages.write(target, told)
+    page = pages.write(target, told)
     log(told)
-    partly_pages.show(told, page, " ".join(places))
+    pages.show(told, page, " ".join(places))
     return page
 
 

@@ -246,7 +246,7 @@ def deployments(place: Path, names: Sequence[str]) -> list[Deployment]:
     if not names:
         found = deployment.of(findings)
         if found is None:
-            known = deployment.some(deployment.names(findings))
+            known = deployment.some_names(findings)
             raise UserError(f"{visible(place)}: nothing is recommended there; choose by --arm, of {known}")
         return [found]
     return [each for name in names if (each := deployment.of(findings, name))]

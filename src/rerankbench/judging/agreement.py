@@ -46,15 +46,9 @@ class Agreement:
 def agreements(record: Record, threshold: int = 1) -> list[Agreement]:
     """Every two judges who judged some of the same pairs."""
     given = {judge: grades_of(record, judge) for judge in record.judges()}
-    found = (
-        agreement(a, given[a], b, given[b], threshold) for a, b in combinations(sorted(given, key=order), 2)
-    )
+    people_first = sorted(given, key=lambda judge: (judge.startswith(MODEL), judge))
+    found = (agreement(a, given[a], b, given[b], threshold) for a, b in combinations(people_first, 2))
     return [each for each in found if each is not None]
-
-
-def order(judge: str) -> tuple[bool, str]:
-    """People first."""
-    return judge.startswith(MODEL), judge
 
 
 def grades_of(record: Record, judge: str) -> dict[Pair, int]:
@@ -72,14 +66,8 @@ def agreement(
     if not both:
         return None
     a, b = (np.array([grades[pair] for pair in both]) for grades in (ours, theirs))
-    return Agreement(
-        judge,
-        other,
-        len(both),
-        kappa(a >= threshold, b >= threshold),
-        kappa(a, b, "quadratic"),
-        float((a == b).mean()),
-    )
+    relevant, graded = kappa(a >= threshold, b >= threshold), kappa(a, b, "quadratic")
+    return Agreement(judge, other, len(both), relevant, graded, same=float((a == b).mean()))
 
 
 def kappa(one: Values, other: Values, weights: str | None = None) -> float | None:

@@ -31,14 +31,8 @@ def mean_at_most(pool: Pool, difference: Array, highest: int) -> float:
     """The largest mean over queries of the sum of difference x grade over the ideal's gain."""
     if not len(difference):
         return 0.0
-    return float(
-        np.mean(
-            [
-                most(d, g, w, pool.cutoff, highest)
-                for d, g, w in zip(difference, pool.grades, pool.open, strict=True)
-            ]
-        )
-    )
+    rows = zip(difference, pool.grades, pool.open, strict=True)
+    return float(np.mean([most(*row, pool.cutoff, highest) for row in rows]))
 
 
 def most(

@@ -9,7 +9,14 @@ from rerankbench.report import cost as costing
 from rerankbench.report.arms import Arm
 from rerankbench.report.book import Book
 from rerankbench.report.race.record import Record
+from rerankbench.report.wording import if_known
 
+FORMS = {
+    "latency_p50_ms": "{:,.1f}",
+    "pairs_per_second": "{:,.0f}",
+    "parameters_m": "{:,.0f}M",
+    "price_per_1k": "{:,.4g}",
+}
 HEADINGS = ("arm", "reranking p50 ms", "pairs/s", "parameters", "price of 1,000 queries")
 
 
@@ -32,24 +39,9 @@ def costs(arms: Sequence[Arm], race: Record | None, price_per_hour: float | None
 
 def one(arm: Arm, book: Book) -> ArmCost:
     found = costing.of(arm, book)
-    return ArmCost(
-        arm.name, found.latency_p50_ms, found.pairs_per_second, found.parameters_m, found.price_per_1k
-    )
+    return ArmCost(arm.name, **{name: getattr(found, name) for name in FORMS})
 
 
 def rows(found: Sequence[ArmCost]) -> list[list[str]]:
     """One row an arm, for tables; empty cells where nothing was measured."""
-    return [
-        [
-            each.name,
-            shown(each.latency_p50_ms, "{:,.1f}"),
-            shown(each.pairs_per_second, "{:,.0f}"),
-            shown(each.parameters_m, "{:,.0f}M"),
-            shown(each.price_per_1k, "{:,.4g}"),
-        ]
-        for each in found
-    ]
-
-
-def shown(value: float | None, form: str) -> str:
-    return "" if value is None else form.format(value)
+    return [[a.name, *(if_known(getattr(a, name), form) for name, form in FORMS.items())] for a in found]

@@ -10,19 +10,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.evaluation.significance import Interval
 from rerankbench.judging.costs import ArmCost, costs
 from rerankbench.judging.forecast import left
 from rerankbench.judging.lists import KEPT, Lists
-from rerankbench.judging.overlap import Interval, interval, rank_biased_overlap
+from rerankbench.judging.overlap import interval, rank_biased_overlap
 from rerankbench.judging.texts import Texts
+from rerankbench.judging.told import Table, shared
 from rerankbench.judging.verdict import CUTOFF, HIGHEST, state
 from rerankbench.report.examples import clipped
 from rerankbench.report.race.record import Record
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
+from rerankbench.report.wording import data_line
 
 SHOWN_QUERIES, SHOWN_DOCUMENTS = 8, 4
-ALIKE, FAR = 0.9, 0.5  # overlaps that are called large and small
+HEADINGS = ("arm", "other", "overlap", "interval")
+READ_WITH = (
+    "Overlap is rank-biased overlap (Webber, Moffat and Zobel 2010) with persistence 0.9: 1 where two arms "
+    "give the same list, 0 where they share nothing; the first ten ranks have most of the weight.",
+    "It says how much arms differ, not which is better.",
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,16 @@ class Document:
     text: str
     ranks: dict[str, int | None]
 
+    @property
+    def name(self) -> str:
+        return self.text or self.doc_id
+
+    @property
+    def places(self) -> str:
+        """Its ranks in words."""
+        told = (f"{arm}: {'not found' if r is None else f'rank {r}'}" for arm, r in self.ranks.items())
+        return ", ".join(told)
+
 
 @dataclass(frozen=True)
 class Query:
@@ -51,6 +69,10 @@ class Query:
     text: str
     overlap: float
     documents: tuple[Document, ...]
+
+    @property
+    def name(self) -> str:
+        return self.text or self.query_id
 
 
 @dataclass(frozen=True)
@@ -81,6 +103,26 @@ class Differences:
             f"queries to settle which arm is best (of {self.pool:,} pairs on first ranks)."
         )
 
+    def reasons(self) -> list[str]:
+        return []
+
+    def subtitle(self) -> str:
+        arms = f"{len(self.arms)} arms at their full depth"
+        return f"{data_line(self.dataset, self.queries)}, no judgements. {arms}."
+
+    def main(self) -> Table:
+        """Every two arms, those that differ most first."""
+        ordered = sorted(self.overlaps, key=lambda each: each.overlap.mean)
+        rows = [[o.arm, o.other, f"{o.overlap.mean:.3f}", span(o.overlap)] for o in ordered]
+        return Table("How much arms differ", "overlaps", HEADINGS, rows)
+
+    def read_with(self) -> list[str]:
+        intervals = f"Intervals are {100 * self.level:g}% percentile bootstrap intervals over queries."
+        return [*READ_WITH, intervals, *self.notes]
+
+    def details(self) -> list[Table]:
+        return []
+
     def document(self) -> dict[str, Any]:
         """report.json."""
         verdict: dict[str, Any] = {
@@ -89,9 +131,12 @@ class Differences:
             "reasons": [],
             "arm": None,
         }
-        plain = asdict(self)
-        plain["overlaps"] = [{"arm": o.arm, "other": o.other, **o.overlap._asdict()} for o in self.overlaps]
-        return {"schema": 1, "verdict": verdict, **plain}
+        overlaps = [{"arm": o.arm, "other": o.other, **o.overlap._asdict()} for o in self.overlaps]
+        return {"schema": 1, "verdict": verdict, **asdict(self), "overlaps": overlaps}
+
+
+def span(found: Interval) -> str:
+    return f"{found.low:.3f} to {found.high:.3f}"
 
 
 def differences(
@@ -111,9 +156,7 @@ def differences(
     more, queries = left(at.standing, at.beliefs)
     means = np.mean(values, axis=0) if values else np.ones(len(found.query_ids))
     return Differences(
-        dataset=next(run.dataset for run in runs if not run.failed),
-        notes=tuple(map(str, next(run.result.get("notes", []) for run in runs if not run.failed))),
-        failed=tuple((run.arm, str(run.result.get("error"))) for run in runs if run.failed),
+        **shared(runs),
         arms=tuple(names),
         queries=len(found.query_ids),
         level=settings.level,

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.judging.beliefs import Beliefs, beliefs, logistic
+from rerankbench.judging.beliefs import Beliefs, beliefs
 from rerankbench.judging.choice import next_places
 from rerankbench.judging.pool import Pool
-from rerankbench.judging.standing import SEED, Standing, completed, standing
+from rerankbench.judging.standing import Standing, completions, standing
 
 TRUTHS, DRAWS = 3, 100
 STEPS = 40  # of the pool, in which it is judged: so fine is the answer
@@ -23,11 +23,7 @@ def left(at: Standing, found: Beliefs) -> tuple[int, int]:
     """
     if not at.rivals():
         return 0, 0
-    rng = np.random.default_rng(SEED)
-    coefficients, effects, shares = found.draw(TRUTHS, rng)
-    chance = logistic(np.einsum("qpf,df->dqp", found.features, coefficients) + effects[:, :, None])
-    truths = completed(at.pool.grades, at.pool.open, chance, shares, rng).astype(np.int32)
-    needed = sorted(acted_out(at, truth) for truth in truths)
+    needed = sorted(acted_out(at, truth) for truth in completions(at.pool, found, TRUTHS))
     return needed[len(needed) // 2]
 
 

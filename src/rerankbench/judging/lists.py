@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,10 +15,11 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.typed_parquet import NUMBER, TEXT, WHOLE
 from rerankbench.evaluation import ranking
 from rerankbench.report.arms import Arm, named, refuse_mixtures
-from rerankbench.report.runs import PER_QUERY, SCORES, Run, refuse_nameless, telling
+from rerankbench.report.arrangements.pool import Places
+from rerankbench.report.runs import PER_QUERY, SCORES, Run, refuse_nameless, refuse_nulls, telling
 
 KEPT = 100  # ranks of a list that are compared
-MOST_LAYERS = 1000
+SCORE = re.compile("score(?:_0*([0-9]{1,3}))?")  # a column, and which layer it is of where there are several
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,7 @@ def query_ids(run: Run) -> list[str]:
     """The queries in the order of the collection, those without candidates too."""
     with telling(run, PER_QUERY):
         table = typed_parquet.read(run.folder / PER_QUERY, lambda _: {"query_id": TEXT})
-        if table["query_id"].null_count:
-            raise ValueError("its column query_id has rows without a value")
+        refuse_nulls(table, ["query_id"])
     return list(table["query_id"].unique().to_pylist())
 
 
@@ -89,51 +90,25 @@ def read(run: Run, ids: Sequence[str]) -> Scored:
     refuse_nameless(run)
     with telling(run, SCORES):
         table = typed_parquet.read(run.folder / SCORES, columns)
-        for name in ("query_id", "doc_id", "rank"):
-            if table[name].null_count:
-                raise ValueError(f"its column {name} has rows without a value")
+        refuse_nulls(table, ["query_id", "doc_id", "rank"])
         return scored(table, ids)
 
 
 def columns(names: Sequence[str]) -> dict[str, str]:
-    scores = {name: NUMBER for name in names if layer_of(name) is not False}
+    scores = {name: NUMBER for name in names if SCORE.fullmatch(name)}
     return {"query_id": TEXT, "doc_id": TEXT, "rank": WHOLE, **scores}
-
-
-def layer_of(name: str) -> int | bool | None:
-    """The layer of a column of scores, None where there is but one; False: this is none."""
-    if name == "score":
-        return None
-    number = name.removeprefix("score_")
-    return int(number) if number != name and number.isdecimal() and int(number) < MOST_LAYERS else False
 
 
 def scored(table: pa.Table, ids: Sequence[str]) -> Scored:
     """Rows as lists. Raises ValueError where they are none."""
-    number = {query_id: i for i, query_id in enumerate(ids)}
-    queries = [number.get(query_id, -1) for query_id in table["query_id"].to_pylist()]
-    query, rank = np.array(queries, np.int64), table["rank"].to_numpy()
-    if (query < 0).any():
-        raise ValueError(f"it has queries that {PER_QUERY} does not have")
-    order = np.lexsort((rank, query))
-    query, rank = query[order], rank[order]
-    length = np.bincount(query, minlength=len(ids))
-    expected = np.arange(len(query)) - np.repeat(np.cumsum(length) - length, length)
-    if not np.array_equal(rank - 1, expected):
-        raise ValueError("the ranks of a query should be 1, 2, ... without a gap")
-    documents = np.array(table["doc_id"].to_pylist(), object)[order]
-    ends = np.cumsum(length)
-    doc_ids = [documents[end - n : end].tolist() for end, n in zip(ends, length, strict=True)]
+    at = Places.of(table, ids)
+    rows = zip(at.laid(table["doc_id"], None, object), at.length, strict=True)
+    doc_ids = [row[:length].tolist() for row, length in rows]
     if any(len(set(each)) < len(each) for each in doc_ids):
         raise ValueError("a document is there twice for one query")
-    scores: dict[int | None, NDArray[np.float64]] = {}
-    for name in table.column_names[3:]:
-        laid = np.full((len(ids), int(length.max(initial=0))), np.nan)
-        laid[query, expected] = table[name].to_numpy(zero_copy_only=False)[order]
-        layer = layer_of(name)
-        assert layer is not False
-        scores[layer] = laid
-    return Scored(doc_ids, scores, length)
+    layers = [(name, name.partition("_")[2]) for name in table.column_names[3:]]
+    scores = {int(layer) if layer else None: at.laid(table[name], np.nan, float) for name, layer in layers}
+    return Scored(doc_ids, scores, at.length)
 
 
 def ordered(run: Run, found: Scored, place: list[dict[str, int]]) -> Iterator[tuple[Arm, NDArray[np.int32]]]:

@@ -6,21 +6,13 @@ so that lists that agree as far as they are known have the value 1.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.evaluation.significance import Interval
+
 PERSISTENCE = 0.9  # the first ten ranks then have 86% of the weight
 RESAMPLES, SEED = 2000, 0
-
-
-class Interval(NamedTuple):
-    """A mean over queries with its percentile bootstrap interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 def rank_biased_overlap(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Request
@@ -16,9 +17,9 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from rerankbench.basics.visible import visible_lines
-from rerankbench.judging.pages import environment
 from rerankbench.judging.queue import Queue
 from rerankbench.judging.record import JUDGED, MOST_NOTE, Answer
+from rerankbench.report.html import environment
 
 HOST = "127.0.0.1"
 MOST_BYTES = 100_000  # of an answer
@@ -47,12 +48,11 @@ def page(queue: Queue, token: str, port: int) -> FastAPI:
 
     @app.get(f"/{token}/")
     def shown() -> HTMLResponse:
-        template = environment().get_template("judge.html")
+        template = environment(Path(__file__).parent).get_template("judge.html")
         highest = queue.session.highest
         words = WORDS if highest == len(WORDS) - 1 else [""] * (highest + 1)
-        return HTMLResponse(
-            template.render(nonce=nonce, words=words, judge=queue.session.judge.partition(":")[2])
-        )
+        judge = queue.session.judge.partition(":")[2]
+        return HTMLResponse(template.render(nonce=nonce, words=words, judge=judge))
 
     @app.get(f"/{token}/pair")
     def pair() -> dict[str, Any]:
@@ -60,13 +60,12 @@ def page(queue: Queue, token: str, port: int) -> FastAPI:
 
     @app.post(f"/{token}/answer")
     def answer(given: Given) -> Response:
-        if not queue.session.lists_place((given.query_id, given.doc_id)):
+        if (given.query_id, given.doc_id) not in queue.session.known:
             return JSONResponse({"error": "this pair is in no list"}, 422)
         if (given.grade is not None and given.grade <= queue.session.highest) != (given.answer == JUDGED):
             return JSONResponse({"error": "this is no grade"}, 422)
-        kept = Answer(
-            given.query_id, given.doc_id, queue.session.judge, given.answer, given.grade, given.note
-        )
+        pair, judge = (given.query_id, given.doc_id), queue.session.judge
+        kept = Answer(*pair, judge, given.answer, given.grade, given.note)
         return saved(queue, lambda: queue.answer(kept))
 
     @app.post(f"/{token}/undo")
@@ -131,10 +130,8 @@ def guard(token: str, port: int, nonce: str) -> Callable[[Request, Next], Awaita
         first = (*request.url.path.split("/"), "")[1]  # of `OPTIONS *` there is no second part
         known = secrets.compare_digest(first.encode(), token.encode())
         origin = request.headers.get("origin")
-        here = request.headers.get("host") in names and origin in (
-            None,
-            *(f"http://{name}" for name in names),
-        )
+        ours = origin is None or origin in {f"http://{name}" for name in names}
+        here = request.headers.get("host") in names and ours
         size = request.headers.get("content-length", "0")
         small = size.isascii() and size.isdecimal() and int(size) <= MOST_BYTES
         if request.method == "POST":

@@ -14,15 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.evaluation.measures import display_name
+from rerankbench.evaluation.significance import Interval
 from rerankbench.judging.costs import ArmCost, costs
-from rerankbench.judging.overlap import Interval
 from rerankbench.judging.standing import ALIKE, BETTER, OPEN, Standing
+from rerankbench.judging.told import Table, shared
 from rerankbench.judging.verdict import State
+from rerankbench.report import settled as settling
 from rerankbench.report.decision import percent
 from rerankbench.report.race.record import Record
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
-from rerankbench.report.settled import Settled, counted
+from rerankbench.report.settled import Settled
+from rerankbench.report.wording import counted, data_line
 
 Array = NDArray[np.float64]
 
@@ -65,10 +68,6 @@ class Partly:
     def as_good(self) -> list[str]:
         return [arm.name for arm in self.arms[1:] if arm.state == ALIKE]
 
-    @property
-    def kind(self) -> str:
-        return "open" if self.open else "settled"
-
     def sentence(self) -> str:
         """The verdict so far."""
         judged = counted(self.settled.judged, "judgement")
@@ -78,10 +77,8 @@ class Partly:
             queries = counted(self.settled.left_queries, "query", "queries")
             todo = f": judge about {more} of {queries} (rerankbench-judge)" if self.settled.left else ""
             return f"Open: {judged} do not settle which arm is best; {leader} leads{todo}."
-        if self.as_good:
-            others = f", and as good: {', '.join(self.as_good)} (within {self.delta:g} {measure})"
-        else:
-            others = ""
+        good = f", and as good: {', '.join(self.as_good)} (within {self.delta:g} {measure})"
+        others = good if self.as_good else ""
         return f"Settled by {judged}: on these queries {leader} has the highest {measure}{others}."
 
     def reasons(self) -> list[str]:
@@ -94,8 +91,7 @@ class Partly:
         ]
         return [*self.settled.lines(), *gains]
 
-    def assumptions(self) -> list[str]:
-        """What a reader has to know to trust the figures."""
+    def read_with(self) -> list[str]:
         return [
             self.settled.assumption(),
             "No single query is judged well enough for tests over queries, so there are no p-values; with "
@@ -105,12 +101,28 @@ class Partly:
             *self.notes,
         ]
 
+    def subtitle(self) -> str:
+        judged = f"{self.settled.judged:,} judgements ({self.settled.judged_by})"
+        return f"{data_line(self.dataset, self.queries)}, {judged}. {len(self.arms)} arms."
+
+    def main(self) -> Table:
+        """The arms, best first."""
+        expected = f"expected {display_name(self.settled.measure)}"
+        rows = [
+            [arm.name, spread(arm.mean), spread(arm.lead, "+") if arm.state else "", state_of(arm)]
+            for arm in self.arms
+        ]
+        return Table("Arms", "arms", ("arm", expected, "the leader's lead on other queries", ""), rows)
+
+    def details(self) -> list[Table]:
+        rows = settling.table(self.settled, [arm.name for arm in self.arms])
+        return [Table("Settled and open", "settled", settling.HEADINGS, rows)]
+
     def document(self) -> dict[str, Any]:
         """report.json."""
-        leader = self.arms[0].name if not self.open else None
-        verdict: dict[str, Any] = {"kind": self.kind, "sentence": self.sentence()}
-        verdict |= {"reasons": self.reasons(), "arm": leader}
-        return {"schema": 1, "verdict": verdict, "assumptions": self.assumptions(), **asdict(self)}
+        leader, kind = (None, "open") if self.open else (self.arms[0].name, "settled")
+        verdict = {"kind": kind, "sentence": self.sentence(), "reasons": self.reasons(), "arm": leader}
+        return {"schema": 1, "verdict": verdict, "assumptions": self.read_with(), **asdict(self)}
 
 
 def partly(
@@ -119,11 +131,8 @@ def partly(
     """The arms by what is judged of their lists."""
     standing, arms = at.standing, at.lists.arms
     order = np.argsort(-standing.expected().round(12), kind="stable").tolist()
-    done = [run for run in runs if not run.failed]
     return Partly(
-        dataset=done[0].dataset,
-        notes=tuple(map(str, done[0].result.get("notes", []))),
-        failed=tuple((run.arm, str(run.result.get("error"))) for run in runs if run.failed),
+        **shared(runs),
         queries=len(at.lists.query_ids),
         level=settings.level,
         delta=standing.delta,

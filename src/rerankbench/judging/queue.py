@@ -44,7 +44,7 @@ class Queue:
     def look_ahead(self, finished: bool) -> None:
         """How many are left, which takes longer than choosing the next."""
         if self.session.plain:
-            judged, remaining = len(self.session.grades), self.session.remaining()
+            judged, remaining = len(self.session.grades), len(self.session.listed())
         else:
             at = self.session.state()
             judged, remaining = at.pool.judged, left(at.standing, at.beliefs)[0]

@@ -21,16 +21,17 @@ from rerankbench.basics import typed_parquet
 from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.evaluation import measures, ranking
 from rerankbench.evaluation.evaluation import Measured
-from rerankbench.judging.beliefs import Beliefs, logistic
+from rerankbench.judging.beliefs import Beliefs
 from rerankbench.judging.lists import Lists, Scored, read
 from rerankbench.judging.pool import Pair, Pool
-from rerankbench.judging.standing import SEED, completed
-from rerankbench.report.race.entrants import CONFIG, HYDRA
-from rerankbench.report.runs import PER_QUERY, SCORES, TEXTS, Run, telling
+from rerankbench.judging.standing import completions
+from rerankbench.report.runs import CONFIG, HYDRA, PER_QUERY, SCORES, TEXTS, Run, telling
 from rerankbench.tracking.outputs import order_table, parquet
 from rerankbench.tracking.result import Result
 
 COMPLETIONS = 50
+Grades = NDArray[np.int32]
+Values = NDArray[np.float64]
 THRESHOLD = 1
 
 
@@ -41,11 +42,7 @@ class Judge:
         self, lists: Lists, pool: Pool, found: Beliefs, cutoffs: Sequence[int], threshold: int
     ) -> None:
         self.pool, self.cutoffs, self.threshold = pool, cutoffs, threshold
-        self.draws = COMPLETIONS if pool.open.any() else 1
-        rng = np.random.default_rng(SEED)
-        coefficients, effects, shares = found.draw(self.draws, rng)
-        chance = logistic(np.einsum("qpf,df->dqp", found.features, coefficients) + effects[:, :, None])
-        drawn = completed(pool.grades, pool.open, chance, shares, rng).astype(np.int32)
+        drawn = completions(pool, found, COMPLETIONS if pool.open.any() else 1)
         self.grades = np.where(pool.wanted | (pool.grades != UNJUDGED), drawn, np.int32(UNJUDGED))
         self.ideal = -np.sort(-self.grades.astype(np.int64), axis=2).astype(np.int32)
         self.number = {query_id: i for i, query_id in enumerate(lists.query_ids)}
@@ -62,29 +59,25 @@ class Judge:
         self, columns: NDArray[np.int64], length: NDArray[np.int64], stage: str, layer: int | None, depth: int
     ) -> Measured:
         """Candidates' columns in the order to be measured."""
-        grades = np.where(
-            columns >= 0, np.take_along_axis(self.grades, np.maximum(columns, 0)[None], axis=2), UNJUDGED
-        )
-        known = np.where(
-            columns >= 0, np.take_along_axis(self.pool.grades, np.maximum(columns, 0), 1), UNJUDGED
-        )
-        means = self.means(grades.astype(np.int32), length)
-        share = self.per_query(known.astype(np.int32), self.ideal[0], length)
+        means = self.means(columns, length)
+        share = self.per_query(self.pool.grades, self.ideal[0], columns, length)
         means |= {name: values for name, values in share.items() if name.startswith("judged")}
         return Measured(stage, layer, depth, means)
 
-    def means(self, grades: NDArray[np.int32], length: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-        """Every measure [queries], as its mean over completions [draws, queries, ranks]."""
-        sums: dict[str, NDArray[np.float64]] = {}
-        for drawn, ideal in zip(grades, self.ideal, strict=True):
-            for name, values in self.per_query(drawn, ideal, length).items():
+    def means(self, columns: NDArray[np.int64], length: NDArray[np.int64]) -> dict[str, Values]:
+        """Every measure [queries], as its mean over completions."""
+        sums: dict[str, Values] = {}
+        for drawn, ideal in zip(self.grades, self.ideal, strict=True):
+            for name, values in self.per_query(drawn, ideal, columns, length).items():
                 sums[name] = sums.get(name, 0) + values
-        return {name: values / len(grades) for name, values in sums.items()}
+        return {name: values / len(self.grades) for name, values in sums.items()}
 
     def per_query(
-        self, grades: NDArray[np.int32], ideal: NDArray[np.int32], length: NDArray[np.int64]
-    ) -> dict[str, NDArray[np.float64]]:
-        judged = measures.Judged(grades=grades, ideal=ideal, length=length, threshold=self.threshold)
+        self, grades: Grades, ideal: Grades, columns: NDArray[np.int64], length: NDArray[np.int64]
+    ) -> dict[str, Values]:
+        """Every measure [queries] by the pool's `grades` [queries, documents]."""
+        ranked = measures.grades_at(grades, columns)
+        judged = measures.Judged(grades=ranked, ideal=ideal, length=length, threshold=self.threshold)
         return measures.per_query(judged, self.cutoffs)
 
     def orders(self, found: Scored, depths: Sequence[int]) -> list[Measured]:
@@ -92,9 +85,8 @@ class Judge:
         width = int(found.length.max(initial=0))
         columns = self.columns(found.doc_ids, width)
         orders = [self.measured(columns, found.length, "first_stage", None, 0)]
-        expected = np.where(
-            columns >= 0, np.take_along_axis(self.grades.clip(0).mean(0), np.maximum(columns, 0), 1), 0
-        )
+        gains = np.take_along_axis(self.grades.clip(0).mean(0), np.maximum(columns, 0), axis=1)
+        expected = np.where(columns >= 0, gains, 0)
         for depth in depths:
             best = np.take_along_axis(columns, ranking.rerank(expected, depth), axis=1)
             orders.append(self.measured(best, found.length, "oracle", None, depth))
@@ -122,13 +114,11 @@ def one(run: Run, lists: Lists, pool: Pool, found: Beliefs, grades: Mapping[Pair
     cutoffs = sorted({int(k) for k in run.params.get("cutoffs") or [pool.cutoff]} | {pool.cutoff})
     judge = Judge(lists, pool, found, cutoffs, int(run.dataset.get("relevance_threshold", THRESHOLD)))
     scored = read(run, lists.query_ids)
-    depths = [int(depth) for depth in run.result.get("by_depth") or ()] if scored.scores else []
-    orders = judge.orders(
-        scored, depths or [int(run.result.get("depth") or 0)] * bool(run.result.get("depth"))
-    )
+    depth = int(run.result.get("depth") or 0)
+    depths = [int(each) for each in run.result.get("by_depth") or ()] if scored.scores else []
+    orders = judge.orders(scored, depths or ([depth] if depth else []))
     ends = tuple(f"_at_{k}" for k in cutoffs)
-    ids = list(lists.query_ids)
-    tables = [order_table(order, ids, ends) for order in orders]
+    tables = [order_table(order, list(lists.query_ids), ends) for order in orders]
     parquet(pa.concat_tables(tables, promote_options="default"), folder / PER_QUERY)
     relevance(run, grades, folder / SCORES)
     for name in (TEXTS, str(CONFIG), str(HYDRA)):

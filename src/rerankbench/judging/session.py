@@ -96,21 +96,13 @@ class Session:
         """The pairs of a plain list that this judge has not answered: a pool's, or others' to be checked."""
         mine = set(self.record.of(self.judge))
         if self.check:
-            others = sorted(pair for pair in self.record.grades() if self.lists_place(pair))
+            others = sorted(pair for pair in self.record.grades() if pair in self.known)
             shuffled = np.random.default_rng(SEED).permutation(len(others))[: self.check]
             return [others[i] for i in shuffled.tolist() if others[i] not in mine]
         those = pool(self.lists, self.cutoff, self.grades)
         every = zip(*np.nonzero(those.open), strict=True)
         pairs = [(those.query_ids[query], those.pairs[query][column]) for query, column in every]
         return [pair for pair in pairs if pair not in mine]
-
-    def remaining(self) -> int:
-        """How many pairs of a plain list are left."""
-        return len(self.listed())
-
-    def lists_place(self, pair: Pair) -> bool:
-        """Whether any arm ranks a pair."""
-        return pair in self.known
 
     @cached_property
     def known(self) -> frozenset[Pair]:

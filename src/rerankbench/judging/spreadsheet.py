@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,13 +68,10 @@ def read(path: Path, known: Iterable[Pair], judge: str, highest: int) -> Importe
     by_name = {name_of(pair): pair for pair in known}
     answers, problems, empty = [], [], 0
     for number, row in enumerate(rows_of(path), 2):
-        cells = {
-            str(key).strip().lower(): (value or "").strip()
-            for key, value in row.items()
-            if key is not None and not isinstance(value, list)
-        }
+        row.pop(None, None)  # what is behind the last heading
+        cells = {key.strip().lower(): (value or "").strip() for key, value in row.items()}
         pair = found(cells, by_name)
-        grade = cells.get("grade", "").lower()
+        grade, note = cells.get("grade", "").lower(), cells.get("note", "")[:MOST_NOTE]
         if "grade" not in cells or not {"pair", "query_id"} & set(cells):
             raise UserError(f"--import {path}: needs the columns pair and grade, as --export writes them")
         if pair is None:
@@ -81,13 +79,13 @@ def read(path: Path, known: Iterable[Pair], judge: str, highest: int) -> Importe
         elif not grade:
             empty += 1
         elif grade in UNCLEAR_WORDS:
-            answers.append(Answer(*pair, judge, UNCLEAR, None, cells.get("note", "")[:MOST_NOTE]))
+            answers.append(Answer(*pair, judge, UNCLEAR, None, note))
         elif (value := whole(grade)) is None or value > highest:
             problems.append(
                 f"{path}, row {number}: the grade is {visible(grade[:40])}; give 0 to {highest}, ? or nothing"
             )
         else:
-            answers.append(Answer(*pair, judge, JUDGED, value, cells.get("note", "")[:MOST_NOTE]))
+            answers.append(Answer(*pair, judge, JUDGED, value, note))
     problems += twice(path, answers)
     if problems:
         more = [f"{path}: {len(problems) - TOLD} more such rows"] if len(problems) > TOLD else []
@@ -95,7 +93,7 @@ def read(path: Path, known: Iterable[Pair], judge: str, highest: int) -> Importe
     return Imported(answers, empty)
 
 
-def rows_of(path: Path) -> list[dict[str | Any, str | Any]]:
+def rows_of(path: Path) -> list[dict[Any, Any]]:
     """Raises UserError where it is no CSV."""
     csv.field_size_limit(MOST_BYTES)  # a note may be long
     try:
@@ -124,12 +122,8 @@ def found(cells: dict[str, str], by_name: dict[str, Pair]) -> Pair | None:
 
 def whole(grade: str) -> int | None:
     """A grade as spreadsheets write it: 2, 2.0 or 2,0."""
-    number, _, rest = grade.replace(",", ".").partition(".")
-    return (
-        int(number)
-        if number.isascii() and number.isdecimal() and len(number) < 5 and not rest.strip("0")
-        else None
-    )
+    found = re.fullmatch("([0-9]{1,4})([.,]0*)?", grade)
+    return int(found[1]) if found else None
 
 
 def twice(path: Path, answers: Sequence[Answer]) -> list[str]:

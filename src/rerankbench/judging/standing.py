@@ -95,6 +95,14 @@ def standing(pool: Pool, found: Beliefs, delta: float, highest: int, draws: int 
     return Standing(pool, sums / max(1, queries), others, delta, highest)
 
 
+def completions(pool: Pool, found: Beliefs, draws: int) -> NDArray[np.int32]:
+    """Grades [draws, queries, documents] of the whole pool, as `completed` has them."""
+    rng = np.random.default_rng(SEED)
+    coefficients, effects, shares = found.draw(draws, rng)
+    chance = logistic(np.einsum("qpf,df->dqp", found.features, coefficients) + effects[:, :, None])
+    return completed(pool.grades, pool.open, chance, shares, rng).astype(np.int32)
+
+
 def completed(
     grades: NDArray[np.int32],
     unjudged: NDArray[np.bool_],

@@ -11,10 +11,8 @@ import numpy as np
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import visible
 from rerankbench.collections.collection import Collection
-from rerankbench.report.race.contestant import settings
-from rerankbench.report.race.entrants import CONFIG, FIRST_STAGE, Entrant
-from rerankbench.report.race.texts import inside
-from rerankbench.report.runs import Run
+from rerankbench.report.race.texts import collection_of
+from rerankbench.report.runs import CONFIG, Run
 
 
 @dataclass(frozen=True)
@@ -42,17 +40,8 @@ class Texts:
 def texts_of(runs: Sequence[Run]) -> Texts:
     """Raises UserError where the collection is not there any more, or is another one now."""
     done = [run for run in runs if not run.failed]
-    usable = [run for run in done if (run.folder / CONFIG).is_file()]
+    usable = [run for run in done if run.config.is_file()]
     if not usable:
         place = done[0].place if done else "the runs"
         raise UserError(f"{visible(place)}: has no {CONFIG}, by which its collection could be loaded again")
-    entrant = Entrant(FIRST_STAGE, "", "", usable[0], ())
-    with inside(entrant.folder):
-        experiment = settings(entrant.config)
-        collection = experiment.dataset.load(experiment.cache_dir)
-    if collection.fingerprint() != usable[0].dataset.get("fingerprint"):
-        raise UserError(
-            f"{visible(usable[0].place)}: the collection is another one now than when the run was made; "
-            "run it again"
-        )
-    return Texts(collection)
+    return Texts(collection_of(usable[0]))

@@ -22,9 +22,7 @@ from rerankbench.report.settled import Comparison, Settled
 
 CUTOFF = 10
 HIGHEST = 3
-WELL_JUDGED = (
-    0.8  # of all pairs on first ranks: what a test over queries needs, since each query has to be known
-)
+WELL_JUDGED = 0.8  # of all pairs on first ranks: a test over queries needs each query to be known
 
 
 @dataclass(frozen=True)

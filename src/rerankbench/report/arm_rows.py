@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rerankbench.evaluation.measures import display_name
-from rerankbench.report import cost, table
-from rerankbench.report.arrangements import document as arranging
+from rerankbench.report import cost, document, table
 from rerankbench.report.findings import Findings
+from rerankbench.report.wording import if_known
 
 MOST = 600  # rows of a page; a phone has to lay them out
 DECIDING = {
@@ -31,7 +31,7 @@ class ArmRow:
     """One arm. `mean` and `gain`: mean, low and high, `gain` None where nothing is reranked.
 
     `cost`: what arms are ordered by, None where it is not known; `good`: yes, not shown, or excluded;
-    `more`: headings and texts of what else is known; `run`: where its run's files are.
+    `more`: headings and texts of what else is known.
     """
 
     name: str
@@ -40,71 +40,73 @@ class ArmRow:
     reranker: str
     depth: int
     layer: int | None
-    mean: tuple[float, float, float]
-    gain: tuple[float, float, float] | None
+    mean: tuple[float, ...]
+    gain: tuple[float, ...] | None
     cost: float | None
     cost_text: str
     good: str
     chosen: bool
     excluded: str
     more: tuple[tuple[str, str], ...]
-    run: str = ""
 
 
 def rows(findings: Findings, most: int = MOST) -> list[ArmRow]:
     """The best arms; always with the first stages, the recommended arm and those that some answer names."""
-    columns = table.columns(findings)
-    found = [plain(findings, i, columns) for i in range(len(findings.contest.arms))]
-    found += arranged(findings)
+    found = [*plain(findings), *arranged(findings)]
     found.sort(key=lambda row: (-round(row.mean[0], 12), math.inf if row.cost is None else row.cost))
     if len(found) <= most:
         return found
-    named = {name for answer in answers(findings) for name in (answer["arm"], answer["choice"])}
+    named = {name for answer in document.answers(findings) for name in (answer["arm"], answer["choice"])}
     kept = [i for i, row in enumerate(found) if row.chosen or not row.reranker or row.name in named]
     room = max(0, most - len(kept))
     kept += [i for i in range(len(found)) if i not in set(kept)][:room]
     return [found[i] for i in sorted(kept)]
 
 
-def answers(findings: Findings) -> list[dict[str, Any]]:
-    return arranging.answers(findings.answered, findings.settings.delta)
+def plain(f: Findings) -> Iterator[ArmRow]:
+    columns, heading = table.columns(f), cost_heading(f)
+    deciding = [c for c in columns if c.heading == heading and f.order.basis in (cost.QUERY, cost.RACED)]
+    for i in range(len(f.contest.arms)):
+        made = document.arm(f, i)
+        text = (deciding[0].text(f, i) or "0") if deciding else figure(made["relative_cost"])
+        yield row(f, made, text, ((column.heading, column.text(f, i)) for column in columns[2:]))
+
+
+def arranged(f: Findings) -> Iterator[ArmRow]:
+    """The arrangements; where a plain arm has a figure that they lack, nothing is said."""
+    for made in f.arranged_arms:
+        yield row(f, made, figure(made["relative_cost"]), arranged_more(made))
+
+
+def row(f: Findings, made: Mapping[str, Any], cost_text: str, more: Iterable[tuple[str, str]]) -> ArmRow:
+    """An arm by what report.json says of it."""
+    known, shown = made["relative_cost"], made["as_good_as_the_best"]["shown"]
+    reranker = made["reranker"] or ""
+    return ArmRow(
+        name=made["name"],
+        kind=made["kind"],
+        stage=made["first_stage"],
+        reranker=reranker.removeprefix(f"{made['first_stage']} + "),
+        depth=made["depth"],
+        layer=made["layer"],
+        mean=interval(made["mean"]),
+        gain=interval(made["against_first_stage"]) if reranker else None,
+        cost=known if math.isfinite(known) else None,
+        cost_text=cost_text,
+        good="excluded" if made["excluded"] else "yes" if shown else "not shown",
+        chosen=made["name"] == document.recommended(f),
+        excluded=made["excluded"] or "",
+        more=tuple((heading, text) for heading, text in more if text),
+    )
+
+
+def interval(found: Mapping[str, float]) -> tuple[float, float, float]:
+    return found["mean"], found["low"], found["high"]
 
 
 def cost_heading(findings: Findings) -> str:
     """The heading of what arms are ordered by."""
     return DECIDING.get(findings.order.basis, "cost")
-
-
-def plain(f: Findings, i: int, columns: Sequence[table.Column]) -> ArmRow:
-    arm, compared = f.contest.arms[i], f.comparison.arms[i]
-    known = float(f.order.values[i])
-    more = ((c.heading, c.text(f, i)) for c in columns[2:])
-    return ArmRow(
-        name=arm.name,
-        kind="plain",
-        stage=arm.stage_name,
-        reranker=arm.curve.rpartition(" + ")[2] if arm.reranks else "",
-        depth=arm.depth,
-        layer=arm.layer,
-        mean=interval(*compared.mean),
-        gain=interval(*compared.gain) if arm.reranks else None,
-        cost=known if math.isfinite(known) else None,
-        cost_text=deciding_cost(f, i, columns),
-        good=good(f.excluded[i], f.comparison.certified(i)),
-        chosen=i == f.verdict.arm,
-        excluded=f.excluded[i],
-        more=tuple((heading, text) for heading, text in more if text),
-        run=arm.run.place,
-    )
-
-
-def deciding_cost(f: Findings, i: int, columns: Sequence[table.Column]) -> str:
-    """The cost that orders arms, with its interval where it was raced."""
-    heading = cost_heading(f)
-    found = next((column for column in columns if column.heading == heading), None)
-    if found is not None and f.order.basis in (cost.QUERY, cost.RACED):
-        return found.text(f, i) or "0"
-    return figure(float(f.order.values[i]))
 
 
 def figure(value: float) -> str:
@@ -114,70 +116,27 @@ def figure(value: float) -> str:
     return table.ms(value) if value else "0"
 
 
-def good(excluded: str, shown: bool) -> str:
-    return "excluded" if excluded else "yes" if shown else "not shown"
-
-
-def arranged(f: Findings) -> Iterator[ArmRow]:
-    """The arrangements; where a plain arm has a figure that they lack, nothing is said."""
-    if f.arranged is None:
-        return
-    chosen = None if f.verdict.arrangement is None else f.arranged.field.name(f.verdict.arrangement)
-    for made in f.arranged_arms:
-        known = made["relative_cost"]
-        yield ArmRow(
-            name=made["name"],
-            kind=made["kind"],
-            stage=made["first_stage"],
-            reranker=made["reranker"],
-            depth=made["depth"],
-            layer=None,
-            mean=triple(made["mean"]),
-            gain=triple(made["against_first_stage"]),
-            cost=known if math.isfinite(known) else None,
-            cost_text=figure(known),
-            good=good(made["excluded"] or "", made["as_good_as_the_best"]["shown"]),
-            chosen=made["name"] == chosen,
-            excluded=made["excluded"] or "",
-            more=tuple(arranged_more(made)),
-        )
-
-
-def interval(mean: float, low: float, high: float) -> tuple[float, float, float]:
-    return mean, low, high
-
-
-def triple(found: Mapping[str, float]) -> tuple[float, float, float]:
-    return interval(found["mean"], found["low"], found["high"])
-
-
 def arranged_more(made: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What is known of an arrangement beside what decides."""
-    yield made["kind"], KINDS[made["kind"]]
     gain, paid = made["against_first_stage"], made["cost"]
-    yield "vs. best", table.difference(*triple(made["against_best"]))
+    yield made["kind"], KINDS[made["kind"]]
+    yield "vs. best", table.difference(interval(made["against_best"]))
     yield "helped", f"{gain['helped']:,}"
     yield "hurt", f"{gain['hurt']:,}"
     yield "worst loss", f"{gain['largest_loss']:.3f}"
     for name, heading in (("query_p95_ms", "query p95 ms"), ("latency_p95_ms", "p95 ms")):
-        if paid[name] is not None:
-            yield heading, table.ms(paid[name])
-    if paid["memory_mb"] is not None:
-        yield "memory MB", f"{paid['memory_mb']:,.0f}"
-    if paid["price_per_1k"] is not None:
-        yield "price/1k", f"{paid['price_per_1k']:.3g}"
+        yield heading, "" if paid[name] is None else table.ms(paid[name])
+    yield "memory MB", if_known(paid["memory_mb"], "{:,.0f}")
+    yield "price/1k", if_known(paid["price_per_1k"], "{:.3g}")
 
 
 def terms(f: Findings) -> list[tuple[str, str]]:
     """What each heading means: of the table, then of what folds out."""
-    unit = f.order.unit
-    heading = cost_heading(f)
-    found = [(column.heading, column.hint) for column in table.columns(f) if column.hint]
-    first = found[:2]
-    last = [each for each in found[2:] if each[0] != heading]
-    asked = ("as good", dict(found).get("as good", ""))
-    told = [*first, (heading, unit), asked, *(each for each in last if each[0] != "as good")]
-    return [*told, *measure_terms(f.contest.measure)]
+    hints = {column.heading: column.hint for column in table.columns(f) if column.hint}
+    (name, mean), (versus, gain) = list(hints.items())[:2]
+    shown = {name: mean, versus: gain, cost_heading(f): f.order.unit, "as good": hints.get("as good", "")}
+    folded = [(heading, hint) for heading, hint in hints.items() if heading not in shown]
+    return [*shown.items(), *folded, *measure_terms(f.contest.measure)]
 
 
 MEANINGS = {

@@ -122,35 +122,28 @@ def contest(runs: Sequence[Run], measure: str) -> Contest:
     names = same_measures(done, [per_query.measured(run) for run in done], measure)
     ids = per_query.query_ids(per_query.read(done[0]))
     held, oracle = gathered(done, ids, names, measure)
-    arms = named([arm for arm, _ in held.values()])
-    every = [values for _, values in held.values()]
-    reasons = unusable(arms, [each.values for each in every], measure)
-    kept = [i for i, why in enumerate(reasons) if not why]
-    damaged = tuple(
-        LeftOut(arm.name, NOT_A_NUMBER, why, arm.run.place)
-        for arm, why in zip(arms, reasons, strict=True)
-        if why
-    )
-    if not kept:
+    arms, every = named([arm for arm, _ in held.values()]), [values for _, values in held.values()]
+    reasons = list(zip(arms, unusable(arms, [each.values for each in every], measure), strict=True))
+    damaged = [LeftOut(arm.name, NOT_A_NUMBER, why, arm.run.place) for arm, why in reasons if why]
+    usable = [(arm, found) for (arm, why), found in zip(reasons, every, strict=True) if not why]
+    if not usable:
         raise UserError([f"{each.run}: {each.arm}: {each.why}; run it again" for each in damaged])
     stages = {run.params.get("first_stage") for run in runs}
-    means = {name: np.array([every[i].means[name] for i in kept]) for name in names}
+    lost = [left_out_by_failure(run, len(stages) > 1) for run in failed if not superseded(run, done)]
+    means = {name: np.array([found.means[name] for _, found in usable]) for name in names}
     complete = {name: each for name, each in means.items() if np.isfinite(each).all()}
-    partly = [name for name in names if name not in complete and any(name in every[i].partly for i in kept)]
+    partly = [name for name in names if any(name in found.partly for _, found in usable)]
     return Contest(
         measure,
         tuple(ids),
-        tuple(arms[i] for i in kept),
-        np.stack([every[i].values for i in kept]),
+        tuple(arm for arm, _ in usable),
+        np.stack([found.values for _, found in usable]),
         complete,
         oracle,
         tuple(done),
         failed,
-        (
-            *(left_out_by_failure(run, len(stages) > 1) for run in failed if not superseded(run, done)),
-            *damaged,
-        ),
-        tuple(partly),
+        left_out=(*lost, *damaged),
+        incomplete=tuple(name for name in partly if name not in complete),
     )
 
 
@@ -221,10 +214,8 @@ def arms_of(run: Run, found: Mapping[Order, Measured], measure: str) -> Iterator
             yield Arm(stage_of(run), "", None, 0, run), values
         else:
             layer, top = (order.layer, max(layers)) if len(layers) > 1 else (None, None)
-            yield (
-                Arm(stage_of(run), str(run.result["identity"]["reranker"]), layer, order.depth, run, top),
-                values,
-            )
+            reranker = str(run.result["identity"]["reranker"])
+            yield Arm(stage_of(run), reranker, layer, order.depth, run, top), values
 
 
 def better_measured(held: tuple[Arm, Measured] | None, new: tuple[Arm, Measured]) -> tuple[Arm, Measured]:
@@ -242,45 +233,31 @@ def named(arms: Sequence[Arm]) -> tuple[Arm, ...]:
     """Arms with names that tell them apart, first stages only where there are several."""
     stages = naming.stages({arm.stage: arm.run for arm in arms})
     rerankers = naming.rerankers({arm.reranker: arm.run for arm in arms if arm.reranks})
-    several = len(stages) > 1
-    return tuple(
-        replace(
-            arm,
-            stage_name=stages[arm.stage],
-            curve=naming.curve(
-                stages[arm.stage] if several else "", rerankers.get(arm.reranker, ""), arm.layer
-            ),
-            name=naming.arm(
-                stages[arm.stage] if several else "", rerankers.get(arm.reranker, ""), arm.layer, arm.depth
-            ),
-        )
-        for arm in arms
-    )
+
+    def with_names(arm: Arm) -> Arm:
+        stage = stages[arm.stage] if len(stages) > 1 else ""
+        curve = (stage, rerankers.get(arm.reranker, ""), arm.layer)
+        name = naming.arm(*curve, arm.depth)
+        return replace(arm, stage_name=stages[arm.stage], curve=naming.curve(*curve), name=name)
+
+    return tuple(map(with_names, arms))
+
+
+SAME = {"name": "collection", "split": "split", "fingerprint": "content of the collection"}
 
 
 def refuse_mixtures(runs: Sequence[Run]) -> None:
     """Raise UserError naming every run of another collection or split than the first one's."""
-    problems = []
-    first = runs[0]
+    problems, first = [], runs[0]
     for run in runs[1:]:
-        for key, what in (
-            ("name", "collection"),
-            ("split", "split"),
-            ("fingerprint", "content of the collection"),
-        ):
-            ours, theirs = first.dataset.get(key), run.dataset.get(key)
-            if ours != theirs:
-                problems.append(
-                    f"{run.place} ({run.arm}): its {what} is {shown(theirs)}, that of {first.place} is "
-                    f"{shown(ours)}; compare only runs over the same collection"
-                )
-                break
+        if others := [key for key in SAME if first.dataset.get(key) != run.dataset.get(key)]:
+            ours, theirs = (str(each.dataset.get(others[0]))[:16] for each in (first, run))
+            problems.append(
+                f"{run.place} ({run.arm}): its {SAME[others[0]]} is {theirs}, that of {first.place} is "
+                f"{ours}; compare only runs over the same collection"
+            )
     if problems:
         raise UserError(problems)
-
-
-def shown(value: object) -> str:
-    return str(value)[:16]
 
 
 def same_measures(runs: Sequence[Run], found: Sequence[list[str]], measure: str) -> list[str]:

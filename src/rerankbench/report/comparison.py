@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,9 +111,6 @@ class Comparison:
         return arm == self.best or self.arms[arm].to_best_p > self.alpha
 
 
-FAMILIES = ("helps", "beats_own", "hurts", "within")
-
-
 @dataclass(frozen=True, kw_only=True)
 class ClaimedP:
     """Corrected p-values [arms] of what is claimed of each arm, NaN where nothing is."""
@@ -124,11 +121,6 @@ class ClaimedP:
     within: Array
     needed: tuple[float, float]
 
-    def beside(self, share: float) -> ClaimedP:
-        """The same, to be compared with the whole of alpha where these claims have a share of it only."""
-        parts = {name: np.minimum(getattr(self, name) / share, 1.0) for name in FAMILIES}
-        return replace(self, **parts)
-
 
 def compare(
     contest: Contest, allowed: Sequence[int], delta: float, level: float, share: float = 1.0
@@ -138,7 +130,7 @@ def compare(
     own = np.array([contest.first_stage(arm) for arm in range(len(values))])
     best = best_arm(contest, allowed or range(len(values)))
     flips = sign_flips(values, seed=SEED, patterns=PERMUTATIONS)
-    claimed = claimed_p_values(contest, flips, own, allowed, delta, (1.0 - level) * share).beside(share)
+    claimed = claimed_p_values(contest, flips, own, allowed, delta, 1.0 - level, share)
     means = resampled_means(values, seed=SEED, resamples=RESAMPLES)
     intervals = three_intervals(values, means, own, best, level)
     return Comparison(
@@ -221,28 +213,30 @@ def claimed_p_values(
     allowed: Sequence[int],
     delta: float,
     alpha: float,
+    share: float,
 ) -> ClaimedP:
     """All claims of the report as one family: each arm against the first stages, and against the best.
 
-    Being better than every first stage, or within delta of every arm, are claims that hold if each part
-    holds; of such parts the largest p-value counts (intersection-union, Berger 1982).
+    They may take a `share` of `alpha`, with the whole of which p-values are to be compared. Being better than
+    every first stage, or within delta of every arm, are claims that hold if each part holds; of such parts
+    the largest p-value counts (intersection-union, Berger 1982).
     """
     tried = np.array(reranking(contest), dtype=np.intp)
-    first, second = against_first_stages(contest, own, allowed)
+    stages = [i for i in allowed if not contest.arms[i].reranks]
+    first, second = against_first_stages(own.tolist(), tried.tolist(), stages)
     rivals, within = hardest_rivals(contest.compared, np.array(allowed, dtype=np.intp), delta)
-    against_firsts = len(first) + len(tried)
+    better, worse = np.concatenate([first, own[tried]]), np.concatenate([second, tried])
+    sizes = [len(better), len(allowed)]
     claims = Claims(
-        first=np.concatenate([first, own[tried], np.array(allowed, dtype=np.intp)]),
-        second=np.concatenate([second, tried, rivals]),
-        p=np.concatenate(
-            [above_p_values(flips, first, second), above_p_values(flips, own[tried], tried), within]
-        ),
-        worst=np.repeat([RANGE, RANGE - delta], [against_firsts, len(allowed)]),
-        apart=np.repeat([False, True], [against_firsts, len(allowed)]),
+        first=np.concatenate([better, np.array(allowed, dtype=np.intp)]),
+        second=np.concatenate([worse, rivals]),
+        p=np.concatenate([above_p_values(flips, better, worse), within]),
+        worst=np.repeat([RANGE, RANGE - delta], sizes),
+        apart=np.repeat([False, True], sizes),
         groups=len({(contest.arms[i].stage, contest.arms[i].reranker) for i in tried}),
     )
-    found = corrected(claims, flips, alpha)
-    parts = np.split(found.p, [len(first), against_firsts])
+    found = corrected(claims, flips, alpha * share)
+    parts = np.split(np.minimum(found.p / share, 1.0), [len(first), len(better)])
     helps, beats_own = (np.full(len(own), np.nan) for _ in range(2))
     np.fmax.at(helps, first, parts[0])
     beats_own[first[second == own[first]]] = parts[0][second == own[first]]
@@ -256,14 +250,11 @@ def claimed_p_values(
 
 
 def against_first_stages(
-    contest: Contest, own: NDArray[np.intp], allowed: Sequence[int]
+    own: Sequence[int], tried: Sequence[int], stages: Sequence[int]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Arms that rerank, each paired with its own first stage and with all that could be deployed."""
-    stages = [i for i, arm in enumerate(contest.arms) if not arm.reranks]
-    better = [
-        (i, stage) for i in reranking(contest) for stage in stages if stage == own[i] or stage in set(allowed)
-    ]
-    first, second = (np.array([pair[k] for pair in better], dtype=np.intp) for k in (0, 1))
+    """Rows `tried`, each paired with its `own` first stage and with all `stages` that may be deployed."""
+    pairs = [(row, stage) for row in tried for stage in dict.fromkeys([own[row], *stages])]
+    first, second = (np.array([pair[k] for pair in pairs], dtype=np.intp) for k in (0, 1))
     return first, second
 
 
@@ -276,27 +267,42 @@ def above_p_values(flips: SignFlips, first: NDArray[np.intp], second: NDArray[np
     return np.concatenate([np.zeros(0), *parts])
 
 
+class Rivals:
+    """The `allowed` arms (rows) that each of `values` [arms, queries] has to be as good as."""
+
+    def __init__(self, values: Array, allowed: NDArray[np.intp]) -> None:
+        self.allowed, self.shifted = allowed, values - values[allowed[0]]
+        self.sums = self.shifted.sum(axis=1)
+        self.squares = np.einsum("ij,ij->i", self.shifted, self.shifted)
+        self.products = self.shifted @ self.shifted[allowed].T
+
+    def distances(self, margin: float) -> Array:
+        """How surely each arm is within the margin of each rival, in standard errors [arms, rivals].
+
+        The worst possible query is counted. An arm is no rival of itself: infinite.
+        """
+        theirs, queries, worst = self.allowed, self.shifted.shape[1], RANGE - margin
+        apart = self.sums[:, None] - self.sums[theirs]
+        squares = self.squares[:, None] + self.squares[theirs] - 2 * self.products
+        squares = np.maximum(squares + 2 * margin * apart + queries * margin**2, 0.0)
+        distance = (apart + queries * margin - worst) / np.sqrt(squares + worst**2)
+        distance[theirs, np.arange(len(theirs))] = np.inf
+        return np.asarray(distance)
+
+
 def hardest_rivals(values: Array, allowed: NDArray[np.intp], delta: float) -> tuple[NDArray[np.intp], Array]:
     """Of each allowed arm: the rival that it is least surely within delta of, and the p-value [allowed].
 
-    A lone arm is its own rival: it is the best. Of many rivals only those are tested that are hardest by
-    their distance in standard errors, the worst possible query included.
+    A lone arm is its own rival: it is the best. Of many rivals only those are tested that are hardest.
     """
     if len(allowed) < 2:
         return allowed, np.zeros(len(allowed))
-    arms = values[allowed] - values[allowed[0]]
-    queries, worst = arms.shape[1], RANGE - delta
-    sums, products = arms.sum(axis=1), arms @ arms.T
+    found = Rivals(values[allowed], np.arange(len(allowed)))
     rivals, p_values = allowed.copy(), np.ones(len(allowed))
-    for row in range(len(allowed)):
-        total = sums[row] - sums + queries * delta
-        squares = products[row, row] + np.diag(products) - 2 * products[row]
-        squares = squares + 2 * delta * (sums[row] - sums) + queries * delta**2
-        distance = (total - worst) / np.sqrt(np.maximum(squares, 0.0) + worst**2)
-        distance[row] = np.inf
+    for row, distance in enumerate(found.distances(delta)):
         most = HARDEST if distance.min() > 0 else 1  # of what is likelier than not one rival is enough
         hardest = np.argsort(distance, kind="stable")[: min(most, len(allowed) - 1)]
-        p = bounded_mean.p_values(arms[row] - arms[hardest] + delta, worst)
+        p = bounded_mean.p_values(found.shifted[row] - found.shifted[hardest] + delta, RANGE - delta)
         rivals[row], p_values[row] = allowed[hardest[p.argmax()]], p.max()
     return rivals, p_values
 
@@ -318,7 +324,9 @@ def selected_gain(
     if not len(tried):
         return None
     gains = contest.compared[tried] - contest.compared[own[tried]]
-    winners, rows = np.concatenate(list(best_columns(means, tried))), np.arange(len(means))
+    parts = (slice(at, at + ROWS) for at in range(0, len(means), ROWS))
+    winners = np.concatenate([means[part, tried].argmax(axis=1) for part in parts])
+    rows = np.arange(len(means))
     shifts = means[rows, tried[winners]] - means[rows, own[tried[winners]]] - gains.mean(axis=1)[winners]
     top = int(np.flatnonzero(tried == best_arm(contest, tried.tolist()))[0])
     return SelectedGain(
@@ -328,12 +336,6 @@ def selected_gain(
         low=bounded_mean.lower_bound(gains[top], RANGE, needed),
         high=-bounded_mean.lower_bound(-gains[top], RANGE, needed),
     )
-
-
-def best_columns(means: Array, among: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    """The place in `among` of the highest of those arms in each row of means [resamples, arms], in parts."""
-    for at in range(0, len(means), ROWS):
-        yield means[at : at + ROWS, among].argmax(axis=1)
 
 
 def filled(count: int, where: Sequence[int], values: Sequence[float] | Array) -> Array:

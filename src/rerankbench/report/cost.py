@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rerankbench.report.arms import Arm
 from rerankbench.report.book import Book, Times
 from rerankbench.report.race.intervals import UNKNOWN, Estimate, quantile, ratio
-from rerankbench.report.race.record import Contestant
+from rerankbench.report.race.record import Contestant, batch
 from rerankbench.tracking.precision import scored_in
 
 QUERY = "raced whole-query latency"  # median of searching and reranking one query
@@ -31,7 +31,7 @@ MEASURED = "latency"  # p50 of reranking one query, by single runs with latency=
 COMPUTE = "compute"  # depth times parameters
 
 NOT_MEASURED, ABOVE = "was not measured", "is above"  # why an arm is out of the budget
-ENOUGH_PAIRS, ENOUGH_SECONDS = 256, 1.0  # by which a throughput means something
+ENOUGH_PAIRS, ENOUGH_SECONDS = 256, 1.0  # by which a throughput means something; one pair's does not
 P95_LEVEL = 0.90  # 5% on each side: what a budget may be wrong by
 P95_QUERIES = 59  # of which the slowest is above the 95th percentile with 95% confidence
 Span = tuple[float, float]
@@ -78,13 +78,12 @@ def of(arm: Arm, book: Book) -> Cost:
     reranker = book.contestant("reranker", arm.reranker)
     stage = book.contestant("first_stage", arm.stage)
     values, interpolated = book.reranking(arm)
-    times = {**spans("latency", values, arm.reranks), **spans("query", book.query(arm), True)}
-    if book.race is None:
-        times |= single(arm)
+    times = raced(values if arm.reranks else None, book.query(arm)) if book.race else single(arm)
     if not arm.reranks:
         times |= {"latency_p50_ms": 0.0, "latency_p95_ms": 0.0}
     (pairs, seconds), share = pairs_of(arm, book), layer_share(arm, book)
-    rate = pairs / seconds / share if share and rests_on_enough(pairs, seconds) else None
+    enough = pairs >= ENOUGH_PAIRS and seconds >= ENOUGH_SECONDS
+    rate = pairs / seconds / share if share and enough else None
     busy = 1000.0 * arm.depth / rate if rate else (None if arm.reranks else 0.0)
     parameters = model.get("parameters")
     return Cost(
@@ -92,9 +91,10 @@ def of(arm: Arm, book: Book) -> Cost:
         bound=arm.layer != arm.top_layer,
         pairs_per_second=rate,
         ms_per_query=busy,
-        memory_mb=own_peak(arm, reranker) if arm.reranks else peak(stage),
+        # of one behind a server it would be that of asking
+        memory_mb=None if served(arm) else peak(reranker if arm.reranks else stage),
         parameters_m=(parameters / 1e6 if parameters else None) if arm.reranks else 0.0,
-        load_seconds=loading(arm, reranker, model),
+        load_seconds=loading(model, reranker) if arm.reranks else 0.0,
         price_per_1k=charged(arm) if served(arm) else price(kept_busy(busy, book, arm), book.price_per_hour),
         search_memory_mb=peak(stage),
         queries=int(np.isfinite(values).sum()) if values is not None else 0,
@@ -105,22 +105,22 @@ def of(arm: Arm, book: Book) -> Cost:
     )
 
 
-def spans(name: str, values: Times | None, measured: bool) -> dict[str, Any]:
-    """Median and 95th percentile with their intervals, as `Cost` names them; nothing that is not known."""
-    if values is None or not measured:
-        return {}
-    return span(name, quantile(values), quantile(values, 0.95, P95_LEVEL))
+def raced(reranking: Times | None, query: Times | None) -> dict[str, Any]:
+    """Latencies as `Cost` names them; nothing that is not known."""
+    found: dict[str, Any] = {}
+    for name, times in (("latency", reranking), ("query", query)):
+        if times is not None:
+            found |= span(name, quantile(times), quantile(times, 0.95, P95_LEVEL))
+    return found
 
 
 def span(name: str, middle: Estimate, high: Estimate) -> dict[str, Any]:
-    """The same, of a median and a 95th percentile."""
-    found: dict[str, Any] = {}
-    if middle.known:
-        found |= {f"{name}_p50_ms": middle.value, f"{name}_p50_interval": (middle.low, middle.high)}
-        found |= {f"{name}_p95_interval": (high.low, high.high)}
-        if math.isfinite(high.high):
-            found[f"{name}_p95_ms"] = high.value
-    return found
+    """A median and a 95th percentile with their intervals, as `Cost` names them; none that is not known."""
+    if not middle.known:
+        return {}
+    found = {f"{name}_p50_ms": middle.value, f"{name}_p50_interval": (middle.low, middle.high)}
+    found |= {f"{name}_p95_ms": high.value} if math.isfinite(high.high) else {}
+    return found | {f"{name}_p95_interval": (high.low, high.high)}
 
 
 def why(arm: Arm, book: Book, reranker: Contestant | None, stage: Contestant | None) -> str:
@@ -158,12 +158,7 @@ def pairs_of(arm: Arm, book: Book) -> tuple[int, float]:
     if book.race is None:
         found = arm.run.result.get("throughput") or {}
         return int(found.get("pairs") or 0), float(found.get("seconds") or 0.0)
-    return book.race.batch(arm.reranker)
-
-
-def rests_on_enough(pairs: int, seconds: float) -> bool:
-    """Whether a throughput means something; one pair's is that of starting to work."""
-    return pairs >= ENOUGH_PAIRS and seconds >= ENOUGH_SECONDS
+    return batch(book.race.rounds, arm.reranker)
 
 
 def layer_share(arm: Arm, book: Book) -> float | None:
@@ -184,10 +179,8 @@ def kept_busy(ms: float | None, book: Book, arm: Arm) -> float | None:
     return ms + found.value if found.known else None
 
 
-def loading(arm: Arm, reranker: Contestant | None, model: dict[str, Any]) -> float | None:
+def loading(model: dict[str, Any], reranker: Contestant | None) -> float | None:
     """Seconds to load the model, by its run; in the race several are loaded at a time."""
-    if not arm.reranks:
-        return 0.0
     return model.get("load_seconds") or (reranker.load_seconds if reranker else None)
 
 
@@ -195,11 +188,6 @@ def peak(contestant: Contestant | None) -> float | None:
     """Peak MB on the device, of the process where there is none."""
     found = contestant.memory_mb if contestant else {}
     return found.get("peak_cuda") or found.get("peak_rss")
-
-
-def own_peak(arm: Arm, reranker: Contestant | None) -> float | None:
-    """Peak MB of a reranker that this machine computes; of one behind a server it would be that of asking."""
-    return None if served(arm) else peak(reranker)
 
 
 def served(arm: Arm) -> dict[str, Any]:
@@ -240,14 +228,6 @@ class Ratio:
     @property
     def more(self) -> bool:
         return self.low > 1
-
-    def times(self) -> str:
-        """5.1 [4.8, 5.4] times the latency."""
-        return f"{self.said(lambda share: f'{share:.2g}')} times the {self.what}"
-
-    def share(self) -> str:
-        """25% [24%, 26%] of its latency."""
-        return f"{self.said(percent)} of its {self.what}"
 
     def said(self, form: Callable[[float], str]) -> str:
         if self.low == self.high:
@@ -326,7 +306,7 @@ def ordering(arms: Sequence[Arm], costs: Sequence[Cost], book: Book | None = Non
         if np.isfinite(values[[arm.reranks or book.whole for arm in arms]]).any():
             return Ordering(QUERY if book.whole else RACED, values, tuple(map(book.compared, arms)))
     single = np.array([single_p50(arm) for arm in arms])
-    if np.isfinite(single).all() and one_machine(arms) and len(set(stages)) == 1:
+    if np.isfinite(single).all() and len(machines(arms)) <= 1 and len(set(stages)) == 1:
         return Ordering(MEASURED, single)
     compute = [
         arm.depth * unknown_as_nan(cost.parameters_m) / 1000 * depth_share(arm)
@@ -348,12 +328,7 @@ def single_p50(arm: Arm) -> float:
     """p50 of a run with latency=true, at the arm's share of the layers."""
     if not arm.reranks:
         return 0.0
-    found = (arm.run.result.get("latency_ms") or {}).get(str(arm.depth), {}).get("p50")
-    return unknown_as_nan(found) * depth_share(arm)
-
-
-def one_machine(arms: Sequence[Arm]) -> bool:
-    return len(machines(arms)) <= 1
+    return unknown_as_nan(single(arm)["latency_p50_ms"]) * depth_share(arm)
 
 
 def machines(arms: Sequence[Arm]) -> list[str]:
@@ -374,7 +349,7 @@ def price_words(order: Ordering, arm: int, best: int) -> str:
     """What the arm costs of the best one: `at 25% [24%, 26%] of its latency`."""
     found = order.ratio(arm, best)
     if found.known and found.less:
-        return f"at {found.share()}"
+        return f"at {found.said(percent)} of its {found.what}"
     if found.known:
         more = "more" if found.more else "about the same"
         return f"at {more} {order.what} ({found.said(percent)} of the best arm's)"
@@ -388,7 +363,9 @@ def price_words(order: Ordering, arm: int, best: int) -> str:
 def deeper_price_words(order: Ordering, arm: int, deepest: int, depth: int) -> str:
     """What the deepest arm of the same curve would cost more; empty where that is not shown."""
     found = order.ratio(deepest, arm)
-    return f", and depth {depth} would take {found.times()}" if found.known and found.more else ""
+    if not found.known or not found.more:
+        return ""
+    return f", and depth {depth} would take {found.said('{:.2g}'.format)} times the {found.what}"
 
 
 def front(quality: NDArray[np.float64], cost: NDArray[np.float64]) -> list[int]:

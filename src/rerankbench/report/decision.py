@@ -86,15 +86,9 @@ def choose(
     arm, loss = int(allowed[row]), float(losses[row])
     bound = loss_bound(drawn, allowed, row, comparison.level)
     chance = chance_helps(contest, comparison, drawn, arm)
-    return Decision(
-        arm=arm,
-        expected_loss=loss,
-        bound=bound,
-        chance_helps=chance,
-        sentence=sentence(
-            contest, comparison, arm, loss, bound, chance, notes(order, allowed, arm, nothing_fits)
-        ),
-    )
+    beside = notes(order, allowed, arm, nothing_fits)
+    told = sentence(contest, comparison, arm, loss, bound, chance, beside)
+    return Decision(arm=arm, expected_loss=loss, bound=bound, chance_helps=chance, sentence=told)
 
 
 def loss_bound(drawn: Draws, allowed: NDArray[np.intp], row: int, level: float) -> float:

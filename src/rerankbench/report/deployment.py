@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,9 @@ from rerankbench.report.arrangements import arrangement as arranging
 from rerankbench.report.arrangements.arrangement import CASCADE
 from rerankbench.report.arrangements.document import early_exit, fusion
 from rerankbench.report.findings import Findings
-from rerankbench.report.race.contestant import settings
-from rerankbench.report.race.entrants import CONFIG, RERANKER, Entrant
-from rerankbench.report.race.texts import inside
-from rerankbench.report.runs import Run
+from rerankbench.report.race.texts import experiment_of
+from rerankbench.report.runs import CONFIG, Run
+from rerankbench.report.wording import first_of
 from rerankbench.store.rows import write_atomic
 
 log = logging.getLogger(__name__)
@@ -103,12 +102,8 @@ class Deployment:
         """How its steps follow one another, as a `Course` takes it."""
         mixed, left = self.fusion or {}, self.early_exit or {}
         kind = CASCADE if self.kind == PLAIN else self.kind
-        return {
-            "kind": kind,
-            "method": mixed.get("method"),
-            "weight": mixed.get("weight"),
-            "gap": left.get("gap"),
-        }
+        fused = {name: mixed.get(name) for name in ("method", "weight")}
+        return {"kind": kind, **fused, "gap": left.get("gap")}
 
     @property
     def needs_first_stage(self) -> bool:
@@ -140,23 +135,17 @@ def read(file: Path) -> Deployment:
         text = read_regular(file, MOST_BYTES).decode()
         refuse_intricate(file, text)
         found = FORM.validate_json(json.dumps(yaml.safe_load(text), default=str), strict=True)
-    except OSError as error:
-        raise UserError(
-            f"{visible(file)}: cannot be read ({error.strerror}); give a sweep's folder"
-        ) from None
     except ValidationError as error:
         raise UserError([unfit(file, each["loc"], each["msg"]) for each in error.errors()[:5]]) from None
+    except OSError as error:
+        why = f"cannot be read ({error.strerror}); give a sweep's folder"
     except (ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{visible(file)}: is no YAML ({why}); write it anew with rerankbench-report"
-        ) from None
-    if found.schema != SCHEMA:
-        raise UserError(
-            f"{visible(file)}: its schema is {found.schema}, not {SCHEMA}; write it anew with "
-            "rerankbench-report"
-        )
-    return found
+        why = f"is no YAML ({' '.join(str(error).split())[:200]}); write it anew with rerankbench-report"
+    else:
+        if found.schema == SCHEMA:
+            return found
+        why = f"its schema is {found.schema}, not {SCHEMA}; write it anew with rerankbench-report"
+    raise UserError(f"{visible(file)}: {why}")
 
 
 def refuse_intricate(file: Path, text: str) -> None:
@@ -189,21 +178,21 @@ def of(findings: Findings, name: str | None = None) -> Deployment | None:
         return None
     chosen = RECOMMENDED if wanted == told else CHOSEN if wanted == now else NAMED
     row = row_of(f, wanted)
-    steps, stage = steps_of(f, row), stage_of(f, row)
-    first = experiment_of(stage)
-    each = f.arranged.field.arrangement(row) if f.arranged else None
+    steps, each = f.field.steps(row), f.field.arrangement(row)
+    stage = steps[0]
+    first = loaded(stage)
     return Deployment(
         arm=wanted,
         chosen=chosen,
         verdict=f.verdict.sentence if chosen == RECOMMENDED else f.decision.sentence if f.decision else "",
         kind=each.kind if each else PLAIN,
-        steps=[step(arm) for arm in steps],
+        steps=[step(arm) for arm in steps if arm.reranks],
         fusion=fusion(each) if each else None,
         early_exit=early_exit(each) if each else None,
         first_stage=first_stage(stage, first),
         machine={key: getattr(first, key) for key in MACHINE},
         cache_dir=str(first.cache_dir),
-        folder=str(Entrant(RERANKER, "", "", stage.run, ()).folder.absolute()),
+        folder=str(stage.run.command_folder.absolute()),
         figures=figures(f, wanted),
         judgements={**f.dataset, "reduced": f.reduced, "judged_queries": len(f.contest.query_ids)},
         measured_on=dict(stage.run.result.get("environment", {})),
@@ -212,10 +201,11 @@ def of(findings: Findings, name: str | None = None) -> Deployment | None:
 
 def names(findings: Findings) -> list[str]:
     """Of all arms: the plain ones, then the arrangements."""
-    f = findings
-    plain = [arm.name for arm in f.contest.arms]
-    field = f.arranged.field if f.arranged else None
-    return plain if field is None else [field.name(row) for row in range(len(field))]
+    return [findings.field.name(row) for row in range(len(findings.field))]
+
+
+def some_names(findings: Findings) -> str:
+    return first_of(names(findings), MOST_NAMES)
 
 
 def row_of(findings: Findings, name: str) -> int:
@@ -223,29 +213,13 @@ def row_of(findings: Findings, name: str) -> int:
     if name not in known:
         meant = closest(name, known)
         hint = f"did you mean '{meant}'? " if meant else ""
-        raise UserError(f"--arm {visible(name)}: the report has no such arm; {hint}it has {some(known)}")
+        has = f"{hint}it has {some_names(findings)}"
+        raise UserError(f"--arm {visible(name)}: the report has no such arm; {has}")
     return known.index(name)
 
 
-def some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
-
-
-def steps_of(findings: Findings, row: int) -> tuple[Arm, ...]:
-    """The plain arms whose rerankers an arm needs: none, where it does not rerank."""
-    f = findings
-    found = f.arranged.field.steps(row) if f.arranged else (f.contest.arms[row],)
-    return tuple(arm for arm in found if arm.reranks)
-
-
-def stage_of(findings: Findings, row: int) -> Arm:
-    """A plain arm over the same candidates."""
-    return findings.arranged.field.steps(row)[0] if findings.arranged else findings.contest.arms[row]
-
-
 def step(arm: Arm) -> Step:
-    experiment, result = experiment_of(arm), arm.run.result
+    experiment, result = loaded(arm), arm.run.result
     return Step(
         reranker=arranging.reranker_name(arm),
         label=str(result.get("model", {}).get("label", "")),
@@ -253,7 +227,7 @@ def step(arm: Arm) -> Step:
         layer=arm.layer,
         precision=precision(arm.run, experiment),
         hash=arm.reranker,
-        settings={"family": experiment.reranker.family, **values(experiment.reranker)},
+        settings={"family": experiment.reranker.family, **document.plain(experiment.reranker)},
     )
 
 
@@ -264,10 +238,10 @@ def first_stage(arm: Arm, experiment: Experiment) -> Stage:
         candidates=e.candidates,
         precision=precision(arm.run, e),
         hash=arm.stage,
-        dataset={"kind": e.dataset.kind, **values(e.dataset)},
-        first_stage={"kind": e.first_stage.kind, **values(e.first_stage)},
-        embedder=values(e.embedder),
-        index=values(e.index),
+        dataset={"kind": e.dataset.kind, **document.plain(e.dataset)},
+        first_stage={"kind": e.first_stage.kind, **document.plain(e.first_stage)},
+        embedder=document.plain(e.embedder),
+        index=document.plain(e.index),
     )
 
 
@@ -276,36 +250,20 @@ def precision(run: Run, experiment: Experiment) -> str:
     return str(run.result.get("environment", {}).get("precision") or experiment.precision)
 
 
-def experiment_of(arm: Arm) -> Experiment:
+def loaded(arm: Arm) -> Experiment:
     """The settings that a run was made with. Raises UserError where its folder does not have them."""
-    entrant = Entrant(RERANKER, arm.reranker, arm.name, arm.run, ())
-    if not entrant.config.is_file():
+    if not arm.run.config.is_file():
         raise UserError(f"{arm.run.place}: has no {CONFIG}, by which {arm.name} could be loaded again")
-    with inside(entrant.folder):
-        found: Experiment = settings(entrant.config)
-    return found
-
-
-def values(settings: Any) -> dict[str, Any]:
-    """Settings as YAML has them."""
-    return {key: simple(value) for key, value in asdict(settings).items()}
-
-
-def simple(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): simple(each) for key, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [simple(each) for each in value]
-    return str(value) if isinstance(value, Path) else value
+    return experiment_of(arm.run)
 
 
 def figures(findings: Findings, name: str) -> dict[str, Any]:
     """What the report says of an arm: its measure, its gain, what it costs."""
     f = findings
-    known = [*(document.arm(f, i) for i in f.ranked()), *f.arranged_arms]
+    known = (*(document.arm(f, i) for i in range(len(f.contest.arms))), *f.arranged_arms)
     found = next(each for each in known if each["name"] == name)
     kept = ("measures", "mean", "against_first_stage", "against_best", "as_good_as_the_best", "cost")
-    return {"measure": f.contest.measure} | {key: simple(found.get(key)) for key in kept}
+    return {"measure": f.contest.measure} | {key: document.plain(found.get(key)) for key in kept}
 
 
 def write(folder: Path, findings: Findings) -> Deployment | None:

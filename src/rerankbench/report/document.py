@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
 from typing import Any
+
+from pydantic_core import to_jsonable_python
 
 from rerankbench.basics.visible import visible_json
 from rerankbench.report.arrangements import document as arranging
@@ -20,57 +21,43 @@ def document(findings: Findings) -> dict[str, Any]:
     """The report as plain values; what was not measured is null."""
     f, verdict = findings, findings.verdict
     names = [arm.name for arm in f.contest.arms]
-    return {
+    told = {"kind": verdict.kind, "sentence": verdict.sentence, "reasons": verdict.reasons}
+    found = {
         "schema": SCHEMA,
-        "verdict": {
-            "kind": verdict.kind,
-            "sentence": verdict.sentence,
-            "reasons": list(verdict.reasons),
-            "arm": recommended(f),
-        },
+        "verdict": told | {"arm": recommended(f)},
         "decision": decision(f),
-        "left_out": [asdict(each) for each in f.left_out],
+        "left_out": f.left_out,
         "dataset": f.dataset,
         "reduced": f.reduced,
         "queries": len(f.contest.query_ids),
         "measure": f.contest.measure,
-        "settings": asdict(f.settings),
+        "settings": f.settings,
         "cost_basis": f.order.basis,
         "race": race(f.book.race),
         "top_gain": selected(f),
         "best": names[f.comparison.best],
         "front": [names[i] for i in f.front],
         "arms": [arm(f, i) for i in f.ranked()] + f.arranged_arms,
-        "arrangements": arrangements(f),
-        "lacking": [asdict(each) for each in f.lacking],
+        "arrangements": None if f.arranged is None else arranging.summary(f.arranged, f.settings.delta),
+        "lacking": f.lacking,
         "answers": answers(f),
-        "trial": None if f.trial is None else asdict(f.trial),
-        "settled": None if f.settled is None else asdict(f.settled),
+        "trial": f.trial,
+        "settled": f.settled,
         "headroom": [asdict(room) | {"captured": room.captured} for room in f.rooms],
         "bottleneck": f.bottleneck,
-        "failed": failed(f),
-        "gains": {"arm": names[f.shown], "queries": [asdict(example) for example in f.gains]},
-        "losses": {"arm": names[f.shown], "queries": [asdict(example) for example in f.losses]},
-        "unjudged": None if f.leaning is None else asdict(f.leaning),
+        "failed": [{"arm": r.arm, "error": r.result.get("error"), "run": r.place} for r in f.contest.failed],
+        "gains": {"arm": names[f.shown], "queries": f.gains},
+        "losses": {"arm": names[f.shown], "queries": f.losses},
+        "unjudged": f.leaning,
         "assumptions": f.assumptions(),
         "made": None if f.made is None else {"command": f.made.command, "moment": f.made.moment},
     }
-
-
-def failed(f: Findings) -> list[dict[str, Any]]:
-    return [{"arm": run.arm, "error": run.result.get("error"), "run": run.place} for run in f.contest.failed]
+    return dict(plain(found))
 
 
 def recommended(f: Findings) -> str | None:
     """The name of the arm that the verdict recommends, an arrangement's too."""
-    if f.verdict.arrangement is not None and f.arranged is not None:
-        return f.arranged.field.name(f.verdict.arrangement)
-    return None if f.verdict.arm is None else f.contest.arms[f.verdict.arm].name
-
-
-def arrangements(f: Findings) -> dict[str, Any] | None:
-    """What was tried beside the plain arms, and how it was chosen; null where nothing could be."""
-    return None if f.arranged is None else arranging.summary(f.arranged, f.settings.delta)
+    return None if f.recommended is None else f.field.name(f.recommended)
 
 
 def answers(f: Findings) -> list[dict[str, Any]]:
@@ -133,15 +120,9 @@ def arm(f: Findings, i: int) -> dict[str, Any]:
 
 
 def to_json(findings: Findings) -> str:
-    return visible_json(json.dumps(plain(document(findings)), indent=1, ensure_ascii=False))
+    return visible_json(json.dumps(document(findings), indent=1, ensure_ascii=False))
 
 
-def plain(value: Any) -> Any:
-    """JSON has no NaN and no infinity: both become null."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+def plain(value: object) -> Any:
+    """The same of what JSON has, which has no NaN and no infinity: both become null."""
+    return to_jsonable_python(value, inf_nan_mode="null")

@@ -16,7 +16,7 @@ from rerankbench.basics.typed_parquet import NUMBER, TEXT, WHOLE
 from rerankbench.evaluation import ranking
 from rerankbench.report.arms import Arm, Contest
 from rerankbench.report.comparison import gains_of
-from rerankbench.report.runs import SCORES, TEXTS, Run, telling
+from rerankbench.report.runs import SCORES, TEXTS, Run, refuse_nulls, telling
 
 SHOWN = 8  # gains, and as many losses
 TOP = 5  # documents shown after reranking, and as many before
@@ -97,13 +97,6 @@ def read_texts(run: Run) -> tuple[dict[str, str], dict[str, str]]:
                 raise ValueError(f"its column kind should be query or document, not {typed_json.shown(kind)}")
             kept[kind][key] = text
     return kept["query"], kept["document"]
-
-
-def refuse_nulls(table: pa.Table, names: Sequence[str]) -> None:
-    """Raises ValueError for columns in which a value is missing."""
-    for name in names:
-        if table[name].null_count:
-            raise ValueError(f"its column {name} has rows without a value")
 
 
 def read_candidates(query_ids: Sequence[str], arm: Arm) -> dict[str, Candidates]:

@@ -38,6 +38,7 @@ from rerankbench.report.settings import Report
 from rerankbench.report.settled import Settled
 from rerankbench.report.settled import verdict as as_settled
 from rerankbench.report.verdict import Verdict
+from rerankbench.report.wording import counted, data_line
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,23 @@ class Findings:
     settled: Settled | None = None
 
     @cached_property
+    def field(self) -> Field:
+        """Everything that competes: the plain arms, then the arrangements where there are any."""
+        if self.arranged is not None:
+            return self.arranged.field
+        return Field(self.contest, (), self.contest.compared, self.costs, self.order)
+
+    @cached_property
     def answered(self) -> Arranged:
         """What to deploy within budgets and margins, of the plain arms where there are no arrangements."""
         if self.arranged is not None:
             return self.arranged
-        alone = Field(self.contest, (), self.contest.compared, self.costs, self.order)
-        return arrange(alone, self.comparison, self.excluded, self.settings, self.book)
+        return arrange(self.field, self.comparison, self.excluded, self.settings, self.book)
+
+    @property
+    def recommended(self) -> int | None:
+        """The row of `field` that the verdict recommends."""
+        return self.verdict.arm if self.verdict.arrangement is None else self.verdict.arrangement
 
     @cached_property
     def arranged_arms(self) -> list[dict[str, Any]]:
@@ -104,6 +116,19 @@ class Findings:
         means = self.contest.compared.mean(axis=1)
         costs = np.nan_to_num(self.order.values, nan=np.inf)
         return sorted(range(len(means)), key=lambda i: (-round(float(means[i]), 12), costs[i]))
+
+    def subtitle(self) -> str:
+        """What stands under the verdict: collection, documents, queries, judgements, arms and runs."""
+        c, judgements = self.contest, self.dataset.get("judgements")
+        reduced = " (reduced: a quick look, not a result)" if self.reduced else ""
+        by = f" ({self.settled.judged_by})" if self.settled else ""
+        failed = f", {len(c.failed)} failed" if c.failed else ""
+        count = f"{judgements:,}" if isinstance(judgements, int) else judgements
+        runs = counted(len(c.runs) + len(c.failed), "run")
+        return (
+            f"{data_line(self.dataset, len(c.query_ids), ' judged', reduced)}, {count} judgements{by}. "
+            f"{counted(len(c.arms), 'arm')} of {runs}{failed}, compared by {self.measure}."
+        )
 
     def assumptions(self) -> list[str]:
         """What a reader has to know to trust the figures."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rerankbench.basics.visible import visible_lines
-from rerankbench.report import arm_rows, chart, made, plots, scripts, settled, table
+from rerankbench.report import arm_rows, chart, document, made, plots, scripts, settled, table
 from rerankbench.report.arm_rows import ArmRow
 from rerankbench.report.arrangements.words import UNITS, Teller
 from rerankbench.report.document import plain, recommended
 from rerankbench.report.findings import Findings
-from rerankbench.report.heading import subtitle
 from rerankbench.report.take_home import Recipe
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 CAPTIONS = {
     "depth": "Lines are means over queries, bands their intervals; lines without markers are first stages.",
@@ -32,17 +34,22 @@ def seen(value: object) -> object:
 
 def page(findings: Findings, home: Sequence[Recipe] = ()) -> str:
     """The page; `home`: how the arm is run. Texts are escaped by the template; plots and data are not."""
+    template = environment(Path(__file__).parent).get_template("template.html")
+    return str(template.render(**contents(findings), home=home))
+
+
+def environment(folder: Path) -> Environment:
+    """Templates in which every text is escaped, and shown without what must not be obeyed."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+    return Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         finalize=seen,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("template.html").render(**contents(findings), home=home)
 
 
 def contents(findings: Findings) -> dict[str, Any]:
@@ -55,10 +62,9 @@ def contents(findings: Findings) -> dict[str, Any]:
     run, arms = [scripts.library(), scripts.own()], findings.contest.arms
     return {
         "f": findings,
-        "subtitle": subtitle(findings),
         "plots": [(name, title, Markup(svg), CAPTIONS[name]) for name, (title, svg) in drawn],
         "rows": rows,
-        "left": len(findings.answered.field) - len(rows),
+        "left": len(findings.field) - len(rows),
         "cost_heading": arm_rows.cost_heading(findings),
         "terms": arm_rows.terms(findings),
         "headings": headings,
@@ -92,7 +98,7 @@ def data(findings: Findings, rows: Sequence[ArmRow]) -> dict[str, Any]:
 
 def told(findings: Findings) -> Iterator[dict[str, Any]]:
     """Every answer; the one to what was asked is the verdict itself."""
-    for each in arm_rows.answers(findings):
+    for each in document.answers(findings):
         kept = {key: each[key] for key in ("budget", "bound", "margin", "sentence", "arm")}
         if each["budget"] is None and each["margin"] == findings.settings.delta:
             kept |= {"sentence": findings.verdict.sentence, "arm": recommended(findings)}

@@ -40,34 +40,22 @@ def facts(runs: Sequence[Run], made: Made | None) -> Iterator[tuple[str, str]]:
     if made is not None:
         yield "Made", made.moment
         yield "Command", made.command
-    environments = [run.result.get("environment") or {} for run in runs]
-    machines = [
-        ", ".join(
-            str(part)
-            for part in (e.get("device_name"), threads(e), computed_in(run.result), e.get("platform"))
-            if part
-        )
-        for run, e in zip(runs, environments, strict=True)
-    ]
-    versions = [
-        ", ".join(
-            f"{name} {version}"
-            for name, version in sorted({**python(e), **(e.get("versions") or {})}.items())
-        )
-        for e in environments
-    ]
-    for heading, found in (("Machine", machines), ("Versions", versions)):
-        if different := list(dict.fromkeys(filter(None, found))):
+    for heading, told in (("Machine", machine), ("Versions", versions)):
+        if different := list(dict.fromkeys(filter(None, map(told, runs)))):
             yield heading, "; ".join(different)
 
 
-def threads(environment: dict[str, object]) -> str:
-    count = environment.get("threads")
-    return f"{count} threads" if count else ""
+def machine(run: Run) -> str:
+    e = run.result.get("environment") or {}
+    threads = f"{e['threads']} threads" if e.get("threads") else ""
+    parts = (e.get("device_name"), threads, computed_in(run.result), e.get("platform"))
+    return ", ".join(str(part) for part in parts if part)
 
 
-def python(environment: dict[str, object]) -> dict[str, object]:
-    return {"python": environment["python"]} if environment.get("python") else {}
+def versions(run: Run) -> str:
+    e = run.result.get("environment") or {}
+    found = ({"python": e["python"]} if e.get("python") else {}) | (e.get("versions") or {})
+    return ", ".join(f"{name} {version}" for name, version in sorted(found.items()))
 
 
 @dataclass(frozen=True)

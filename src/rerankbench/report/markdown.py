@@ -10,8 +10,10 @@ from rerankbench.report import settled, table
 from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.examples import Example
 from rerankbench.report.findings import Findings
-from rerankbench.report.heading import subtitle
 from rerankbench.report.take_home import Recipe
+from rerankbench.report.wording import if_known
+
+HEADROOM = ("first stage and depth", "recall there", "no reranking", "best arm", "best possible", "captured")
 
 
 def markdown(findings: Findings, home: Sequence[Recipe] = ()) -> str:
@@ -19,12 +21,10 @@ def markdown(findings: Findings, home: Sequence[Recipe] = ()) -> str:
     f = findings
     lines = [f"## {safe(f.verdict.sentence)}", ""]
     lines += [safe(f.decision.sentence), ""] if f.decision else []
-    lines += [*bullets(f.verdict.reasons), safe(subtitle(f)), ""]
+    lines += [*bullets(f.verdict.reasons), safe(f.subtitle()), ""]
     lines += [safe(f.leaning.line()), ""] if f.leaning else []
     lines += ["### Arms", "", *arm_table(f), ""]
-    lines += settled_table(f)
-    lines += budgets(f)
-    lines += failures(f)
+    lines += [*settled_table(f), *budgets(f), *failures(f)]
     if f.rooms:
         lines += ["### Headroom", "", *headroom_table(f), "", safe(f.bottleneck), ""]
     lines += ["### All measures", "", *measures(f), ""]
@@ -51,9 +51,8 @@ def safe(text: str) -> str:
     text = visible(" ".join(str(text).split()))
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", text)
-    text = re.sub(
-        r"(www)\.", r"\1&#46;", text.replace("://", "&#58;//"), flags=re.IGNORECASE
-    )  # links to GitHub
+    text = text.replace("://", "&#58;//")  # links to GitHub, as the next
+    text = re.sub(r"(www)\.", r"\1&#46;", text, flags=re.IGNORECASE)
     text = re.sub(r"(?<!\w)@", "@&#8288;", text)  # and would tell the person of that name
     return re.sub(r"^(?:[-+=](?!\d)|\d+(?=[.)](?:\s|$)))", begin, text)
 
@@ -100,53 +99,34 @@ def budgets(f: Findings) -> list[str]:
         return []
     steps = Teller(f.arranged, f.settings.delta).staircase()
     lines = [safe(f.trial.line()), ""] if f.trial else []
-    if steps:
-        rows = [f"| {safe(bound)} | {safe(advice)} |" for bound, advice in steps]
-        lines += ["### Within a budget", "", "| up to | what to do |", "|---|---|", *rows, ""]
-    return lines
+    return lines + pairs("Within a budget", "up to", "what to do", steps)
 
 
 def failures(f: Findings) -> list[str]:
-    if not f.contest.failed:
-        return []
-    rows = [[safe(run.arm), safe(str(run.result.get("error")))] for run in f.contest.failed]
-    return ["### Failed", "", "| arm | reason |", "|---|---|", *(f"| {a} | {why} |" for a, why in rows), ""]
+    failed = [(run.arm, str(run.result.get("error"))) for run in f.contest.failed]
+    return pairs("Failed", "arm", "reason", failed)
+
+
+def pairs(title: str, one: str, other: str, rows: Sequence[tuple[str, str]]) -> list[str]:
+    """A table of texts under a title; nothing without rows."""
+    lines = [f"| {safe(first)} | {safe(second)} |" for first, second in rows]
+    return [f"### {title}", "", f"| {one} | {other} |", "|---|---|", *lines, ""] if rows else []
 
 
 def headroom_table(f: Findings) -> Iterator[str]:
-    headings = [
-        "first stage and depth",
-        "recall there",
-        "no reranking",
-        "best arm",
-        "best possible",
-        "captured",
-    ]
-    rows = [
-        [
-            safe(f"{room.stage} {room.depth}"),
-            share(room.recall),
-            f"{room.first:.4f}",
-            f"{room.reached:.4f}",
-            f"{room.possible:.4f}",
-            percent(room.captured),
-        ]
-        for room in f.rooms
-    ]
-    return rows_of(headings, rows)
-
-
-def share(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.0f}%"
+    rows = []
+    for room in f.rooms:
+        means = [f"{mean:.4f}" for mean in (room.first, room.reached, room.possible)]
+        recall, captured = if_known(room.recall, "{:.4f}"), if_known(room.captured, "{:.0%}")
+        rows.append([safe(f"{room.stage} {room.depth}"), recall, *means, captured])
+    return rows_of(HEADROOM, rows)
 
 
 def measures(f: Findings) -> Iterator[str]:
     names, rows = table.measure_table(f)
-    return rows_of(["arm", *names], [[safe(row.arm), *(f"{v:.4f}" for v in row.values)] for row in rows])
+    return rows_of(
+        ["arm", *names], [[safe(row["arm"]), *(f"{v:.4f}" for v in row["values"])] for row in rows]
+    )
 
 
 def example_table(found: Sequence[Example]) -> Iterator[str]:

@@ -22,33 +22,15 @@ class Palette:
         return self.series[number % len(self.series)]
 
 
-LIGHT = Palette(
-    ink="#1d2329",
-    soft="#5c6670",
-    line="#e3e6e9",
-    paper="#ffffff",
-    accent="#0f766e",
-    series=("#2563a8", "#c2571a", "#7a4fa3", "#2e7d4f", "#b23a5e", "#8f6d12", "#2b8290", "#6b7280"),
-)
+BOLD = ("#2563a8", "#c2571a", "#7a4fa3", "#2e7d4f", "#b23a5e", "#8f6d12", "#2b8290", "#6b7280")
+LIGHT = Palette("#1d2329", "#5c6670", "#e3e6e9", "#ffffff", "#0f766e", series=BOLD)
 # No plot has these colours, so each can be replaced by a variable that follows the reader's light or dark.
-PLACES = Palette(
-    ink="#010101",
-    soft="#010102",
-    line="#010103",
-    paper="#010104",
-    accent="#010105",
-    series=tuple(f"#0102{number:02x}" for number in range(8)),
-)
+NUMBERED = tuple(f"#0102{number:02x}" for number in range(8))
+PLACES = Palette("#010101", "#010102", "#010103", "#010104", "#010105", series=NUMBERED)
 
 
 def variables() -> dict[str, str]:
     """Placeholder to CSS variable."""
-    names = {
-        PLACES.ink: "ink",
-        PLACES.soft: "soft",
-        PLACES.line: "line",
-        PLACES.paper: "paper",
-        PLACES.accent: "accent",
-    }
-    names |= {colour: f"series-{number}" for number, colour in enumerate(PLACES.series)}
-    return {colour: f"var(--{name})" for colour, name in names.items()}
+    names = {name: colour for name, colour in vars(PLACES).items() if name != "series"}
+    names |= {f"series-{number}": colour for number, colour in enumerate(PLACES.series)}
+    return {colour: f"var(--{name})" for name, colour in names.items()}

@@ -16,7 +16,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.typed_parquet import NUMBER, TEXT, WHOLE
 from rerankbench.basics.visible import visible
 from rerankbench.evaluation.measures import display_name
-from rerankbench.report.runs import PER_QUERY, RESULT, Run, refuse_nameless, telling
+from rerankbench.report.runs import PER_QUERY, RESULT, Run, refuse_nameless, refuse_nulls, telling
 
 KEYS = {"query_id": TEXT, "stage": TEXT, "layer": WHOLE, "depth": WHOLE}
 STAGES = ("first_stage", "reranked", "oracle")
@@ -63,9 +63,7 @@ def check(table: pa.Table, run: Run) -> None:
     """Raises ValueError in one line for values that no run writes."""
     if not measures(table):
         raise ValueError("it has no column with a measure, such as ndcg_at_10")
-    for name in ("query_id", "stage", "depth"):
-        if table[name].null_count:
-            raise ValueError(f"its column {name} has rows without a value")
+    refuse_nulls(table, ["query_id", "stage", "depth"])
     stages = table["stage"].unique().to_pylist()
     if strange := [stage for stage in stages if stage not in STAGES]:
         raise ValueError(f"its column stage should be one of {', '.join(STAGES)}, not {strange[0][:60]!r}")

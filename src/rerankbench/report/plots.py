@@ -10,8 +10,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import visible
+from rerankbench.evaluation.significance import Interval
 from rerankbench.report.findings import Findings
 from rerankbench.report.headroom import Headroom
 from rerankbench.report.palette import LIGHT, MARKERS, PLACES, Palette, variables
@@ -23,6 +27,7 @@ DASHES = (":", (0, (5, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (2, 1)), (0, (1, 4)), (
 NAMES, KINDS = ("depth", "layer", "cost", "headroom", "queries"), ("png", "svg")
 MOST_BANDS = 4  # more would hide each other
 Draw = Callable[[Any, Findings, Palette], None]
+Values = NDArray[np.float64]
 
 STYLE = {
     "svg.fonttype": "none",  # text stays text: selectable, and in the reader's font
@@ -40,20 +45,16 @@ STYLE = {
 
 def plots(findings: Findings) -> dict[str, tuple[str, Draw]]:
     """File name to title and drawing, of the plots that the findings have something for."""
-    name = findings.measure
-    found: dict[str, tuple[str, Draw]] = {}
-    if curves(findings):
-        found["depth"] = (f"{name} by depth", draw_depth)
-    if layered(findings):
-        found["layer"] = (f"{name} by layer", draw_layers)
-    if any(arm.reranks for arm in findings.contest.arms):
-        found["cost"] = (f"{name} against cost", draw_cost)
-    if findings.rooms:
-        found["headroom"] = (f"Headroom in {name}", draw_headroom)
-    wins = findings.comparison.arms[findings.shown].wins
-    if wins.helped or wins.hurt:  # else the plot would be an empty frame
-        found["queries"] = (f"Change in {name} per query", draw_queries)
-    return found
+    name, wins = findings.measure, findings.comparison.arms[findings.shown].wins
+    known = {
+        "depth": (curves(findings), f"{name} by depth", draw_depth),
+        "layer": (layered(findings), f"{name} by layer", draw_layers),
+        "cost": (series(findings), f"{name} against cost", draw_cost),
+        "headroom": (findings.rooms, f"Headroom in {name}", draw_headroom),
+        # without a change the plot would be an empty frame
+        "queries": (wins.helped or wins.hurt, f"Change in {name} per query", draw_queries),
+    }
+    return {name: (title, draw) for name, (some, title, draw) in known.items() if some}
 
 
 def write(folder: Path, findings: Findings) -> None:
@@ -168,41 +169,41 @@ def series(findings: Findings) -> dict[str, int]:
     return {name: number for number, name in enumerate(names)}
 
 
+def means_of(findings: Findings, rows: Sequence[int]) -> list[Interval]:
+    return [findings.comparison.arms[row].mean for row in rows]
+
+
 def colour_name(curve: str) -> str:
     return curve.rpartition(" layer ")[0] or curve
 
 
+def draw_curve(axes: Any, x: Sequence[float], means: Sequence[Interval], number: int, **look: Any) -> None:
+    """Means over `x`, with the marker that a reranker's `number` has in every plot."""
+    look = {"linestyle": "-", "marker": MARKERS[number % 8]} | look
+    axes.plot(x, [each.mean for each in means], **look)
+
+
+def draw_band(axes: Any, x: Sequence[float], means: Sequence[Interval], colour: str) -> None:
+    """The intervals of the same means."""
+    low, high = [each.low for each in means], [each.high for each in means]
+    axes.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
+
+
 def draw_depth(axes: Any, findings: Findings, palette: Palette) -> None:
     """Each reranker's means over depths with their intervals, from the first stage at depth 0."""
-    lines, numbers = curves(findings), series(findings)
-    contest, compared = findings.contest, findings.comparison.arms
+    lines, numbers, contest = curves(findings), series(findings), findings.contest
     for position, (name, rows) in enumerate(lines.items()):
-        number = numbers[colour_name(name)]
-        points = [contest.first_stage(rows[0]), *rows]
-        x = [contest.arms[row].depth for row in points]
+        points, number = [contest.first_stage(rows[0]), *rows], numbers[colour_name(name)]
+        x, means = [contest.arms[row].depth for row in points], means_of(findings, points)
         dashes = "-" if contest.arms[rows[0]].layer == contest.arms[rows[0]].top_layer else "--"
-        axes.plot(
-            x,
-            [compared[r].mean.mean for r in points],
-            dashes,
-            marker=MARKERS[number % 8],
-            color=palette.of(number),
-            label=name,
-            zorder=3,
-        )
+        look = {"label": name, "color": palette.of(number), "linestyle": dashes, "zorder": 3}
+        draw_curve(axes, x, means, number, **look)
         if position < MOST_BANDS:
-            axes.fill_between(
-                x,
-                [compared[r].mean.low for r in points],
-                [compared[r].mean.high for r in points],
-                color=palette.of(number),
-                alpha=0.13,
-                linewidth=0,
-            )
+            draw_band(axes, x, means, palette.of(number))
     first_lines(axes, findings, palette)
     ring(axes, findings, palette, lambda row: contest.arms[row].depth)
     depths = sorted({0, *(arm.depth for arm in contest.arms)})
-    axes.set_xscale("function", functions=(root, square))  # from 10 to 1000 on one axis that has a 0
+    axes.set_xscale("function", functions=(root, np.square))  # from 10 to 1000 on one axis that has a 0
     axes.set_xlim(0, max(depths) * 1.03)
     axes.set_xticks(spaced(depths), [str(depth) for depth in spaced(depths)])
     label(axes, findings, "documents reranked per query", len(lines))
@@ -218,45 +219,24 @@ def spaced(depths: Sequence[int]) -> list[int]:
 
 
 def root(values: Any) -> Any:
-    import numpy as np
-
     return np.sqrt(np.maximum(values, 0))
-
-
-def square(values: Any) -> Any:
-    import numpy as np
-
-    return np.square(values)
 
 
 def first_lines(axes: Any, findings: Findings, palette: Palette) -> None:
     """Each first stage's mean as a line with dashes of its own."""
-    arms = findings.contest.arms
+    arms, look = findings.contest.arms, {"color": palette.soft, "linewidth": 1.2}
     for number, row in enumerate(row for row, arm in enumerate(arms) if not arm.reranks):
-        axes.axhline(
-            findings.comparison.arms[row].mean.mean,
-            color=palette.soft,
-            linestyle=DASHES[number % len(DASHES)],
-            linewidth=1.2,
-            label=arms[row].name,
-        )
+        mean, dashes = findings.comparison.arms[row].mean.mean, DASHES[number % len(DASHES)]
+        axes.axhline(mean, linestyle=dashes, label=arms[row].name, **look)
 
 
 def ring(axes: Any, findings: Findings, palette: Palette, x: Callable[[int], float]) -> None:
     """A circle around the recommended arm."""
     row = findings.verdict.arm
     if row is not None and findings.contest.arms[row].reranks:
-        axes.plot(
-            [x(row)],
-            [findings.comparison.arms[row].mean.mean],
-            "o",
-            markersize=13,
-            markerfacecolor="none",
-            markeredgecolor=palette.accent,
-            markeredgewidth=2,
-            label="recommended",
-            zorder=4,
-        )
+        look = {"markersize": 13, "markerfacecolor": "none", "markeredgecolor": palette.accent}
+        look |= {"markeredgewidth": 2, "label": "recommended", "zorder": 4}
+        axes.plot([x(row)], [findings.comparison.arms[row].mean.mean], "o", **look)
 
 
 def label(axes: Any, findings: Findings, x: str, lines: int) -> None:
@@ -268,27 +248,12 @@ def label(axes: Any, findings: Findings, x: str, lines: int) -> None:
 
 def draw_layers(axes: Any, findings: Findings, palette: Palette) -> None:
     """Each layerwise model's means over layers, with intervals."""
-    numbers, compared = series(findings), findings.comparison.arms
-    lines = layered(findings)
+    lines, numbers = layered(findings), series(findings)
     for name, rows in lines.items():
-        number = numbers[name.rpartition("@")[0]]
-        x = [findings.contest.arms[row].layer for row in rows]
-        axes.plot(
-            x,
-            [compared[r].mean.mean for r in rows],
-            "-",
-            marker=MARKERS[number % 8],
-            color=palette.of(number),
-            label=name,
-        )
-        axes.fill_between(
-            x,
-            [compared[r].mean.low for r in rows],
-            [compared[r].mean.high for r in rows],
-            color=palette.of(number),
-            alpha=0.13,
-            linewidth=0,
-        )
+        number, means = numbers[name.rpartition("@")[0]], means_of(findings, rows)
+        x = [findings.contest.arms[row].layer or 0 for row in rows]
+        draw_curve(axes, x, means, number, label=name, color=palette.of(number))
+        draw_band(axes, x, means, palette.of(number))
     first_lines(axes, findings, palette)
     axes.xaxis.get_major_locator().set_params(integer=True)
     label(axes, findings, "layer that answers", len(lines))
@@ -296,26 +261,20 @@ def draw_layers(axes: Any, findings: Findings, palette: Palette) -> None:
 
 def draw_cost(axes: Any, findings: Findings, palette: Palette) -> None:
     """Every arm by its cost and mean, the Pareto front as a line."""
-    numbers, order = series(findings), findings.order
-    means = [arm.mean.mean for arm in findings.comparison.arms]
-    for name, rows in by_reranker(findings):
-        number = numbers[name]
-        axes.plot(
-            [order.values[r] for r in rows],
-            [means[r] for r in rows],
-            MARKERS[number % 8],
-            color=palette.of(number),
-            label=name,
-            zorder=3,
-        )
+    costs, names, arms = findings.order.values, series(findings), findings.contest.arms
+    for name, number in names.items():
+        rows = [i for i, arm in enumerate(arms) if arm.reranks and colour_name(arm.curve) == name]
+        rows = [row for row in rows if costs[row] > 0]
+        look = {"label": name, "color": palette.of(number), "linestyle": "", "zorder": 3}
+        draw_curve(axes, [costs[row] for row in rows], means_of(findings, rows), number, **look)
     draw_front(axes, findings, palette)
     first_lines(axes, findings, palette)
-    ring(axes, findings, palette, lambda row: float(order.values[row]))
-    if any(order.values > 0):
+    ring(axes, findings, palette, lambda row: float(costs[row]))
+    if any(costs > 0):
         axes.set_xscale("log")
         axes.margins(x=0.12)
     round_ticks(axes)
-    label(axes, findings, order.unit, len(numbers) + 1)
+    label(axes, findings, findings.order.unit, len(names) + 1)
 
 
 def draw_front(axes: Any, findings: Findings, palette: Palette) -> None:
@@ -326,15 +285,9 @@ def draw_front(axes: Any, findings: Findings, palette: Palette) -> None:
     if len(front) > 1:
         what = "nothing is cheaper and better"
         axes.plot(x, y, "-", color=palette.soft, linewidth=1, label=what, zorder=2)
+    look = {"textcoords": "offset points", "xytext": (7, -11), "fontsize": 8, "color": palette.soft}
     for row, *point in list(zip(front, x, y, strict=True))[:8]:
-        axes.annotate(
-            str(findings.contest.arms[row].depth),
-            point,
-            textcoords="offset points",
-            xytext=(7, -11),
-            fontsize=8,
-            color=palette.soft,
-        )
+        axes.annotate(str(findings.contest.arms[row].depth), point, **look)
 
 
 def round_ticks(axes: Any) -> None:
@@ -361,37 +314,20 @@ def within_reach(axes: Any) -> None:
 
 def draw_queries(axes: Any, findings: Findings, palette: Palette) -> None:
     """Every query's change by the arm whose examples are shown, largest gain first."""
-    import numpy as np
-
     contest, row = findings.contest, findings.shown
     change = np.sort(contest.compared[row] - contest.compared[contest.first_stage(row)])[::-1]
     edges = np.arange(len(change) + 1) + 0.5
     wins = findings.comparison.arms[row].wins
-    for sign, colour, text in (
-        (1, palette.accent, f"{wins.helped:,} helped"),
-        (-1, palette.of(4), f"{wins.hurt:,} hurt"),
-    ):
-        axes.stairs(  # as wide for the first query and the last as for the others
-            np.where(sign * change > 0, change, 0),
-            edges,
-            fill=True,
-            color=colour,
-            alpha=0.8,
-            linewidth=0,
-            label=text,
-        )
+    helped, hurt = (palette.accent, f"{wins.helped:,} helped"), (palette.of(4), f"{wins.hurt:,} hurt")
+    for sign, (colour, text) in ((1, helped), (-1, hurt)):
+        look = {"color": colour, "alpha": 0.8, "linewidth": 0, "label": text}
+        # as wide for the first query and the last as for the others
+        axes.stairs(np.where(sign * change > 0, change, 0), edges, fill=True, **look)
     axes.plot([], [], " ", label=f"{wins.unchanged:,} unchanged")
     axes.axhline(0, color=palette.soft, linewidth=0.8)
     axes.set_xlim(0.5, len(change) + 0.5)
     label(axes, findings, f"queries, sorted by what {contest.arms[row].name} changed", 2)
     axes.set_ylabel(f"change in {findings.measure}")
-
-
-def by_reranker(findings: Findings) -> Iterator[tuple[str, list[int]]]:
-    arms = findings.contest.arms
-    for name in series(findings):
-        rows = [i for i, arm in enumerate(arms) if arm.reranks and colour_name(arm.curve) == name]
-        yield name, [i for i in rows if findings.order.values[i] > 0]
 
 
 def draw_headroom(axes: Any, findings: Findings, palette: Palette) -> None:
@@ -412,16 +348,14 @@ def draw_headroom(axes: Any, findings: Findings, palette: Palette) -> None:
 
 def headroom_bars(
     rooms: Sequence[Headroom], palette: Palette
-) -> Iterator[tuple[str, list[float], list[float], dict[str, Any]]]:
+) -> Iterator[tuple[str, Values, Values, dict[str, Any]]]:
     """What each part of the bars is called, where it starts, how wide it is, and its look."""
-    low = [min(room.first, room.reached) for room in rooms]
-    top = [max(room.first, room.reached) for room in rooms]
-    first = [room.first for room in rooms]
-    yield "no reranking", [0.0] * len(rooms), low, {"color": palette.soft, "alpha": 0.45}
-    captured = [max(0.0, room.reached - room.first) for room in rooms]
+    first, reached, possible = np.array([(r.first, r.reached, r.possible) for r in rooms]).T
+    low, top = np.minimum(first, reached), np.maximum(first, reached)
+    captured, lost = np.maximum(0.0, reached - first), np.maximum(0.0, first - reached)
+    yield "no reranking", np.zeros(len(rooms)), low, {"color": palette.soft, "alpha": 0.45}
     yield "captured by the best arm", first, captured, {"color": palette.accent}
-    lost = [max(0.0, room.first - room.reached) for room in rooms]
-    if any(lost):
+    if lost.any():
         yield "lost by reranking", low, lost, {"color": palette.of(4)}
-    left = [max(0.0, room.possible - reached) for room, reached in zip(rooms, top, strict=True)]
+    left = np.maximum(0.0, possible - top)
     yield "left in the candidates", top, left, {"color": palette.accent, "alpha": 0.22}

@@ -9,6 +9,7 @@ from rerankbench.report.book import Book
 from rerankbench.report.cost import MEASURED, QUERY, RACED, Cost, Ordering, charged, served
 from rerankbench.report.race.intervals import LEVEL
 from rerankbench.report.race.record import Record
+from rerankbench.report.wording import first_of
 
 
 def cost_line(order: Ordering) -> str:
@@ -104,8 +105,8 @@ def drift_lines(race: Record) -> list[str]:
 def interpolated_lines(arms: Sequence[Arm], costs: Sequence[Cost]) -> list[str]:
     known = [(arm, cost) for arm, cost in zip(arms, costs, strict=True) if cost.latency_p50_ms is not None]
     names = [arm.name for arm, cost in known if cost.interpolated]
-    line = f"Interpolated between depths or layers that were timed: {', '.join(names[:8])}"
-    return [line + (f" and {len(names) - 8} more." if len(names) > 8 else ".")] if names else []
+    line = f"Interpolated between depths or layers that were timed: {first_of(names, 8)}."
+    return [line] if names else []
 
 
 def missing_lines(arms: Sequence[Arm], costs: Sequence[Cost], book: Book) -> list[str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import yaml
 
 from rerankbench.basics.alike import folded
 from rerankbench.basics.errors import UserError
@@ -16,7 +19,9 @@ from rerankbench.tracking import run_folders
 from rerankbench.tracking.result import Result
 from rerankbench.tracking.run_folders import CURE, FILES, PER_QUERY, RESULT, SCORES, TEXTS
 
-__all__ = ["FILES", "PER_QUERY", "RESULT", "SCORES", "TEXTS", "Run", "find", "read"]
+CONFIG, HYDRA = Path(".hydra/config.yaml"), Path(".hydra/hydra.yaml")
+
+__all__ = ["CONFIG", "FILES", "HYDRA", "PER_QUERY", "RESULT", "SCORES", "TEXTS", "Run", "find", "read"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,26 @@ class Run:
     @property
     def arm(self) -> str:
         return str(self.result.get("arm", self.place))
+
+    @property
+    def config(self) -> Path:
+        """The settings that it was made with."""
+        return (self.folder / CONFIG).absolute()
+
+    @property
+    def command_folder(self) -> Path:
+        """Where its command was given, from which its relative paths lead."""
+        found = hydra_note(self).get("runtime", {}).get("cwd")
+        return Path(found) if found and Path(found).is_dir() else Path.cwd()
+
+
+def hydra_note(run: Run) -> Mapping[str, Any]:
+    """What Hydra wrote down of the command; empty where there is nothing that can be read."""
+    try:
+        found = yaml.safe_load((run.folder / HYDRA).read_text(encoding="utf-8"))
+        return dict(found["hydra"])
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return {}
 
 
 def find(places: Iterable[Path]) -> list[Run]:
@@ -79,6 +104,13 @@ def refuse_nameless(run: Run) -> None:
     for key in ("candidates", "reranker"):
         if key not in run.result["identity"]:
             raise UserError(f"{visible(run.place)}/{RESULT}: identity.{key} is missing; {CURE}")
+
+
+def refuse_nulls(table: pa.Table, names: Sequence[str]) -> None:
+    """Raises ValueError for columns in which a value is missing."""
+    for name in names:
+        if table[name].null_count:
+            raise ValueError(f"its column {name} has rows without a value")
 
 
 @contextmanager

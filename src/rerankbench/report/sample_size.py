@@ -37,14 +37,12 @@ def detectable(differences: Array, worst: float, p: float) -> float | None:
     """The smallest true mean that as many queries as these show, 4 times in 5; None as above."""
     if not spread(differences):
         return None
-    low, high = 0.0, worst
-    if not shows(differences, high, worst, p, len(differences)):
+    low, high, queries = 0.0, worst, len(differences)
+    if not shows(differences, high, worst, p, queries):
         return None
     for _ in range(15):  # to 1e-4
         middle = (low + high) / 2
-        low, high = (
-            (low, middle) if shows(differences, middle, worst, p, len(differences)) else (middle, high)
-        )
+        low, high = (low, middle) if shows(differences, middle, worst, p, queries) else (middle, high)
     return high
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from rerankbench.report.arms import Contest
 from rerankbench.report.verdict import NONE, UNKNOWN, Verdict
+from rerankbench.report.wording import counted, first_of
 
 HEADINGS = ("arm", "against", "", "expected difference", "at the least and most")
-OPEN, BETTER, WORSE, ALIKE = "open", "better", "worse", "as good"
+OPEN, BETTER = "open", "better"
 
 
 @dataclass(frozen=True)
@@ -96,13 +97,7 @@ def still_open(contest: Contest, found: Verdict, settled: Settled) -> str:
         for each in settled.of(chosen.name)
         if (each.state != BETTER if each.other in must_win else not each.within)
     ]
-    if not rivals:
-        return ""
-    return "against " + ", ".join(rivals[:3]) + (f" and {len(rivals) - 3} more" if len(rivals) > 3 else "")
-
-
-def counted(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+    return f"against {first_of(rivals, 3)}" if rivals else ""
 
 
 def table(settled: Settled, arms: Sequence[str]) -> list[list[str]]:

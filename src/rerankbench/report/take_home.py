@@ -75,23 +75,22 @@ def elsewhere(step: Step) -> list[Recipe]:
     name = shlex.quote(visible(model))
     pinned = f" --revision {shlex.quote(visible(settings['revision']))}" if settings.get("revision") else ""
     mounted = f" -v {name}:/model" if local else ""
-    tei = "docker run -p 8080:80{} ghcr.io/huggingface/text-embeddings-inference:cpu-1.8 --model-id {}{}"
-    check = "rerankbench-serve . --check --url http://127.0.0.1:{} --shape {}"
-    return [
-        Recipe(
-            "By text-embeddings-inference",
-            "\n".join([tei.format(mounted, "/model" if local else name, pinned), check.format(8080, "tei")]),
+    place = "/model" if local else name
+    tei = "ghcr.io/huggingface/text-embeddings-inference:cpu-1.8"
+    length = settings["max_length"]
+    servers = {
+        "text-embeddings-inference": (
+            f"docker run -p 8080:80{mounted} {tei} --model-id {place}{pinned}",
+            "8080 --shape tei",
         ),
-        Recipe(
-            "By Infinity",
-            f"infinity_emb v2 --model-id {name}{pinned} --port 7997 --url-prefix /v1\n"
-            + check.format(7997, "jina")
-            + f" --model {name}",
+        "Infinity": (
+            f"infinity_emb v2 --model-id {name}{pinned} --port 7997 --url-prefix /v1",
+            f"7997 --shape jina --model {name}",
         ),
-        Recipe(
-            "By vLLM",
-            f"vllm serve {name}{pinned} --max-model-len {settings['max_length']}\n"
-            + check.format(8000, "jina")
-            + f" --model {name}",
+        "vLLM": (
+            f"vllm serve {name}{pinned} --max-model-len {length}",
+            f"8000 --shape jina --model {name}",
         ),
-    ]
+    }
+    check = "rerankbench-serve . --check --url http://127.0.0.1:"
+    return [Recipe(f"By {server}", f"{run}\n{check}{port}") for server, (run, port) in servers.items()]

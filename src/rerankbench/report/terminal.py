@@ -13,7 +13,7 @@ from rerankbench.basics.visible import Console, visible
 from rerankbench.report import race_notes, table
 from rerankbench.report.arrangements.words import Teller
 from rerankbench.report.findings import Findings
-from rerankbench.report.heading import counted, subtitle
+from rerankbench.report.wording import counted
 
 ROWS = 8
 STEPS = 6  # of the staircase of budgets
@@ -54,7 +54,7 @@ def texts(findings: Findings) -> Iterator[tuple[str, str, str]]:
         yield findings.trial.line(), "  ", ""
     if findings.leaning:
         yield findings.leaning.line(), "", ""
-    yield subtitle(findings), "", "dim"
+    yield findings.subtitle(), "", "dim"
 
 
 def wrapped(text: str, width: int, indent: str) -> Text:
@@ -103,12 +103,8 @@ def fitting(
     findings: Findings, rows: Sequence[int], names: Sequence[str], width: int
 ) -> list[tuple[table.Column, list[str]]]:
     """Columns with their cells that fit beside the names, which may be folded."""
-    found = [
-        (column, [visible(column.text(findings, i).partition(" [")[0]) for i in rows])
-        for column in table.columns(findings)
-        if column.short
-    ]
-    found = [(column, [short_reason(cell) for cell in cells]) for column, cells in found]
+    short = [column for column in table.columns(findings) if column.short]
+    found = [(column, [short_cell(column.text(findings, i)) for i in rows]) for column in short]
     room = min(NAMES, max(map(len, names), default=0))
     for least in LEAST:
         if room + FRAME + sum(taken(column, cells) + FRAME for column, cells in found) + 1 > width:
@@ -120,6 +116,7 @@ def taken(column: table.Column, cells: Sequence[str]) -> int:
     return max(len(column.heading), *map(len, cells))
 
 
-def short_reason(cell: str) -> str:
-    """An arm that is excluded, without the reason, which is on the page."""
+def short_cell(text: str) -> str:
+    """A figure without its interval, and "excluded" without the reason; the page has both."""
+    cell = visible(text.partition(" [")[0])
     return cell.partition(":")[0] if cell.startswith("excluded: ") else cell

@@ -25,6 +25,8 @@ from rerankbench.tracking.run_folders import plain_files
 
 PAGE_SIZE = 1000
 CONFIG = "config.yaml"
+LATENCIES = ("query_p50_ms", "query_p95_ms", "latency_p50_ms", "latency_p95_ms")
+COSTS = (*LATENCIES, "memory_mb", "price_per_1k")
 
 
 def find(tracking: MLflow, name: str, folder: Path) -> list[Run]:
@@ -86,13 +88,8 @@ def active(client: Any, experiment_id: str) -> list[Any]:
     found: list[Any] = []
     token = None
     while True:
-        page = client.search_runs(
-            [experiment_id],
-            "",
-            max_results=PAGE_SIZE,
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
-        )
+        asked = {"order_by": ["attributes.start_time ASC"], "page_token": token}
+        page = client.search_runs([experiment_id], "", max_results=PAGE_SIZE, **asked)
         found += [run for run in page if run.data.tags.get(KIND) != REPORT]
         token = page.token
         if not token:
@@ -135,7 +132,8 @@ def log_report(
         running.close_stale(client, experiment_id)
         others = earlier(client, experiment_id, sweep_id)
         own = next((run for run in others if is_own(run)), None)
-        run = own or created(client, experiment_id, sweep_id)
+        begun = {KIND: REPORT, "sweep_id": sweep_id, **running.tags()}
+        run = own or client.create_run(experiment_id, tags=begun, run_name=run_name(sweep_id))
         run_id, old = run.info.run_id, [each.info.run_id for each in others if has_ended(each)]
         for name, value in {NOTE: note(folder), **origin(), **tags}.items():
             client.set_tag(run_id, name, value)
@@ -143,9 +141,8 @@ def log_report(
             client.log_metric(run_id, name, figure)
         if config := config or config_of(client, old):
             client.log_text(run_id, config, CONFIG)
-        for name in (files.PAGE, files.MARKDOWN, files.JSON):
-            client.log_artifact(run_id, str(folder / name))
-        for name in plain_files(folder, (RACE, deployment.FILE)):
+        more = plain_files(folder, (RACE, deployment.FILE))
+        for name in (files.PAGE, files.MARKDOWN, files.JSON, *more):
             client.log_artifact(run_id, str(folder / name))
         for name in plain_files(folder / files.PLOTS, plots.file_names()):
             client.log_artifact(run_id, str(folder / files.PLOTS / name), files.PLOTS)
@@ -158,11 +155,6 @@ def log_report(
 
 def run_name(sweep_id: str) -> str:
     return f"report {sweep_id}".strip()
-
-
-def created(client: Any, experiment_id: str, sweep_id: str) -> Any:
-    tags = {KIND: REPORT, "sweep_id": sweep_id, **running.tags()}
-    return client.create_run(experiment_id, tags=tags, run_name=run_name(sweep_id))
 
 
 def is_own(run: Any) -> bool:
@@ -200,10 +192,9 @@ def note(folder: Path) -> str:
 def told(findings: Findings) -> dict[str, str]:
     """The verdict and what it recommends as tags."""
     tags = {"verdict": findings.verdict.sentence, "verdict_kind": findings.verdict.kind}
-    row = recommended(findings)
+    field, row = findings.field, findings.recommended
     if row is None:
         return tags
-    field = findings.answered.field
     steps = field.steps(row)
     tags |= {"recommended_arm": field.name(row), "recommended_first_stage": steps[0].stage_name}
     if field.reranks(row):
@@ -214,35 +205,17 @@ def told(findings: Findings) -> dict[str, str]:
 
 def figures(findings: Findings) -> dict[str, float]:
     """What the recommended arm reaches, gains and costs."""
-    row = recommended(findings)
+    field, row, plain = findings.field, findings.recommended, findings.verdict.arm
     if row is None:
         return {}
-    field = findings.answered.field
     values, cost = field.values, field.costs[row]
     found = {
-        f"recommended_{findings.contest.measure}": float(values[row].mean()),
-        "recommended_gain": float((values[row] - values[field.first_stage(row)]).mean()),
+        findings.contest.measure: values[row].mean(),
+        "gain": (values[row] - values[field.first_stage(row)]).mean(),
+        **{name: value for name in COSTS if (value := getattr(cost, name)) is not None},
+        **{metric(name): means[plain] for name, means in findings.more.items() if plain is not None},
     }
-    for name in (
-        "query_p50_ms",
-        "query_p95_ms",
-        "latency_p50_ms",
-        "latency_p95_ms",
-        "memory_mb",
-        "price_per_1k",
-    ):
-        if (value := getattr(cost, name)) is not None:
-            found[f"recommended_{name}"] = float(value)
-    if findings.verdict.arm is not None:
-        for name, means in findings.more.items():
-            found[f"recommended_{metric(name)}"] = float(means[findings.verdict.arm])
-    return {name: value for name, value in found.items() if math.isfinite(value)}
-
-
-def recommended(findings: Findings) -> int | None:
-    """The row that the verdict recommends, among plain arms and arrangements."""
-    verdict = findings.verdict
-    return verdict.arm if verdict.arrangement is None else verdict.arrangement
+    return {f"recommended_{name}": float(value) for name, value in found.items() if math.isfinite(value)}
 
 
 def earlier(client: Any, experiment_id: str, sweep_id: str) -> list[Any]:

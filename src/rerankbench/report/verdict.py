@@ -13,9 +13,11 @@ from rerankbench.report import sample_size
 from rerankbench.report.arms import FAILED, NOT_A_NUMBER, OVER_BUDGET, Arm, Contest, LeftOut
 from rerankbench.report.comparison import RANGE, Comparison, gains_of
 from rerankbench.report.cost import ABOVE, NOT_MEASURED, Ordering, deeper_price_words, price_words
+from rerankbench.report.wording import counted, first_of, p_value, signed
 
 DEPLOY, BEST, NONE, UNKNOWN = "deploy", "deploy the best", "do not rerank", "cannot tell"
 MOST_REASONS = 6  # shown under a verdict that has no arm
+MOST_NAMES = 6  # of arms in one line
 LONGEST = 120  # characters of an error
 LARGE_GAIN = 0.1  # what a useful collection is able to show
 
@@ -93,6 +95,10 @@ class VerdictWriter:
         return len(self.contest.query_ids)
 
     @property
+    def all_queries(self) -> str:
+        return counted(self.queries, "query", "queries")
+
+    @property
     def measure(self) -> str:
         return display_name(self.contest.measure)
 
@@ -152,10 +158,12 @@ class VerdictWriter:
     def deploy(self, arm: int) -> Verdict:
         c = self.comparison
         if arm == c.best:
-            tail = f"no other arm{self.scope} is better by {self.margin} or more{self.deeper_price(arm)}"
+            deepest = self.deepest(arm)
+            more = deeper_price_words(self.order, arm, deepest, self.contest.arms[deepest].depth)
+            tail = f"no other arm{self.scope} is better by {self.margin} or more{more}"
         else:
             of = f" of those{self.scope}" if self.scope else ""
-            tail = f"as good as the best{of} within {self.margin}, {self.price(arm)}"
+            tail = f"as good as the best{of} within {self.margin}, {price_words(self.order, arm, c.best)}"
         sentence = f"Deploy {spoken(self.contest.arms[arm])}: {tail}."
         lines = [*self.gain_line(arm), *self.overstated(arm), *self.best_line(arm), *self.deeper(arm)]
         return Verdict(DEPLOY, sentence, (*lines, *self.unknown_costs(), *self.all_not_judged()), arm)
@@ -167,13 +175,12 @@ class VerdictWriter:
         cheaper = [i for i in rivals if self.order.cheaper(i, arm)]
         tail = f"it came out on top and is better than {self.contest.every_baseline}"
         sentence = f"Deploy {spoken(self.contest.arms[arm])}: {tail}"
-        sentence += "; no cheaper arm is shown to be as good." if self.cheaper(arm) else "."
+        dearer = any(self.order.cheaper(i, arm) for i in c.allowed)
+        sentence += "; no cheaper arm is shown to be as good." if dearer else "."
         lines = [*self.gain_line(arm), *self.overstated(arm), *self.deeper(arm)]
         if rivals:
-            lines.append(
-                f"{counted(self.queries, 'query', 'queries')} cannot distinguish it from "
-                f"{counted(len(rivals), 'other arm')}: {self.names(rivals)}."
-            )
+            others = counted(len(rivals), "other arm")
+            lines.append(f"{self.all_queries} cannot distinguish it from {others}: {self.names(rivals)}.")
         if cheaper:
             lines += self.needed_to_certify(cheaper, arm)
         lines += [*self.rule_of_three(), *self.unknown_costs(), *self.all_not_judged()]
@@ -183,7 +190,7 @@ class VerdictWriter:
         tried = self.tried()
         line = (
             f"No arm{self.scope} is better than {self.contest.baseline(arm)} by {self.margin} or more "
-            f"({counted(self.queries, 'query', 'queries')})."
+            f"({self.all_queries})."
         )
         best = self.best_line(arm) if self.contest.several else []
         lines = (line, *best, *self.hurt_line(tried), *self.top_line(tried), *self.all_not_judged())
@@ -249,17 +256,16 @@ class VerdictWriter:
 
     def not_shown(self, tried: Sequence[int]) -> str:
         """What the data leave open; an arm may help although neither it nor the best can be recommended."""
-        queries = counted(self.queries, "query", "queries")
         do = "does" if self.queries == 1 else "do"
         helping = [i for i in tried if self.comparison.helps(i)]
         if helping:
             return (
                 f"{self.names(helping)} {'is' if len(helping) == 1 else 'are'} shown to beat "
-                f"{self.contest.every_baseline}, but {queries} {do} not show which arm{self.scope} is as "
-                f"good as the best within {self.margin}"
+                f"{self.contest.every_baseline}, but {self.all_queries} {do} not show which arm{self.scope} "
+                f"is as good as the best within {self.margin}"
             )
         return (
-            f"{queries} {do} not show whether any arm{self.scope} is better than "
+            f"{self.all_queries} {do} not show whether any arm{self.scope} is better than "
             f"{self.contest.every_baseline}"
         )
 
@@ -281,24 +287,12 @@ class VerdictWriter:
         unknown = [i for i in self.comparison.allowed if not math.isfinite(self.order.values[i])]
         return [f"Cost unknown: {self.names(unknown)}."] if unknown else []
 
-    def price(self, arm: int) -> str:
-        """At what share of the best arm's cost."""
-        return price_words(self.order, arm, self.comparison.best)
-
-    def deeper_price(self, arm: int) -> str:
-        """What the deepest arm of the same curve would cost more."""
-        deepest = self.deepest(arm)
-        return deeper_price_words(self.order, arm, deepest, self.contest.arms[deepest].depth)
-
     def deepest(self, arm: int) -> int:
         """The deepest arm of the same curve."""
         arms = self.contest.arms
         return max(
             (i for i, other in enumerate(arms) if other.curve == arms[arm].curve), key=lambda i: arms[i].depth
         )
-
-    def cheaper(self, arm: int) -> bool:
-        return any(self.order.cheaper(i, arm) for i in self.comparison.allowed)
 
     def gain_line(self, arm: int) -> list[str]:
         found = self.comparison.arms[arm]
@@ -332,10 +326,11 @@ class VerdictWriter:
         found = self.comparison.arms[arm]
         if found.gain.mean <= 0 or found.sign_flip_p > self.comparison.alpha or self.comparison.helps(arm):
             return []
+        rare = max(1, round(RANGE / found.gain.mean))  # queries of which one total loss undoes the gain
         return [
             f"A sign-flip test alone would call this gain significant (p {p_value(found.sign_flip_p)}), but "
-            f"it ignores losses larger or rarer than those observed: {undone_by(found.gain.mean)} "
-            "would undo the gain."
+            f"it ignores losses larger or rarer than those observed: one query in {rare:,} that loses "
+            f"{RANGE:g} would undo the gain."
         ]
 
     def best_line(self, arm: int) -> list[str]:
@@ -374,19 +369,17 @@ class VerdictWriter:
         smallest = sample_size.detectable(gain, RANGE, p)
         target = max(abs(float(gain.mean())), self.comparison.delta)
         count = sample_size.queries_needed(gain, target, RANGE, p)
-        queries = counted(self.queries, "query", "queries")
-        lines = [f"{queries} like these can show a gain of about {smallest:.3f} or more"] if smallest else []
+        lines = (
+            [f"{self.all_queries} like these can show a gain of about {smallest:.3f} or more"]
+            if smallest
+            else []
+        )
         if count and count > self.queries:
             lines.append(f"showing one of {target:.3f} takes about {rounded(count):,} queries")
         if not lines:
             return []
-        line = "; ".join(lines)
-        return [f"{line[0].upper()}{line[1:]} (with 80% power, {self.correction})."]
-
-    @property
-    def correction(self) -> str:
-        tried = len(self.tried())
-        return f"{counted(tried, 'arm')} being compared"
+        line, tried = "; ".join(lines), counted(len(self.tried()), "arm")
+        return [f"{line[0].upper()}{line[1:]} (with 80% power, {tried} being compared)."]
 
     def needed_to_certify(self, cheaper: Sequence[int], best: int) -> list[str]:
         """How many queries it would take to show that the most alike of the cheaper arms is as good."""
@@ -414,9 +407,8 @@ class VerdictWriter:
             "fewer, rare losses go unseen too often)."
         ]
 
-    def names(self, rows: Sequence[int], most: int = 6) -> str:
-        shown = ", ".join(self.contest.arms[i].name for i in rows[:most])
-        return shown + (f" and {len(rows) - most} more" if len(rows) > most else "")
+    def names(self, rows: Sequence[int]) -> str:
+        return first_of([self.contest.arms[i].name for i in rows], MOST_NAMES)
 
 
 def spoken(arm: Arm) -> str:
@@ -426,30 +418,12 @@ def spoken(arm: Arm) -> str:
     return f"{name} at {place}"
 
 
-def undone_by(gain: float) -> str:
-    """How rare a total loss may be and yet undo a gain."""
-    return f"one query in {max(1, round(RANGE / gain)):,} that loses {RANGE:g}"
-
-
 def shortened(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
-
-
-def counted(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def rounded(count: int) -> int:
     """Two figures are all that such an estimate is good for."""
     size = 10 ** max(0, int(np.log10(count)) - 1) if count else 1
     return math.ceil(count / size) * size
-
-
-def signed(interval: Sequence[float]) -> str:
-    mean, low, high = interval
-    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
-
-
-def p_value(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rerankbench.report.arrangements.choice import Chooser, Estimate
 from rerankbench.report.arrangements.claims import Shown
+from rerankbench.report.arrangements.costing import total
 from rerankbench.report.arrangements.field import Field
 from rerankbench.report.book import Book
 from rerankbench.report.cost import Cost, Ratio
@@ -79,9 +80,7 @@ class Desk:
         kept = fits & self.usable
         kind, arm = self.recommended(kept, margin)
         choice = self.chooser.all_queries(kept, margin) if kept.any() else None
-        estimate = None
-        if choice is not None:
-            estimate = self.chooser.cross_fitted(kept, margin)
+        estimate = None if choice is None else self.chooser.cross_fitted(kept, margin)
         named = choice if arm is None else arm
         known = named is not None and named != self.reference
         return Answer(
@@ -129,13 +128,8 @@ def answers(desk: Desk, needs: dict[str, Array], margins: Sequence[float]) -> li
                 key = ((fits & desk.usable).tobytes(), margin)
                 if key not in held:
                     held[key] = desk.answer(fits, margin, budget, bound)
-                found.append(moved(held[key], budget, bound))
+                found.append(replace(held[key], budget=budget, bound=bound))
     return found
-
-
-def moved(answer: Answer, budget: str, bound: float) -> Answer:
-    """The same answer for another bound within which the same arms are."""
-    return replace(answer, budget=budget, bound=bound)
 
 
 def bounds(budget: str, need: Array) -> list[float]:
@@ -152,34 +146,25 @@ def bounds(budget: str, need: Array) -> list[float]:
 
 def needs(field: Field, book: Book) -> dict[str, Array]:
     """What a budget has to allow for each arm [arms]: infinite where it is not known well enough."""
-    parts: dict[str, Callable[[Cost, bool], float]] = {
-        P50: lambda cost, reranks: upper(cost, "p50", book, reranks),
-        P95: lambda cost, reranks: upper(cost, "p95", book, reranks),
-        MEMORY: lambda cost, reranks: memory(cost, book, reranks),
-        PRICE: lambda cost, reranks: money(cost, book, reranks),
-    }
-    found = {
-        name: np.array([part(cost, field.reranks(i)) for i, cost in enumerate(field.costs)])
-        for name, part in parts.items()
-    }
-    reranking = np.array([field.reranks(i) for i in range(len(field))])
+    reranking = [field.reranks(i) for i in range(len(field))]
+    found = {}
+    for name in (P50, P95, MEMORY, PRICE):
+        each = (need(name, *arm, book) for arm in zip(field.costs, reranking, strict=True))
+        found[name] = np.array([math.inf if value is None else value for value in each])
     return {name: need for name, need in found.items() if np.isfinite(need[reranking]).any()}
 
 
-def upper(cost: Cost, which: str, book: Book, reranks: bool) -> float:
-    """The upper end of a latency's interval, of the whole query where first stages compete."""
+def need(name: str, cost: Cost, reranks: bool, book: Book) -> float | None:
+    """What one bound has to allow: of a latency the upper end of its interval; None where it is not known.
+
+    Of the whole query where first stages compete.
+    """
+    if name == MEMORY:
+        return total([cost.search_memory_mb] * book.whole + [cost.memory_mb] * reranks)
     if not book.whole and not reranks:
         return 0.0
-    span = getattr(cost, f"{'query' if book.whole else 'latency'}_{which}_interval")
-    return math.inf if span is None else float(span[1])
-
-
-def memory(cost: Cost, book: Book, reranks: bool) -> float:
-    parts = ([cost.search_memory_mb] if book.whole else []) + ([cost.memory_mb] if reranks else [])
-    return math.inf if any(part is None for part in parts) else sum(part or 0.0 for part in parts)
-
-
-def money(cost: Cost, book: Book, reranks: bool) -> float:
-    if not book.whole and not reranks:
-        return 0.0
-    return math.inf if cost.price_per_1k is None else cost.price_per_1k
+    if name == PRICE:
+        return cost.price_per_1k
+    kind = name.replace("latency", "query") if book.whole else name
+    span: tuple[float, float] | None = getattr(cost, kind.replace("_ms", "_interval"))
+    return None if span is None else span[1]

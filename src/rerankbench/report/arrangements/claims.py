@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.evaluation import bounded_mean
-from rerankbench.evaluation.simultaneous import Claims, SignFlips, corrected, sign_flips, z_values
+from rerankbench.evaluation.simultaneous import Claims, corrected, sign_flips, z_values
 from rerankbench.report.arrangements.field import Field
-from rerankbench.report.comparison import RANGE, SEED
+from rerankbench.report.comparison import RANGE, SEED, Rivals, against_first_stages
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -45,10 +45,12 @@ def show(field: Field, allowed: Sequence[int], margins: Sequence[float], alpha: 
     """
     flips = sign_flips(field.values, seed=SEED, patterns=PATTERNS)
     rivals = Rivals(field.values, np.array(allowed, dtype=np.intp))
-    first, second = against_first_stages(field, allowed)
+    stages = [i for i in allowed if not field.contest.arms[i].reranks]
     every = np.arange(len(field))
+    own, tried = map(field.first_stage, every.tolist()), filter(field.reranks, every.tolist())
+    first, second = against_first_stages(list(own), list(tried), stages)
     middle = margins[len(margins) // 2]
-    hardest, _ = rivals.hardest(middle)
+    hardest, _ = hardest_of(rivals, middle)
     claims = Claims(
         first=np.concatenate([first, every]),
         second=np.concatenate([second, hardest[:, 0]]),
@@ -62,20 +64,8 @@ def show(field: Field, allowed: Sequence[int], margins: Sequence[float], alpha: 
     helps = np.zeros(len(field), dtype=np.float64)
     np.maximum.at(helps, first, beats)
     reranks = np.isin(every, first)
-    tested = Tested(flips, rivals, found.needed_apart, alpha)
+    tested = Tested(field.values, rivals, found.needed_apart, alpha)
     return Shown(tuple(margins), reranks & (helps <= found.needed), tested.within(margins))
-
-
-def against_first_stages(field: Field, allowed: Sequence[int]) -> tuple[Rows, Rows]:
-    """Arms that rerank, each paired with its own first stage and with all that may be deployed."""
-    stages = [i for i in allowed if not field.contest.arms[i].reranks]
-    pairs = [
-        (row, stage)
-        for row in range(len(field))
-        if field.reranks(row)
-        for stage in dict.fromkeys([field.first_stage(row), *stages])
-    ]
-    return np.array([a for a, _ in pairs], dtype=np.intp), np.array([b for _, b in pairs], dtype=np.intp)
 
 
 def hopeless(alpha: float) -> float:
@@ -99,44 +89,28 @@ def standardized(differences: Array, worst: float) -> Array:
     return np.asarray((differences.sum(axis=1) - worst) / np.sqrt(squares))
 
 
-class Rivals:
-    """The plain arms that each arm has to be as good as."""
+def hardest_of(rivals: Rivals, margin: float) -> tuple[Rows, Array]:
+    """Of each arm the rivals (rows) [arms, RIVALS] that it is least surely within the margin of.
 
-    def __init__(self, values: Array, allowed: Rows) -> None:
-        self.values, self.allowed = values, allowed
-        shifted = values - values[allowed[0]]
-        self.sums = shifted.sum(axis=1)
-        self.squares = np.einsum("ij,ij->i", shifted, shifted)
-        self.products = shifted @ shifted[allowed].T
-
-    def hardest(self, margin: float) -> tuple[Rows, Array]:
-        """Of each arm the rivals (rows) [arms, RIVALS] that it is least surely within the margin of.
-
-        And the smallest distance in standard errors [arms]. An arm is no rival of itself.
-        """
-        queries, worst = self.values.shape[1], RANGE - margin
-        theirs = self.allowed
-        apart = self.sums[:, None] - self.sums[theirs]
-        squares = self.squares[:, None] + self.squares[theirs] - 2 * self.products
-        squares = np.maximum(squares + 2 * margin * apart + queries * margin**2, 0.0)
-        distance = (apart + queries * margin - worst) / np.sqrt(squares + worst**2)
-        distance[theirs, np.arange(len(theirs))] = np.inf
-        near = np.argsort(distance, axis=1, kind="stable")[:, :RIVALS]
-        return theirs[near], distance.min(axis=1)
+    And the smallest distance in standard errors [arms].
+    """
+    distance = rivals.distances(margin)
+    near = np.argsort(distance, axis=1, kind="stable")[:, :RIVALS]
+    return rivals.allowed[near], distance.min(axis=1)
 
 
 @dataclass(frozen=True, eq=False)
 class Tested:
     """Tests of "within a margin of the best plain arm" at the p-value `needed`."""
 
-    flips: SignFlips
+    values: Array
     rivals: Rivals
     needed: float
     alpha: float
 
     def within(self, margins: Sequence[float]) -> NDArray[np.bool_]:
         """[margins, arms], margins rising; what holds at one holds at all larger ones."""
-        arms = len(self.rivals.values)
+        arms = len(self.values)
         low, high = np.full(arms, -1), np.full(arms, len(margins))  # not shown at low, shown at high
         while (open_ := high - low > 1).any():
             middle = (low + high) // 2
@@ -148,10 +122,10 @@ class Tested:
 
     def holds(self, rows: Rows, margin: float) -> NDArray[np.bool_]:
         """Whether it is shown of some arms that they are within a margin."""
-        hardest, distance = self.rivals.hardest(margin)
+        hardest, distance = hardest_of(self.rivals, margin)
         alone = self.rivals.allowed[0] if len(self.rivals.allowed) == 1 else -1  # has no rival
         found = distance[rows] > hopeless(self.alpha)
-        values = self.rivals.values
+        values = self.values
         for place in range(hardest.shape[1]):
             left = np.flatnonzero(found & (rows != alone))
             for at in range(0, len(left), _BLOCK):

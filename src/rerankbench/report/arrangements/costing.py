@@ -18,34 +18,25 @@ from rerankbench.report.race.intervals import quantiles
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class Priced:
-    """Costs of arrangements, and plain arms and arrangements ordered from cheap to dear."""
-
-    costs: tuple[Cost, ...]
-    order: Ordering
-
-
 def priced(
     contest: Contest, tried: Sequence[Arrangement], plain: Sequence[Cost], order: Ordering, book: Book
-) -> Priced:
-    """The sum of each arrangement's steps; `plain`, `order`: those of the contest's arms."""
+) -> tuple[list[Cost], Ordering]:
+    """The sum of each arrangement's steps, and all arms ordered from cheap to dear.
+
+    `plain`, `order`: those of the contest's arms.
+    """
     costs = [untimed(contest, each, plain, book) for each in tried]
     stages = (*order.stages, *(contest.arms[each.steps[0]].stage for each in tried)) if order.stages else ()
     clock = Clock(contest, book) if book.race else None
     if clock:
         costs = [replace(cost, **times) for cost, times in zip(costs, clock.spans(tried), strict=True)]
     if clock is None or not order.times:  # counted, or single runs'
-        values = [added(each, order.values) for each in tried]
-        return Priced(tuple(costs), Ordering(order.basis, joined(order.values, values), (), stages))
+        values = np.array([*order.values, *(added(each, order.values) for each in tried)])
+        return costs, Ordering(order.basis, values, (), stages)
     name = "query_p50_ms" if book.whole else "latency_p50_ms"
-    known = [unknown_as_nan(getattr(cost, name)) for cost in costs]
+    values = np.array([*order.values, *(unknown_as_nan(getattr(cost, name)) for cost in costs)])
     times = (*order.times, *(clock.compared(each) for each in tried))
-    return Priced(tuple(costs), Ordering(order.basis, joined(order.values, known), times, stages))
-
-
-def joined(plain: Array, more: Sequence[float]) -> Array:
-    return np.concatenate([plain, np.array(more, dtype=float)])
+    return costs, Ordering(order.basis, values, times, stages)
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,8 @@ def arms(found: Arranged, level: float, delta: float) -> list[dict[str, Any]]:
     def intervals(against: np.ndarray[Any, Any] | None) -> list[dict[str, float]]:
         less = 0.0 if against is None else means[against]
         minus = 0.0 if against is None else drawn[:, np.searchsorted(used, against)]
-        return [
-            each._asdict() for each in percentile_intervals(means[rows] - less, drawn[:, at] - minus, level)
-        ]
+        found = percentile_intervals(means[rows] - less, drawn[:, at] - minus, level)
+        return [each._asdict() for each in found]
 
     mean, gain = intervals(None), intervals(own)
     best = intervals(np.full(len(rows), found.reference))
@@ -100,7 +99,7 @@ def summary(found: Arranged, delta: float) -> dict[str, Any]:
         "possible": field.possible,
         "reference": field.name(found.reference),
         "baseline": field.name(found.baseline),
-        "judged": None if answer.estimate is None else estimate(answer),
+        "judged": estimate(answer),
         "deployed": None if answer.choice is None else field.name(answer.choice),
         "shown": None if answer.arm is None else field.name(answer.arm),
         "lines": teller.tried_lines(),

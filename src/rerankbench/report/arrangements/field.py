@@ -84,13 +84,6 @@ def assembled(contest: Contest, costs: Sequence[Cost], order: Ordering, book: Bo
         tried += kept
         values.append(rows)
         possible += made.possible
-    paid = priced(contest, tried, costs, order, book)
-    return Field(
-        contest,
-        tuple(tried),
-        np.concatenate(values),
-        (*costs, *paid.costs),
-        paid.order,
-        tuple(lacking),
-        possible,
-    )
+    paid, ordered = priced(contest, tried, costs, order, book)
+    every = np.concatenate(values)
+    return Field(contest, tuple(tried), every, (*costs, *paid), ordered, tuple(lacking), possible)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -100,11 +101,8 @@ def pool_of(contest: Contest, stage: str, rows: Sequence[int]) -> tuple[Pool | N
 
 
 def ruler_of(contest: Contest, stage: str, table: Table) -> Ruler:
-    depth, best = max(
-        ((depth, values) for (each, depth), values in contest.oracle.items() if each == stage),
-        key=lambda item: item[0],
-        default=(0, {}),
-    )
+    depth = max((depth for each, depth in contest.oracle if each == stage), default=0)
+    best = contest.oracle.get((stage, depth), {})
     run = next(arm.run for arm in contest.arms if arm.stage == stage)
     threshold = int(run.dataset.get("relevance_threshold") or 1)
     return ruler(table.grades, table.length, depth, best, threshold)
@@ -131,11 +129,8 @@ def read(run: Run, ids: Sequence[str], layers: Sequence[int | None]) -> tuple[Ta
     """A run's scores, or why there are none. Raises UserError where the file is damaged."""
     if not os.path.lexists(run.folder / SCORES):
         return None, f"its run has no {SCORES}"
-    if (
-        "reranker.path" in run.params
-        and "reranker.parameters_m" in run.params
-        and not run.result.get("model", {}).get("parameters")
-    ):
+    listed = {"reranker.path", "reranker.parameters_m"} <= set(run.params)
+    if listed and not run.result.get("model", {}).get("parameters"):
         return None, "lists of another tool hold an order and no scores"
     names = {layer: "score" if layer is None else f"score_{layer}" for layer in layers}
     with telling(run, SCORES):
@@ -153,25 +148,45 @@ def columns(found: Sequence[str], names: Iterable[str]) -> dict[str, str]:
 
 def laid_out(table: pa.Table, ids: Sequence[str], names: Mapping[int | None, str]) -> Table:
     """Raises ValueError for what no run writes."""
-    query = pc.index_in(table["query_id"], value_set=pa.array(list(ids), pa.string()))
-    rank = table["rank"]
-    if query.null_count or rank.null_count:
-        raise ValueError("it holds queries that were not measured, or rows without a rank")
-    rows, places = query.to_numpy().astype(np.int64), rank.to_numpy() - 1
-    if len(places) and not 0 <= places.min() <= places.max() < LONGEST:
-        raise ValueError(f"its column rank should hold 1 to {LONGEST:,}")
-    shape = (len(ids), int(places.max(initial=-1)) + 1)
-    length = np.bincount(rows, minlength=len(ids))
-    wrong = rows[(places >= length[rows])]
-    if len(wrong) or len(np.unique(rows * shape[1] + places)) != len(rows):
-        told = f" {shown(ids[wrong[0]])}" if len(wrong) else ""
-        raise ValueError(f"the ranks of query{told} should be 1, 2, ... without a gap")
-    grades = np.full(shape, UNJUDGED, np.int32)
-    grades[rows, places] = pc.fill_null(table["relevance"], UNJUDGED).to_numpy()
-    first = np.full(shape, -np.inf, np.float32)
-    first[rows, places] = table[FIRST].to_numpy()
-    layers: dict[int | None, Scores] = {}
-    for layer, name in names.items():
-        layers[layer] = np.full(shape, np.nan, np.float32)
-        layers[layer][rows, places] = table[name].to_numpy()
-    return Table(grades, length, first, layers)
+    at = Places.of(table, ids)
+    return Table(
+        grades=at.laid(pc.fill_null(table["relevance"], UNJUDGED), UNJUDGED, np.int32),
+        length=at.length,
+        first=at.laid(table[FIRST], -np.inf, np.float32),
+        layers={layer: at.laid(table[name], np.nan, np.float32) for layer, name in names.items()},
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where the rows of a table of ranked lists belong: `queries` and `ranks` [rows], both from 0.
+
+    `length` [queries] of each list.
+    """
+
+    queries: NDArray[np.int64]
+    ranks: NDArray[np.int64]
+    length: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, table: pa.Table, ids: Sequence[str]) -> Places:
+        """By its columns query_id and rank. Raises ValueError for what no run writes."""
+        query = pc.index_in(table["query_id"], value_set=pa.array(list(ids), pa.string()))
+        rank = table["rank"]
+        if query.null_count or rank.null_count:
+            raise ValueError("it holds queries that were not measured, or rows without a rank")
+        rows, places = query.to_numpy().astype(np.int64), rank.to_numpy() - 1
+        if len(places) and not 0 <= places.min() <= places.max() < LONGEST:
+            raise ValueError(f"its column rank should hold 1 to {LONGEST:,}")
+        length = np.bincount(rows, minlength=len(ids))
+        wrong = rows[places >= length[rows]]
+        if len(wrong) or len(np.unique(rows * LONGEST + places)) != len(rows):
+            told = f" {shown(ids[wrong[0]])}" if len(wrong) else ""
+            raise ValueError(f"the ranks of query{told} should be 1, 2, ... without a gap")
+        return cls(rows, places, length)
+
+    def laid(self, column: pa.ChunkedArray, empty: object, kind: type) -> NDArray[Any]:
+        """The values of a column [queries, ranks], `empty` behind the end of a list."""
+        out = np.full((len(self.length), self.length.max(initial=0)), empty, kind)
+        out[self.queries, self.ranks] = column.to_numpy()
+        return out

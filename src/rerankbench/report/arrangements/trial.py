@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from rerankbench.basics.errors import UserError
 from rerankbench.report.arrangements import arrangement as arranging
@@ -36,7 +37,6 @@ log = logging.getLogger(__name__)
 
 FILE, SCHEMA = "trial.json", 1
 MODULE = "rerankbench.report.arrangements.service"
-FIGURES = ("measured", "predicted")
 QUERIES, WARM_UP = 60, 3
 SHARE = 0.5  # of the race's seconds, at most
 Times = NDArray[np.float64]
@@ -82,6 +82,9 @@ class Trial:
 
     def write(self, folder: Path) -> None:
         write_atomic(folder / FILE, json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1).encode())
+
+
+FORM = TypeAdapter(Trial)
 
 
 def row_of(found: Arranged) -> int | None:
@@ -147,7 +150,7 @@ class Stage:
 
     def played(self, name: str, steps: tuple[dict[str, Any], ...]) -> Trial:
         """Ask query by query, in the order of the race. Raises Lost where it cannot be loaded, or answer."""
-        process = Process("service", self.cast.steps[0].folder, MODULE)
+        process = Process("service", self.cast.steps[0].run.command_folder, MODULE)
         ids = self.cast.texts.ids[:QUERIES]
         try:
             process.ask(self.greeting(), self.until)
@@ -181,11 +184,11 @@ class Stage:
     def greeting(self) -> dict[str, Any]:
         stage, arms = self.cast.stage, [self.field.contest.arms[row] for row in self.each.steps]
         steps = [
-            {"config": str(entrant.config), "key": entrant.key, "layer": arm.layer, "depth": arm.depth}
+            {"config": str(entrant.run.config), "key": entrant.key, "layer": arm.layer, "depth": arm.depth}
             for entrant, arm in zip(self.cast.steps, arms, strict=True)
         ]
         how = {name: getattr(self.each, name) for name in ("kind", "method", "weight", "gap")}
-        found = {"config": str(stage.config), "key": stage.key if self.searches else ""}
+        found = {"config": str(stage.run.config), "key": stage.key if self.searches else ""}
         return {"kind": "service", "stage": found, "steps": steps, "how": how}
 
     def question(self, place: int) -> dict[str, Any]:
@@ -241,15 +244,8 @@ def read(folder: Path, found: Arranged | None) -> Trial | None:
         return None
     try:
         told = json.loads((folder / FILE).read_bytes())
-        steps = tuple(told["steps"])
-        if (
-            told["schema"] != SCHEMA
-            or told["arm"] != found.field.name(row)
-            or len(steps) != len(found.field.steps(row))
-        ):
-            return None
-        measured, predicted = (Figure(**told[name]) if told[name] else None for name in FIGURES)
-        plain = {name: told[name] for name in ("arm", "queries", "same", "whole", "why")}
-        return Trial(steps=steps, measured=measured, predicted=predicted, **plain)
-    except (OSError, ValueError, TypeError, KeyError):
+        held = FORM.validate_python(told)
+    except (OSError, ValueError):
         return None
+    now = (SCHEMA, found.field.name(row), len(found.field.steps(row)))
+    return held if (told.get("schema"), held.arm, len(held.steps)) == now else None

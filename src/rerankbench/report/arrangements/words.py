@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rerankbench.evaluation.measures import display_name
 from rerankbench.report.arrangements import arrangement as arranging
@@ -14,7 +13,8 @@ from rerankbench.report.arrangements.findings import Arranged
 from rerankbench.report.comparison import RANGE
 from rerankbench.report.cost import Ratio
 from rerankbench.report.sample_size import rule_of_three
-from rerankbench.report.verdict import BEST, DEPLOY, NONE, Verdict, counted, signed, spoken
+from rerankbench.report.verdict import BEST, DEPLOY, NONE, Verdict, spoken
+from rerankbench.report.wording import counted, signed
 
 UNITS = {P50: "ms (median)", P95: "ms (p95)", MEMORY: "MB", PRICE: "per 1,000 queries"}
 PLURALS = {CASCADE: "cascade", FUSION: "fusion", EXIT: "early exit"}
@@ -51,15 +51,12 @@ class Teller:
         """The report's verdict: an arrangement, where one is shown to be best, else the plain arms'."""
         answer = self.found.headline
         if answer.arm is None or answer.arm < self.found.field.plain:
-            return with_reasons(plain, self.tried_lines())
+            return replace(plain, reasons=(*plain.reasons, *self.tried_lines()))
         if answer.kind == BEST and plain.arm is not None:
-            return with_reasons(plain, self.tried_lines())
-        lines = [
-            *self.own_gain(answer.arm),
-            *self.tried_lines(),
-            f"Of the plain arms alone: {plain.sentence}",
-        ]
-        return Verdict(answer.kind, f"{self.advice(answer)}.", tuple(lines), None, answer.arm)
+            return replace(plain, reasons=(*plain.reasons, *self.tried_lines()))
+        alone = f"Of the plain arms alone: {plain.sentence}"
+        lines = (*self.own_gain(answer.arm), *self.tried_lines(), alone)
+        return Verdict(answer.kind, f"{self.advice(answer)}.", lines, None, answer.arm)
 
     def advice(self, answer: Answer) -> str:
         """Deploy X: as good as Y within 0.01 nDCG@10, at 0.31 [0.28, 0.34] of its latency."""
@@ -83,7 +80,7 @@ class Teller:
         """What it costs of the reference; a cost that is not known is not spoken of."""
         if ratio is None or not ratio.known:
             return ""
-        return f", at {ratio.said(lambda share: f'{share:.2f}')} of its {ratio.what}"
+        return f", at {ratio.said('{:.2f}'.format)} of its {ratio.what}"
 
     def within(self, answer: Answer) -> str:
         """One step of the staircase."""
@@ -92,11 +89,8 @@ class Teller:
         if answer.kind == NONE:
             return f"do not rerank: no plain arm is better by {self.margin(answer.margin)} or more"
         if answer.arm is None:
-            told = (
-                f": {self.arm(answer.choice)}{self.expected(answer.estimate)}"
-                if answer.choice is not None
-                else ""
-            )
+            now = answer.choice
+            told = "" if now is None else f": {self.arm(now)}{self.expected(answer.estimate)}"
             return f"the data cannot tell; if you must choose now{told}"
         text = self.advice(answer)
         return text[0].lower() + text[1:]
@@ -175,9 +169,3 @@ class Teller:
 def overstated(optimism: float) -> str:
     """By how much a mean is too high on the queries that the arm was chosen by."""
     return f", an overstatement of {optimism:.4f}" if optimism > 0 else ", which is no overstatement"
-
-
-def with_reasons(verdict: Verdict, lines: Iterable[str]) -> Verdict:
-    return Verdict(
-        verdict.kind, verdict.sentence, (*verdict.reasons, *lines), verdict.arm, verdict.arrangement
-    )

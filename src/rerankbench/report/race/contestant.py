@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
+from rerankbench.engine import hardware
+from rerankbench.rerankers.scorer import Scorer
 
 if TYPE_CHECKING:
     from rerankbench.experiment.settings import Experiment
@@ -69,13 +71,9 @@ class Loaded(Contestant):
         """Get ready. Raises UserError where this is not what `key` names, or it cannot be loaded."""
 
     def memory(self) -> dict[str, float | None]:
-        from rerankbench.engine import hardware
-
         return hardware.peak_memory_mb(self.context.hardware)
 
     def greeting(self) -> dict[str, Any]:
-        from rerankbench.engine import hardware
-
         return {"load_seconds": self.load_seconds, "environment": hardware.environment(self.context.hardware)}
 
 
@@ -148,8 +146,6 @@ class Reranking(Loaded):
 
     def expect(self, documents: Sequence[str]) -> None:
         """What a service has done for its documents before any query comes: not timed."""
-        from rerankbench.rerankers.scorer import Scorer
-
         if isinstance(self.model, Scorer):
             self.model.expect(documents)
 
@@ -162,7 +158,6 @@ class Reranking(Loaded):
     def scores(self, query: str, documents: Sequence[str], layer: int | None) -> NDArray[np.float32]:
         """Scores [documents] of one query's documents, computing no layer above `layer`."""
         from rerankbench.experiment.latency import rerank
-        from rerankbench.rerankers.scorer import Scorer
 
         if not isinstance(self.model, Scorer):  # which computes all of its layers
             self.model.layers = self.layers if layer is None else (layer,)
@@ -177,7 +172,6 @@ class Reranking(Loaded):
         """Score pairs as a run does, which never waits for one query's."""
         from rerankbench.engine.loop import Loop
         from rerankbench.rerankers.pair_window import PairWindow
-        from rerankbench.rerankers.scorer import Scorer
         from rerankbench.rerankers.text_scoring import checked
 
         model, machine = self.model, self.context.hardware
@@ -206,8 +200,6 @@ class Product(Contestant):
     def __init__(self, message: dict[str, Any]) -> None:
         import torch
 
-        from rerankbench.engine import hardware
-
         if message["threads"]:
             torch.set_num_threads(message["threads"])
         self.devices = [hardware.Hardware(device, "fp32") for device in message["devices"]]
@@ -218,8 +210,6 @@ class Product(Contestant):
         return PRODUCT if machine.device == "cpu" else DEVICE_PRODUCT
 
     def greeting(self) -> dict[str, Any]:
-        from rerankbench.engine import hardware
-
         return {"environment": hardware.environment(self.devices[-1])}
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
 from rerankbench.report.race.record import Cell
-from rerankbench.report.runs import Run
+from rerankbench.report.runs import CONFIG, Run
 
 MOST_DEPTHS = 4  # that are timed of one reranker; what lies between is interpolated
-CONFIG, HYDRA = Path(".hydra/config.yaml"), Path(".hydra/hydra.yaml")
 FIRST_STAGE, RERANKER = "first_stage", "reranker"
 
 
@@ -31,16 +27,6 @@ class Entrant:
     run: Run
     cells: tuple[Cell, ...]
     why: str = ""
-
-    @property
-    def config(self) -> Path:
-        return (self.run.folder / CONFIG).absolute()
-
-    @property
-    def folder(self) -> Path:
-        """Where the run's command was given, from which its relative paths lead."""
-        found = hydra_note(self.run).get("runtime", {}).get("cwd")
-        return Path(found) if found and Path(found).is_dir() else Path.cwd()
 
 
 def entrants(runs: Iterable[Run], paid: bool = False) -> list[Entrant]:
@@ -113,12 +99,3 @@ def spread(depths: Sequence[int], most: int = MOST_DEPTHS) -> list[int]:
     ordered_depths = sorted(set(depths))
     places = np.linspace(0, len(ordered_depths) - 1, min(most, len(ordered_depths))).round().astype(int)
     return [ordered_depths[place] for place in places]
-
-
-def hydra_note(run: Run) -> Mapping[str, Any]:
-    """What Hydra wrote down of the command; empty where there is nothing that can be read."""
-    try:
-        found = yaml.safe_load((run.folder / HYDRA).read_text(encoding="utf-8"))
-        return dict(found["hydra"])
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
-        return {}

@@ -102,7 +102,7 @@ def race(runs: Sequence[Run], settings: Report, trusted: bool = True) -> Record:
 
 def without_code(entrant: Entrant) -> Entrant:
     """The entrant, kept out where its config lets a model's own code run: a folder may be a stranger's."""
-    text = entrant.config.read_text(encoding="utf-8")
+    text = entrant.run.config.read_text(encoding="utf-8")
     found = [key for key in ("trust_remote_code", "allow_code") if f"{key}: true" in text]
     if entrant.why or not found:
         return entrant
@@ -114,7 +114,7 @@ def without_sending(entrant: Entrant) -> Entrant:
     """The entrant, kept out where its config has texts or a key sent away: a folder may be a stranger's."""
     if entrant.why or entrant.kind != RERANKER:
         return entrant
-    served = settings_of(entrant.config).reranker.served
+    served = settings_of(entrant.run.config).reranker.served
     if not served or (stays_here(served["url"]) and not served["key_variable"]):
         return entrant
     sent = "a key" if served["key_variable"] else "texts"

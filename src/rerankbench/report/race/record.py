@@ -106,10 +106,6 @@ class Record:
     def cells(self) -> set[Cell]:
         return {cell for each in self.rounds for cell in each.times}
 
-    def timings(self, cell: Cell) -> Values:
-        """Milliseconds [queries, repeats] of calm rounds, queries as in `ids`; NaN where there are fewer."""
-        return timings(self.rounds, self.ids, cell)
-
     def values(self, cell: Cell) -> Values:
         """Milliseconds of each query [queries], its median over calm rounds.
 
@@ -117,15 +113,11 @@ class Record:
         they are, so they count by those times, each divided by how much slower the fixed product was. Where
         that would be more than `FILLED` of all, they are NaN.
         """
-        found = typical(self.timings(cell))
+        found = typical(timings(self.rounds, self.ids, cell))
         missing = np.isnan(found)
         if missing.any() and missing.mean() <= FILLED:
             found[missing] = typical(corrected(self.rounds, self.ids, cell))[missing]
         return found
-
-    def batch(self, reranker: str) -> tuple[int, float]:
-        """Pairs that a reranker scored as a batch job would in calm rounds, and in how many seconds."""
-        return batch(self.rounds, reranker)
 
     @property
     def drifted(self) -> int:
@@ -144,7 +136,7 @@ class Record:
 
 
 def timings(rounds: Sequence[Round], ids: Sequence[str], cell: Cell) -> Values:
-    """See `Record.timings`."""
+    """Milliseconds [queries, repeats] of calm rounds, queries as in `ids`; NaN where there are fewer."""
     return table([(each.query, each.times[cell]) for each in rounds if each.calm and cell in each.times], ids)
 
 
@@ -165,7 +157,7 @@ def table(times: Iterable[tuple[str, float]], ids: Sequence[str]) -> Values:
 
 
 def batch(rounds: Sequence[Round], reranker: str) -> tuple[int, float]:
-    """See `Record.batch`."""
+    """Pairs that a reranker scored as a batch job would in calm rounds, and in how many seconds."""
     found = [each.portions[reranker] for each in rounds if each.calm and reranker in each.portions]
     return sum(pairs for pairs, _ in found), sum(seconds for _, seconds in found)
 
@@ -174,13 +166,8 @@ def document(record: Record) -> dict[str, Any]:
     """Plain values: a list of milliseconds for each cell, a place for each round, null where not timed."""
     plain = {k: v for k, v in vars(record).items() if k not in ("contestants", "rounds", "ids")}
     rounds = [
-        {
-            "query": r.query,
-            "calm": r.calm,
-            "slower": r.slower,
-            "product_ms": [list(r.before), list(r.after)],
-            "batches": r.portions,
-        }
+        {"query": r.query, "calm": r.calm, "slower": r.slower}
+        | {"product_ms": [list(r.before), list(r.after)], "batches": r.portions}
         for r in record.rounds
     ]
     cells = sorted(record.cells, key=lambda cell: tuple(map(str, cell)))

@@ -53,9 +53,9 @@ class Seat:
     def begin(self) -> None:
         """Start the process and let it load, without waiting for it."""
         self.cells = self.entrant.cells
-        self.process = Process(self.entrant.label, self.entrant.folder)
+        self.process = Process(self.entrant.label, self.entrant.run.command_folder)
         e = self.entrant
-        self.try_to(lambda p: p.tell({"kind": e.kind, "config": str(e.config), "key": e.key}))
+        self.try_to(lambda p: p.tell({"kind": e.kind, "config": str(e.run.config), "key": e.key}))
 
     def loaded(self, until: float) -> None:
         """Wait until it is loaded."""
@@ -90,13 +90,18 @@ class Seat:
 
     def turn(self, query: int, until: float) -> Turn:
         """One query: everything that is timed of this contestant, the order turning with the rounds."""
-        began = time.monotonic()
-        until = min(until, began + self.patience())
-        times = self.search(query, until) if not self.heavy else self.rerank(query, until)
-        self.slowest = max(self.slowest, time.monotonic() - began)
+        times = self.timed(query, until)
         if not self.heavy or not times or self.enough:
             return Turn(times)
         return Turn(times, self.bulk(min(self.end, time.monotonic() + self.patience())))
+
+    def timed(self, query: int, until: float) -> dict[Cell, float]:
+        """What is timed on a query, within the patience that there is with this contestant."""
+        began = time.monotonic()
+        until = min(until, began + self.patience())
+        times = self.rerank(query, until) if self.heavy else self.search(query, until)
+        self.slowest = max(self.slowest, time.monotonic() - began)
+        return times
 
     def patience(self) -> float:
         """Seconds that a turn may take before it is taken to hang."""
@@ -112,13 +117,8 @@ class Seat:
             cells = [cell for cell in self.cells if cell.stage == stage]
             cells = cells[query % len(cells) :] + cells[: query % len(cells)]
             documents = self.texts.documents(stage, query, max(cell.depth for cell in cells))
-            message: dict[str, Any] = {
-                "do": "rerank",
-                "query": self.texts.query(query),
-                "documents": documents,
-            }
-            message["asked"] = [(cell.layer, cell.depth) for cell in cells]
-            found = self.ask(message, until)
+            message = {"do": "rerank", "query": self.texts.query(query), "documents": documents}
+            found = self.ask(message | {"asked": [(cell.layer, cell.depth) for cell in cells]}, until)
             times |= dict(zip(cells, found["ms"], strict=True)) if found else {}
         return times
 
@@ -138,10 +138,8 @@ class Seat:
         depth = max(cell.depth for cell in self.entrant.cells)
         idle = 0  # queries without candidates, one after the other
         while len(pairs) < count and idle < len(stages) * len(self.texts.order):
-            stage, place = (
-                stages[self.offset % len(stages)],
-                self.offset // len(stages) % len(self.texts.order),
-            )
+            stage = stages[self.offset % len(stages)]
+            place = self.offset // len(stages) % len(self.texts.order)
             query = self.texts.query(place)
             fresh = [(query, text) for text in self.texts.documents(stage, place, depth)]
             pairs, idle = pairs + fresh, 0 if fresh else idle + 1
@@ -157,10 +155,7 @@ class Seat:
         """Some queries that do not count, but tell how fast it is."""
         started = time.monotonic()
         for query in queries:
-            began = time.monotonic()
-            limit = min(until, began + self.patience())
-            times = self.rerank(query, limit) if self.heavy else self.search(query, limit)
-            self.slowest = max(self.slowest, time.monotonic() - began)
+            times = self.timed(query, until)
             if self.heavy and times:
                 self.rate = sum(cell.depth for cell in times) * 1000 / max(1e-6, sum(times.values()))
             if time.monotonic() - started > WARM_SECONDS:
@@ -172,7 +167,8 @@ class Seat:
             return
         whole = self.turn_seconds()
         while self.turn_seconds() * ROUNDS > seconds and len(self.depths) > 2:
-            self.leave_out(self.depths[len(self.depths) // 2])
+            middle = self.depths[len(self.depths) // 2]
+            self.cells = tuple(cell for cell in self.cells if cell.depth != middle)
         shallower = sorted({cell.depth for cell in self.entrant.cells})[:-1]
         while self.turn_seconds() * FEW_ROUNDS > seconds and shallower:
             self.cells = tuple(c for c in self.entrant.cells if c.depth in (shallower[0], shallower[-1]))
@@ -183,9 +179,6 @@ class Seat:
     @property
     def depths(self) -> list[int]:
         return sorted({cell.depth for cell in self.cells})
-
-    def leave_out(self, depth: int) -> None:
-        self.cells = tuple(cell for cell in self.cells if cell.depth != depth)
 
     def turn_seconds(self) -> float:
         return sum(cell.depth for cell in self.cells) / self.rate

@@ -13,7 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rerankbench.basics.errors import UserError
+from rerankbench.basics.visible import visible
 from rerankbench.collections.collection import Collection
+from rerankbench.experiment.settings import Experiment
+from rerankbench.report.race.contestant import settings
 from rerankbench.report.race.entrants import FIRST_STAGE, Entrant
 from rerankbench.report.runs import SCORES, Run
 
@@ -52,22 +55,35 @@ class Texts:
 
 def texts_of(found: Sequence[Entrant]) -> Texts:
     """Raises UserError where the collection is not there any more, or another one now."""
-    from rerankbench.report.race.contestant import settings
-
     usable = [entrant for entrant in found if not entrant.why]
     if not usable:
         raise UserError(sorted({entrant.why for entrant in found}))
-    first = usable[0]
-    with inside(first.folder):
-        experiment = settings(first.config)
-        collection = experiment.dataset.load(experiment.cache_dir)
-    if collection.fingerprint() != first.run.dataset.get("fingerprint"):
-        raise UserError(f"{first.run.place}: the collection is another one now than when the run was made")
+    collection = collection_of(usable[0].run)
     rows = {e.key: candidates(e.run) for e in found if e.kind == FIRST_STAGE}
     drawn = np.random.default_rng(SEED).permutation(len(collection.query_ids))
     texts = Texts(collection, rows, tuple(drawn.tolist()))
     places = evenly([texts.work(place) for place in range(min(SPREAD, len(drawn)))])
     return replace(texts, order=(*drawn[places].tolist(), *drawn[len(places) :].tolist()))
+
+
+def experiment_of(run: Run) -> Experiment:
+    """The settings that a run was made with."""
+    with inside(run.command_folder):
+        found: Experiment = settings(run.config)
+    return found
+
+
+def collection_of(run: Run) -> Collection:
+    """What a run was made of. Raises UserError where it is not there any more, or another one now."""
+    with inside(run.command_folder):
+        experiment = settings(run.config)
+        collection: Collection = experiment.dataset.load(experiment.cache_dir)
+    if collection.fingerprint() != run.dataset.get("fingerprint"):
+        raise UserError(
+            f"{visible(run.place)}: the collection is another one now than when the run was made; "
+            "run it again"
+        )
+    return collection
 
 
 def evenly(work: Sequence[int]) -> list[int]:

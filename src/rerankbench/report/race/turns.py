@@ -85,16 +85,10 @@ class Turns:
             if self.disturbed(self.rounds[-1]) and tries[query] < TRIES:
                 waiting.append(query)
             self.tell(self.rounds)
-            if len(self.rounds) >= self.looked * LOOK and (over := self.look()):
+            if len(self.rounds) >= self.looked * LOOK and (over := self.over()):
                 return over
         mark(self.rounds)
         return "time"
-
-    def look(self) -> str:
-        """Whether it is over, by all rounds so far."""
-        self.looked = len(self.rounds)
-        mark(self.rounds)
-        return self.over()
 
     def round(self, query: int, held: Round) -> None:
         """Everyone's turn on one query, each round beginning with another one."""
@@ -125,7 +119,9 @@ class Turns:
         return not calm((last.before, last.after), pace(known), TOLERANCE)
 
     def over(self) -> str:
-        """Why the race is over, empty while it is not."""
+        """Why the race is over, by all rounds so far; empty while it is not."""
+        self.looked = len(self.rounds)
+        mark(self.rounds)
         ids = list(dict.fromkeys(each.query for each in self.rounds))
         ready = [racer.ready(*batch(self.rounds, racer.key)) for racer in self.racers]
         if len(ids) < min(self.least, len(self.queries)) or not all(ready):
