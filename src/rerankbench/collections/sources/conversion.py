@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import shown
 from rerankbench.basics.regular_file import open_regular
 from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.layout import Layout
+from rerankbench.collections.sources.layout import Layout, Row
 from rerankbench.collections.sources.mapped import Stored, open_mapped
 from rerankbench.collections.sources.records import SCHEMA, read_records
 from rerankbench.collections.sources.rows import read_rows
@@ -39,29 +39,27 @@ def read_table(path: Path, layout: Layout, log: FileLog, cache_dir: Path) -> Sto
     A table beyond 50 MB is written once to `cache_dir/corpora`, under the hash of the file and of the layout,
     and memory-mapped from there. Raises UserError when the cache cannot be written.
     """
-    numbers: array[int] = array("q")
-    batches = read_records(read_rows(path, layout, log), log, numbers)
     content = [_file_sha256(part) for part in parts(path)]
     identity = f"{content} {path.suffixes} {layout.identity}"
-    return stored_table(batches, identity, numbers, log, cache_dir / "corpora")
+    return stored_table(read_rows(path, layout, log), identity, log, cache_dir)
 
 
-def stored_table(
-    batches: Iterator[pa.RecordBatch], identity: str, numbers: array[int], log: FileLog, folder: Path
-) -> Stored:
-    """The table kept under `identity`, or else that of `batches`, which is kept if large and without fault.
+def stored_table(rows: Iterable[tuple[int, Row]], identity: str, log: FileLog, cache_dir: Path) -> Stored:
+    """The table kept under `identity`, or else that of `rows`, which is kept if large and without fault.
 
-    identity: everything that decides the content. numbers: the line of each record, filled by `batches`.
+    identity: everything that decides the content. The rest is as with `read_table`.
     """
+    folder = cache_dir / "corpora"
     kept = folder / f"{hashlib.sha256(f'{_VERSION} {identity}'.encode()).hexdigest()}.arrow"
     found = _open_kept(kept, log)
     if found is not None:
         return found
-    held, spilled = _gather(batches, folder)
+    numbers: array[int] = array("q")  # the line of each record
+    held, spilled = _gather(read_records(rows, log, numbers), folder)
     if spilled is None:
-        return Stored(without_duplicates(pa.Table.from_batches(held, SCHEMA), numbers, log))
+        return Stored(_without_duplicates(pa.Table.from_batches(held, SCHEMA), numbers, log))
     whole = open_mapped(spilled)
-    unique = without_duplicates(whole.table, numbers, log)
+    unique = _without_duplicates(whole.table, numbers, log)
     if log.count:
         spilled.unlink()
         return Stored(unique, whole.mapping)
@@ -69,7 +67,13 @@ def stored_table(
     return whole
 
 
-def without_duplicates(table: pa.Table, numbers: array[int], log: FileLog) -> pa.Table:
+def table_of(rows: Iterable[tuple[int, Row]], log: FileLog) -> pa.Table:
+    """The same table in memory, whatever its size."""
+    numbers: array[int] = array("q")
+    return _without_duplicates(pa.Table.from_batches(read_records(rows, log, numbers), SCHEMA), numbers, log)
+
+
+def _without_duplicates(table: pa.Table, numbers: array[int], log: FileLog) -> pa.Table:
     """The table as it is when its ids are unique; else each later record of an id is a fault and left out."""
     ids = table.column("doc_id")
     if pc.count_distinct(ids).as_py() == len(ids):
@@ -80,12 +84,8 @@ def without_duplicates(table: pa.Table, numbers: array[int], log: FileLog) -> pa
     repeated = first_of[codes] != np.arange(len(codes))
 
     def describe(row: int) -> tuple[int, str]:
-        first = numbers[int(first_of[codes[row]])]
-        return (
-            numbers[row],
-            f"the id {shown(ids[row].as_py())} was used by {log.unit} {first}: "
-            "ids are unique, rename or remove one",
-        )
+        used = f"was used by {log.unit} {numbers[int(first_of[codes[row]])]}"
+        return numbers[row], f"the id {shown(ids[row].as_py())} {used}: ids are unique, rename or remove one"
 
     log.add_all(np.flatnonzero(repeated).tolist(), describe)
     return table.filter(pa.array(~repeated))

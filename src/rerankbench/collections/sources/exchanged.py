@@ -22,5 +22,12 @@ def far_exchanged(documents: pa.Table, queries: pa.Table) -> bool:
     return _mean_bytes(queries) >= FAR * _mean_bytes(documents) > 0
 
 
+def the_same(documents: pa.Table, queries: pa.Table) -> bool:
+    """Whether the queries are the documents, by their ids and texts."""
+    return len(documents) == len(queries) and all(
+        documents.column(name).equals(queries.column(name)) for name in ("doc_id", "text")
+    )
+
+
 def _mean_bytes(table: pa.Table) -> float:
     return float(pc.mean(pc.binary_length(table.column("text"))).as_py() or 0.0)

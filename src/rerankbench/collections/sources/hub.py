@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -22,7 +21,6 @@ from rerankbench.collections.sources.judgements import Judgements, read_judgemen
 from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
 from rerankbench.collections.sources.local_split import local_split, others
 from rerankbench.collections.sources.mapped import Stored
-from rerankbench.collections.sources.records import read_records
 from rerankbench.collections.sources.source import Source
 from rerankbench.collections.sources.tables import Tables, numeric_ids
 
@@ -52,10 +50,6 @@ class Hub(Source):
     @property
     def default_name(self) -> str:
         return Path(self.path).name
-
-    @property
-    def split_name(self) -> str:
-        return self.split
 
     def place_problems(self) -> list[str]:
         found = [path_problem(path) for path in (self.path, self.qrels_path) if path is not None]
@@ -114,10 +108,7 @@ class Hub(Source):
             documents=documents,
             queries=queries.table,
             judgements=judgements,
-            corpus_place=str(logs[0].path),
-            queries_place=str(logs[1].path),
-            judgements_place=str(logs[2].path),
-            problems=[problem for log in logs for problem in log.problems()],
+            logs=logs,
             findings=numeric_ids(logs),
             exchange_cure=f"set dataset.corpus_config={self.queries_config} "
             f"dataset.queries_config={self.corpus_config}",
@@ -130,10 +121,8 @@ class Hub(Source):
         have = split_names(self.path, config, self.revision)
         split = next((name for name in (config, self.split) if name in have), have[0] if have else config)
         table = load_split(self.path, config, split, self.revision, cache_dir)
-        numbers: array[int] = array("q")
-        batches = read_records(dataset_rows(table, layout, log), log, numbers)
         identity = f"{self.path} {config} {split} {table._fingerprint} {layout.identity}"
-        return stored_table(batches, identity, numbers, log, cache_dir / "corpora")
+        return stored_table(dataset_rows(table, layout, log), identity, log, cache_dir)
 
     def _judgements_config(self, path: str) -> str | None:
         have = config_names(path, self._qrels_revision)

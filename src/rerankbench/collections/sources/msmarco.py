@@ -61,10 +61,6 @@ class Msmarco(Source):
     def default_name(self) -> str:
         return "msmarco"
 
-    @property
-    def split_name(self) -> str:
-        return self.split
-
     def place_problems(self) -> list[str]:
         problems = [
             f"dataset.{key}={value}: must be at least 1"
@@ -84,14 +80,11 @@ class Msmarco(Source):
         if log.count:
             raise UserError(log.problems())
         ids = [str(number) for number in range(len(passages.corpus))]
-        place = str(log.path)
         return Parts(
             documents=Stored(_table(ids, passages.corpus)),
             queries=_table([str(number) for number in range(len(passages.queries))], passages.queries),
             judgements=_judge(passages),
-            corpus_place=place,
-            queries_place=place,
-            judgements_place=place,
+            logs=[log] * 3,
             findings=self._findings(passages),
         )
 

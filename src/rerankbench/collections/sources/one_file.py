@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import ClassVar
 
-import pyarrow as pa
-
 from rerankbench.basics.finding import Finding, shown
 from rerankbench.collections.sources.assembly import Parts
 from rerankbench.collections.sources.cell_lists import csv_items
-from rerankbench.collections.sources.conversion import without_duplicates
+from rerankbench.collections.sources.conversion import table_of
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.judgements import read_judgements
-from rerankbench.collections.sources.layout import Row
 from rerankbench.collections.sources.lines import suffix
 from rerankbench.collections.sources.mapped import Stored
 from rerankbench.collections.sources.objects import ENDINGS, read_objects
-from rerankbench.collections.sources.records import SCHEMA, read_records
 from rerankbench.collections.sources.rows import new_log
 from rerankbench.collections.sources.shapes.gathered import Gathered
 from rerankbench.collections.sources.shapes.listing import (
@@ -81,16 +76,12 @@ class OneFile(Source):
         relevant = self.relevant_column or shape.relevant_column(first)
         shape.gather(_fitting(shape, chain(peeked, items), log), gathered, relevant)
         judgements = None if relevant == NONE else read_judgements(gathered.judgements, log)
-        place = str(self._file)
-        documents, queries = _table(gathered.documents, log), _table(gathered.queries, log)
+        documents, queries = (table_of(rows, log) for rows in (gathered.documents, gathered.queries))
         return Parts(
             documents=Stored(documents),
             queries=queries,
             judgements=judgements,
-            corpus_place=place,
-            queries_place=place,
-            judgements_place=place,
-            problems=log.problems(),
+            logs=[log] * 3,
             findings=(self._taken(shape, len(queries)), *numeric_ids([log])),
         )
 
@@ -152,9 +143,3 @@ def _fitting(
             yield number, item
         else:
             log.add(number, f"is none of {shape.name}: has {shown(list(item))}, not {shape.told}")
-
-
-def _table(rows: list[tuple[int, Row]], log: FileLog) -> pa.Table:
-    numbers: array[int] = array("q")
-    table = pa.Table.from_batches(read_records(rows, log, numbers), SCHEMA)
-    return without_duplicates(table, numbers, log)

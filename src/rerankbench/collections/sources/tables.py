@@ -77,10 +77,7 @@ class Tables:
             documents=documents,
             queries=queries.table,
             judgements=judgements,
-            corpus_place=str(self.corpus),
-            queries_place=str(self.queries),
-            judgements_place=str(self.judgements or ""),
-            problems=[problem for log in logs for problem in log.problems()],
+            logs=logs,
             findings=(
                 *shaped(self.corpus, self.documents_layout, len(documents.table)),
                 *shaped(self.queries, self.queries_layout, len(queries.table)),
