@@ -16,13 +16,13 @@ from rerankbench.basics import printing
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import say
 from rerankbench.commands import cli
+from rerankbench.commands.ui import LAST_PORT
 
 if TYPE_CHECKING:
     from rerankbench.judging.model_settings import ModelSettings
     from rerankbench.judging.session import Session
 
 GROUPS = ("judge.", "dataset.")
-LAST_PORT = 65_535
 EPILOG = """examples:
   rerankbench-judge multirun/2026-01-31/12-00-00
   rerankbench-judge multirun/2026-01-31/12-00-00 --export pairs.csv
@@ -37,12 +37,9 @@ then: rerankbench-report multirun/2026-01-31/12-00-00"""
 
 
 @printing.command
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(argv: list[str]) -> int:
     """Judge; returns the exit code: 0 done, 2 the user's mistake."""
-    return cli.run(command, argv)
-
-
-def command(argv: list[str]) -> int:
     from rerankbench.judging.qrels import MODEL, PERSON
     from rerankbench.judging.record import judge_name
     from rerankbench.judging.session import Session

@@ -20,7 +20,6 @@ from rerankbench.commands.ui import LAST_PORT
 from rerankbench.report import deployment, runs
 from rerankbench.report.deployment import Deployment
 from rerankbench.report.findings import Findings, find_out
-from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
 from rerankbench.rerankers.served.address import url_problems
 from rerankbench.rerankers.served.key import Key
@@ -43,12 +42,9 @@ MOST_CLIENTS = 256
 
 
 @printing.command
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(argv: list[str]) -> int:
     """Serve until interrupted; returns the exit code: 0 stopped, 2 the user's mistake."""
-    return cli.run(command, argv)
-
-
-def command(argv: list[str]) -> int:
     words = read(argv)
     quiet_libraries()
     return check(words) if words.check else serve(words)
@@ -175,12 +171,10 @@ def check(words: argparse.Namespace) -> int:
     from rerankbench.serving.check import compared
 
     [found] = deployments(words.place, words.arm)
-    place = words.place if words.place.is_dir() else words.place.parent
-    host = f"[{words.host}]" if ":" in words.host else words.host
-    url = words.url or f"http://{host}:{words.port}"
+    url = words.url or address(words.host, words.port)
     drifted = False
-    done, usual_one = measured(place)
-    measure = str(found.figures.get("measure") or usual_one)
+    done = runs.find([folder_of(words.place)])
+    measure = str(found.figures.get("measure") or usual(done))
     client = Client(url, SHAPES[words.shape], words.model or found.arm, key_of(words), words.clients)
     with closing(client):
         for each in compared(found, done, measure, client, words.clients, own=words.url is None):
@@ -195,10 +189,13 @@ def key_of(words: argparse.Namespace) -> Key | None:
     return Key.read(variable if os.environ.get(variable) else None, "Authorization")
 
 
-def measured(place: Path) -> tuple[list[Run], str]:
-    """The runs of a folder, and the measure that they are compared by."""
-    found = runs.find([place])
-    return found, usual(found)
+def address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def folder_of(place: Path) -> Path:
+    """A folder of runs, or that of a deploy.yaml."""
+    return place if place.is_dir() else place.parent
 
 
 def serve(words: argparse.Namespace) -> int:
@@ -206,8 +203,7 @@ def serve(words: argparse.Namespace) -> int:
     from rerankbench.serving.server import server_of
 
     service, listening = ready(words)
-    host = f"[{words.host}]" if ":" in words.host else words.host
-    say(f"serving {', '.join(service.arms)} at http://{host}:{listening.getsockname()[1]}")
+    say(f"serving {', '.join(service.arms)} at {address(words.host, listening.getsockname()[1])}")
     server_of(service).run([listening])
     return 0
 
@@ -222,9 +218,8 @@ def ready(words: argparse.Namespace) -> tuple[Service, socket]:
     found = deployments(words.place, words.arm)
     refuse_untrusted(found, words.trust)
     models, listening = Models(), bound(words.host, words.port)
-    home = (words.place if words.place.is_dir() else words.place.parent).absolute()
     try:
-        loaded = [arms.load(each, models, home) for each in found]
+        loaded = [arms.load(each, models, folder_of(words.place).absolute()) for each in found]
     except UserError:
         listening.close()
         raise
@@ -240,8 +235,7 @@ def deployments(place: Path, names: Sequence[str]) -> list[Deployment]:
     file = place / deployment.FILE if place.is_dir() else place
     if not names and file.exists():
         return [deployment.read(file)]
-    if not place.is_dir():
-        place = place.parent
+    place = folder_of(place)
     findings = findings_of(place)
     if not names:
         found = deployment.of(findings)
@@ -254,8 +248,8 @@ def deployments(place: Path, names: Sequence[str]) -> list[Deployment]:
 
 def findings_of(place: Path) -> Findings:
     """What the report of a folder of runs says."""
-    found, measure = measured(place)
-    return find_out(found, Report(measure=measure), earlier_race(found, [place], place))
+    found = runs.find([place])
+    return find_out(found, Report(measure=usual(found)), earlier_race(found, [place], place))
 
 
 def refuse_untrusted(found: Sequence[Deployment], trusted: bool) -> None:
