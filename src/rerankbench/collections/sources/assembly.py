@@ -14,12 +14,11 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import Finding
 from rerankbench.collections.collection import Collection, Corpus
 from rerankbench.collections.sources import counts
-from rerankbench.collections.sources.exchanged import exchanged, far_exchanged, the_same
+from rerankbench.collections.sources.conversion import Stored
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.judgements import Judgements
 from rerankbench.collections.sources.lost_zeros import none_known
-from rerankbench.collections.sources.mapped import Stored
-from rerankbench.collections.sources.swapped import BY_HAND, swapped
+from rerankbench.collections.sources.swapped import BY_HAND, exchanged, far_exchanged, swapped, the_same
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import tempfile
 import time
 from array import array
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +23,28 @@ from rerankbench.basics.finding import shown
 from rerankbench.basics.regular_file import open_regular
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.layout import Layout, Row
-from rerankbench.collections.sources.mapped import Stored, open_mapped
+from rerankbench.collections.sources.parquet import parts
 from rerankbench.collections.sources.records import SCHEMA, read_records
 from rerankbench.collections.sources.rows import read_rows
-from rerankbench.collections.sources.split_parts import parts
 from rerankbench.store.aside import make_way
 from rerankbench.store.rows import write_atomic
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A table and, if it is a file's, the mapping that holds it."""
+
+    table: pa.Table
+    mapping: mmap.mmap | None = None
+
+    def release(self) -> None:
+        """Let go of the pages that were read; the next access brings them back from the file.
+
+        Without this, a process that reads a large corpus once appears to hold all of it in memory.
+        """
+        if self.mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self.mapping.madvise(mmap.MADV_DONTNEED)
+
 
 IN_MEMORY_BYTES = 50_000_000
 _VERSION = 3  # raise it when the same source would be read differently
@@ -58,7 +76,7 @@ def stored_table(rows: Iterable[tuple[int, Row]], identity: str, log: FileLog, c
     held, spilled = _gather(read_records(rows, log, numbers), folder)
     if spilled is None:
         return Stored(_without_duplicates(pa.Table.from_batches(held, SCHEMA), numbers, log))
-    whole = open_mapped(spilled)
+    whole = _open_mapped(spilled)
     unique = _without_duplicates(whole.table, numbers, log)
     if log.count:
         spilled.unlink()
@@ -148,9 +166,16 @@ def _open_kept(kept: Path, log: FileLog) -> Stored | None:
         if _file_sha256(kept) != note["sha256"]:
             return None
         log.numeric_ids = int(note["numeric_ids"])
-        return open_mapped(kept)
+        return _open_mapped(kept)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         return None
+
+
+def _open_mapped(path: Path) -> Stored:
+    """The table of an Arrow IPC file, not read before it is used. Raises OSError or pyarrow's errors."""
+    with path.open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return Stored(pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapping))).read_all(), mapping)
 
 
 def _file_sha256(path: Path) -> str:

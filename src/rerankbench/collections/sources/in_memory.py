@@ -11,14 +11,13 @@ import pyarrow as pa
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.assembly import Options, Parts, assemble
-from rerankbench.collections.sources.conversion import table_of
+from rerankbench.collections.sources.conversion import Stored, table_of
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.judgements import read_judgements
 from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout, Row
-from rerankbench.collections.sources.mapped import Stored
 from rerankbench.collections.sources.object_rows import objects_of, rows_of
+from rerankbench.collections.sources.parquet import without_vectors
 from rerankbench.collections.sources.rows import table_rows
-from rerankbench.collections.sources.table_items import without_vectors
 
 _PEEKED = 20
 

@@ -15,9 +15,9 @@ from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.layout import Layout, Row
 from rerankbench.collections.sources.lines import suffix
 from rerankbench.collections.sources.objects import Item, Repeating, read_objects
+from rerankbench.collections.sources.parquet import table_items
 from rerankbench.collections.sources.shapes.listing import collection_shapes_of, record_shape
 from rerankbench.collections.sources.shapes.shape import RecordShape, columns_of, value_at
-from rerankbench.collections.sources.table_items import table_items
 
 _PEEKED = 20
 _ABSENT = object()

@@ -11,12 +11,12 @@ from typing import ClassVar
 from rerankbench.basics.finding import Finding, shown
 from rerankbench.collections.sources.assembly import Parts
 from rerankbench.collections.sources.cell_lists import csv_items
-from rerankbench.collections.sources.conversion import table_of
+from rerankbench.collections.sources.conversion import Stored, table_of
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.judgements import read_judgements
 from rerankbench.collections.sources.lines import suffix
-from rerankbench.collections.sources.mapped import Stored
 from rerankbench.collections.sources.objects import ENDINGS, read_objects
+from rerankbench.collections.sources.parquet import table_items
 from rerankbench.collections.sources.rows import new_log
 from rerankbench.collections.sources.shapes.gathered import Gathered
 from rerankbench.collections.sources.shapes.listing import (
@@ -26,7 +26,6 @@ from rerankbench.collections.sources.shapes.listing import (
 )
 from rerankbench.collections.sources.shapes.shape import NONE, CollectionShape, Item
 from rerankbench.collections.sources.source import Source, given_problem
-from rerankbench.collections.sources.table_items import table_items
 from rerankbench.collections.sources.tables import numeric_ids
 
 _PEEKED = 20
