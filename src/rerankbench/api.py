@@ -168,27 +168,25 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class _Loaded(Work):
-    """Work for a reranker that the caller holds, so that its weights are not loaded twice."""
+class _Held:
+    """Of work for a reranker that the caller holds, so that its weights are not loaded twice."""
 
     by: Reranker | None = None
 
     @cached_property
-    def loaded(self) -> tuple[families.PairModel, float]:
+    def loaded(self) -> tuple[Any, float]:
         assert self.by is not None
-        return cast(families.PairModel, self.by.model), 0.0
+        return self.by.model, 0.0
 
 
 @dataclass(frozen=True)
-class _LoadedTexts(TextWork):
+class _Loaded(_Held, Work):
+    """Work for a model of token pairs."""
+
+
+@dataclass(frozen=True)
+class _LoadedTexts(_Held, TextWork):
     """The same for a scorer."""
-
-    by: Reranker | None = None
-
-    @cached_property
-    def loaded(self) -> tuple[Scorer, float]:
-        assert self.by is not None
-        return cast(Scorer, self.by.model), 0.0
 
 
 @dataclass(frozen=True)

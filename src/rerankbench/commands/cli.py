@@ -8,7 +8,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import rerankbench
 from rerankbench.basics import masking
@@ -67,8 +67,9 @@ def counted(same: Sequence[Problem]) -> list[str]:
 class Parser(argparse.ArgumentParser):
     """Arguments of a command that Hydra does not parse; mistakes raise UserError."""
 
-    def __init__(self, prog: str, description: str, **more: object) -> None:
-        super().__init__(prog=prog, description=description, **more)  # type: ignore[arg-type]
+    def __init__(self, prog: str, description: str, **more: Any) -> None:
+        lines = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog=prog, description=description, formatter_class=lines, **more)
         self.add_argument("--version", action="store_true", help="which rerankbench this is")
 
     def error(self, message: str) -> NoReturn:

@@ -51,39 +51,18 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = cli.Parser(
-        prog="rerankbench-report",
-        description="Compare finished runs and end in a verdict: report.html, report.md, report.json, plots.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument(
-        "places",
-        nargs="+",
-        metavar="FOLDER|EXPERIMENT|KEY=VALUE",
-        help="folders of runs or sweeps, names or ids of MLflow experiments, settings",
-    )
-    made.add_argument(
-        "--out", type=Path, help="where to write (default: the folder, if one is given, else report/)"
-    )
-    made.add_argument(
-        "--measure",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="list another measure of all arms, by ir_measures' name: P@5, AP, ERR@10; may be repeated",
-    )
-    made.add_argument(
-        "--race",
-        action="store_true",
-        help="measure costs anew: each model and first stage in a process of its own, timed in turns",
-    )
-    made.add_argument(
-        "--qrels",
-        type=Path,
-        metavar="FILE",
-        help="judgements to measure by (default: the runs' own, else what rerankbench-judge has kept)",
-    )
+    about = "Compare finished runs and end in a verdict: report.html, report.md, report.json, plots."
+    places = "folders of runs or sweeps, names or ids of MLflow experiments, settings"
+    out = "where to write (default: the folder, if one is given, else report/)"
+    measure = "list another measure of all arms, by ir_measures' name: P@5, AP, ERR@10; may be repeated"
+    race = "measure costs anew: each model and first stage in a process of its own, timed in turns"
+    qrels = "judgements to measure by (default: the runs' own, else what rerankbench-judge has kept)"
+    made = cli.Parser("rerankbench-report", about, epilog=EPILOG)
+    made.add_argument("places", nargs="+", metavar="FOLDER|EXPERIMENT|KEY=VALUE", help=places)
+    made.add_argument("--out", type=Path, help=out)
+    made.add_argument("--measure", action="append", default=[], metavar="NAME", help=measure)
+    made.add_argument("--race", action="store_true", help=race)
+    made.add_argument("--qrels", type=Path, metavar="FILE", help=qrels)
     return made
 
 

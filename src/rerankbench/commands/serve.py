@@ -60,33 +60,17 @@ def read(argv: list[str]) -> argparse.Namespace:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = cli.Parser(
-        prog="rerankbench-serve",
-        description="Serve the arm that a report recommends, exactly as it was measured.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument(
-        "place", type=Path, metavar="SWEEP|RUN|deploy.yaml", help="a folder of runs, or the file"
-    )
-    made.add_argument(
-        "--arm",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="another arm of the report; several: the page switches between them",
-    )
-    made.add_argument(
-        "--host",
-        default=HOST,
-        help=f"default {HOST}; another one than this machine's own needs a key in {KEY}",
-    )
+    about = "Serve the arm that a report recommends, exactly as it was measured."
+    arm = "another arm of the report; several: the page switches between them"
+    host = f"default {HOST}; another one than this machine's own needs a key in {KEY}"
+    trust = "run code that a model brings, and send texts to servers, as the file says"
+    made = cli.Parser("rerankbench-serve", about, epilog=EPILOG)
+    place = "SWEEP|RUN|deploy.yaml"
+    made.add_argument("place", type=Path, metavar=place, help="a folder of runs, or the file")
+    made.add_argument("--arm", action="append", default=[], metavar="NAME", help=arm)
+    made.add_argument("--host", default=HOST, help=host)
     made.add_argument("--port", type=int, default=PORT, help=f"default {PORT}; 0: a free one")
-    made.add_argument(
-        "--trust",
-        action="store_true",
-        help="run code that a model brings, and send texts to servers, as the file says",
-    )
+    made.add_argument("--trust", action="store_true", help=trust)
     add_limits(made.add_argument_group("what is refused"), Limits())
     add_check(made.add_argument_group("is it what was measured?"))
     return made
@@ -96,24 +80,18 @@ def add_limits(made: argparse._ArgumentGroup, usual: Limits) -> None:
     made.add_argument("--max-documents", type=int, default=usual.documents, help="texts of one request")
     made.add_argument("--max-characters", type=int, default=usual.characters, help="of one text")
     made.add_argument("--max-bytes", type=int, default=usual.bytes, help="of one request")
-    made.add_argument(
-        "--seconds", type=float, default=usual.seconds, help="a request may take, waiting included"
-    )
-    made.add_argument(
-        "--waiting", type=int, default=usual.waiting, help="requests that may wait; others are told 429"
-    )
+    seconds = "a request may take, waiting included"
+    made.add_argument("--seconds", type=float, default=usual.seconds, help=seconds)
+    waiting = "requests that may wait; others are told 429"
+    made.add_argument("--waiting", type=int, default=usual.waiting, help=waiting)
 
 
 def add_check(check: argparse._ArgumentGroup) -> None:
-    check.add_argument(
-        "--check",
-        action="store_true",
-        help="replay the evaluation's queries against the running service, and compare",
-    )
+    replay = "replay the evaluation's queries against the running service, and compare"
+    check.add_argument("--check", action="store_true", help=replay)
     check.add_argument("--url", help="of the service (default: of this command on --host and --port)")
-    check.add_argument(
-        "--shape", choices=sorted(SHAPES), default="jina", help="how it is asked (default jina)"
-    )
+    shapes = sorted(SHAPES)
+    check.add_argument("--shape", choices=shapes, default="jina", help="how it is asked (default jina)")
     check.add_argument("--model", help="what it calls the model (default: the arm's name)")
     check.add_argument("--key-variable", metavar="NAME", help=f"the variable with its key (default {KEY})")
     check.add_argument("--clients", type=int, default=4, help="that ask at the same time (default 4)")
@@ -131,10 +109,8 @@ def address_problems(words: argparse.Namespace) -> list[str]:
     if not 0 <= words.port <= LAST_PORT:
         found.append(f"--port {words.port}: choose 1 to {LAST_PORT}, or 0 for a free one")
     if not is_loopback(words.host) and not os.environ.get(KEY):
-        found.append(
-            f"--host {words.host}: others could reach it there; set a key that they have to give, "
-            f"{KEY}=KEY, or leave --host out"
-        )
+        cure = f"set a key that they have to give, {KEY}=KEY, or leave --host out"
+        found.append(f"--host {words.host}: others could reach it there; {cure}")
     return found
 
 
@@ -229,9 +205,8 @@ def ready(words: argparse.Namespace) -> tuple[Service, socket]:
 def deployments(place: Path, names: Sequence[str]) -> list[Deployment]:
     """The file's arm, or arms by their names in the report of a folder. Raises UserError."""
     if not place.exists():
-        raise UserError(
-            f"{visible(place)}: there is no such file or folder; give a sweep's folder or deploy.yaml"
-        )
+        cure = "give a sweep's folder or deploy.yaml"
+        raise UserError(f"{visible(place)}: there is no such file or folder; {cure}")
     file = place / deployment.FILE if place.is_dir() else place
     if not names and file.exists():
         return [deployment.read(file)]

@@ -36,9 +36,7 @@ def main(argv: list[str]) -> int:
 
 
 def read(argv: Sequence[str]) -> tuple[int, bool, list[str]]:
-    parser = cli.Parser(
-        prog="rerankbench-ui", description=f"Compare runs in MLflow's pages, served on {HOST} only."
-    )
+    parser = cli.Parser("rerankbench-ui", f"Compare runs in MLflow's pages, served on {HOST} only.")
     parser.add_argument("settings", nargs="*", help="tracking.uri=ADDRESS, tracking.experiment=NAME")
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument("--no-browser", action="store_true", help="only print the address")

@@ -17,10 +17,8 @@ def query_findings(query_ids: pa.ChunkedArray, judged_ids: pa.Array, left_out: i
     """About the ids of the queries file against those of the judgements; left_out: by limit_queries."""
     unjudged = query_ids.filter(pc.invert(pc.is_in(query_ids, value_set=judged_ids)))
     stray = judged_ids.filter(pc.invert(pc.is_in(judged_ids, value_set=query_ids))).unique()
-    none, lost = (
-        "queries without judgements in this split",
-        "judged queries that the queries file does not have",
-    )
+    none = "queries without judgements in this split"
+    lost = "judged queries that the queries file does not have"
     cut = "judged queries left out by limit_queries"
     return noticed(
         of_ids("info", none, unjudged, "left out, means are over judged ones"),

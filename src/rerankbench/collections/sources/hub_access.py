@@ -140,10 +140,8 @@ def _unreachable_line(path: str, reason: str) -> str:
 
     if constants.HF_HUB_OFFLINE:
         return f"dataset.path={path}: not in the hub's cache, and HF_HUB_OFFLINE is set; unset it, or {_CURE}"
-    return (
-        f"dataset.path={path}: not in the hub's cache, and the hub ({constants.ENDPOINT}) could not be "
-        f"reached [{reason}]; {_CURE}, or set HF_ENDPOINT to a mirror"
-    )
+    hub = f"and the hub ({constants.ENDPOINT}) could not be reached [{reason}]"
+    return f"dataset.path={path}: not in the hub's cache, {hub}; {_CURE}, or set HF_ENDPOINT to a mirror"
 
 
 def _failure_line(path: str, config: str | None, split: str, error: Exception) -> str:

@@ -88,12 +88,11 @@ def _rows(frame: DataFrame, layout: Layout, log: FileLog) -> Iterator[tuple[int,
     if objects.shape is not None:  # documents of a framework
         held = table.select(without_vectors(table.schema)).to_pylist()
         return rows_of(objects_of(enumerate(held, start=1), layout), log)
-    several = [
-        names for role in layout.roles if len(names := layout.candidates(role, table.column_names)) > 1
-    ]
+    candidates = (layout.candidates(role, table.column_names) for role in layout.roles)
     problems = layout.missing(table.column_names) + [
         f"columns {', '.join(map(repr, names))} may hold the same; drop or rename all but one"
-        for names in several
+        for names in candidates
+        if len(names) > 1
     ]
     for problem in problems:
         log.add(None, problem)

@@ -76,12 +76,17 @@ class OneFile(Source):
         shape.gather(_fitting(shape, chain(peeked, items), log), gathered, relevant)
         judgements = None if relevant == NONE else read_judgements(gathered.judgements, log)
         documents, queries = (table_of(rows, log) for rows in (gathered.documents, gathered.queries))
+        what, effect = (
+            f"queries of {self._file.name} read as {shape.name}",
+            f"dataset.shape={shape.key} says so",
+        )
+        taken = Finding("info", what, len(queries), (), effect)
         return Parts(
             documents=Stored(documents),
             queries=queries,
             judgements=judgements,
             logs=[log] * 3,
-            findings=(self._taken(shape, len(queries)), *numeric_ids([log])),
+            findings=(taken, *numeric_ids([log])),
         )
 
     def places(self) -> tuple[str, ...]:
@@ -90,9 +95,8 @@ class OneFile(Source):
     def settled(self) -> OneFile:
         first = [item for _, item in islice(self._items(new_log(self._file)), _PEEKED)]
         shape = self._shape_of(first)[0]
-        return replace(
-            self, shape=shape.key, relevant_column=self.relevant_column or shape.relevant_column(first)
-        )
+        relevant = self.relevant_column or shape.relevant_column(first)
+        return replace(self, shape=shape.key, relevant_column=relevant)
 
     @property
     def _file(self) -> Path:
@@ -127,10 +131,6 @@ class OneFile(Source):
         problem = self._shape_of(first)[0].relevant_problem(first, self.relevant_column)
         given = f"dataset.relevant_column={self.relevant_column}"
         return [f"{given if self.relevant_column else self._file}: {problem}"] if problem else []
-
-    def _taken(self, shape: CollectionShape, count: int) -> Finding:
-        effect = f"dataset.shape={shape.key} says so"
-        return Finding("info", f"queries of {self._file.name} read as {shape.name}", count, (), effect)
 
 
 def _fitting(

@@ -13,7 +13,7 @@ from rerankbench.collections.sources.delimited import Shape, log_faults, read_ce
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.layout import Layout, Row
 from rerankbench.collections.sources.lines import suffix
-from rerankbench.collections.sources.object_rows import object_problems, object_rows, open_objects
+from rerankbench.collections.sources.object_rows import object_problems, open_objects, rows_of
 from rerankbench.collections.sources.objects import ENDINGS
 from rerankbench.collections.sources.parquet import batches
 from rerankbench.collections.sources.shapes.shape import value_at
@@ -139,7 +139,7 @@ def read_rows(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, R
         return _delimited(path, layout, log)
     if suffix(path) == ".parquet" and open_objects(path, layout, new_log(path)).shape is None:
         return _table(path, layout, log)
-    return object_rows(path, layout, log)
+    return rows_of(open_objects(path, layout, log), log)
 
 
 def _delimited(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:

@@ -54,11 +54,9 @@ def default_place() -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = cli.Parser(
-        prog="rerankbench-cache",
-        description="What rerankbench keeps for reuse, and care for it.",
-        epilog="All take cache_dir=FOLDER, as rerankbench does. A run computes again whatever is missing.",
-    )
+    about = "What rerankbench keeps for reuse, and care for it."
+    more = "All take cache_dir=FOLDER, as rerankbench does. A run computes again whatever is missing."
+    top = cli.Parser("rerankbench-cache", about, epilog=more)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, text: str, run: object) -> argparse.ArgumentParser:

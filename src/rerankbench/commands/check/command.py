@@ -121,14 +121,8 @@ def check(experiment: Experiment) -> list[Finding]:
     run = e.first_stage if isinstance(e.first_stage, Run) else None
     tokenizer, reason = tokenizer_of(e.reranker, e.cache_dir)
     with offline() as asked:
-        found = examine(
-            e.dataset,
-            e.cache_dir,
-            run,
-            depth=e.candidates,
-            tokenizer=tokenizer,
-            max_length=getattr(e.reranker, "max_length", None) or 512,
-        )
+        most = getattr(e.reranker, "max_length", None) or 512
+        found = examine(e.dataset, e.cache_dir, run, e.candidates, tokenizer, most)
     if asked and any(one.severity == "error" for one in found):
         what = "this command downloads nothing, and the collection is not here"
         cure = "rerankbench dry_run=true with the same words fetches it"

@@ -50,7 +50,6 @@ def examine(
     source: Source,
     cache_dir: Path,
     run: Run | None = None,
-    *,
     depth: int = 1000,
     tokenizer: Tokenizer | None = None,
     max_length: int = 512,
