@@ -168,27 +168,25 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class _Loaded(Work):
-    """Work for a reranker that the caller holds, so that its weights are not loaded twice."""
+class _Held:
+    """Of work for a reranker that the caller holds, so that its weights are not loaded twice."""
 
     by: Reranker | None = None
 
     @cached_property
-    def loaded(self) -> tuple[families.PairModel, float]:
+    def loaded(self) -> tuple[Any, float]:
         assert self.by is not None
-        return cast(families.PairModel, self.by.model), 0.0
+        return self.by.model, 0.0
 
 
 @dataclass(frozen=True)
-class _LoadedTexts(TextWork):
+class _Loaded(_Held, Work):
+    """Work for a model of token pairs."""
+
+
+@dataclass(frozen=True)
+class _LoadedTexts(_Held, TextWork):
     """The same for a scorer."""
-
-    by: Reranker | None = None
-
-    @cached_property
-    def loaded(self) -> tuple[Scorer, float]:
-        assert self.by is not None
-        return cast(Scorer, self.by.model), 0.0
 
 
 @dataclass(frozen=True)
@@ -217,12 +215,9 @@ def load_collection(kind_or_folder: str | Path = "sample", **settings: Any) -> C
     if kind not in GROUPS["dataset"].kinds:
         kind, settings = "beir", {"path": kind, **settings}
         if not Path(settings["path"]).expanduser().is_dir():
-            known = ", ".join(GROUPS["dataset"].kinds)
-            raise UserError(
-                f"collection {settings['path']}: no such folder, and no kind either; kinds: {known}"
-            )
-    source = _settings("dataset", kind, settings)
-    return cast(Source, source).load(cache_dir)
+            what = f"collection {settings['path']}: no such folder, and no kind either"
+            raise UserError(f"{what}; kinds: {', '.join(GROUPS['dataset'].kinds)}")
+    return cast(Source, _settings("dataset", kind, settings)).load(cache_dir)
 
 
 def load_reranker(
@@ -252,9 +247,8 @@ def load_reranker(
             raise UserError(f"reranker {name_or_model}: give family= with a model; one of {_families()}")
         chosen, kind = {"model": str(name_or_model)}, family
     if kind == "none":
-        raise UserError(
-            "reranker none: there is nothing to load; evaluate(collection, candidates) measures it"
-        )
+        measure = "evaluate(collection, candidates) measures it"
+        raise UserError(f"reranker none: there is nothing to load; {measure}")
     read = cast(families.Reranker, _settings("reranker", family or kind, chosen | settings))
     machine = _machine(device, precision)
     read, origin = read.resolved(_cache_dir(cache_dir))
@@ -285,10 +279,8 @@ def retrieve(
     if kind not in GROUPS["first_stage"].kinds:
         kind, settings = "run", {"path": kind, **settings}
         if not Path(settings["path"]).expanduser().is_file():
-            known = ", ".join(GROUPS["first_stage"].kinds)
-            raise UserError(
-                f"first_stage {first_stage}: no such file, and no first stage either; there are {known}"
-            )
+            what = f"first_stage {first_stage}: no such file, and no first stage either"
+            raise UserError(f"{what}; there are {', '.join(GROUPS['first_stage'].kinds)}")
     stage = cast(FirstStage, _settings("first_stage", kind, settings))
     read, indexed = _embedding(str(embedder), index) if stage.embeds() else (Embedder(), Index())
     machine, place = _machine(device, precision), _cache_dir(cache_dir)
@@ -340,10 +332,8 @@ def evaluate(
     ValueError for candidates or scores of something else.
     """
     found, deepest = order(collection, candidates, scores, depth=depth, layer=layer)
-    judge = Judge(collection, candidates, sorted(set(cutoffs)))
-    if scores is None:
-        return judge("first_stage", None, deepest, found)
-    return judge("reranked", layer, deepest, found)
+    stage, column = ("first_stage", None) if scores is None else ("reranked", layer)
+    return Judge(collection, candidates, sorted(set(cutoffs)))(stage, column, deepest, found)
 
 
 def order(
@@ -381,9 +371,8 @@ def compare(first: Measured, second: Measured, measure: str = "ndcg_at_10", *, s
         raise UserError(f"measure {measure}: not computed; there are {', '.join(first.per_query)}")
     before, after = first.per_query[measure], second.per_query[measure]
     if len(before) != len(after):
-        raise ValueError(
-            f"the arms have {len(before)} and {len(after)} queries: they are of different collections"
-        )
+        counts = f"{len(before)} and {len(after)} queries"
+        raise ValueError(f"the arms have {counts}: they are of different collections")
     differences = after - before
     interval = significance.bootstrap_interval(differences, seed=seed)
     return Comparison(
@@ -406,11 +395,8 @@ def _families() -> str:
 def _is_function(place: str | Path) -> bool:
     """Whether this is MODULE:NAME, and no wheel:NAME and no path."""
     text = str(place)
-    return (
-        bool(PLACE.fullmatch(text))
-        and not text.startswith(references.WHEEL_PREFIX)
-        and not Path(text).exists()
-    )
+    named = PLACE.fullmatch(text) and not text.startswith(references.WHEEL_PREFIX)
+    return bool(named) and not Path(text).exists()
 
 
 def _of_function(
@@ -419,9 +405,8 @@ def _of_function(
     machine: hardware.Hardware,
 ) -> Reranker:
     named = "python:function" if callable(function) else str(function)
-    read = cast(
-        Function, _settings("reranker", "function", {"function": named, "allow_code": True, **settings})
-    )
+    settings = {"function": named, "allow_code": True, **settings}
+    read = cast(Function, _settings("reranker", "function", settings))
     if callable(function):
         label = getattr(function, "__name__", type(function).__name__)
         read = Given(**(vars(read) | {"function": label}), call=function)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Severity = Literal["error", "warning", "info"]
 
@@ -37,6 +41,19 @@ def shown(value: object, width: int = _SHOWN) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
-def examples(values: list[str]) -> tuple[str, ...]:
+def examples(values: Sequence[str] | pa.Array | pa.ChunkedArray) -> tuple[str, ...]:
     """The first few of `values`, fit for a message."""
-    return tuple(shown(value, 40) for value in values[:_EXAMPLES])
+    first = values[:_EXAMPLES]
+    return tuple(shown(value, 40) for value in (first if isinstance(first, Sequence) else first.to_pylist()))
+
+
+def of_ids(
+    severity: Severity, what: str, ids: Sequence[str] | pa.Array | pa.ChunkedArray, effect: str
+) -> Finding:
+    """A finding about some ids, with the first of them as examples."""
+    return Finding(severity, what, len(ids), examples(ids), effect)
+
+
+def noticed(*found: Finding) -> list[Finding]:
+    """Those of the findings that there is anything to say about."""
+    return [one for one in found if one.count]

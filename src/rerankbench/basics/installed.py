@@ -83,11 +83,9 @@ def imported(group: str, name: str, base: type, key: str) -> type:
         lacking = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
         what = f"lacks {lacking}" if lacking else "is no dataclass"
         raise UserError(f"{where}, but {points[0].value} {what}; ask the package's authors")
-    if vars(cls).get(key, name) != name:
-        raise UserError(
-            f"{where}, but its class says {key} = {cls.__dict__[key]!r}; the entry point's name and its "
-            f"{key} have to be one"
-        )
+    if (said := vars(cls).get(key, name)) != name:
+        cure = f"the entry point's name and its {key} have to be one"
+        raise UserError(f"{where}, but its class says {key} = {said!r}; {cure}")
     setattr(cls, key, name)
     return cls
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
@@ -51,10 +52,8 @@ def mask_address(address: str) -> str:
         return f"{scheme}{slashes}{MASK}{rest[len(rest.rstrip(':;,.)')) :]}"
     user, at, place = rest.rpartition("@")
     shown = f"{scheme}{slashes}{MASK}@{place}" if at and user else address
-    parts = SETTINGS.split(shown)
-    return parts[0] + "".join(
-        mark + mask_setting(setting) for mark, setting in zip(parts[1::2], parts[2::2], strict=True)
-    )
+    start, *settings = SETTINGS.split(shown)  # a mark and a setting in turns
+    return start + "".join(mask_setting(part) if at % 2 else part for at, part in enumerate(settings))
 
 
 def mask_fragment(address: str) -> tuple[str, str]:
@@ -99,21 +98,19 @@ def remember_address(address: str) -> None:
         name, _, secret = setting.partition("=")
         if secret and mask_setting(setting) != setting:
             found |= {setting: f"{name}={MASK}"} | ({secret: MASK} if stands_out(secret) else {})
-    for secret, mask in found.items():
-        _known.update(dict.fromkeys(spellings(secret), mask))
-    order_known()
+    replace_from_now_on(found)
 
 
 def remember_secret(secret: str) -> None:
     """Mask a key wherever it stands from now on, unless it is so short that words would be torn."""
     if len(secret) >= LONG:
-        _known.update(dict.fromkeys(spellings(secret), MASK))
-        order_known()
+        replace_from_now_on({secret: MASK})
 
 
-def order_known() -> None:
-    """The longest secrets first, so that none is masked in part only."""
-    ordered = sorted(_known.items(), key=lambda pair: -len(pair[0]))
+def replace_from_now_on(found: Mapping[str, str]) -> None:
+    """Mask secrets as they are spelled; the longest first, so that none is masked in part only."""
+    spelled = {spelling: mask for secret, mask in found.items() for spelling in spellings(secret)}
+    ordered = sorted((_known | spelled).items(), key=lambda pair: -len(pair[0]))
     _known.clear()
     _known.update(ordered)
 

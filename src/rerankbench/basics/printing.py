@@ -95,13 +95,7 @@ def command(main: Main) -> Main:
 
 def told(main: Main) -> Main:
     """A command's `main` that prints its results: exit code 1 where they could not be printed."""
-
-    @wraps(main)
-    def strict(argv: Sequence[str] | None = None) -> int:
-        with forgiving():
-            return (main(argv) or lost()) if is_somewhere() else 2
-
-    return strict
+    return command(wraps(main)(lambda argv=None: main(argv) or lost()))
 
 
 def lost() -> int:

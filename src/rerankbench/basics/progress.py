@@ -51,9 +51,8 @@ class Progress:
         self.started = self.logged = self.told = time.monotonic()
         console = Console(stderr=True)
         columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), Rate())
-        self.bar = Bar(
-            *columns, TextColumn("left"), TimeRemainingColumn(), console=console, refresh_per_second=4
-        )
+        left = (TextColumn("left"), TimeRemainingColumn())
+        self.bar = Bar(*columns, *left, console=console, refresh_per_second=4)
         self.bar.disable = not console.is_terminal
         self.task = self.bar.add_task(description, total=total, unit=unit)
 

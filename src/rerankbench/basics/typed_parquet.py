@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,33 +31,28 @@ def read(file: Path, columns: Callable[[list[str]], Columns], keep: Keep = lambd
     columns: what the file's column names make of it: those that are wanted, and what is in them. `keep` takes
     the rows that are wanted. Raises ValueError saying in one line what is wrong, and OSError.
     """
-    try:
-        with open_regular(file, MOST) as stream:
-            return whole(pq.ParquetFile(stream, page_checksum_verification=True), columns, keep)
-    except (pa.ArrowException, MemoryError, OverflowError, KeyError, IndexError) as error:
-        raise ValueError(f"cannot be read ({reason(error)})") from None
-    except OSError as error:
-        if error.strerror:
-            raise
-        raise ValueError(f"cannot be read ({reason(error)})") from None  # of pyarrow's own
+    with opened(file) as stream:
+        return whole(pq.ParquetFile(stream, page_checksum_verification=True), columns, keep)
 
 
 def names(file: Path) -> list[str]:
     """The names of a file's columns. Raises as `read`."""
+    with opened(file) as stream:
+        return list(pq.read_schema(stream).names)
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[BufferedReader]:
+    """An open file, about whose content pyarrow's errors become a ValueError in one line."""
     try:
         with open_regular(file, MOST) as stream:
-            return list(pq.read_schema(stream).names)
-    except (pa.ArrowException, MemoryError, OverflowError, KeyError, IndexError) as error:
-        raise ValueError(f"cannot be read ({reason(error)})") from None
-    except OSError as error:
-        if error.strerror:
+            yield stream
+    except (pa.ArrowException, MemoryError, OverflowError, KeyError, IndexError, OSError) as error:
+        if isinstance(error, OSError) and error.strerror:  # the system's own
             raise
-        raise ValueError(f"cannot be read ({reason(error)})") from None  # of pyarrow's own
-
-
-def reason(error: Exception) -> str:
-    text = visible(" ".join(str(error).split())) or type(error).__name__
-    return text if len(text) <= 160 else text[:157] + "..."
+        text = visible(" ".join(str(error).split())) or type(error).__name__
+        text = text if len(text) <= 160 else text[:157] + "..."
+        raise ValueError(f"cannot be read ({text})") from None
 
 
 def whole(file: pq.ParquetFile, columns: Callable[[list[str]], Columns], keep: Keep) -> pa.Table:

@@ -35,9 +35,7 @@ def _tails(texts: list[str]) -> dict[str, str]:
     for text, own in parts.items():
         for size in count(1):
             tail = own[-size:]
-            if size >= len(own) or all(
-                other[-size:] != tail for name, other in parts.items() if name != text
-            ):
+            if size >= len(own) or [other[-size:] for other in parts.values()].count(tail) == 1:
                 break
         found[text] = "/".join(tail)
     return found if len(set(found.values())) == len(found) else {text: text for text in texts}

@@ -14,7 +14,6 @@ import re
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +22,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
-from rerankbench.basics.finding import Finding, examples, shown
+from rerankbench.basics.finding import Finding, examples, noticed, of_ids, shown
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.exports import write_qrels, write_trec
 from rerankbench.collections.run_order import Listed, OrderBy, Ordered, ordered
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.judgements import first_of_pair
 from rerankbench.collections.sources.layout import LACKING, RUN, Layout
-from rerankbench.collections.sources.lost_zeros import lost_zeros, spelling_hint
+from rerankbench.collections.sources.lost_zeros import lost_zeros, none_known
 from rerankbench.collections.sources.nested import read_pairs
 from rerankbench.collections.sources.records import checked_id
 from rerankbench.collections.sources.rows import is_unnamed, new_log, swap_cure
@@ -140,14 +139,14 @@ def read_trec(
     if collection.drop_same_id:
         own = collection.corpus.rows(collection.query_ids)
         same = known & (rows == own[query])
-        findings += _same_id_finding(int(same.sum()))
+        what, effect = "candidates with the id of their query", "removed, drop_same_id is set"
+        findings.append(Finding("info", what, int(same.sum()), (), effect))
         known &= ~same
     kept, query, rows = entries.keep(known), query[known], rows[known]
     if (kept.ranks == _NO_RANK).all():  # of judgements there are none
         findings += _grades_finding(kept.scores, query, rows, collection)
     candidates = _ranked(kept, query, rows, len(collection.query_ids), depth)
-    notes = tuple(finding.line() for finding in findings)
-    return Candidates(candidates.rows, candidates.scores, notes, tuple(findings))
+    return candidates.with_findings(noticed(*findings))
 
 
 def _ordered_entries(
@@ -156,7 +155,8 @@ def _ordered_entries(
     """The entries with values that order them. Raises UserError with every fault of the file."""
     log = new_log(path)
     entries = _read_entries(path, layout, log)
-    _log_gaps(entries, log)
+    _log_gaps("score", np.isnan(entries.scores), entries, log)
+    _log_gaps("rank", entries.ranks == _NO_RANK, entries, log)
     _log_duplicates(entries, log)
     if log.count:
         raise UserError(log.problems())
@@ -231,23 +231,18 @@ def _rank(value: object, number: int, log: FileLog) -> int | None:
     return int(text.partition(".")[0])
 
 
-def _log_gaps(entries: _Entries, log: FileLog) -> None:
+def _log_gaps(what: str, lacks: NDArray[np.bool_], entries: _Entries, log: FileLog) -> None:
     """Scores or ranks that some entries have and others lack order nothing."""
-    for what, lacks in (("score", np.isnan(entries.scores)), ("rank", entries.ranks == _NO_RANK)):
-        if lacks.any() and not lacks.all():
-            problem = f"lacks the {what} that others have: give it to each"
-            told = partial(_same_problem, problem)
-            log.add_all(entries.numbers[lacks].tolist(), told)
-
-
-def _same_problem(problem: str, number: int) -> tuple[int, str]:
-    return number, problem
+    if not lacks.all():
+        problem = f"lacks the {what} that others have: give it to each"
+        log.add_all(entries.numbers[lacks].tolist(), lambda number: (number, problem))
 
 
 def _log_duplicates(entries: _Entries, log: FileLog) -> None:
     first_of = first_of_pair(entries.queries, entries.documents)
     several = len(entries.tags) > 1
-    cure = f"the file holds runs of several systems ({_tags(entries)}), keep one" if several else "remove one"
+    tags = ", ".join(examples(entries.tags))
+    cure = f"the file holds runs of several systems ({tags}), keep one" if several else "remove one"
 
     def describe(row: int) -> tuple[int, str]:
         query_id, doc_id = shown(entries.queries[row].as_py()), shown(entries.documents[row].as_py())
@@ -269,13 +264,10 @@ def _match_queries(entries: _Entries, collection: Collection, path: Path) -> NDA
     known = pa.array(collection.query_ids, pa.large_string())
     query = pc.index_in(entries.queries, value_set=known).fill_null(-1).to_numpy().astype(np.int64)
     if not (query >= 0).any():
-        theirs = ", ".join(_first(entries.queries)) or "it is empty"
-        hint = spelling_hint(entries.queries.unique(), pa.chunked_array([known]))
-        raise UserError(
-            f"{path}: none of its query ids ({theirs}) is in {collection.name}, split {collection.split} "
-            f"({', '.join(examples(collection.query_ids))}): "
-            f"{hint or 'is the run of another collection or split?'}"
-        )
+        where = f"{collection.name}, split {collection.split}"
+        otherwise = "is the run of another collection or split?"
+        told = none_known(entries.queries, "query", pa.chunked_array([known]), where, otherwise)
+        raise UserError(f"{path}: {told}")
     return query
 
 
@@ -290,76 +282,42 @@ def _grades_finding(
     pairs = zip(query.tolist(), rows.tolist(), strict=True)
     if any(grade_of.get(p) != s for p, s in zip(pairs, scores.tolist(), strict=True)):
         return []
+    what = "ranked documents, all judged and scored by their grades"
     effect = "the file seems to be the judgements; figures of a first stage need its run"
-    return [
-        Finding("warning", "ranked documents, all judged and scored by their grades", len(scores), (), effect)
-    ]
-
-
-def _tags(entries: _Entries) -> str:
-    return ", ".join(examples(list(entries.tags)))
+    return [Finding("warning", what, len(scores), (), effect)]
 
 
 def _tag_findings(entries: _Entries) -> list[Finding]:
     if len(entries.tags) < 2:
         return []
     effect = "taken together as one run; split the file if they are several systems' runs"
-    count = len(entries.tags)
-    return [Finding("warning", "tags in one run", count, examples(list(entries.tags)), effect)]
-
-
-def _first(ids: pa.Array) -> tuple[str, ...]:
-    """The first few of many ids, fit for a message."""
-    return examples(ids[:3].to_pylist())
+    return [of_ids("warning", "tags in one run", entries.tags, effect)]
 
 
 def _query_findings(entries: _Entries, query: NDArray[np.int64], collection: Collection) -> list[Finding]:
     stray = entries.queries.filter(pa.array(query < 0)).unique()
-    silent = np.setdiff1d(np.arange(len(collection.query_ids)), query)
-    found = [
-        Finding(
-            "info",
-            "queries of the run that this split does not judge",
-            len(stray),
-            _first(stray),
-            "left out",
-        ),
-        Finding(
-            "warning",
-            "judged queries for which the run has nothing",
-            len(silent),
-            examples([collection.query_ids[number] for number in silent[:3].tolist()]),
-            "they count 0 in every mean",
-        ),
-    ]
+    without = np.setdiff1d(np.arange(len(collection.query_ids)), query)
+    silent = [collection.query_ids[number] for number in without.tolist()]
+    effect = "they count 0 in every mean"
     known = pa.chunked_array([pa.array(collection.query_ids, pa.large_string())])
-    return [finding for finding in found if finding.count] + lost_zeros(stray, known, "query ids of the run")
+    return [
+        of_ids("info", "queries of the run that this split does not judge", stray, "left out"),
+        of_ids("warning", "judged queries for which the run has nothing", silent, effect),
+        *lost_zeros(stray, known, "query ids of the run"),
+    ]
 
 
 def _document_findings(
     entries: _Entries, rows: NDArray[np.int64], collection: Collection, path: Path
 ) -> list[Finding]:
     unknown = entries.documents.filter(pa.array(rows < 0)).unique()
-    if not len(unknown):
-        return []
-    where = _first(unknown)
-    if (rows < 0).all():
-        ours = examples(collection.corpus.ids(np.arange(min(3, len(collection.corpus)))))
-        hint = spelling_hint(unknown, collection.corpus.id_column)
-        raise UserError(
-            f"{path}: none of its document ids ({', '.join(where)}) is in the corpus of {collection.name} "
-            f"({', '.join(ours)}): {hint or 'is the run of another collection, or did the ids lose zeros?'}"
-        )
+    ids = collection.corpus.id_column
+    if len(unknown) and (rows < 0).all():
+        otherwise = "is the run of another collection, or did the ids lose zeros?"
+        told = none_known(unknown, "document", ids, f"the corpus of {collection.name}", otherwise)
+        raise UserError(f"{path}: {told}")
     effect = "left out, the documents below them move up: there is no text to rerank"
     return [
-        Finding("warning", "documents of the run that the corpus does not have", len(unknown), where, effect),
-        *lost_zeros(unknown, collection.corpus.id_column, "document ids of the run"),
-    ]
-
-
-def _same_id_finding(count: int) -> list[Finding]:
-    if not count:
-        return []
-    return [
-        Finding("info", "candidates with the id of their query", count, (), "removed, drop_same_id is set")
+        of_ids("warning", "documents of the run that the corpus does not have", unknown, effect),
+        *lost_zeros(unknown, ids, "document ids of the run"),
     ]

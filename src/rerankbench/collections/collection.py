@@ -51,7 +51,6 @@ class Corpus:
         self._ids = table.column("doc_id")
         self._release = release
         self._unreleased = 0
-        self._digest: str | None = None
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -83,8 +82,7 @@ class Corpus:
             doc_ids = pa.chunked_array([pa.array(list(doc_ids), kind)])
         asked: pa.ChunkedArray = doc_ids.cast(kind)
         if len(asked) >= len(self):
-            found = pc.index_in(asked, value_set=self._ids).fill_null(-1)
-            return found.to_numpy().astype(np.int64)
+            return pc.index_in(asked, value_set=self._ids).fill_null(-1).to_numpy().astype(np.int64)
         # Hash the smaller side: a few thousand asked ids instead of ten million documents.
         encoded = asked.combine_chunks().dictionary_encode()
         hits = pc.index_in(self._ids, value_set=encoded.dictionary).fill_null(-1).to_numpy()
@@ -109,11 +107,10 @@ class Corpus:
 
     def digest(self) -> str:
         """sha256 over all ids and joined texts in order, whatever the storage; computed once, streamed."""
-        if self._digest is None:
-            self._digest = self._hash()
         return self._digest
 
-    def _hash(self) -> str:
+    @cached_property
+    def _digest(self) -> str:
         # Bytes and lengths are hashed apart: together they determine every string, and Arrow holds the bytes
         # of a block side by side, so that no Python object per document is made.
         streams = [hashlib.sha256() for _ in range(4)]
@@ -235,10 +232,9 @@ class Collection:
     def judged_ids(self) -> list[str]:
         """The doc_id of every judgement, in order; raises ValueError if missing_ids do not fit."""
         missing = np.flatnonzero(self.judged_row < 0)
-        if len(missing) != len(self.missing_ids):
-            raise ValueError(
-                f"{len(missing)} judgements have no row, {len(self.missing_ids)} missing_ids given"
-            )
+        given = len(self.missing_ids)
+        if len(missing) != given:
+            raise ValueError(f"{len(missing)} judgements have no row, {given} missing_ids given")
         out = np.empty(len(self.judged_row), dtype=object)
         present = np.flatnonzero(self.judged_row >= 0)
         out[present] = self.corpus.ids(self.judged_row[present])

@@ -43,10 +43,9 @@ def write_trec(
     depth, depth - 1, ... Their order need not agree with the rows' (a tail that was not reranked may score on
     another scale): the rows' order is what is written. Raises ValueError for scores that are not finite.
     """
-    numbers = decreasing(rows, scores)
     ids = collection.corpus.ids(np.unique(rows[rows >= 0]))
     name = "_".join(tag.split()) or "rerankbench"
-    lists = _ranked_lists(collection, rows, numbers)
+    lists = _ranked_lists(collection, rows, decreasing(rows, scores))
     if not _fit_for_trec([*collection.query_ids, *ids]):
         return _write(path.with_suffix(".json"), _json_lines(lists))
     return _write(path, _run_lines(lists, name))

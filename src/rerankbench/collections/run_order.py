@@ -56,39 +56,39 @@ def ordered(run: Listed, order_by: OrderBy | None) -> Ordered:
     if order_by is not None:
         return _as_asked(run, order_by)
     if not run.scored:
-        return _by_ranks(run)
+        assert run.ranks is not None  # reading asks for one of both
+        found = Finding("info", "run entries without a score", len(run.ranks), (), "ordered by rank")
+        return Ordered(-run.ranks.astype(np.float64), (found,))
     codes = run.queries.dictionary_encode().indices.to_numpy().astype(np.int64)
     if run.ranks is not None:
         return _checked(run, codes, run.ranks)
-    counting = count_up(codes, run.scores)
+    counting, rising = count_up(codes, run.scores), _rising(codes, run.scores)
     if counting and run.unnamed:
-        return _taken_for_ranks(run)
-    if counting and _rising(codes, run.scores) and np.bincount(codes).max() >= _TELLING:
-        return Ordered(
-            run.scores,
-            problem="its scores count 1, 2, 3 for each query, as ranks do: set "
-            f"{KEY}=distance (lowest first) or {KEY}=score (highest first)",
+        what = "run entries whose last column has no name"
+        effect = (
+            f"it counts 1, 2, 3 for each query and was taken for the rank; {KEY}=score takes it for scores"
         )
-    return _not_rising(run, codes)
+        return Ordered(-run.scores, (Finding("info", what, len(run.scores), (), effect),))
+    if counting and rising and np.bincount(codes).max() >= _TELLING:
+        cure = f"set {KEY}=distance (lowest first) or {KEY}=score (highest first)"
+        return Ordered(run.scores, problem=f"its scores count 1, 2, 3 for each query, as ranks do: {cure}")
+    what = "run entries in lists that all begin with the lowest score, as distances do"
+    effect = f"the highest was taken for the best; set {KEY}=distance if the lowest is"
+    distances = Finding("warning", what, len(run.scores), (), effect)
+    return Ordered(run.scores, (distances,) if rising else ())
 
 
 def _as_asked(run: Listed, order_by: OrderBy) -> Ordered:
     if order_by == "rank":
         if run.ranks is not None:
             return Ordered(-run.ranks.astype(np.float64))
-        if run.unnamed and _whole(run.scores):
+        if run.unnamed and (run.scores == np.round(run.scores)).all():
             return Ordered(-run.scores)
         cure = "leave it out, or name their column with first_stage.rank_column=NAME"
         return Ordered(run.scores, problem=f"{KEY}=rank: the run has no ranks; {cure}")
     if not run.scored:
         return Ordered(run.scores, problem=f"{KEY}={order_by}: the run has no scores; set {KEY}=rank")
     return Ordered(run.scores if order_by == "score" else -run.scores)
-
-
-def _by_ranks(run: Listed) -> Ordered:
-    assert run.ranks is not None  # reading asks for one of both
-    found = Finding("info", "run entries without a score", len(run.ranks), (), "ordered by rank")
-    return Ordered(-run.ranks.astype(np.float64), (found,))
 
 
 def _checked(run: Listed, codes: NDArray[np.int64], ranks: NDArray[np.int64]) -> Ordered:
@@ -105,21 +105,6 @@ def _checked(run: Listed, codes: NDArray[np.int64], ranks: NDArray[np.int64]) ->
     pair = f"rank {rank[at]} has {score[at]:g}, rank {rank[at + 1]} has {score[at + 1]:g}"
     cure = f"say what counts: {KEY}=rank or {KEY}=score"
     return Ordered(run.scores, problem=f"its ranks contradict its scores {where}, {pair}; {cure}")
-
-
-def _taken_for_ranks(run: Listed) -> Ordered:
-    what = "run entries whose last column has no name"
-    effect = f"it counts 1, 2, 3 for each query and was taken for the rank; {KEY}=score takes it for scores"
-    return Ordered(-run.scores, (Finding("info", what, len(run.scores), (), effect),))
-
-
-def _not_rising(run: Listed, codes: NDArray[np.int64]) -> Ordered:
-    """By score; lists that all begin with their lowest score may hold distances."""
-    if not _rising(codes, run.scores):
-        return Ordered(run.scores)
-    what = "run entries in lists that all begin with the lowest score, as distances do"
-    effect = f"the highest was taken for the best; set {KEY}=distance if the lowest is"
-    return Ordered(run.scores, (Finding("warning", what, len(run.scores), (), effect),))
 
 
 def _rising(codes: NDArray[np.int64], scores: NDArray[np.float64]) -> bool:
@@ -143,10 +128,6 @@ def count_up(codes: NDArray[np.int64], values: NDArray[np.float64]) -> bool:
     starts = np.flatnonzero(np.r_[True, query[1:] != query[:-1]])
     if len(starts) == len(query) or not np.isin(value[starts], (0.0, 1.0)).all():
         return False
-    place = np.arange(len(query)) - np.repeat(starts, np.diff(np.r_[starts, len(query)]))
-    counts = bool((value - np.repeat(value[starts], np.diff(np.r_[starts, len(query)])) == place).all())
+    first = np.repeat(starts, np.diff(np.r_[starts, len(query)]))
+    counts = bool((value - value[first] == np.arange(len(query)) - first).all())
     return counts and not _rising(codes[::-1], values[::-1])
-
-
-def _whole(values: NDArray[np.float64]) -> bool:
-    return bool((values == np.round(values)).all())

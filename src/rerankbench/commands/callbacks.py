@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -15,6 +16,10 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import masked, masked_yaml
 from rerankbench.basics.visible import say
 from rerankbench.commands import sweep_run
+from rerankbench.tracking.mlflow_store import MLflow, why
+
+if TYPE_CHECKING:
+    from rerankbench.commands.sweep_run import Found
 
 
 class Report(Callback):
@@ -29,25 +34,31 @@ class Report(Callback):
         folder = Path(config.hydra.sweep.dir)
         try:
             report(folder, config)
-            return
-        except UserError as error:
-            why = "; ".join(error.problems)
         except Exception as error:
-            why = f"{type(error).__name__}: {' '.join(masked(str(error)).split())[:300]}"
-        complain(why)
-        sweep_run.failed(config, folder, f"no report: {why}")
+            say(f"no report: {reason(error)}", error=True)
+            sweep_run.failed(config, folder, f"no report: {reason(error)}")
 
 
-def complain(why: str) -> None:
-    say(f"no report: {why}", error=True)
+def reason(error: Exception) -> str:
+    """Why something could not be made, in one line."""
+    if isinstance(error, UserError):
+        return "; ".join(error.problems)
+    return f"{type(error).__name__}: {' '.join(masked(str(error)).split())[:300]}"
+
+
+@contextmanager
+def spared(what: str) -> Iterator[None]:
+    """A report is made without what fails in this block; it says so."""
+    try:
+        yield
+    except Exception as error:
+        say(f"{what}: {reason(error)}", error=True)
 
 
 def report(folder: Path, config: DictConfig) -> None:
     """Find out, write, log, show. Raises UserError where the runs cannot be compared."""
-    from rerankbench.commands import summary_run
     from rerankbench.commands.config import read_alone
     from rerankbench.commands.report import compared, unjudged
-    from rerankbench.judging import tracked
     from rerankbench.report import files, made, runs, terminal
     from rerankbench.report.findings import find_out
 
@@ -55,97 +66,64 @@ def report(folder: Path, config: DictConfig) -> None:
     if all(run.failed for run in found):
         sweep_run.failed(config, folder, "all runs failed")
         return  # each failure is named at the end of the sweep
-    asked = read_alone("report", config)
+    asked, store = read_alone("report", config), sweep_run.tracking_of(config)
     race = raced(found, asked, folder)
+    log = partial(track, store, config, folder)
     if unjudged(found):
-        log = partial(track, config, folder, tracked.log)
         compared(found, asked, folder, [str(folder)], race, log)
         return
     findings = find_out(found, asked, race)
     if race is not None and findings.arranged is not None:
         findings = replace(findings, trial=tried(findings, found, asked, folder))
-    origin = made.now(typed(config), folder, address(config))
+    command = ["rerankbench", "-m", *map(str, config.hydra.overrides.task)]
+    origin = made.now(command, folder, store.page() if store else "")
     findings = replace(findings, more=more_measures(findings, asked), made=origin)
     page = files.write(folder, findings)
-    terminal.show(findings, page, track(config, folder, summary_run.log, findings))
+    terminal.show(findings, page, log(findings))
 
 
 def more_measures(findings: Any, asked: Any) -> Any:
-    """Means of the further measures; a report is made without one that cannot be worked out."""
+    """Means of the further measures, without those that cannot be worked out."""
     from rerankbench.report.more_measures import more
 
     found: dict[str, Any] = {}
     for name in asked.more:
-        try:
+        with spared("not listed"):
             found |= more(findings.contest, [name])
-        except UserError as error:
-            say(f"not listed: {'; '.join(error.problems)}", error=True)
     return found
 
 
-def typed(config: DictConfig) -> list[str]:
-    """The sweep's command."""
-    return ["rerankbench", "-m", *map(str, config.hydra.overrides.task)]
-
-
-def saved(config: DictConfig) -> str:
-    """What all runs of a sweep share, as YAML without secrets."""
-    shared = {key: value for key, value in config.items() if key != "hydra"}
-    return masked_yaml(OmegaConf.to_yaml(OmegaConf.create(shared), resolve=False))
-
-
-def address(config: DictConfig) -> str:
-    """The page of the experiment on the server that runs are tracked on; empty without one."""
-    from rerankbench.commands.config import read_tracking
-    from rerankbench.tracking.mlflow_store import MLflow
-
-    tracking = read_tracking(config)
-    return tracking.page() if isinstance(tracking, MLflow) else ""
-
-
 def raced(found: Any, asked: Any, folder: Path) -> Any:
-    """The race of a sweep's runs, kept beside them; None where there is to be none, or none can be.
-
-    A report is made without it, too. Costs are not measured then, which it says.
-    """
+    """The race of a sweep's runs, kept beside them; None where there is to be none, or none can be."""
     from rerankbench.report.race.race import hold, worth_it
 
-    if not asked.race.seconds or not worth_it(found):
-        return None
-    try:
-        return hold(found, asked, folder)
-    except UserError as error:
-        say(f"no race: {'; '.join(error.problems)}", error=True)
-    except Exception as error:
-        say(f"no race: {type(error).__name__}: {' '.join(str(error).split())[:300]}", error=True)
-    return None
+    race = None
+    if asked.race.seconds and worth_it(found):
+        with spared("no race"):  # costs are not measured then, which the report says
+            race = hold(found, asked, folder)
+    return race
 
 
 def tried(findings: Any, found: Any, asked: Any, folder: Path) -> Any:
-    """The recommended arrangement run for real, kept beside the race; None where none is recommended."""
-    from rerankbench.report.arrangements import trial
+    """The recommended arrangement run for real, kept beside the race; None where that cannot be done."""
+    from rerankbench.commands.report import new_trial
 
-    try:
-        held = trial.hold(findings.arranged, found, findings.book, asked.race.seconds)
-        if held is not None:
-            held.write(folder)
-        return held
-    except Exception as error:
-        say(f"no trial: {type(error).__name__}: {' '.join(str(error).split())[:300]}", error=True)
-    return None
+    held = None
+    with spared("no trial"):
+        held = new_trial(findings, found, asked, folder)
+    return held
 
 
-def track(config: DictConfig, folder: Path, log: Callable[..., str], found: Any) -> str:
+def track(store: MLflow | None, config: DictConfig, folder: Path, found: Found) -> str:
     """Log what a report found where the runs were logged; where it is, empty where nothing is tracked."""
-    from rerankbench.commands.config import read_tracking
-    from rerankbench.tracking.mlflow_store import MLflow, why
-
-    tracking = read_tracking(config)
-    if not isinstance(tracking, MLflow):
+    if store is None:
         return ""
+    shared = OmegaConf.create({key: value for key, value in config.items() if key != "hydra"})
+    text = masked_yaml(OmegaConf.to_yaml(shared, resolve=False))  # what all runs of a sweep share
     try:
-        log(tracking, found, folder, sweep_run.sweep_id(folder), saved(config))
+        sweep_run.log(store, found, folder, sweep_run.sweep_id(folder), text)
     except Exception as error:
-        complain(f"could not log the report to {tracking.place()} ({why(error)}); it is in {folder}")
+        lost = f"could not log the report to {store.place()} ({why(error)}); it is in {folder}"
+        say(f"no report: {lost}", error=True)
         return ""
     return "rerankbench-ui compares the runs"

@@ -7,31 +7,38 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from functools import wraps
+from typing import Any, NoReturn
 
 import rerankbench
 from rerankbench.basics import masking
 from rerankbench.basics.errors import Problem, UserError
 from rerankbench.basics.masking import masked
+from rerankbench.basics.printing import Main
 from rerankbench.basics.visible import say
 
 SHOWN = 3  # of mistakes of one kind; more of them are counted
 
 
-def run(main: Callable[[list[str]], int], argv: Sequence[str] | None) -> int:
-    """Run a command on its words; returns its exit code, 2 where it raises UserError."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    masking.install()
-    try:
-        if "--version" in words:
-            say(f"rerankbench {rerankbench.__version__}")
+def command(main: Callable[[list[str]], int]) -> Main:
+    """A command as a function of its words, by default the process's; exit code 2 for a UserError."""
+
+    @wraps(main)
+    def run(argv: Sequence[str] | None = None) -> int:
+        words = list(sys.argv[1:] if argv is None else argv)
+        masking.install()
+        try:
+            if "--version" in words:
+                say(f"rerankbench {rerankbench.__version__}")
+                return 0
+            return main(words)
+        except UserError as error:
+            return complain(error)
+        except BrokenPipeError:  # stdout was closed, for instance by `head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             return 0
-        return main(words)
-    except UserError as error:
-        return complain(error)
-    except BrokenPipeError:  # stdout was closed, for instance by `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
+
+    return run
 
 
 def complain(error: UserError) -> int:
@@ -60,8 +67,9 @@ def counted(same: Sequence[Problem]) -> list[str]:
 class Parser(argparse.ArgumentParser):
     """Arguments of a command that Hydra does not parse; mistakes raise UserError."""
 
-    def __init__(self, prog: str, description: str, **more: object) -> None:
-        super().__init__(prog=prog, description=description, **more)  # type: ignore[arg-type]
+    def __init__(self, prog: str, description: str, **more: Any) -> None:
+        lines = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog=prog, description=description, formatter_class=lines, **more)
         self.add_argument("--version", action="store_true", help="which rerankbench this is")
 
     def error(self, message: str) -> NoReturn:

@@ -31,6 +31,7 @@ from rerankbench.commands import hydra_section, interpolations
 from rerankbench.commands.cache import entries
 from rerankbench.commands.hydra_private import ConfigLoaderImpl, ConfigSearchPathImpl
 from rerankbench.commands.hydra_section import is_typed
+from rerankbench.commands.targets import plain
 from rerankbench.tracking.mlflow_store import SQLITE
 
 # Folders and files that lie at the top of a cache.
@@ -49,6 +50,7 @@ PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.outpu
 TYPE = "to have it all the same, give it on the command line"
 ELSEWHERE = "a config may make a new store below the current folder only"
 SHIPPED_URI = "sqlite:///mlflow.db"
+written = plain  # a config as plain values, nothing of it resolved
 
 
 def problems(
@@ -90,9 +92,8 @@ def load(loader: ConfigLoaderImpl, conf: Path, name: str, lines: list[str]) -> D
     except (HydraException, OmegaConfBaseException, UserError, YAMLError):
         raise
     except RecursionError:
-        raise UserError(
-            f"{name}: the options include each other without end; look into their defaults"
-        ) from None
+        what = "the options include each other without end"
+        raise UserError(f"{name}: {what}; look into their defaults") from None
     except Exception as error:  # of a config that Hydra does not expect
         if not foreign:
             raise
@@ -114,8 +115,7 @@ def refuse_search_path(loader: ConfigLoaderImpl, name: str) -> None:
 
 def reads_others(loader: ConfigLoaderImpl, conf: Path) -> bool:
     """Whether options may come from elsewhere than the package."""
-    path = loader.get_search_path().get_path()
-    return any(is_foreign(element, conf) for element in path)
+    return any(is_foreign(element, conf) for element in loader.get_search_path().get_path())
 
 
 def is_foreign(element: SearchPathElement, conf: Path) -> bool:
@@ -184,10 +184,9 @@ def typed_place_problems(made: DictConfig, typed: Mapping[str, str]) -> Iterator
         filled = copy.deepcopy(made)
         OmegaConf.update(filled, key, text)
         params = OmegaConf.select(made, "hydra.sweeper.params") or {}
-        parts = [resolved_text(filled, key), *map(str, params.values() if OmegaConf.is_dict(params) else ())]
-        if sum(part.count("..") for part in parts) > text.count("..") or any(
-            part.startswith(("/", "~")) for part in parts[1:]
-        ):
+        swept = [str(value) for value in (params.values() if OmegaConf.is_dict(params) else ())]
+        up = sum(part.count("..") for part in (resolved_text(filled, key), *swept))
+        if up > text.count("..") or any(part.startswith(("/", "~")) for part in swept):
             yield f"{word}: what a config puts into it leads elsewhere; write a plain folder"
 
 
@@ -197,11 +196,6 @@ def resolved_text(config: DictConfig, key: str) -> str:
         return str(OmegaConf.select(config, key))
     except OmegaConfBaseException:
         return ""
-
-
-def written(config: DictConfig) -> dict[str, Any]:
-    """The config as plain values, nothing of it resolved."""
-    return OmegaConf.to_container(config, resolve=False)  # type: ignore[return-value]
 
 
 def value(tree: Any, key: str) -> Any:

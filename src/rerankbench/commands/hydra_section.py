@@ -157,8 +157,7 @@ def part_problems(part: str, node: Any) -> Iterator[tuple[str, str]]:
     elif part in ("launcher", "sweeper"):
         yield from built_problems(part, node)
     elif part not in ("overrides", "hydra_help", "help"):  # the help is printed by nobody but us
-        for path, key, value in leaves("hydra", {part: node}):
-            full = f"{path}.{key}"
+        for full, _, value in leaves("hydra", {part: node}):
             if line := complaint(SECTION, full.removeprefix("hydra."), full, value):
                 yield full, line
 
@@ -172,11 +171,9 @@ def built_problems(part: str, node: Any) -> Iterator[tuple[str, str]]:
         at = f"hydra.{part}._target_"
         yield at, f"{at}={shown(target)}: a config may choose {names}; give hydra/{part}=OPTION yourself"
         return
-    for path, key, value in leaves(f"hydra.{part}", node):
-        full = f"{path}.{key}"
-        if full != f"hydra.{part}._target_" and (
-            line := complaint(known[target], full.removeprefix(f"hydra.{part}."), full, value)
-        ):
+    for full, _, value in leaves(f"hydra.{part}", node):
+        name = full.removeprefix(f"hydra.{part}.")
+        if name != "_target_" and (line := complaint(known[target], name, full, value)):
             yield full, line
 
 
@@ -203,11 +200,8 @@ def by_the_command_line(parts: Mapping[str, Any], typed: Collection[str]) -> lis
     """Hydra takes for the command line's what a config lists here."""
     lists = parts["overrides"] if isinstance(parts.get("overrides"), dict) else {}
     given = [str(line) for some in lists.values() for line in (some if isinstance(some, list) else [some])]
-    return [
-        f"hydra.overrides: {shown(line)}: a config cannot set this; give it on the command line"
-        for line in given
-        if line not in typed
-    ]
+    cure = "a config cannot set this; give it on the command line"
+    return [f"hydra.overrides: {shown(line)}: {cure}" for line in given if line not in typed]
 
 
 def place_problems(

@@ -16,13 +16,13 @@ from rerankbench.basics import printing
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import say
 from rerankbench.commands import cli
+from rerankbench.commands.ui import LAST_PORT
 
 if TYPE_CHECKING:
     from rerankbench.judging.model_settings import ModelSettings
     from rerankbench.judging.session import Session
 
 GROUPS = ("judge.", "dataset.")
-LAST_PORT = 65_535
 EPILOG = """examples:
   rerankbench-judge multirun/2026-01-31/12-00-00
   rerankbench-judge multirun/2026-01-31/12-00-00 --export pairs.csv
@@ -37,12 +37,9 @@ then: rerankbench-report multirun/2026-01-31/12-00-00"""
 
 
 @printing.command
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(argv: list[str]) -> int:
     """Judge; returns the exit code: 0 done, 2 the user's mistake."""
-    return cli.run(command, argv)
-
-
-def command(argv: list[str]) -> int:
     from rerankbench.judging.qrels import MODEL, PERSON
     from rerankbench.judging.record import judge_name
     from rerankbench.judging.session import Session
@@ -100,10 +97,8 @@ def ask_model(session: Session, settings: ModelSettings) -> None:
     from rerankbench.judging.model import HIGHEST, ModelJudge
 
     if settings.prompt is None and session.highest != HIGHEST:
-        raise UserError(
-            f"--highest {session.highest}: the usual prompt asks for grades from 0 to {HIGHEST}; give your "
-            "own with judge.prompt=FILE"
-        )
+        usual = f"the usual prompt asks for grades from 0 to {HIGHEST}"
+        raise UserError(f"--highest {session.highest}: {usual}; give your own with judge.prompt=FILE")
     assert session.texts
     chat = Chat(settings, session.record.folder)
     judge = ModelJudge(session, chat, say)
@@ -165,15 +160,10 @@ def serve(session: Session, port: int, browser: bool) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = cli.Parser(
-        prog="rerankbench-judge",
-        description="Judge the pairs of query and document that decide between the arms of a sweep.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument(
-        "places", nargs="*", metavar="FOLDER|KEY=VALUE", help="folders of runs or sweeps, settings"
-    )
+    about = "Judge the pairs of query and document that decide between the arms of a sweep."
+    made = cli.Parser("rerankbench-judge", about, epilog=EPILOG)
+    places = "folders of runs or sweeps, settings"
+    made.add_argument("places", nargs="*", metavar="FOLDER|KEY=VALUE", help=places)
     made.add_argument("--export", type=Path, metavar="FILE", help="write pairs to judge as CSV")
     made.add_argument("--import", dest="imported", type=Path, metavar="FILE", help="read judged CSV")
     made.add_argument("--count", type=number, help="how many pairs (default: as many as are likely needed)")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rerankbench.basics.complaints import as_text, shown
@@ -100,6 +100,13 @@ def named(node: Mapping[str, Any], kind: str) -> list[tuple[str, Any]]:
     return list(parts.items()) if isinstance(parts, dict) else []
 
 
+def each(at: str, one: Mapping[str, Any], problem: Callable[[str, Any], str]) -> Found:
+    """(key, complaint) for the keys of a part that `problem` finds fault with."""
+    for key, value in one.items():
+        if said := problem(key, value):
+            yield f"{at}.{key}", f"{at}.{key}={shown(value)}: {said}"
+
+
 def formatter(at: str, one: Any, node: Mapping[str, Any]) -> Found:
     """A formatter: its class, and a format of plain fields."""
     if not isinstance(one, dict):
@@ -109,22 +116,24 @@ def formatter(at: str, one: Any, node: Mapping[str, Any]) -> Found:
     kind = one.get(named_by, FORMATTERS[0])
     if kind not in ((COLORED,) if named_by == "()" else (*FORMATTERS, COLORED)):
         yield f"{at}.{named_by}", f"{at}.{named_by}={shown(kind)}: {CODE}"
-    for key, value in one.items():
-        full = f"{at}.{key}"
-        if key in ("format", "fmt"):
-            if not is_format(value, kind == COLORED):
-                yield full, f"{full}={shown(value)}: use fields such as %(message)s, no control characters"
-        elif key == "datefmt":
-            if value is not None and not (isinstance(value, str) and DATE.fullmatch(value[:201])):
-                yield full, f"{full}={shown(value)}: use fields of dates such as %H:%M:%S"
-        elif key == "style":
-            if value != "%":
-                yield full, f"{full}={shown(value)}: give %, and fields such as %(message)s"
-        elif key == "log_colors" and kind == COLORED:
-            if not is_colors(value):
-                yield full, f"{full}={shown(value)}: give the name of a colour for each level"
-        elif key != named_by and not (key == "validate" and isinstance(value, bool)):
-            yield full, f"{full}={shown(value)}: formatters have no such key here; take it out"
+    own = {key: value for key, value in one.items() if key != named_by}
+    yield from each(at, own, lambda key, value: formatter_problem(key, value, kind == COLORED))
+
+
+def formatter_problem(key: str, value: Any, colored: bool) -> str:
+    """What is wrong with a formatter's key or its value; empty if nothing is."""
+    if key in ("format", "fmt"):
+        cure = "use fields such as %(message)s, no control characters"
+        return "" if is_format(value, colored) else cure
+    if key == "datefmt":
+        good = value is None or (isinstance(value, str) and DATE.fullmatch(value[:201]))
+        return "" if good else "use fields of dates such as %H:%M:%S"
+    if key == "style":
+        return "" if value == "%" else "give %, and fields such as %(message)s"
+    if key == "log_colors" and colored:
+        return "" if is_colors(value) else "give the name of a colour for each level"
+    known = key == "validate" and isinstance(value, bool)
+    return "" if known else "formatters have no such key here; take it out"
 
 
 def is_format(value: Any, colored: bool) -> bool:
@@ -139,9 +148,8 @@ def is_format(value: Any, colored: bool) -> bool:
 
 
 def is_colors(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        key in LEVELS and re.fullmatch(r"[\w,]{0,40}", str(color)) for key, color in value.items()
-    )
+    plain = re.compile(r"[\w,]{0,40}")
+    return isinstance(value, dict) and all(k in LEVELS and plain.fullmatch(str(v)) for k, v in value.items())
 
 
 def handler(at: str, one: Any, node: Mapping[str, Any]) -> Found:
@@ -151,25 +159,26 @@ def handler(at: str, one: Any, node: Mapping[str, Any]) -> Found:
         may = ", ".join(HANDLERS[:3])
         yield f"{at}.class", f"{at}.class={shown(kind)}: {CODE}; loggers may use {may}"
         return
-    files = one["class"] in FILES
-    rules = ARGUMENTS[one["class"]] | (OF_FILES if files else {})
-    if files and not isinstance(one.get("filename"), str):
+    kind, given = one["class"], dict(one)
+    del given["class"]
+    if kind in FILES and not isinstance(given.pop("filename", None), str):
         yield f"{at}.filename", f"{at}.filename={shown(one.get('filename'))}: give a file"
-    for key, value in one.items():
-        full = f"{at}.{key}"
-        if key == "formatter":
-            if value not in dict(named(node, "formatters")):
-                yield full, f"{full}={shown(value)}: there is no such formatter"
-        elif key == "level":
-            yield from level(full, value)
-        elif key == "stream" and one["class"] == STREAM:
-            if value not in STREAMS:
-                yield full, f"{full}={shown(value)}: {CODE}; write {' or '.join(STREAMS)}"
-        elif key in rules:
-            if not re.fullmatch(rules[key], as_text(value)):
-                yield full, f"{full}={shown(value)}: this handler has no such value"
-        elif key != "class" and not (key == "filename" and files):
-            yield full, f"{full}={shown(value)}: this handler has no such key here; take it out"
+    known = dict(named(node, "formatters"))
+    yield from each(at, given, lambda key, value: handler_problem(key, value, kind, known))
+
+
+def handler_problem(key: str, value: Any, kind: str, formatters: Mapping[str, Any]) -> str:
+    """What is wrong with a handler's key or its value; empty if nothing is."""
+    rules = ARGUMENTS[kind] | (OF_FILES if kind in FILES else {})
+    if key == "formatter":
+        return "" if value in formatters else "there is no such formatter"
+    if key == "level":
+        return level_problem(value)
+    if key == "stream" and kind == STREAM:
+        return "" if value in STREAMS else f"{CODE}; write {' or '.join(STREAMS)}"
+    if key in rules:
+        return "" if re.fullmatch(rules[key], as_text(value)) else "this handler has no such value"
+    return "this handler has no such key here; take it out"
 
 
 def logger(at: str, one: Any, node: Mapping[str, Any]) -> Found:
@@ -177,22 +186,23 @@ def logger(at: str, one: Any, node: Mapping[str, Any]) -> Found:
     if not isinstance(one, dict):
         yield at, f"{at}={shown(one)}: it must be a group of keys, such as level"
         return
-    for key, value in one.items():
-        full = f"{at}.{key}"
-        if key == "level":
-            yield from level(full, value)
-        elif key == "handlers":
-            known = dict(named(node, "handlers"))
-            names = value if isinstance(value, list) else [None]
-            if not all(isinstance(name, str) and name in known for name in names):
-                may = ", ".join(map(str, known)) or "there are none"
-                yield full, f"{full}={shown(value)}: give a list of handlers: {may}"
-        elif key != "propagate" or not isinstance(value, bool):
-            yield full, f"{full}={shown(value)}: loggers have no such key or value here; take it out"
+    known = dict(named(node, "handlers"))
+    yield from each(at, one, lambda key, value: logger_problem(key, value, known))
 
 
-def level(at: str, value: Any) -> Found:
-    """A level that Python's logging knows."""
+def logger_problem(key: str, value: Any, handlers: Mapping[str, Any]) -> str:
+    """What is wrong with a logger's key or its value; empty if nothing is."""
+    if key == "level":
+        return level_problem(value)
+    if key == "handlers":
+        known = isinstance(value, list) and all(isinstance(n, str) and n in handlers for n in value)
+        may = ", ".join(map(str, handlers)) or "there are none"
+        return "" if known else f"give a list of handlers: {may}"
+    known = key == "propagate" and isinstance(value, bool)
+    return "" if known else "loggers have no such key or value here; take it out"
+
+
+def level_problem(value: Any) -> str:
+    """Why this is no level of Python's logging; empty if it is one."""
     number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 100
-    if not number and value not in LEVELS:
-        yield at, f"{at}={shown(value)}: there is no such level; choose one of {', '.join(LEVELS)}"
+    return "" if number or value in LEVELS else f"there is no such level; choose one of {', '.join(LEVELS)}"

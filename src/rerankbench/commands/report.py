@@ -9,23 +9,24 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rerankbench.basics import printing
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import say
-from rerankbench.commands import cli
+from rerankbench.commands import cli, sweep_run
 from rerankbench.report import measure_names
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import USUAL, Report, closest
 from rerankbench.tracking.mlflow_store import MLflow
 
 if TYPE_CHECKING:
-    from rerankbench.judging.differences import Differences
-    from rerankbench.judging.partly import Partly
+    from rerankbench.commands.sweep_run import Found
     from rerankbench.judging.qrels import Qrels
     from rerankbench.judging.verdict import State
+    from rerankbench.report.arrangements.trial import Trial
     from rerankbench.report.findings import Findings
     from rerankbench.report.race.record import Record
     from rerankbench.report.settled import Settled
@@ -41,51 +42,27 @@ settings: report.measure, report.more, report.delta, report.level, report.price_
 
 
 @printing.command
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(argv: list[str]) -> int:
     """Build a report; returns the exit code: 0 done, 2 the user's mistake."""
-    return cli.run(command, argv)
-
-
-def command(argv: list[str]) -> int:
     words = parser().parse_intermixed_args(argv)
     build(words.places, words.out, words.race, words.qrels, words.measure)
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
-    made = cli.Parser(
-        prog="rerankbench-report",
-        description="Compare finished runs and end in a verdict: report.html, report.md, report.json, plots.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument(
-        "places",
-        nargs="+",
-        metavar="FOLDER|EXPERIMENT|KEY=VALUE",
-        help="folders of runs or sweeps, names or ids of MLflow experiments, settings",
-    )
-    made.add_argument(
-        "--out", type=Path, help="where to write (default: the folder, if one is given, else report/)"
-    )
-    made.add_argument(
-        "--measure",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="list another measure of all arms, by ir_measures' name: P@5, AP, ERR@10; may be repeated",
-    )
-    made.add_argument(
-        "--race",
-        action="store_true",
-        help="measure costs anew: each model and first stage in a process of its own, timed in turns",
-    )
-    made.add_argument(
-        "--qrels",
-        type=Path,
-        metavar="FILE",
-        help="judgements to measure by (default: the runs' own, else what rerankbench-judge has kept)",
-    )
+    about = "Compare finished runs and end in a verdict: report.html, report.md, report.json, plots."
+    places = "folders of runs or sweeps, names or ids of MLflow experiments, settings"
+    out = "where to write (default: the folder, if one is given, else report/)"
+    measure = "list another measure of all arms, by ir_measures' name: P@5, AP, ERR@10; may be repeated"
+    race = "measure costs anew: each model and first stage in a process of its own, timed in turns"
+    qrels = "judgements to measure by (default: the runs' own, else what rerankbench-judge has kept)"
+    made = cli.Parser("rerankbench-report", about, epilog=EPILOG)
+    made.add_argument("places", nargs="+", metavar="FOLDER|EXPERIMENT|KEY=VALUE", help=places)
+    made.add_argument("--out", type=Path, help=out)
+    made.add_argument("--measure", action="append", default=[], metavar="NAME", help=measure)
+    made.add_argument("--race", action="store_true", help=race)
+    made.add_argument("--qrels", type=Path, metavar="FILE", help=qrels)
     return made
 
 
@@ -106,7 +83,8 @@ def build(
     files.check(target)  # before the work, which may be downloads of hours
     with tempfile.TemporaryDirectory(prefix="rerankbench-report-") as scratch:
         found = gather(folders, experiments, tracking, Path(scratch))
-        log = logging_to(tracking if experiments or tracks(words) else None, target, found)
+        named = experiments or any(word.startswith("tracking.") for word in words)
+        log = logging_to(tracking if named else None, target, found)
         qrels = qrels or kept_judgements(found, folders)
         costs = raced(found, report, target) if race else earlier_race(found, folders, target)
         if qrels is None and unjudged(found):
@@ -128,30 +106,14 @@ def build(
     return page
 
 
-Log = Callable[["Findings | Differences | Partly"], None]
+Log = Callable[["Found"], object]
 
 
 def logging_to(tracking: MLflow | None, target: Path, runs: Sequence[Run]) -> Log:
     """What logs the report in a folder as the run of its sweep; nothing without a store."""
-
-    def log(found: Findings | Differences | Partly) -> None:
-        from rerankbench.commands import summary_run
-        from rerankbench.judging import tracked
-        from rerankbench.report.findings import Findings
-
-        if tracking is None:
-            return
-        if isinstance(found, Findings):
-            summary_run.log(tracking, found, target, sweep_of(runs))
-        else:
-            tracked.log(tracking, found, target, sweep_of(runs))
-
-    return log
-
-
-def tracks(words: Sequence[str]) -> bool:
-    """Whether a store is named."""
-    return any(word.startswith("tracking.") for word in words)
+    if tracking is None:
+        return lambda found: None
+    return partial(sweep_run.log, tracking, folder=target, sweep_id=sweep_of(runs))
 
 
 def located(places: Sequence[str], out: Path | None) -> tuple[list[Path], list[str], Path]:
@@ -172,7 +134,7 @@ def measuring(words: Sequence[str], report: Report, found: Sequence[Run], qrels:
     """The settings with the measure that the runs are compared by, unless it is told."""
     if any(word.startswith("report.measure=") for word in words):
         return report
-    return replace(report, measure=usual(found) if qrels is None else usual_unjudged(found))
+    return replace(report, measure=usual(found, judged=qrels is None))
 
 
 def unjudged(found: Sequence[Run]) -> bool:
@@ -199,13 +161,9 @@ def by_judgements(found: Sequence[Run], file: Path, report: Report) -> tuple[Sta
 
     judgements = qrels.read(file)
     highest = max([verdict.HIGHEST, *judgements.grades.values()])
-    cutoff = verdict.cutoff_of(report.measure)
+    cutoff, warnings = verdict.cutoff_of(report.measure), agreement.warnings(file, report.kappa)
     at = verdict.state(lists(found), dict(judgements.grades), cutoff, report.delta, highest)
-    return (
-        at,
-        verdict.settled(at, judgements, file, report.measure, agreement.warnings(file, report.kappa)),
-        judgements,
-    )
+    return at, verdict.settled(at, judgements, file, report.measure, warnings), judgements
 
 
 def partly_judged(
@@ -235,7 +193,7 @@ def compared(
     target: Path,
     places: Sequence[str],
     race: Record | None,
-    log: Callable[[Differences], object],
+    log: Log,
 ) -> Path:
     """What runs without judgements show; returns the page's path."""
     from rerankbench.judging import pages
@@ -255,21 +213,13 @@ def compared(
     return page
 
 
-def usual_unjudged(found: Sequence[Run]) -> str:
-    """What runs are compared by once they are judged: nDCG at the cutoff that comes closest to 10."""
-    cutoffs = [set(run.params.get("cutoffs") or ()) for run in found if not run.failed]
-    common = {k for k in set.intersection(*cutoffs) if isinstance(k, int)} if cutoffs else set()
-    return f"ndcg_at_{closest(sorted(common))}" if common else USUAL
-
-
 def raced(found: Sequence[Run], report: Report, target: Path) -> Record:
     """A new race. Raises UserError where none can be held."""
     from rerankbench.report.race.race import hold
 
     if not report.race.seconds:
-        raise UserError(
-            "--race with report.race.seconds=0: give the seconds that it may take, or leave one out"
-        )
+        said = "--race with report.race.seconds=0"
+        raise UserError(f"{said}: give the seconds that it may take, or leave one out")
     told = logging.getLogger("rerankbench")
     told.addHandler(logging.StreamHandler())
     told.setLevel(logging.INFO)
@@ -285,10 +235,21 @@ def tried(findings: Findings, found: Sequence[Run], report: Report, target: Path
         return findings
     if not race:
         return replace(findings, trial=trial.read(target, findings.arranged))
-    held = trial.hold(findings.arranged, found, findings.book, report.race.seconds, trusted=False)
+    return replace(findings, trial=new_trial(findings, found, report, target, trusted=False))
+
+
+def new_trial(
+    findings: Findings, found: Sequence[Run], report: Report, target: Path, trusted: bool = True
+) -> Trial | None:
+    """The recommended arrangement run for real, and kept; None where that cannot be done."""
+    from rerankbench.report.arrangements import trial
+
+    if findings.arranged is None:
+        return None
+    held = trial.hold(findings.arranged, found, findings.book, report.race.seconds, trusted=trusted)
     if held is not None:
         held.write(target)
-    return replace(findings, trial=held)
+    return held
 
 
 def earlier_race(found: Sequence[Run], folders: Sequence[Path], target: Path) -> Record | None:
@@ -300,14 +261,19 @@ def earlier_race(found: Sequence[Run], folders: Sequence[Path], target: Path) ->
     return fitting([*files, *(folder.absolute().parent / FILE for folder in folders)], keys)
 
 
-def usual(runs: Sequence[Run]) -> str:
-    """What runs are compared by unless it is told: nDCG at the common cutoff that comes closest to 10."""
-    cutoffs = [ndcg_cutoffs(run) for run in runs if not run.failed]
+def usual(runs: Sequence[Run], judged: bool = True) -> str:
+    """What runs are compared by unless it is told: nDCG at the common cutoff that comes closest to 10.
+
+    judged: whether the runs have measures; if not, the cutoffs that were asked for count.
+    """
+    cutoffs = [ndcg_cutoffs(run, judged) for run in runs if not run.failed]
     common = set.intersection(*cutoffs) if cutoffs else set()
     return f"ndcg_at_{closest(sorted(common))}" if common else USUAL
 
 
-def ndcg_cutoffs(run: Run) -> set[int]:
+def ndcg_cutoffs(run: Run, judged: bool) -> set[int]:
+    if not judged:
+        return {k for k in run.params.get("cutoffs") or () if isinstance(k, int)}
     measured = run.result.get("measures", {}).get("first_stage", {})
     found = (re.fullmatch(r"ndcg_at_([1-9][0-9]{0,8})", name) for name in measured)
     return {int(match[1]) for match in found if match}
@@ -325,15 +291,9 @@ def written(target: Path, findings: Findings) -> Path:
 
 def gather(folders: Sequence[Path], experiments: Sequence[str], tracking: MLflow, scratch: Path) -> list[Run]:
     """All runs of all places."""
-    from rerankbench.report import runs
+    from rerankbench.report import runs, tracked
 
-    found = runs.find(folders)
-    if experiments:
-        from rerankbench.report import tracked
-
-        for name in experiments:
-            found += tracked.find(tracking, name, scratch)
-    return found
+    return runs.find(folders) + [run for name in experiments for run in tracked.find(tracking, name, scratch)]
 
 
 def sweep_of(runs: Sequence[Run]) -> str:

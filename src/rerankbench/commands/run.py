@@ -68,12 +68,9 @@ class Stopped(KeyboardInterrupt):
 
 
 @printing.command
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(words: list[str]) -> int:
     """Run the command; returns the exit code: 0 done, 1 something failed, 2 the user's mistake."""
-    return cli.run(command, argv)
-
-
-def command(words: list[str]) -> int:
     quiet_libraries()
     masking.remember_all(words)
     config.register_schemas()
@@ -108,8 +105,7 @@ def stopping_cleanly() -> Iterator[None]:
 
 def stop(number: int, frame: FrameType | None) -> None:
     """Stop now, flushing what is computed; where something holds that up, stop without it."""
-    code = 128 + number
-    timer = threading.Timer(STOP_SECONDS, leave, [code])
+    timer = threading.Timer(STOP_SECONDS, leave, [128 + number])
     timer.daemon = True
     timer.start()
     raise Stopped if number == signal.SIGTERM else KeyboardInterrupt
@@ -177,9 +173,10 @@ def launch(hydra: Any, name: str, command: preflight.Command) -> int:
         try:
             (hydra.multirun if sweep else hydra.run)(name, task, words)
         except (RuntimeError, ConnectionError, ValueError) as error:  # of launchers
-            if line := no_cluster(error):
-                raise UserError(line) from error
-            raise
+            lines = [line for sign, line in CLUSTERS.items() if sign in str(error)]
+            if not lines:
+                raise
+            raise UserError(lines[0]) from error
         except OSError as error:  # Hydra writes, too
             place = "hydra.sweep.dir" if sweep else "hydra.run.dir"
             raise disk.explained(error, {place: folder.absolute()}) from error
@@ -195,11 +192,6 @@ def launch(hydra: Any, name: str, command: preflight.Command) -> int:
             return printing.lost()
         failed = any(result.status == "failed" for result in results)
         return 1 if failed or len(results) < command.jobs else 0
-
-
-def no_cluster(error: BaseException) -> str | None:
-    """A launcher's error as one line, where what it needs is not there."""
-    return next((line for sign, line in CLUSTERS.items() if sign in str(error)), None)
 
 
 @contextmanager
@@ -257,7 +249,8 @@ class Job:
         hide(hydra_config, composed, folder)
         words = OmegaConf.to_container(hydra_config.overrides, resolve=False)["task"]  # type: ignore[call-overload, index]
         settings = self.checked.get(tuple(words))
-        result = self.attempt(settings, composed, labels, task, folder, sweep_name(hydra_config))
+        sweep_id = sweep_run.sweep_id(Path(hydra_config.sweep.dir)) if is_sweep(hydra_config) else ""
+        result = self.attempt(settings, composed, labels, task, folder, sweep_id)
         return objective(result, composed)
 
     def told(self, task: Sequence[Override]) -> list[str]:
@@ -282,6 +275,7 @@ class Job:
         import torch  # noqa: F401  # before MLflow: it looks through all modules that are there
 
         from rerankbench.commands import summary
+        from rerankbench.experiment.arm_name import run_name
         from rerankbench.tracking import outputs
 
         experiment, begun = None, None
@@ -292,7 +286,7 @@ class Job:
             experiment = replace(read, overrides=tuple(self.told(task)))
             if experiment.dry_run:
                 return only_forecast(experiment, folder)
-            begun = begin(experiment, sweep_id)
+            begun = experiment.tracking.begin(run_name(experiment), sweep_id)
             result = perform(experiment, folder, sweep_id, begun)
         except KeyboardInterrupt:
             if experiment is not None and begun is not None:
@@ -317,13 +311,16 @@ def short_value(key: str, value: str, listed: Sequence[str]) -> str:
     return value_names.labels(key, listed)[value] if value in listed else value_names.label(key, value)
 
 
+def is_sweep(hydra_config: Any) -> bool:
+    return str(hydra_config.mode).endswith("MULTIRUN")
+
+
 def hide(hydra_config: Any, composed: DictConfig, folder: Path) -> None:
     """Mask secrets in what this job, perhaps in a process of its own, logs and in what Hydra has written."""
     masking.install()
     masking.remember_all([str(line) for line in hydra_config.overrides.task])
     masking.remember_all(OmegaConf.to_container(composed, resolve=False))
-    swept = str(hydra_config.mode).endswith("MULTIRUN")
-    sweep = [Path(hydra_config.sweep.dir) / "multirun.yaml"] if swept else []
+    sweep = [Path(hydra_config.sweep.dir) / "multirun.yaml"] if is_sweep(hydra_config) else []
     written = [file for file in sweep if file.is_file()]  # sweepers that choose values write none
     for file in [*(folder / str(hydra_config.output_subdir)).glob("*.yaml"), *written]:
         mask_file(file)
@@ -347,13 +344,6 @@ def only_forecast(experiment: RunSettings, folder: Path) -> Result:
     (folder / FORECAST_FILE).write_text(repr(found.seconds))
     say(*found.lines())
     return Result(arm=arm(experiment), status="forecast")
-
-
-def begin(experiment: RunSettings, sweep_id: str) -> str | None:
-    """Show the run as running where runs are tracked."""
-    from rerankbench.experiment.arm_name import run_name
-
-    return experiment.tracking.begin(run_name(experiment), sweep_id)
 
 
 def perform(experiment: RunSettings, folder: Path, sweep_id: str, begun: str | None = None) -> Result:
@@ -384,13 +374,6 @@ def track(tracking: DictConfig | Tracking, result: Result, folder: Path, begun: 
     except Exception as error:
         later = f"rerankbench-track {folder}"
         log.warning("not in MLflow (%s); the results are kept, log them later with: %s", why(error), later)
-
-
-def sweep_name(hydra_config: Any) -> str:
-    """What the runs of one sweep share, empty for a single run: the sweep folder's last two parts."""
-    if str(hydra_config.mode).endswith("MULTIRUN"):
-        return sweep_run.sweep_id(Path(hydra_config.sweep.dir))
-    return ""
 
 
 def result_files(folder: Path) -> list[Path]:

@@ -20,7 +20,6 @@ from rerankbench.commands.ui import LAST_PORT
 from rerankbench.report import deployment, runs
 from rerankbench.report.deployment import Deployment
 from rerankbench.report.findings import Findings, find_out
-from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
 from rerankbench.rerankers.served.address import url_problems
 from rerankbench.rerankers.served.key import Key
@@ -43,12 +42,9 @@ MOST_CLIENTS = 256
 
 
 @printing.command
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(argv: list[str]) -> int:
     """Serve until interrupted; returns the exit code: 0 stopped, 2 the user's mistake."""
-    return cli.run(command, argv)
-
-
-def command(argv: list[str]) -> int:
     words = read(argv)
     quiet_libraries()
     return check(words) if words.check else serve(words)
@@ -64,33 +60,17 @@ def read(argv: list[str]) -> argparse.Namespace:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = cli.Parser(
-        prog="rerankbench-serve",
-        description="Serve the arm that a report recommends, exactly as it was measured.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument(
-        "place", type=Path, metavar="SWEEP|RUN|deploy.yaml", help="a folder of runs, or the file"
-    )
-    made.add_argument(
-        "--arm",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="another arm of the report; several: the page switches between them",
-    )
-    made.add_argument(
-        "--host",
-        default=HOST,
-        help=f"default {HOST}; another one than this machine's own needs a key in {KEY}",
-    )
+    about = "Serve the arm that a report recommends, exactly as it was measured."
+    arm = "another arm of the report; several: the page switches between them"
+    host = f"default {HOST}; another one than this machine's own needs a key in {KEY}"
+    trust = "run code that a model brings, and send texts to servers, as the file says"
+    made = cli.Parser("rerankbench-serve", about, epilog=EPILOG)
+    place = "SWEEP|RUN|deploy.yaml"
+    made.add_argument("place", type=Path, metavar=place, help="a folder of runs, or the file")
+    made.add_argument("--arm", action="append", default=[], metavar="NAME", help=arm)
+    made.add_argument("--host", default=HOST, help=host)
     made.add_argument("--port", type=int, default=PORT, help=f"default {PORT}; 0: a free one")
-    made.add_argument(
-        "--trust",
-        action="store_true",
-        help="run code that a model brings, and send texts to servers, as the file says",
-    )
+    made.add_argument("--trust", action="store_true", help=trust)
     add_limits(made.add_argument_group("what is refused"), Limits())
     add_check(made.add_argument_group("is it what was measured?"))
     return made
@@ -100,24 +80,18 @@ def add_limits(made: argparse._ArgumentGroup, usual: Limits) -> None:
     made.add_argument("--max-documents", type=int, default=usual.documents, help="texts of one request")
     made.add_argument("--max-characters", type=int, default=usual.characters, help="of one text")
     made.add_argument("--max-bytes", type=int, default=usual.bytes, help="of one request")
-    made.add_argument(
-        "--seconds", type=float, default=usual.seconds, help="a request may take, waiting included"
-    )
-    made.add_argument(
-        "--waiting", type=int, default=usual.waiting, help="requests that may wait; others are told 429"
-    )
+    seconds = "a request may take, waiting included"
+    made.add_argument("--seconds", type=float, default=usual.seconds, help=seconds)
+    waiting = "requests that may wait; others are told 429"
+    made.add_argument("--waiting", type=int, default=usual.waiting, help=waiting)
 
 
 def add_check(check: argparse._ArgumentGroup) -> None:
-    check.add_argument(
-        "--check",
-        action="store_true",
-        help="replay the evaluation's queries against the running service, and compare",
-    )
+    replay = "replay the evaluation's queries against the running service, and compare"
+    check.add_argument("--check", action="store_true", help=replay)
     check.add_argument("--url", help="of the service (default: of this command on --host and --port)")
-    check.add_argument(
-        "--shape", choices=sorted(SHAPES), default="jina", help="how it is asked (default jina)"
-    )
+    shapes = sorted(SHAPES)
+    check.add_argument("--shape", choices=shapes, default="jina", help="how it is asked (default jina)")
     check.add_argument("--model", help="what it calls the model (default: the arm's name)")
     check.add_argument("--key-variable", metavar="NAME", help=f"the variable with its key (default {KEY})")
     check.add_argument("--clients", type=int, default=4, help="that ask at the same time (default 4)")
@@ -135,10 +109,8 @@ def address_problems(words: argparse.Namespace) -> list[str]:
     if not 0 <= words.port <= LAST_PORT:
         found.append(f"--port {words.port}: choose 1 to {LAST_PORT}, or 0 for a free one")
     if not is_loopback(words.host) and not os.environ.get(KEY):
-        found.append(
-            f"--host {words.host}: others could reach it there; set a key that they have to give, "
-            f"{KEY}=KEY, or leave --host out"
-        )
+        cure = f"set a key that they have to give, {KEY}=KEY, or leave --host out"
+        found.append(f"--host {words.host}: others could reach it there; {cure}")
     return found
 
 
@@ -175,12 +147,10 @@ def check(words: argparse.Namespace) -> int:
     from rerankbench.serving.check import compared
 
     [found] = deployments(words.place, words.arm)
-    place = words.place if words.place.is_dir() else words.place.parent
-    host = f"[{words.host}]" if ":" in words.host else words.host
-    url = words.url or f"http://{host}:{words.port}"
+    url = words.url or address(words.host, words.port)
     drifted = False
-    done, usual_one = measured(place)
-    measure = str(found.figures.get("measure") or usual_one)
+    done = runs.find([folder_of(words.place)])
+    measure = str(found.figures.get("measure") or usual(done))
     client = Client(url, SHAPES[words.shape], words.model or found.arm, key_of(words), words.clients)
     with closing(client):
         for each in compared(found, done, measure, client, words.clients, own=words.url is None):
@@ -195,10 +165,13 @@ def key_of(words: argparse.Namespace) -> Key | None:
     return Key.read(variable if os.environ.get(variable) else None, "Authorization")
 
 
-def measured(place: Path) -> tuple[list[Run], str]:
-    """The runs of a folder, and the measure that they are compared by."""
-    found = runs.find([place])
-    return found, usual(found)
+def address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def folder_of(place: Path) -> Path:
+    """A folder of runs, or that of a deploy.yaml."""
+    return place if place.is_dir() else place.parent
 
 
 def serve(words: argparse.Namespace) -> int:
@@ -206,8 +179,7 @@ def serve(words: argparse.Namespace) -> int:
     from rerankbench.serving.server import server_of
 
     service, listening = ready(words)
-    host = f"[{words.host}]" if ":" in words.host else words.host
-    say(f"serving {', '.join(service.arms)} at http://{host}:{listening.getsockname()[1]}")
+    say(f"serving {', '.join(service.arms)} at {address(words.host, listening.getsockname()[1])}")
     server_of(service).run([listening])
     return 0
 
@@ -222,9 +194,8 @@ def ready(words: argparse.Namespace) -> tuple[Service, socket]:
     found = deployments(words.place, words.arm)
     refuse_untrusted(found, words.trust)
     models, listening = Models(), bound(words.host, words.port)
-    home = (words.place if words.place.is_dir() else words.place.parent).absolute()
     try:
-        loaded = [arms.load(each, models, home) for each in found]
+        loaded = [arms.load(each, models, folder_of(words.place).absolute()) for each in found]
     except UserError:
         listening.close()
         raise
@@ -234,14 +205,12 @@ def ready(words: argparse.Namespace) -> tuple[Service, socket]:
 def deployments(place: Path, names: Sequence[str]) -> list[Deployment]:
     """The file's arm, or arms by their names in the report of a folder. Raises UserError."""
     if not place.exists():
-        raise UserError(
-            f"{visible(place)}: there is no such file or folder; give a sweep's folder or deploy.yaml"
-        )
+        cure = "give a sweep's folder or deploy.yaml"
+        raise UserError(f"{visible(place)}: there is no such file or folder; {cure}")
     file = place / deployment.FILE if place.is_dir() else place
     if not names and file.exists():
         return [deployment.read(file)]
-    if not place.is_dir():
-        place = place.parent
+    place = folder_of(place)
     findings = findings_of(place)
     if not names:
         found = deployment.of(findings)
@@ -254,8 +223,8 @@ def deployments(place: Path, names: Sequence[str]) -> list[Deployment]:
 
 def findings_of(place: Path) -> Findings:
     """What the report of a folder of runs says."""
-    found, measure = measured(place)
-    return find_out(found, Report(measure=measure), earlier_race(found, [place], place))
+    found = runs.find([place])
+    return find_out(found, Report(measure=usual(found)), earlier_race(found, [place], place))
 
 
 def refuse_untrusted(found: Sequence[Deployment], trusted: bool) -> None:

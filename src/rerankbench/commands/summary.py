@@ -14,11 +14,11 @@ from rerankbench.basics.masking import masked
 from rerankbench.basics.visible import Console, Lines, visible
 from rerankbench.evaluation.measures import display_name
 from rerankbench.tracking.mlflow_store import Tracking
+from rerankbench.tracking.mlflow_tags import SHOWN, cell
 from rerankbench.tracking.precision import computed_in
 from rerankbench.tracking.result import Result
 
 STAGES = ("first_stage", "reranked", "oracle")
-SHOWN = ("ndcg", "recall", "mrr")  # success and judged are in the files
 TUTORIAL = "tutorial_"
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,9 @@ def show(result: Result, folder: Path, tracking: Tracking) -> None:
     console.print(heading(result), soft_wrap=True, style="bold")
     if result.dataset["judgements"]:
         console.print(measure_table(result))
-    for line in [*cost_lines(result), *place_lines(result, folder, tracking)]:
+    places = [f"files      {folder}", f"log        {folder / 'rerankbench.log'}"]
+    places += [f"mlflow     {tracking.place()}"] if result.mlflow_run_id else []
+    for line in [*cost_lines(result), *places]:
         console.print(line, soft_wrap=True)
 
 
@@ -64,16 +66,9 @@ def measure_table(result: Result) -> Table:
 def add_rows(table: Table, result: Result, names: Sequence[str]) -> None:
     for name in names:
         before, after, best = (result.measures[stage].get(name) for stage in STAGES)
-        cells = (number(before), number(after), change(before, after), number(best))
+        change = "" if before is None or after is None else f"{after - before:+.4f}"
+        cells = (cell(before), cell(after), change, cell(best))
         table.add_row(visible(display_name(name)), *cells[: len(table.columns) - 1])
-
-
-def number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def change(before: float | None, after: float | None) -> str:
-    return "" if before is None or after is None else f"{after - before:+.4f}"
 
 
 def cost_lines(result: Result) -> list[str]:
@@ -84,22 +79,13 @@ def cost_lines(result: Result) -> list[str]:
         rate = f", {speed['pairs_per_second']:,.1f} pairs/s" if speed and pairs["scored"] else ""
         lines.append(f"pairs      {pairs['scored']:,} scored, {pairs['reused']:,} reused{rate}")
     for depth, row in (result.latency_ms or {}).items():
-        lines.append(
-            f"latency    depth {depth}: p50 {row['p50']:.1f} ms, p95 {row['p95']:.1f} ms of reranking"
-        )
+        times = f"p50 {row['p50']:.1f} ms, p95 {row['p95']:.1f} ms of reranking"
+        lines.append(f"latency    depth {depth}: {times}")
     if precision := computed_in(vars(result)):
         lines.append(f"precision  {precision} on {result.environment['device_name']}")
     if result.notes:
         more = f" (and {len(result.notes) - 1} more in result.json)" if len(result.notes) > 1 else ""
         lines.append(f"note       {result.notes[0]}{more}")
-    return lines
-
-
-def place_lines(result: Result, folder: Path, tracking: Tracking) -> list[str]:
-    """Where the files and the run in MLflow are."""
-    lines = [f"files      {folder}", f"log        {folder / 'rerankbench.log'}"]
-    if result.mlflow_run_id:
-        lines.append(f"mlflow     {tracking.place()}")
     return lines
 
 

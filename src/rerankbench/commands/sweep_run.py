@@ -1,10 +1,11 @@
-"""The sweep's own run in the tracking store, shown as running from the moment when the sweep begins."""
+"""The sweep's own run in the tracking store: shown as running while the sweep goes on, then its report."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -13,6 +14,13 @@ from rerankbench.commands.config import read_tracking
 from rerankbench.tracking.mlflow_store import MLflow, why
 from rerankbench.tracking.mlflow_tags import REPORT
 from rerankbench.tracking.running import FAILED
+
+if TYPE_CHECKING:
+    from rerankbench.judging.differences import Differences
+    from rerankbench.judging.partly import Partly
+    from rerankbench.report.findings import Findings
+
+    Found = Findings | Differences | Partly
 
 
 def sweep_id(folder: Path) -> str:
@@ -48,6 +56,23 @@ def failed(composed: DictConfig, folder: Path, reason: str) -> None:
 
     if (tracking := tracking_of(composed)) is not None:
         tracked.give_up(tracking, sweep_id(folder), reason)
+
+
+def log(tracking: MLflow, found: Found, folder: Path, sweep_id: str, config: str = "") -> None:
+    """Log the report that is in a folder, and the arm that it recommends as a model.
+
+    `config`: what all runs of the sweep share, as YAML.
+    """
+    from rerankbench.judging import tracked as unjudged
+    from rerankbench.report import tracked
+    from rerankbench.report.findings import Findings
+    from rerankbench.serving import mlflow_package
+
+    if isinstance(found, Findings):
+        run_id = tracked.log(tracking, found, folder, sweep_id, config)
+        mlflow_package.log(tracking, run_id, folder, found.settings.register)
+    else:
+        unjudged.log(tracking, found, folder, sweep_id, config)
 
 
 def tracking_of(composed: DictConfig) -> MLflow | None:

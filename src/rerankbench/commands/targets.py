@@ -59,11 +59,10 @@ def command_problems(hydra: DictConfig) -> list[str]:
         f"hydra.job.env_set.{name}: a config cannot set environment variables; set it in the shell"
         for name in parts["job"]["env_set"]
     ]
-    for path, key, value in leaves("hydra.launcher", parts["launcher"]):
-        names = [*path.split(".")[2:], key]
-        if value is not None and set(names) & set(COMMANDS):
-            at = next(name for name in names if name in COMMANDS)
-            found.append(f"{path}.{key}={shown(value)}: {CODE}; give {at} on the command line")
+    for full, _, value in leaves("hydra.launcher", parts["launcher"]):
+        at = next((name for name in full.split(".")[2:] if name in COMMANDS), None)
+        if value is not None and at:
+            found.append(f"{full}={shown(value)}: {CODE}; give {at} on the command line")
     return found
 
 
@@ -77,30 +76,31 @@ def part_problems(part: str, node: Any) -> list[str]:
     if not isinstance(node, dict):
         needed = part in ("launcher", "sweeper") or node not in (None, "???")
         return [f"hydra.{part}={shown(node)}: it must be a group of keys; leave it out"] if needed else []
-    found = []
-    for path, key, value in leaves(f"hydra.{part}", node):
-        if complaint := leaf_problem(part, path, key, value):
-            found.append(f"{path}.{key}={shown(value)}: {complaint}")
+    found = [
+        f"{full}={shown(value)}: {complaint}"
+        for full, key, value in leaves(f"hydra.{part}", node)
+        if (complaint := leaf_problem(part, full, key, value))
+    ]
     if part in ("launcher", "sweeper") and not isinstance(node.get("_target_"), str):
         found.append(f"hydra.{part}._target_ is needed; choose an option, hydra/{part}=basic")
     return found
 
 
 def leaves(path: str, node: Any) -> Iterator[tuple[str, str, Any]]:
-    """(path, key, value) of every value below `node` that is neither a group nor a list."""
+    """(full key, its last part, value) of every value below `node` that is neither a group nor a list."""
     items = node.items() if isinstance(node, dict) else enumerate(node if isinstance(node, list) else ())
     for key, value in items:
         if isinstance(value, dict | list):
             yield from leaves(f"{path}.{key}", value)
         else:
-            yield path, str(key), value
+            yield f"{path}.{key}", str(key), value
 
 
-def leaf_problem(part: str, path: str, key: str, value: Any) -> str:
+def leaf_problem(part: str, full: str, key: str, value: Any) -> str:
     """Why a value may not stand there; empty if it may."""
     text = value if isinstance(value, str) else ""
     if key == "_target_":
-        return "" if target_allowed(part, path, text) else f"{CODE}; take it out"
+        return "" if target_allowed(part, full, text) else f"{CODE}; take it out"
     if key == "custom_search_space" and value is not None:
         return f"{CODE}; take it out"
     if "${" in text and "${" in TEXT.sub("", text):
@@ -110,10 +110,10 @@ def leaf_problem(part: str, path: str, key: str, value: Any) -> str:
     return ""
 
 
-def target_allowed(part: str, path: str, target: str) -> bool:
+def target_allowed(part: str, full: str, target: str) -> bool:
     """Whether the class that a `_target_` names may be built there."""
     if part == "callbacks":
         return bool(CALLBACKS.fullmatch(target))
-    if path == f"hydra.{part}":
+    if full == f"hydra.{part}._target_":
         return bool(PLUGINS.fullmatch(target))
     return part == "sweeper" and bool(SAMPLERS.fullmatch(target))

@@ -16,7 +16,7 @@ from rerankbench.basics.regular_file import open_regular, read_regular
 from rerankbench.basics.visible import say
 from rerankbench.commands import as_typed, cli
 from rerankbench.tracking import run_folders
-from rerankbench.tracking.mlflow_store import MLflow, why
+from rerankbench.tracking.mlflow_store import SQLITE, MLflow, why
 from rerankbench.tracking.result import Result
 from rerankbench.tracking.run_folders import SETTINGS
 
@@ -32,12 +32,9 @@ CANNOT_READ = (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionE
 
 
 @printing.command
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(words: list[str]) -> int:
     """Returns the exit code: 0 all logged, 1 a store did not take a run, 2 the user's mistake."""
-    return cli.run(command, argv)
-
-
-def command(words: list[str]) -> int:
     quiet_libraries()
     if not words or {"-h", "--help"} & set(words):
         say(*USAGE.splitlines())
@@ -75,9 +72,8 @@ def read_words(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
             if name not in KEYS:
                 problems.append(complaints.unknown_key("tracking.", name, value, KEYS))
         elif word.startswith("-"):
-            problems.append(
-                f"{word}: there is no such argument; rerankbench-track --help shows what there is"
-            )
+            cure = "rerankbench-track --help shows what there is"
+            problems.append(f"{word}: there is no such argument; {cure}")
         else:
             names.append(word)
     if not names:
@@ -95,10 +91,8 @@ def destination(folder: Path, settings: dict[str, str]) -> MLflow:
         raise UserError(f"{folder}: its config keeps no password; give tracking.uri= again")
     tracking = MLflow(**wanted)
     if "uri" not in settings and elsewhere(tracking):  # before `problems`, which tries to make folders there
-        raise UserError(
-            f"{folder}: its config names {tracking.database}, where no store is; give "
-            f"tracking.uri=sqlite:///{tracking.database} to have it made"
-        )
+        cure = f"give tracking.uri=sqlite:///{tracking.database} to have it made"
+        raise UserError(f"{folder}: its config names {tracking.database}, where no store is; {cure}")
     if problems := tracking.problems():
         raise UserError([f"{folder}: {problem}" for problem in problems])
     return tracking
@@ -110,7 +104,7 @@ def elsewhere(tracking: MLflow) -> bool:
         return False
     try:
         with open_regular(tracking.database) as stream:
-            return stream.read(16) != b"SQLite format 3\0"
+            return stream.read(len(SQLITE)) != SQLITE
     except OSError:
         return True
 

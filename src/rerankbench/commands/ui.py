@@ -9,7 +9,7 @@ import sys
 import time
 import webbrowser
 from collections.abc import Sequence
-from urllib.error import URLError
+from contextlib import suppress
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -26,23 +26,17 @@ LAST_PORT = 65_535
 
 
 @printing.command
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(argv: list[str]) -> int:
     """Serve until interrupted; returns the exit code: 0 done, 1 the server failed, 2 the user's mistake."""
-    return cli.run(command, argv)
-
-
-def command(argv: list[str]) -> int:
-    try:
+    with suppress(KeyboardInterrupt):
         port, browser, words = read(argv)
         return show(settings(words), port, browser)
-    except KeyboardInterrupt:
-        return 0
+    return 0
 
 
 def read(argv: Sequence[str]) -> tuple[int, bool, list[str]]:
-    parser = cli.Parser(
-        prog="rerankbench-ui", description=f"Compare runs in MLflow's pages, served on {HOST} only."
-    )
+    parser = cli.Parser("rerankbench-ui", f"Compare runs in MLflow's pages, served on {HOST} only.")
     parser.add_argument("settings", nargs="*", help="tracking.uri=ADDRESS, tracking.experiment=NAME")
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
@@ -65,9 +59,8 @@ def settings(words: Sequence[str]) -> MLflow:
     tracking = convert(MLflow, values, "tracking.", problems)
     problems += tracking.problems() if tracking is not None else []
     if tracking is not None and tracking.uri.startswith("sqlite") and not tracking.database.is_file():
-        problems.append(
-            f"no store at {tracking.database}; run rerankbench first, or give tracking.uri=ADDRESS"
-        )
+        what = f"no store at {tracking.database}"
+        problems.append(f"{what}; run rerankbench first, or give tracking.uri=ADDRESS")
     if problems or tracking is None:
         raise UserError(problems)
     return tracking
@@ -111,14 +104,11 @@ def wait(server: subprocess.Popen[bytes], health: str) -> None:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         if server.poll() is not None:
-            raise UserError(
-                f"MLflow's server ended at once ({health}); if the port is taken, choose one with --port"
-            )
-        try:
-            with urlopen(health, timeout=2):
-                return
-        except (URLError, OSError):
-            time.sleep(0.3)
+            cure = "if the port is taken, choose one with --port"
+            raise UserError(f"MLflow's server ended at once ({health}); {cure}")
+        with suppress(OSError), urlopen(health, timeout=2):
+            return
+        time.sleep(0.3)
     raise UserError(f"MLflow's server does not answer at {health}")
 
 

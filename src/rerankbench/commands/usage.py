@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from rerankbench.basics import installed, printing
@@ -38,12 +38,9 @@ Exit codes: 0 success, 1 a run failed, 2 the command or its data is wrong. Ctrl-
 
 
 @printing.told
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(words: list[str]) -> int:
     """Print the help on the command as a whole."""
-    return cli.run(printed, argv)
-
-
-def printed(words: list[str]) -> int:
     say(*text([conf_folder()]).splitlines())
     return 0
 

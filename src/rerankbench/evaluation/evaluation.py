@@ -76,12 +76,8 @@ class Judge:
         if not self.collection.judged:
             return Measured(stage, layer, depth, {})
         grades = measures.grades_at(self.grades, order)
-        judged = measures.Judged(
-            grades=grades,
-            ideal=self.ideal,
-            length=self.length,
-            threshold=self.collection.relevance_threshold,
-        )
+        threshold = self.collection.relevance_threshold
+        judged = measures.Judged(grades=grades, ideal=self.ideal, length=self.length, threshold=threshold)
         return Measured(stage, layer, depth, measures.per_query(judged, self.cutoffs))
 
     def as_tutorial(self, scores: NDArray[np.float32], order: ranking.Order) -> PerQuery:

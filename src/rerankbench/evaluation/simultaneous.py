@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,14 +104,8 @@ class Claims:
     groups: int
 
     def __getitem__(self, rows: NDArray[np.generic]) -> Claims:
-        return Claims(
-            first=self.first[rows],
-            second=self.second[rows],
-            p=self.p[rows],
-            worst=self.worst[rows],
-            apart=self.apart[rows],
-            groups=self.groups,
-        )
+        arrays = ("first", "second", "p", "worst", "apart")
+        return replace(self, **{name: getattr(self, name)[rows] for name in arrays})
 
 
 @dataclass(frozen=True, kw_only=True)

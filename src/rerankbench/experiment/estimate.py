@@ -69,23 +69,24 @@ class Step:
         return f"{what}, {speed}, {self.mb:,.1f} MB of disk{'; ' * bool(self.bill)}{self.bill}"
 
 
+def to_score(work: Work | TextWork, drawn: bool, unkept: str = "") -> tuple[NDArray[np.int64], str]:
+    """The pairs to score, and why nothing counts as stored, if so."""
+    why = (unkept or (UNKNOWN if drawn else "")) if work.context.reuse else UNUSED
+    return np.arange(len(work.pairs)) if why else work.missing(), why
+
+
 def scoring_step(work: Work, drawn: bool = False) -> Step:
     """What the reranker has to score; of pairs `drawn` at random, it does not matter what is stored."""
-    why = UNKNOWN if drawn else ""
-    why = why if work.context.reuse else UNUSED
-    total = len(work.pairs)
-    todo = np.arange(total) if why else work.missing()
+    todo, why = to_score(work, drawn)
     if drawn or not len(todo):
         rate = pair_rate(work, todo) if len(todo) else 0.0
-        return Step("pairs", total, len(todo), rate, len(todo) * pair_mb(work), why)
+        return Step("pairs", len(work.pairs), len(todo), rate, len(todo) * pair_mb(work), why)
     return counted_step(work, todo, why)
 
 
 def text_step(work: TextWork, drawn: bool = False) -> Step:
     """What a scorer has to score: where asking costs money only counted, else timed by a pilot."""
-    why = UNKNOWN if drawn else ""
-    why = UNUSED if not work.context.reuse else why if work.reranker.keeps else UNKEPT
-    todo = np.arange(len(work.pairs)) if why else work.missing()
+    todo, why = to_score(work, drawn, "" if work.reranker.keeps else UNKEPT)
     rate, bill = text_rate(work, todo), work.reranker.bill(*work.texts(todo)) if len(todo) else ""
     mb = len(todo) * (KEY_BYTES + 4 * len(work.layers)) / 1e6
     return Step("pairs", len(work.pairs), len(todo), rate, mb, why, bill=bill)
@@ -96,9 +97,7 @@ def vector_steps(work: VectorWork, drawn: bool = False, embedded: bool = False) 
 
     embedded: whether the first stage is going to embed the same documents in the same way.
     """
-    why = (UNKNOWN if drawn else "") if work.context.reuse else UNUSED
-    total = len(work.pairs)
-    todo = np.arange(total) if why else work.missing()
+    (todo, why), total = to_score(work, drawn), len(work.pairs)
     documents = len(np.unique(work.pairs.documents))
     if not len(todo):
         return [Step("documents", documents, 0, 0.0, 0.0), Step("pairs", total, 0, 0.0, 0.0)]
@@ -155,7 +154,7 @@ def pair_mb(work: Work) -> float:
 
 def announce(work: Work | TextWork) -> None:
     """Log how long scoring is going to take, where that is long."""
-    todo = work.missing() if work.context.reuse else np.arange(len(work.pairs))
+    todo, why = to_score(work, drawn=False)
     if len(todo) < FEW:
         return
     if isinstance(work, VectorWork):
@@ -165,7 +164,7 @@ def announce(work: Work | TextWork) -> None:
     else:
         known = read_cost(work)
         rate = known["pairs_per_second"] if rests_on_enough(known) else None
-        steps = [counted_step(work, todo, "" if work.context.reuse else UNUSED, rate)]
+        steps = [counted_step(work, todo, why, rate)]
     for step in steps:
         if step.seconds > LONG_SECONDS or step.bill:
             log.info("%s", step.line())

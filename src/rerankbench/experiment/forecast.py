@@ -122,21 +122,20 @@ def embedding_step(experiment: Experiment, collection: Collection, context: Sear
     if not stage.embeds():
         return None
     total = len(collection.corpus)
+    nothing = Step("documents", total, 0, 0.0, 0.0)
     if stage.stored(collection, experiment.candidates, context) is not None:
-        return Step("documents", total, 0, 0.0, 0.0)
+        return nothing
     embedder = embedding(context)
     missing = embedder.missing(collection.corpus.texts, total) if context.reuse else total
     if not missing:
-        return Step("documents", total, 0, 0.0, 0.0)
+        return nothing
     rows = spread(total, PILOT + WARM_UP)
 
     def window(numbers: NDArray[np.int64]) -> Window:
         return text_window(embedder.model, collection.corpus.texts(rows[numbers]), embedder.settings)
 
-    rate = pilot(
-        Loop(embedder.model.forward, context.hardware, context.budget(), streams=context.hardware.streams),
-        window,
-        len(rows),
-    )
+    machine = context.hardware
+    loop = Loop(embedder.model.forward, machine, context.budget(), streams=machine.streams)
+    rate = pilot(loop, window, len(rows))
     size = missing * embedder.model.dimensions * 4 / 1e6
     return Step("documents", total, missing, rate, size, "" if context.reuse else UNUSED)

@@ -177,22 +177,16 @@ def ready(settings: Embedder | Reranker, context: SearchContext) -> None:
 
 def warn_of_code(experiment: Experiment) -> None:
     """Say so where a model's own Python files, or a function, may be run."""
-    if isinstance(experiment.reranker, Function):
-        log.warning(
-            "reranker.allow_code=true: %s is imported and run with all your rights%s",
-            experiment.reranker.function,
-            ""
-            if experiment.reranker.keeps
-            else "; without reranker.name and reranker.version no score is kept",
-        )
-    for name, settings in (("embedder", experiment.embedder), ("reranker", experiment.reranker)):
+    reranker = experiment.reranker
+    if isinstance(reranker, Function):
+        unkept = "" if reranker.keeps else "; without reranker.name and reranker.version no score is kept"
+        run = "is imported and run with all your rights"
+        log.warning("reranker.allow_code=true: %s %s%s", reranker.function, run, unkept)
+    for name, settings in (("embedder", experiment.embedder), ("reranker", reranker)):
         if getattr(settings, "trust_remote_code", False):
-            log.warning(
-                "%s.trust_remote_code=true: Python files that come with %s are run with all your rights; "
-                "only for models whose code you have read",
-                name,
-                getattr(settings, "model", ""),
-            )
+            files = f"Python files that come with {getattr(settings, 'model', '')}"
+            only = "are run with all your rights; only for models whose code you have read"
+            log.warning("%s.trust_remote_code=true: %s %s", name, files, only)
 
 
 def load(experiment: Experiment) -> Collection:

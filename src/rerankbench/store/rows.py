@@ -195,9 +195,7 @@ class RowStore:
                 "try precision=fp32, or another copy of the model"
             )
         shard = Shard(np.asarray(columns, np.int32), keys, np.ascontiguousarray(values, np.float32))
-        self._write(shard.to_bytes())
-
-    def _write(self, data: bytes) -> None:
+        data = shard.to_bytes()
         self.describe()
         with append_lock(self.folder):  # two writers with one number would have no precedence
             write_atomic(self.folder / f"{self._next():08d}-{hashlib.sha256(data).hexdigest()}.shard", data)

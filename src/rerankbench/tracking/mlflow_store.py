@@ -10,7 +10,7 @@ import sqlite3
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -95,33 +95,30 @@ class MLflow(Tracking):
 
     def problems(self) -> list[str]:
         found = self.address_problems()
-        if not found and self.uri.startswith("sqlite") and (deleted := self.deleted_problem()):
+        if not found and self.is_file and (deleted := self.deleted_problem()):
             found = [f"tracking.uri={masked(self.uri)}: {deleted}"]
         return found
 
     def address_problems(self) -> list[str]:
         """What is wrong with the address and the name, told without opening the store."""
         found = [] if self.experiment.strip() else ["tracking.experiment is empty; give it a name"]
-        shown = masked(self.uri)
+        shown, problem = masked(self.uri), ""
         if urlsplit(self.uri).scheme not in SCHEMES:
-            cure = "give sqlite:///path/to/mlflow.db, or http://host:port of an MLflow server"
+            problem = "give sqlite:///path/to/mlflow.db, or http://host:port of an MLflow server"
             scheme, slashes, place = shown.partition("://")
-            told = f"{scheme}{slashes}{MASK}" if place and "@" not in place else shown  # some are tokens
-            return [*found, f"tracking.uri={told}: {cure}"]
-        if self.uri.startswith("http") and not is_address(self.uri):
-            return [*found, f"tracking.uri={shown}: give http://host:port of an MLflow server"]
-        if self.uri.startswith("sqlite") and (
-            not self.uri.startswith("sqlite:///") or self.uri == "sqlite:///"
-        ):
-            return [
-                *found,
-                f"tracking.uri={shown}: write three slashes and a file, sqlite:///path/to/mlflow.db",
-            ]
-        if self.uri.startswith("sqlite") and (
-            problem := place_problem(self.database) or other_file(self.database)
-        ):
-            found.append(f"tracking.uri={shown}: {problem}")
-        return found
+            shown = f"{scheme}{slashes}{MASK}" if place and "@" not in place else shown  # some are tokens
+        elif self.uri.startswith("http"):
+            problem = "" if is_address(self.uri) else "give http://host:port of an MLflow server"
+        elif self.is_file and not re.match("sqlite:///.", self.uri, re.DOTALL):
+            problem = "write three slashes and a file, sqlite:///path/to/mlflow.db"
+        elif self.is_file:
+            problem = place_problem(self.database) or other_file(self.database)
+        return [*found, f"tracking.uri={shown}: {problem}"] if problem else found
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the store is a database of SQLite, and no server."""
+        return self.uri.startswith("sqlite")
 
     def deleted_problem(self) -> str:
         """What to do where the experiment was deleted from a database, which still has it; empty if not."""
@@ -139,16 +136,12 @@ class MLflow(Tracking):
         """How to go on with an experiment that was deleted."""
         uri = shlex.quote(masked(self.absolute_uri))
         restore = f"MLFLOW_TRACKING_URI={uri} mlflow experiments restore --experiment-id {experiment_id}"
-        return (
-            f"the experiment {self.experiment!r} was deleted there; give another one, such as "
-            f"{setting('tracking.experiment', f'{self.experiment}-2')}, or restore it: {restore}"
-        )
+        other = f"give another one, such as {setting('tracking.experiment', f'{self.experiment}-2')}"
+        return f"the experiment {self.experiment!r} was deleted there; {other}, or restore it: {restore}"
 
     def place(self) -> str:
         shown = masked(self.absolute_uri)
-        if not self.uri.startswith("sqlite"):
-            return shown
-        return f"{shown} (mlflow ui --backend-store-uri {shlex.quote(shown)})"
+        return f"{shown} (mlflow ui --backend-store-uri {shlex.quote(shown)})" if self.is_file else shown
 
     def page(self) -> str:
         """The experiment's page on a server; empty for a file, and where the server does not answer."""
@@ -164,9 +157,7 @@ class MLflow(Tracking):
     @property
     def absolute_uri(self) -> str:
         """The store's address, independent of the folder that a later command runs in."""
-        if not self.uri.startswith("sqlite:///"):
-            return self.uri
-        return f"sqlite:///{self.database}"
+        return f"sqlite:///{self.database}" if self.uri.startswith("sqlite:///") else self.uri
 
     @property
     def database(self) -> Path:
@@ -174,12 +165,10 @@ class MLflow(Tracking):
 
     def open(self) -> tuple[Any, str]:
         """A client of the store, and the id of the experiment, which exists afterwards."""
-        if not self.uri.startswith("sqlite"):
-            client = self.connect()
-            return client, self.experiment_id(client)
-        self.database.parent.mkdir(parents=True, exist_ok=True)
+        if self.is_file:
+            self.database.parent.mkdir(parents=True, exist_ok=True)
         # Several processes that open a fresh sqlite store race in its migration and leave it broken.
-        with FileLock(f"{self.database}.lock"):
+        with FileLock(f"{self.database}.lock") if self.is_file else nullcontext():
             client = self.connect()
             return client, self.experiment_id(client)
 
@@ -202,9 +191,7 @@ class MLflow(Tracking):
             raise UserError(f"tracking.uri={masked(self.uri)}: {self.deleted(found.experiment_id)}")
         if found is not None:
             return found.experiment_id
-        artifacts = None
-        if self.uri.startswith("sqlite"):
-            artifacts = (self.database.parent / "mlartifacts").as_uri()
+        artifacts = (self.database.parent / "mlartifacts").as_uri() if self.is_file else None
         try:
             return client.create_experiment(self.experiment, artifact_location=artifacts)
         except MlflowException:  # another process was faster
@@ -226,7 +213,7 @@ class MLflow(Tracking):
             started = max(0, int(1000 * (time.time() - sum(result.seconds.values()))))
             run = self.named(client, experiment_id, started, result, begun)
             try:
-                if not self.uri.startswith("sqlite"):
+                if not self.is_file:
                     refuse_folder(self.uri, str(run.info.artifact_uri))
                 fill(client, run.info.run_id, result, folder)
                 if begun is not None:
@@ -343,10 +330,8 @@ def refuse_folder(server: str, artifacts: str) -> None:
     """
     local = urlsplit(artifacts).scheme in ("", "file")
     if local and urlsplit(server).hostname not in ("localhost", "127.0.0.1", "::1"):
-        raise UserError(
-            f"the server keeps files in {artifacts}, a folder of its own machine; start it with "
-            "--serve-artifacts, or log on that machine with rerankbench-track"
-        )
+        cure = "start it with --serve-artifacts, or log on that machine with rerankbench-track"
+        raise UserError(f"the server keeps files in {artifacts}, a folder of its own machine; {cure}")
 
 
 SQLITE = b"SQLite format 3\0"
@@ -372,13 +357,11 @@ def patience(tries: int = 2, seconds: int = 30) -> Iterator[None]:
 
 def fill(client: Any, run_id: str, result: Result, folder: Path) -> None:
     """Everything that belongs to a run, but its end."""
-    found = metrics(result)
+    batches = (("params", params(result.params), PARAMS_AT_ONCE), ("metrics", metrics(result), AT_ONCE))
     result.set_run_id(run_id, folder)  # first, so that a run which is cut off can be found and replaced
-    settings = params(result.params)
-    for start in range(0, len(settings), PARAMS_AT_ONCE):
-        client.log_batch(run_id, params=settings[start : start + PARAMS_AT_ONCE])
-    for start in range(0, len(found), AT_ONCE):
-        client.log_batch(run_id, metrics=found[start : start + AT_ONCE])
+    for kind, found, most in batches:
+        for start in range(0, len(found), most):
+            client.log_batch(run_id, **{kind: found[start : start + most]})
     log_dataset(client, run_id, result)
     for name in run_folders.own_files(folder):
         client.log_artifact(run_id, str(folder / name), name.rpartition("/")[0] or None)

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 KIND, RUN, REPORT = "kind", "run", "report"  # which runs are experiments, and which sum up a sweep
 NOTE = "mlflow.note.content"
+PLAIN = str.maketrans({letter: f"\\{letter}" for letter in "\\`*_[]|#~"} | {"<": "&lt;", ">": "&gt;"})
 LONGEST_NOTE = 7_900  # MLflow refuses tags of more than 8,000 characters
-SHOWN = ("ndcg", "recall", "mrr")
+SHOWN = ("ndcg", "recall", "mrr")  # success and judged are in the files
 
 
 def origin() -> dict[str, str]:
@@ -55,9 +56,4 @@ def cell(value: float | None) -> str:
 
 def plain(text: object) -> str:
     """Text in which Markdown finds no markup of its own."""
-    found = visible(text)
-    for letter in "\\`*_[]<>|#~":
-        found = found.replace(
-            letter, f"\\{letter}" if letter not in "<>" else {"<": "&lt;", ">": "&gt;"}[letter]
-        )
-    return found
+    return visible(text).translate(PLAIN)

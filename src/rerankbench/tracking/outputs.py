@@ -41,10 +41,8 @@ CLIPPED = 500  # characters of a document that a report can show
 def summarize(outcome: Outcome, sweep_id: str = "") -> Result:
     """The figures of an outcome."""
     e, collection = outcome.experiment, outcome.collection
-    result = Result(
-        arm=arm(e), sweep_id=sweep_id, params=params(e, outcome), depth=e.depth, layer=outcome.layer
-    )
-    result.name = run_name(e)
+    result = Result(arm(e), run_name(e), sweep_id=sweep_id, params=params(e, outcome))
+    result.depth, result.layer = e.depth, outcome.layer
     result.reduced, result.notes = collection.reduced, [*collection.notes, *outcome.candidates.notes]
     result.dataset = dataset_of(collection)
     if collection.synthetic:
@@ -83,8 +81,7 @@ def synthetic_note(count: int, queries: int) -> str:
 
 def memory(outcome: Outcome) -> tuple[dict[str, float | None], str | None]:
     """Peak memory of a run that has its process to itself; else nulls, and why there are no figures."""
-    found = hardware.peak_memory_mb(outcome.context.hardware)
-    why = None
+    found, why = hardware.peak_memory_mb(outcome.context.hardware), None
     if outcome.experiment.executor.place():
         why = "models were in other processes; rerankbench-report --race FOLDER measures their memory"
     elif hardware.shared_process():
@@ -94,10 +91,8 @@ def memory(outcome: Outcome) -> tuple[dict[str, float | None], str | None]:
 
 def params(experiment: Experiment, outcome: Outcome | None = None) -> dict[str, Any]:
     """Settings in which arms may differ, flat; numbers stay numbers so that charts have axes."""
-    e, labels = experiment, experiment.labels
-    chosen = {
-        group: labels.get(group, "") for group in ("dataset", "embedder", "index", "first_stage", "reranker")
-    }
+    e, groups = experiment, ("dataset", "embedder", "index", "first_stage", "reranker")
+    chosen = {group: e.labels.get(group, "") for group in groups}
     if not e.first_stage.embeds():
         chosen |= {"embedder": "none", "index": "none"}
     values: dict[str, Any] = {**chosen, "depth": e.depth if e.reranker.family != "none" else 0}
@@ -313,9 +308,8 @@ def per_query_table(outcome: Outcome) -> pa.Table:
     """query_id, stage, layer, depth, and every measure at the asked cutoffs, one row an order and query."""
     ids = outcome.collection.query_ids
     ends = tuple(f"_at_{k}" for k in outcome.experiment.cutoffs)
-    return pa.concat_tables(
-        [order_table(order, ids, ends) for order in outcome.evaluation.orders], promote_options="default"
-    )
+    tables = [order_table(order, ids, ends) for order in outcome.evaluation.orders]
+    return pa.concat_tables(tables, promote_options="default")
 
 
 def order_table(order: Measured, query_ids: list[str], ends: tuple[str, ...]) -> pa.Table:
@@ -390,11 +384,9 @@ def most_changed(outcome: Outcome) -> NDArray[np.int64]:
     if not after:
         return np.arange(min(EXAMPLES, len(before)))
     change = np.stack(after) - before
-    best, worst = (
-        np.argsort(-change.max(axis=0), kind="stable"),
-        np.argsort(change.min(axis=0), kind="stable"),
-    )
-    return np.unique(np.concatenate([best[: EXAMPLES // 2], worst[: EXAMPLES // 2]]))
+    gains_and_losses = (-change.max(axis=0), change.min(axis=0))
+    most = [np.argsort(values, kind="stable")[: EXAMPLES // 2] for values in gains_and_losses]
+    return np.unique(np.concatenate(most))
 
 
 def new_at_the_top(outcome: Outcome) -> NDArray[np.int64]:

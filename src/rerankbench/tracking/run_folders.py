@@ -78,10 +78,8 @@ def own_files(folder: Path) -> list[str]:
     Raises UserError for every link in the folder, and for whatever else stands under a file's name: it may
     lead to anything that its reader may read.
     """
-    inside = [
-        *sorted(entries(folder)),
-        *(f"{SETTINGS}/{name}" for name in sorted(entries(folder / SETTINGS))),
-    ]
+    inside = sorted(entries(folder))
+    inside += [f"{SETTINGS}/{name}" for name in sorted(entries(folder / SETTINGS))]
     problems = [
         f"{visible(folder / name)}: {what}; remove it, or put a copy of the file in its place"
         for name in inside

@@ -37,10 +37,6 @@ class Beir(Source):
     def default_name(self) -> str:
         return self._folder.resolve().name
 
-    @property
-    def split_name(self) -> str:
-        return self.split
-
     def place_problems(self) -> list[str]:
         folder = self._folder
         if not self.path.strip():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import tempfile
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +22,29 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import shown
 from rerankbench.basics.regular_file import open_regular
 from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.layout import Layout
-from rerankbench.collections.sources.mapped import Stored, open_mapped
+from rerankbench.collections.sources.layout import Layout, Row
+from rerankbench.collections.sources.parquet import parts
 from rerankbench.collections.sources.records import SCHEMA, read_records
 from rerankbench.collections.sources.rows import read_rows
-from rerankbench.collections.sources.split_parts import parts
 from rerankbench.store.aside import make_way
 from rerankbench.store.rows import write_atomic
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A table and, if it is a file's, the mapping that holds it."""
+
+    table: pa.Table
+    mapping: mmap.mmap | None = None
+
+    def release(self) -> None:
+        """Let go of the pages that were read; the next access brings them back from the file.
+
+        Without this, a process that reads a large corpus once appears to hold all of it in memory.
+        """
+        if self.mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self.mapping.madvise(mmap.MADV_DONTNEED)
+
 
 IN_MEMORY_BYTES = 50_000_000
 _VERSION = 3  # raise it when the same source would be read differently
@@ -39,29 +57,27 @@ def read_table(path: Path, layout: Layout, log: FileLog, cache_dir: Path) -> Sto
     A table beyond 50 MB is written once to `cache_dir/corpora`, under the hash of the file and of the layout,
     and memory-mapped from there. Raises UserError when the cache cannot be written.
     """
-    numbers: array[int] = array("q")
-    batches = read_records(read_rows(path, layout, log), log, numbers)
     content = [_file_sha256(part) for part in parts(path)]
     identity = f"{content} {path.suffixes} {layout.identity}"
-    return stored_table(batches, identity, numbers, log, cache_dir / "corpora")
+    return stored_table(read_rows(path, layout, log), identity, log, cache_dir)
 
 
-def stored_table(
-    batches: Iterator[pa.RecordBatch], identity: str, numbers: array[int], log: FileLog, folder: Path
-) -> Stored:
-    """The table kept under `identity`, or else that of `batches`, which is kept if large and without fault.
+def stored_table(rows: Iterable[tuple[int, Row]], identity: str, log: FileLog, cache_dir: Path) -> Stored:
+    """The table kept under `identity`, or else that of `rows`, which is kept if large and without fault.
 
-    identity: everything that decides the content. numbers: the line of each record, filled by `batches`.
+    identity: everything that decides the content. The rest is as with `read_table`.
     """
+    folder = cache_dir / "corpora"
     kept = folder / f"{hashlib.sha256(f'{_VERSION} {identity}'.encode()).hexdigest()}.arrow"
     found = _open_kept(kept, log)
     if found is not None:
         return found
-    held, spilled = _gather(batches, folder)
+    numbers: array[int] = array("q")  # the line of each record
+    held, spilled = _gather(read_records(rows, log, numbers), folder)
     if spilled is None:
-        return Stored(without_duplicates(pa.Table.from_batches(held, SCHEMA), numbers, log))
-    whole = open_mapped(spilled)
-    unique = without_duplicates(whole.table, numbers, log)
+        return Stored(_without_duplicates(pa.Table.from_batches(held, SCHEMA), numbers, log))
+    whole = _open_mapped(spilled)
+    unique = _without_duplicates(whole.table, numbers, log)
     if log.count:
         spilled.unlink()
         return Stored(unique, whole.mapping)
@@ -69,7 +85,13 @@ def stored_table(
     return whole
 
 
-def without_duplicates(table: pa.Table, numbers: array[int], log: FileLog) -> pa.Table:
+def table_of(rows: Iterable[tuple[int, Row]], log: FileLog) -> pa.Table:
+    """The same table in memory, whatever its size."""
+    numbers: array[int] = array("q")
+    return _without_duplicates(pa.Table.from_batches(read_records(rows, log, numbers), SCHEMA), numbers, log)
+
+
+def _without_duplicates(table: pa.Table, numbers: array[int], log: FileLog) -> pa.Table:
     """The table as it is when its ids are unique; else each later record of an id is a fault and left out."""
     ids = table.column("doc_id")
     if pc.count_distinct(ids).as_py() == len(ids):
@@ -80,12 +102,8 @@ def without_duplicates(table: pa.Table, numbers: array[int], log: FileLog) -> pa
     repeated = first_of[codes] != np.arange(len(codes))
 
     def describe(row: int) -> tuple[int, str]:
-        first = numbers[int(first_of[codes[row]])]
-        return (
-            numbers[row],
-            f"the id {shown(ids[row].as_py())} was used by {log.unit} {first}: "
-            "ids are unique, rename or remove one",
-        )
+        used = f"was used by {log.unit} {numbers[int(first_of[codes[row]])]}"
+        return numbers[row], f"the id {shown(ids[row].as_py())} {used}: ids are unique, rename or remove one"
 
     log.add_all(np.flatnonzero(repeated).tolist(), describe)
     return table.filter(pa.array(~repeated))
@@ -148,9 +166,16 @@ def _open_kept(kept: Path, log: FileLog) -> Stored | None:
         if _file_sha256(kept) != note["sha256"]:
             return None
         log.numeric_ids = int(note["numeric_ids"])
-        return open_mapped(kept)
+        return _open_mapped(kept)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         return None
+
+
+def _open_mapped(path: Path) -> Stored:
+    """The table of an Arrow IPC file, not read before it is used. Raises OSError or pyarrow's errors."""
+    with path.open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return Stored(pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapping))).read_all(), mapping)
 
 
 def _file_sha256(path: Path) -> str:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rerankbench.basics.finding import Finding, Severity, examples
+from rerankbench.basics.finding import Finding, noticed, of_ids
 from rerankbench.collections.sources.lost_zeros import lost_zeros
 
 
@@ -17,30 +17,24 @@ def query_findings(query_ids: pa.ChunkedArray, judged_ids: pa.Array, left_out: i
     """About the ids of the queries file against those of the judgements; left_out: by limit_queries."""
     unjudged = query_ids.filter(pc.invert(pc.is_in(query_ids, value_set=judged_ids)))
     stray = judged_ids.filter(pc.invert(pc.is_in(judged_ids, value_set=query_ids))).unique()
-    return [
-        *_some(
-            "info",
-            "queries without judgements in this split",
-            unjudged,
-            "left out, means are over judged ones",
-        ),
-        *_some(
-            "warning", "judged queries that the queries file does not have", stray, "left out of every mean"
-        ),
+    none = "queries without judgements in this split"
+    lost = "judged queries that the queries file does not have"
+    cut = "judged queries left out by limit_queries"
+    return noticed(
+        of_ids("info", none, unjudged, "left out, means are over judged ones"),
+        of_ids("warning", lost, stray, "left out of every mean"),
         *lost_zeros(stray, query_ids, "query ids of judgements"),
-        *_many(
-            "warning", "judged queries left out by limit_queries", left_out, "figures are for a quick look"
-        ),
-    ]
+        Finding("warning", cut, left_out, (), "figures are for a quick look"),
+    )
 
 
 def document_findings(missing: pa.Array, known: pa.ChunkedArray) -> list[Finding]:
     """About judged documents, each once, that are not among the `known` ids of the corpus."""
     effect = "they cannot be found but stay in the ideal, which keeps recall and nDCG below 1"
-    return [
-        *_some("warning", "judged documents that the corpus does not have", missing, effect),
+    return noticed(
+        of_ids("warning", "judged documents that the corpus does not have", missing, effect),
         *lost_zeros(missing, known, "document ids of judgements"),
-    ]
+    )
 
 
 def grade_findings(
@@ -50,28 +44,20 @@ def grade_findings(
     relevant = np.bincount(judged_query, weights=grades >= threshold)
     what = f"judged queries without a document of grade {threshold} or more"
     effect = "recall, MRR and success are 0 for them whatever the ranking"
-    return [
-        *_many("info", "judgements below 0", int((grades < 0).sum()), "they gain nothing, as a grade of 0"),
-        *_many("warning", what, int((relevant == 0).sum()), effect),
-    ]
+    below = int((grades < 0).sum())
+    return noticed(
+        Finding("info", "judgements below 0", below, (), "they gain nothing, as a grade of 0"),
+        Finding("warning", what, int((relevant == 0).sum()), (), effect),
+    )
 
 
 def text_findings(query_ids: Sequence[str], texts: Sequence[str]) -> list[Finding]:
     """About judged queries that ask nothing."""
-    empty = pa.array([i for i, text in zip(query_ids, texts, strict=True) if not text.strip()], pa.string())
-    return _some("warning", "judged queries without text", empty, "they ask for nothing")
+    empty = [query_id for query_id, text in zip(query_ids, texts, strict=True) if not text.strip()]
+    return noticed(of_ids("warning", "judged queries without text", empty, "they ask for nothing"))
 
 
 def sample_findings(kept: int, judged: int, total: int) -> list[Finding]:
     """About a corpus reduced by sample_docs."""
     effect = f"{kept:,} kept, all {judged:,} judged ones too; a smaller corpus makes figures higher"
-    return _many("warning", "documents left out by sample_docs", total - kept, effect)
-
-
-def _some(severity: Severity, what: str, ids: pa.Array | pa.ChunkedArray, effect: str) -> list[Finding]:
-    shown = examples(ids.slice(0, 4).to_pylist())
-    return [Finding(severity, what, len(ids), shown, effect)] if len(ids) else []
-
-
-def _many(severity: Severity, what: str, count: int, effect: str) -> list[Finding]:
-    return [Finding(severity, what, count, (), effect)] if count else []
+    return noticed(Finding("warning", "documents left out by sample_docs", total - kept, (), effect))

@@ -76,16 +76,19 @@ def shape_of(path: Path, layout: Layout, suffix: str) -> Shape | None:
         dialect = replace(dialect, padded=True)
         rows = _peek(path, dialect, layout) or rows
     shape = _shape(dialect, rows[0][0], rows[0][1], [cells for _, cells in rows[1:]], layout)
-    late = next((number for number, cells in rows[1:] if _is_whole_header(cells, layout)), None)
+    late = next((number for number, cells in rows[1:] if _is_whole_header(_stripped(cells), layout)), None)
     if late is not None and not shape.header:  # sep=; of Excel, a title
         problem = f"the columns are named in line {late} only: take out what stands above it"
         return replace(shape, problems=(problem,))
     return shape
 
 
-def _is_whole_header(cells: Cells, layout: Layout) -> bool:
-    names = [cell.strip() for cell in cells]
+def _is_whole_header(names: Cells, layout: Layout) -> bool:
     return layout.is_header(names) and not layout.missing(names)
+
+
+def _stripped(cells: Cells) -> Cells:
+    return [cell.strip() for cell in cells]
 
 
 def log_faults(path: Path, layout: Layout, suffix: str, log: FileLog) -> None:
@@ -153,11 +156,7 @@ def _peek(path: Path, dialect: Dialect, layout: Layout) -> list[tuple[int, Cells
 def _choose(peeked: dict[Dialect, list[tuple[int, Cells]]], layout: Layout) -> Dialect:
     """The dialect in which the first rows make sense."""
     own = next(iter(peeked))
-    known = [
-        dialect
-        for dialect, rows in peeked.items()
-        if layout.is_header(rows[0][1]) and not layout.missing(rows[0][1])
-    ]
+    known = [dialect for dialect, rows in peeked.items() if _is_whole_header(rows[0][1], layout)]
     even = [dialect for dialect, rows in peeked.items() if _width(rows) is not None]
     if known:
         return next((dialect for dialect in known if dialect in even), known[0])
@@ -247,7 +246,7 @@ def _shape(dialect: Dialect, number: int, first: Cells, rest: list[Cells], layou
     if numbered:
         problems, places = _by_number(first, numbered, layout)
         return Shape(dialect, width, places, (), number, tuple(problems))
-    names = [cell.strip() for cell in first]
+    names = _stripped(first)
     if layout.is_header(names):
         problems = _header_problems(names, rest, layout)
         found = layout.find(names)
@@ -266,7 +265,7 @@ def _numbered(first: Cells, layout: Layout) -> dict[str, int]:
     """Role -> column from 1, where the config gives columns by number; pandas and R call columns so, too."""
     given = {role: layout.names[role][0] for role in layout.given}
     counted = [[str(at + start) for at in range(len(first))] for start in (0, 1)]
-    if [cell.strip() for cell in first] in counted:
+    if _stripped(first) in counted:
         return {}
     return {role: int(name) for role, name in given.items() if name.isascii() and name.isdecimal()}
 
@@ -274,20 +273,16 @@ def _numbered(first: Cells, layout: Layout) -> dict[str, int]:
 def _by_number(
     first: Cells, numbered: dict[str, int], layout: Layout
 ) -> tuple[list[str], tuple[int | None, ...]]:
-    lacking = [
-        role
-        for role in layout.roles
-        if role not in numbered
-        and role not in layout.optional | layout.assumed
-        and layout.instead.get(role) not in numbered
-    ]
+    dispensable = numbered.keys() | layout.optional | layout.assumed
     problems = [
         f"{layout.keys.get(role, role)}={place}: the columns have the numbers 1 to {len(first)}"
         for role, place in numbered.items()
         if not 1 <= place <= len(first)
     ]
     problems += [
-        f"no column for the {role}: give its number too, {layout.keys.get(role)}" for role in lacking
+        f"no column for the {role}: give its number too, {layout.keys.get(role)}"
+        for role in layout.roles
+        if role not in dispensable and layout.instead.get(role) not in numbered
     ]
     places = tuple(numbered[role] - 1 if role in numbered else None for role in layout.roles)
     return problems, places
@@ -295,10 +290,7 @@ def _by_number(
 
 def _header_problems(names: Cells, rest: list[Cells], layout: Layout) -> list[str]:
     problems = layout.missing(names, cure(names, rest, layout)) + unclear_problems(names, layout)
-    found = layout.find(names)
-    return problems + [
-        f"two columns are named {name!r}: rename one" for name in found.values() if names.count(name) > 1
-    ]
+    return problems + layout.doubled(names)
 
 
 def _untabbed(first: Cells, layout: Layout) -> str:
@@ -316,7 +308,7 @@ def _unknown(first: Cells, rest: list[Cells], layout: Layout) -> str:
         shapes = f"{', '.join(map(str, widths[:-1]))} or {widths[-1]}" if len(widths) > 1 else str(widths[0])
         what = f"has {len(first)} columns, not {shapes}, and no header: {shown(' '.join(first))}"
         return f"{what}; {layout.header_cure(len(first), numbers)}"
-    named = cure([cell.strip() for cell in first], rest, layout)
+    named = cure(_stripped(first), rest, layout)
     record = f"; if it is a record: {numbers}" if numbers else ""
     what = f"names columns that are not recognised: {shown(', '.join(first))}"
     return f"{what}; {layout.header_cure(len(first), named)}{record}"
@@ -327,10 +319,9 @@ def _names_columns(first: Cells, rest: list[Cells], numbers: bool) -> bool:
     some."""
     if not numbers:
         return _looks_named(first, rest, numbers)
-    columns = range(len(first))
     if any(map(is_number, first)):
         return False
-    return _above_words(first, rest) or any(_mostly_numbers(rest, at, len(first)) for at in columns)
+    return _above_words(first, rest) or _any_numbers(rest, len(first))
 
 
 def _above_words(first: Cells, rest: list[Cells]) -> bool:
@@ -340,9 +331,10 @@ def _above_words(first: Cells, rest: list[Cells]) -> bool:
     return bool(words) and None not in words and not any(are_akin(str(said), str(word)) for word in words)
 
 
-def _mostly_numbers(rest: list[Cells], at: int, width: int) -> bool:
-    below = [is_number(cells[at]) for cells in rest if len(cells) == width]
-    return 2 * sum(below) > len(below)
+def _any_numbers(rest: list[Cells], width: int) -> bool:
+    """Whether any of the columns holds numbers for the most part."""
+    columns = zip(*(map(is_number, cells) for cells in rest if len(cells) == width), strict=True)
+    return any(2 * sum(below) > len(below) for below in columns)
 
 
 def _looks_named(first: Cells, rest: list[Cells], numbers: bool) -> bool:
@@ -352,7 +344,7 @@ def _looks_named(first: Cells, rest: list[Cells], numbers: bool) -> bool:
     lost to a refusal is less than a header taken for a record.
     """
     below = [cells for cells in rest if len(cells) == len(first)]
-    names = [cell.strip() for cell in first]
+    names = _stripped(first)
     if names == [str(at) for at in range(len(names))] and below:  # as pandas calls columns without names
         return not all(is_number(cells[-1]) for cells in below)
     if len(set(names)) < len(names) or not all(map(_is_name, names)):
@@ -360,7 +352,7 @@ def _looks_named(first: Cells, rest: list[Cells], numbers: bool) -> bool:
     if len(names) > 1 and len({name.rstrip("0123456789") for name in names}) == 1:  # V1, V2, as R calls them
         return True
     if numbers:
-        return any(_mostly_numbers(rest, at, len(first)) for at in range(len(first)))
+        return _any_numbers(rest, len(first))
     if not below:
         return not any(map(str.isdigit, "".join(names)))
     alike = sum(_pattern(cells[0]) == _pattern(names[0]) for cells in below)

@@ -58,12 +58,7 @@ class Files(Source):
         return Path(self.corpus).resolve().parent.name
 
     def place_problems(self) -> list[str]:
-        places = [
-            ("dataset.corpus", self.corpus),
-            ("dataset.queries", self.queries),
-        ]
-        places += [("dataset.qrels", self.qrels)] if self.qrels is not None else []
-        problems = [given_problem(path, key) for key, path in places]
+        problems = [given_problem(getattr(self, key), f"dataset.{key}") for key in self.places()]
         return [problem for problem in problems if problem] or self._column_problems()
 
     def _column_problems(self) -> list[str]:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from rerankbench.collections.sources.assembly import Parts
-from rerankbench.collections.sources.conversion import stored_table
+from rerankbench.collections.sources.conversion import Stored, stored_table
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.hub_access import (
     config_names,
     dataset_rows,
     is_local,
     load_split,
-    path_problem,
+    path_problems,
     split_names,
 )
-from rerankbench.collections.sources.judgements import Judgements, read_judgements
+from rerankbench.collections.sources.judgements import read_judgements
 from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
 from rerankbench.collections.sources.local_split import local_split, others
-from rerankbench.collections.sources.mapped import Stored
-from rerankbench.collections.sources.records import read_records
 from rerankbench.collections.sources.source import Source
 from rerankbench.collections.sources.tables import Tables, numeric_ids
 
@@ -53,13 +50,9 @@ class Hub(Source):
     def default_name(self) -> str:
         return Path(self.path).name
 
-    @property
-    def split_name(self) -> str:
-        return self.split
-
     def place_problems(self) -> list[str]:
-        found = [path_problem(path) for path in (self.path, self.qrels_path) if path is not None]
-        return [problem for problem in found if problem]
+        paths = [path for path in (self.path, self.qrels_path) if path is not None]
+        return [problem for path in paths for problem in path_problems(path)]
 
     def places(self) -> tuple[str, ...]:
         given = {key: getattr(self, key) for key in ("path", "qrels_path")}
@@ -94,54 +87,41 @@ class Hub(Source):
 
     def _unjudged(self) -> bool:
         """Whether a dataset has configs for the corpus and the queries, and no other."""
-        return self._unasked and set(config_names(self.path, self.revision)) == {
-            self.corpus_config,
-            self.queries_config,
-        }
+        own = {self.corpus_config, self.queries_config}
+        return self._unasked and set(config_names(self.path, self.revision)) == own
 
     def _load(self, cache_dir: Path) -> Parts:
         qrels_path = self.qrels_path or self.path
         qrels_config = self.qrels_config or self._judgements_config(qrels_path)
         configs = (self.corpus_config, self.queries_config, qrels_config or "qrels")
-        logs = [
-            FileLog(Path(f"{path} {name}"), "row") for path, name in zip(self._paths(), configs, strict=True)
-        ]
+        places = zip((self.path, self.path, qrels_path), configs, strict=True)
+        logs = [FileLog(Path(f"{path} {name}"), "row") for path, name in places]
         documents = self._records(self.corpus_config, DOCUMENTS, logs[0], cache_dir)
         queries = self._records(self.queries_config, QUERIES, logs[1], cache_dir)
-        judged = not self._unjudged()
-        judgements = self._judgements(qrels_path, qrels_config, logs[2], cache_dir) if judged else None
+        judgements = None
+        if not self._unjudged():
+            table = load_split(qrels_path, qrels_config, self.split, self._qrels_revision, cache_dir)
+            judgements = read_judgements(dataset_rows(table, JUDGEMENTS, logs[2]), logs[2])
+        exchange = f"dataset.corpus_config={self.queries_config} dataset.queries_config={self.corpus_config}"
         return Parts(
             documents=documents,
             queries=queries.table,
             judgements=judgements,
-            corpus_place=str(logs[0].path),
-            queries_place=str(logs[1].path),
-            judgements_place=str(logs[2].path),
-            problems=[problem for log in logs for problem in log.problems()],
+            logs=logs,
             findings=numeric_ids(logs),
-            exchange_cure=f"set dataset.corpus_config={self.queries_config} "
-            f"dataset.queries_config={self.corpus_config}",
+            exchange_cure=f"set {exchange}",
         )
-
-    def _paths(self) -> tuple[str, str, str]:
-        return self.path, self.path, self.qrels_path or self.path
 
     def _records(self, config: str, layout: Layout, log: FileLog, cache_dir: Path) -> Stored:
         have = split_names(self.path, config, self.revision)
         split = next((name for name in (config, self.split) if name in have), have[0] if have else config)
         table = load_split(self.path, config, split, self.revision, cache_dir)
-        numbers: array[int] = array("q")
-        batches = read_records(dataset_rows(table, layout, log), log, numbers)
         identity = f"{self.path} {config} {split} {table._fingerprint} {layout.identity}"
-        return stored_table(batches, identity, numbers, log, cache_dir / "corpora")
+        return stored_table(dataset_rows(table, layout, log), identity, log, cache_dir)
 
     def _judgements_config(self, path: str) -> str | None:
         have = config_names(path, self._qrels_revision)
         return next((name for name in ("qrels", "default") if name in have), None)
-
-    def _judgements(self, path: str, config: str | None, log: FileLog, cache_dir: Path) -> Judgements:
-        table = load_split(path, config, self.split, self._qrels_revision, cache_dir)
-        return read_judgements(dataset_rows(table, JUDGEMENTS, log), log)
 
     @property
     def _qrels_revision(self) -> str | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,17 +31,14 @@ def is_local(path: str) -> bool:
     return Path(path).expanduser().exists() or not _HUB_ID.fullmatch(path)
 
 
-def path_problem(path: str) -> str | None:
-    """Why a path is neither an existing folder nor a possible hub id; None if it may be either."""
+def path_problems(path: str) -> list[str]:
+    """Why a path is neither an existing folder nor a possible hub id; empty if it may be either."""
     local = Path(path).expanduser()
     if not is_local(path) or local.is_dir():
-        return None
-    what = (
-        "is a file, not a folder"
-        if local.exists()
-        else "there is no such folder, and no hub id looks like it"
-    )
-    return f"dataset.path={path}: {what}; give a folder or an id such as mteb/scifact"
+        return []
+    there = local.exists()
+    what = "is a file, not a folder" if there else "there is no such folder, and no hub id looks like it"
+    return [f"dataset.path={path}: {what}; give a folder or an id such as mteb/scifact"]
 
 
 def load_split(path: str, config: str | None, split: str, revision: str | None, cache_dir: Path) -> Dataset:
@@ -52,9 +50,7 @@ def load_split(path: str, config: str | None, split: str, revision: str | None, 
 
     local = is_local(path)
     place = str(Path(path).expanduser()) if local else path
-    kept = (
-        str(cache_dir / "datasets") if local else None
-    )  # what comes from the hub is shared with other tools
+    kept = str(cache_dir / "datasets") if local else None  # other tools share what comes from the hub
     offline = None if local else _unreachable(path, revision)
     try:
         if local and _saved_to_disk(Path(place)):
@@ -86,23 +82,24 @@ def config_names(path: str, revision: str | None) -> list[str]:
     """The configs of a dataset; empty when they cannot be told, and loading will then say why."""
     import datasets
 
-    if not is_local(path) and _unreachable(path, revision):
-        return []
-    try:
-        return list(datasets.get_dataset_config_names(path, revision=revision))
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError):
-        return []
+    return _names(datasets.get_dataset_config_names, path, revision)
 
 
 def split_names(path: str, config: str | None, revision: str | None) -> list[str]:
     """The splits of a config; empty when they cannot be told, and loading will then say why."""
     import datasets
 
+    return _names(partial(datasets.get_dataset_split_names, config_name=config), path, revision)
+
+
+def _names(ask: Callable[..., list[str]], path: str, revision: str | None) -> list[str]:
+    from datasets.exceptions import DatasetsError
+
     if not is_local(path) and _unreachable(path, revision):
         return []
     try:
-        return list(datasets.get_dataset_split_names(path, config, revision=revision))
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError):
+        return list(ask(path, revision=revision))
+    except (OSError, ValueError, RuntimeError, DatasetsError):
         return []
 
 
@@ -143,10 +140,8 @@ def _unreachable_line(path: str, reason: str) -> str:
 
     if constants.HF_HUB_OFFLINE:
         return f"dataset.path={path}: not in the hub's cache, and HF_HUB_OFFLINE is set; unset it, or {_CURE}"
-    return (
-        f"dataset.path={path}: not in the hub's cache, and the hub ({constants.ENDPOINT}) could not be "
-        f"reached [{reason}]; {_CURE}, or set HF_ENDPOINT to a mirror"
-    )
+    hub = f"and the hub ({constants.ENDPOINT}) could not be reached [{reason}]"
+    return f"dataset.path={path}: not in the hub's cache, {hub}; {_CURE}, or set HF_ENDPOINT to a mirror"
 
 
 def _failure_line(path: str, config: str | None, split: str, error: Exception) -> str:

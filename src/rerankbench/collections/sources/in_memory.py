@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -12,15 +11,13 @@ import pyarrow as pa
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.assembly import Options, Parts, assemble
-from rerankbench.collections.sources.conversion import without_duplicates
+from rerankbench.collections.sources.conversion import Stored, table_of
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.judgements import read_judgements
 from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout, Row
-from rerankbench.collections.sources.mapped import Stored
 from rerankbench.collections.sources.object_rows import objects_of, rows_of
-from rerankbench.collections.sources.records import SCHEMA, read_records
+from rerankbench.collections.sources.parquet import without_vectors
 from rerankbench.collections.sources.rows import table_rows
-from rerankbench.collections.sources.table_items import without_vectors
 
 _PEEKED = 20
 
@@ -51,8 +48,7 @@ def collection_of(
     parts = parts_of(documents, queries, judgements, name=name)
     if parts.problems:
         raise UserError(parts.problems)
-    options = Options(name=name, relevance_threshold=relevance_threshold, drop_same_id=drop_same_id)
-    return assemble(parts, options)
+    return assemble(parts, Options(relevance_threshold=relevance_threshold, drop_same_id=drop_same_id), name)
 
 
 def parts_of(
@@ -68,17 +64,13 @@ def parts_of(
         documents=Stored(_table(documents, DOCUMENTS, logs[0])),
         queries=_table(queries, QUERIES, logs[1]),
         judgements=None if judgements is None else read_judgements(_pairs(judgements, logs[2]), logs[2]),
-        corpus_place=str(logs[0].path),
-        queries_place=str(logs[1].path),
-        judgements_place=str(logs[2].path),
-        problems=[problem for log in logs for problem in log.problems()],
+        logs=logs,
     )
 
 
 def _table(texts: Mapping[str, str] | DataFrame, layout: Layout, log: FileLog) -> pa.Table:
-    numbers: array[int] = array("q")
     rows = _rows(texts, layout, log) if isinstance(texts, DataFrame) else enumerate(texts.items(), start=1)
-    return without_duplicates(pa.Table.from_batches(read_records(rows, log, numbers), SCHEMA), numbers, log)
+    return table_of(rows, log)
 
 
 def _pairs(judged: Mapping[str, Mapping[str, int]] | DataFrame, log: FileLog) -> Iterator[tuple[int, Row]]:
@@ -96,12 +88,11 @@ def _rows(frame: DataFrame, layout: Layout, log: FileLog) -> Iterator[tuple[int,
     if objects.shape is not None:  # documents of a framework
         held = table.select(without_vectors(table.schema)).to_pylist()
         return rows_of(objects_of(enumerate(held, start=1), layout), log)
-    several = [
-        names for role in layout.roles if len(names := layout.candidates(role, table.column_names)) > 1
-    ]
+    candidates = (layout.candidates(role, table.column_names) for role in layout.roles)
     problems = layout.missing(table.column_names) + [
         f"columns {', '.join(map(repr, names))} may hold the same; drop or rename all but one"
-        for names in several
+        for names in candidates
+        if len(names) > 1
     ]
     for problem in problems:
         log.add(None, problem)

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pyarrow as pa
-
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.sources.assembly import Parts
-from rerankbench.collections.sources.conversion import stored_table, without_duplicates
+from rerankbench.collections.sources.conversion import stored_table, table_of
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.judgements import read_judgements
 from rerankbench.collections.sources.layout import Row
-from rerankbench.collections.sources.records import SCHEMA, read_records
 from rerankbench.collections.sources.source import Source
 from rerankbench.collections.sources.tables import numeric_ids
 
@@ -62,20 +58,12 @@ class IrDatasets(Source):
             raise UserError(f"dataset.id={self.id}: could not be read ({reason}); {cure}") from error
 
     def _parts(self, dataset: Any, logs: list[FileLog], cache_dir: Path) -> Parts:
-        numbers = array("q"), array("q")
         identity = f"ir_datasets {self.id} {_version(dataset)} {self.join_titles}"
-        batches = read_records(self._documents(dataset), logs[0], numbers[0])
-        documents = stored_table(batches, identity, numbers[0], logs[0], cache_dir / "corpora")
-        asked = read_records(_queries(dataset), logs[1], numbers[1])
-        queries = without_duplicates(pa.Table.from_batches(asked, SCHEMA), numbers[1], logs[1])
         return Parts(
-            documents=documents,
-            queries=queries,
+            documents=stored_table(self._documents(dataset), identity, logs[0], cache_dir),
+            queries=table_of(_queries(dataset), logs[1]),
             judgements=read_judgements(_judgements(dataset), logs[2]),
-            corpus_place=str(logs[0].path),
-            queries_place=str(logs[1].path),
-            judgements_place=str(logs[2].path),
-            problems=[problem for log in logs for problem in log.problems()],
+            logs=logs,
             findings=numeric_ids(logs),
         )
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from rerankbench.basics.finding import Finding, examples, shown
+from rerankbench.basics.finding import Finding, noticed, of_ids, shown
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.grade_words import GRADES, grade_word
 from rerankbench.collections.sources.layout import LACKING, Row
@@ -69,17 +69,14 @@ def read_judgements(rows: Iterable[tuple[int, Row]], log: FileLog) -> Judgements
         what = f"{words.total():,} of {rows_read:,} grades are words such as {shown(next(iter(words)))}"
         log.add(None, f"{what}: write all as numbers, or all as yes and no")
     judgements = distinct(query_ids, doc_ids, np.array(grades, np.int32), numbers, log)
-    return replace(judgements, findings=(*_assumed(assumed), *_worded(words), *judgements.findings))
-
-
-def _worded(words: Counter[str]) -> tuple[Finding, ...]:
+    without = f"the file has no column of grades: each counts as grade {_ASSUMED}"
     meant = tuple(f"{shown(word)} is {GRADES[word]}" for word in sorted(words))
-    return (Finding("info", "grades in words", words.total(), meant, "taken as 1 and 0"),) if words else ()
-
-
-def _assumed(count: int) -> tuple[Finding, ...]:
-    effect = f"the file has no column of grades: each counts as grade {_ASSUMED}"
-    return (Finding("info", "judgements without a grade", count, (), effect),) if count else ()
+    findings = noticed(
+        Finding("info", "judgements without a grade", assumed, (), without),
+        Finding("info", "grades in words", words.total(), meant, "taken as 1 and 0"),
+        *judgements.findings,
+    )
+    return replace(judgements, findings=tuple(findings))
 
 
 def distinct(
@@ -97,7 +94,8 @@ def distinct(
             log.add(numbers[row], f"{pair} has grade {grades[row]}, but {before}: keep one")
     kept = first_of == np.arange(len(grades))
     mask = pa.array(kept)
-    findings = _findings(query_ids, repeated)
+    again = [query_ids[row] for row in repeated.tolist()]
+    findings = (of_ids("info", "judgements repeated", again, "each is counted once"),)
     return Judgements(queries.filter(mask), documents.filter(mask), grades[kept], findings)
 
 
@@ -107,13 +105,6 @@ def first_of_pair(queries: pa.Array, documents: pa.Array) -> NDArray[np.int64]:
     keys = codes[0] * (len(queries) + 1) + codes[1]
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     return first[inverse]
-
-
-def _findings(query_ids: list[str], repeated: NDArray[np.int64]) -> tuple[Finding, ...]:
-    if not len(repeated):
-        return ()
-    where = examples([query_ids[row] for row in repeated[:5].tolist()])
-    return (Finding("info", "judgements repeated", len(repeated), where, "each is counted once"),)
 
 
 def _grade(value: object, number: int, log: FileLog) -> int | None:

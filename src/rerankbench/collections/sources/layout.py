@@ -98,9 +98,7 @@ class Layout:
         if role in self.given:
             return [name for name in columns if name in self.names[role]]
         named = [name for name in dict.fromkeys(columns) if loose(name) in usual]
-        sure = [
-            name for name in named if name.casefold() not in self.beside
-        ]  # doc_id is not PyTerrier's docid
+        sure = [name for name in named if name.casefold() not in self.beside]  # not PyTerrier's docid
         return sure or named[:1]
 
     def is_header(self, cells: Iterable[str]) -> bool:
@@ -135,20 +133,24 @@ class Layout:
             if role not in found and role not in dispensable
         ]
 
+    def doubled(self, columns: list[str]) -> list[str]:
+        """One message for each column that is read, and is there twice."""
+        read = self.find(columns).values()
+        return [f"two columns are named {name!r}: rename one" for name in read if columns.count(name) > 1]
+
     def header_cure(self, width: int, cure: str | None = None) -> str:
         """What to do with a file of `width` columns that seems to have no header; cure: settings that name
         its columns."""
         if cure:
             return f"add a header, or name its columns: {cure}"
-        usual = [self.names[role][0] for role in self.roles if role not in self.optional]
-        if width < len(usual):
-            usual = [self.names[role][0] for role in self.roles if role not in self.optional | self.assumed]
-        return f"add a header, for instance {', '.join(usual)}"
+        required = [role for role in self.roles if role not in self.optional]
+        if width < len(required):
+            required = [role for role in required if role not in self.assumed]
+        return f"add a header, for instance {', '.join(self.names[role][0] for role in required)}"
 
     def _cure(self, role: str) -> str:
-        return (
-            f"set {self.keys[role]}=NAME, or rename the column" if role in self.keys else "rename the column"
-        )
+        name = f"set {self.keys[role]}=NAME, or " if role in self.keys else ""
+        return f"{name}rename the column"
 
 
 def loose(name: str) -> str:
@@ -179,22 +181,14 @@ QUERIES = Layout(
 
 _IN_PAIRS_QUERY = ("query-id", "query_id", "qid", "q_id", "topic_id", "topic", "query")
 _IN_PAIRS_DOC = ("corpus-id", "corpus_id", "doc_id", "docno", "docid", "did", "pid", "document_id")
+_GRADE = ("score", "relevance", "rel", "grade", "label", "relevance_score", "relevant", "is_relevant")
 _ITERATION = ("iter", "iteration", "Q0", "q0", "0")
 
 JUDGEMENTS = Layout(
     names={
         "query": _IN_PAIRS_QUERY,
         "document": _IN_PAIRS_DOC,
-        "grade": (
-            "score",
-            "relevance",
-            "rel",
-            "grade",
-            "label",
-            "relevance_score",
-            "relevant",
-            "is_relevant",
-        ),
+        "grade": _GRADE,
     },
     assumed=frozenset({"grade"}),
     numbers=frozenset({"grade"}),

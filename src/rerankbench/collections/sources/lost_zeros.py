@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rerankbench.basics.finding import Finding, shown
+from rerankbench.basics.finding import Finding, examples, shown
 
 _NUMBER = r"^0*([0-9]+)(\.0+)?$"
 _EXAMPLES = 3
@@ -33,14 +33,13 @@ def lost_zeros(unknown: pa.Array, known: pa.ChunkedArray, what: str) -> list[Fin
     return [finding for finding in found if finding is not None]
 
 
-def spelling_hint(unknown: pa.Array, known: pa.ChunkedArray) -> str:
-    """In what the first ids that nothing matches differ from known ones; empty where nothing is alike."""
-    found = lost_zeros(unknown, known, "ids")
-    return (
-        f"they differ only in {found[0].what.rpartition(' only in ')[2]}: {found[0].examples[0]}"
-        if found
-        else ""
-    )
+def none_known(ids: pa.Array, what: str, known: pa.ChunkedArray, where: str, otherwise: str) -> str:
+    """What to say of a file not one of whose ids is known: in what they differ, or else what to look at."""
+    theirs, ours = (", ".join(examples(some)) for some in (ids, known))
+    found = lost_zeros(ids.unique(), known, "ids")
+    way = found[0].what.rpartition(" only in ")[2] if found else ""
+    hint = f"they differ only in {way}: {found[0].examples[0]}" if found else otherwise
+    return f"none of its {what} ids ({theirs or 'it is empty'}) is in {where} ({ours}): {hint}"
 
 
 def _differing(

@@ -12,14 +12,14 @@ import numpy as np
 import pyarrow as pa
 
 from rerankbench.basics.errors import UserError
-from rerankbench.basics.finding import Finding, shown
+from rerankbench.basics.finding import Finding, noticed, shown
 from rerankbench.collections.sources.assembly import Parts
+from rerankbench.collections.sources.conversion import Stored
 from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.hub_access import dataset_rows, is_local, load_split, path_problem
+from rerankbench.collections.sources.hub_access import dataset_rows, is_local, load_split, path_problems
 from rerankbench.collections.sources.judgements import Judgements
 from rerankbench.collections.sources.layout import Layout, Row
 from rerankbench.collections.sources.local_split import local_split
-from rerankbench.collections.sources.mapped import Stored
 from rerankbench.collections.sources.records import SCHEMA
 from rerankbench.collections.sources.rows import new_log, read_rows
 from rerankbench.collections.sources.source import Source
@@ -61,37 +61,27 @@ class Msmarco(Source):
     def default_name(self) -> str:
         return "msmarco"
 
-    @property
-    def split_name(self) -> str:
-        return self.split
-
     def place_problems(self) -> list[str]:
         problems = [
             f"dataset.{key}={value}: must be at least 1"
             for key, value in (("queries", self.queries), ("corpus_rows", self.corpus_rows))
             if value < 1
         ]
-        wrong_path = path_problem(self.path)
-        return problems + ([wrong_path] if wrong_path else [])
+        return problems + path_problems(self.path)
 
     def places(self) -> tuple[str, ...]:
-        given = {key: getattr(self, key) for key in ("path",)}
-        return tuple(key for key, path in given.items() if path is not None and is_local(path))
+        return ("path",) if is_local(self.path) else ()
 
     def read(self, cache_dir: Path) -> Parts:
         log, rows = self._rows(cache_dir)
         passages = self._gather(rows, log)
         if log.count:
             raise UserError(log.problems())
-        ids = [str(number) for number in range(len(passages.corpus))]
-        place = str(log.path)
         return Parts(
-            documents=Stored(_table(ids, passages.corpus)),
-            queries=_table([str(number) for number in range(len(passages.queries))], passages.queries),
+            documents=Stored(_table(passages.corpus)),
+            queries=_table(passages.queries),
             judgements=_judge(passages),
-            corpus_place=place,
-            queries_place=place,
-            judgements_place=place,
+            logs=[log] * 3,
             findings=self._findings(passages),
         )
 
@@ -123,17 +113,13 @@ class Msmarco(Source):
 
     def _findings(self, passages: _Passages) -> tuple[Finding, ...]:
         wanted = max(self.queries, self.corpus_rows)
-        found = [
+        copies = len(passages.corpus) - len(set(passages.corpus))
+        effect = "kept, as in the tutorial; every copy of a relevant passage is relevant"
+        found = noticed(
             Finding("warning", f"rows fewer than the {wanted:,} asked for", wanted - passages.rows),
-            Finding(
-                "info",
-                "passages that are in the corpus already",
-                len(passages.corpus) - len(set(passages.corpus)),
-                (),
-                "kept, as in the tutorial; every copy of a relevant passage is relevant",
-            ),
-        ]
-        return tuple(finding for finding in found if finding.count)
+            Finding("info", "passages that are in the corpus already", copies, (), effect),
+        )
+        return tuple(found)
 
 
 def _judge(passages: _Passages) -> Judgements:
@@ -155,5 +141,6 @@ def _judge(passages: _Passages) -> Judgements:
     return Judgements(queries, documents, np.ones(len(pairs), np.int32))
 
 
-def _table(ids: list[str], texts: list[str]) -> pa.Table:
-    return pa.table([ids, [""] * len(ids), texts], schema=SCHEMA)
+def _table(texts: list[str]) -> pa.Table:
+    """Texts whose ids are their numbers."""
+    return pa.table([list(map(str, range(len(texts)))), [""] * len(texts), texts], schema=SCHEMA)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -15,9 +14,9 @@ from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.layout import Layout, Row
 from rerankbench.collections.sources.lines import suffix
 from rerankbench.collections.sources.objects import Item, Repeating, read_objects
+from rerankbench.collections.sources.parquet import table_items
 from rerankbench.collections.sources.shapes.listing import collection_shapes_of, record_shape
 from rerankbench.collections.sources.shapes.shape import RecordShape, columns_of, value_at
-from rerankbench.collections.sources.table_items import table_items
 
 _PEEKED = 20
 _ABSENT = object()
@@ -62,7 +61,12 @@ def open_objects(path: Path, layout: Layout, log: FileLog) -> Objects:
     """Begin to read a file of objects, or a table's rows as such."""
     if suffix(path) == ".parquet":
         return objects_of(table_items(path, log), layout)
-    return objects_of(read_objects(path, partial(_is_record, layout), log), layout)
+
+    def is_record(item: Item) -> bool:
+        """Whether an object is a record of the layout and does not only hold some."""
+        return not layout.missing(list(columns_of(item))) or record_shape([item]) is not None
+
+    return objects_of(read_objects(path, is_record, log), layout)
 
 
 def objects_of(items: Iterator[tuple[int, Item]], layout: Layout) -> Objects:
@@ -74,11 +78,6 @@ def objects_of(items: Iterator[tuple[int, Item]], layout: Layout) -> Objects:
         return Objects(chain(peeked, items), first, None, layout)
     every = ((number, shape.record(item)) for number, item in chain(peeked, items))
     return Objects(every, list(map(shape.record, first)), shape, layout.shaped(shape.columns))
-
-
-def _is_record(layout: Layout, item: Item) -> bool:
-    """Whether an object is a record of the layout and does not only hold some."""
-    return not layout.missing(list(columns_of(item))) or record_shape([item]) is not None
 
 
 def object_problems(path: Path, layout: Layout) -> list[str]:
@@ -108,18 +107,12 @@ def _have_ids(objects: Objects) -> bool:
 def _tells_apart(items: list[Item], column: str) -> bool:
     values = [value_at(item, column) for item in items]
     plain = all(isinstance(value, str | int) and not isinstance(value, bool) for value in values)
-    return (
-        plain and len(set(map(str, values))) == len(values) and max(map(len, map(str, values))) <= _LONGEST_ID
-    )
-
-
-def object_rows(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
-    """Yield (number, one value per role, `layout.absent` for an absent one) of a file of objects."""
-    return rows_of(open_objects(path, layout, log), log)
+    texts = list(map(str, values))
+    return plain and len(set(texts)) == len(texts) and max(map(len, texts)) <= _LONGEST_ID
 
 
 def rows_of(objects: Objects, log: FileLog) -> Iterator[tuple[int, Row]]:
-    """The same of objects that are at hand."""
+    """Yield (number, one value per role, `layout.absent` for an absent one) of objects."""
     layout, surer = objects.layout, objects.surer()
     nested = any("." in name for names in layout.names.values() for name in names)
     columns = objects.found if objects.shape else {}

@@ -80,17 +80,15 @@ def keep_repeated(pairs: list[tuple[str, object]]) -> Item:
 
 
 def _decoded(line: str, number: int, log: FileLog) -> Item | None:
+    what = "is not a JSON object"
     try:
         item = json.loads(line, object_pairs_hook=keep_repeated)
+        if isinstance(item, dict):
+            return item
     except (ValueError, RecursionError) as error:
-        log.add(
-            number, f"is not valid JSON ({_reason(error)}): {shown(line.strip())}; one JSON object per line"
-        )
-        return None
-    if not isinstance(item, dict):
-        log.add(number, f"is not a JSON object: {shown(line.strip())}; one JSON object per line")
-        return None
-    return item
+        what = f"is not valid JSON ({_reason(error)})"
+    log.add(number, f"{what}: {shown(line.strip())}; one JSON object per line")
+    return None
 
 
 def _reason(error: Exception) -> str:
@@ -109,7 +107,8 @@ def _elements(lines: Iterator[tuple[int, str]], log: FileLog) -> Iterator[tuple[
         held, at, reason = held + more, 0, "a comma or the closing bracket is missing"
         while match := before.match(held, at):
             if match[1]:
-                _log_rest(held[match.end() :] + _some(lines, 1), number, log)
+                if rest := (held[match.end() :] + _some(lines, 1)).strip():
+                    log.add(number + 1, f"stands behind the end of the array: {shown(rest)}; {_FORMS}")
                 return
             try:
                 value, end = decoder.raw_decode(held, match.end())
@@ -133,11 +132,6 @@ def _some(lines: Iterator[tuple[int, str]], size: int) -> str:
         taken.append(pair[1])
         length += len(pair[1])
     return "".join(taken)
-
-
-def _log_rest(rest: str, number: int, log: FileLog) -> None:
-    if rest.strip():
-        log.add(number + 1, f"stands behind the end of the array: {shown(rest.strip())}; {_FORMS}")
 
 
 def _only_objects(elements: Iterable[tuple[int, object]], log: FileLog) -> Iterator[tuple[int, Item]]:

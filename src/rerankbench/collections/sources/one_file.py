@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import ClassVar
 
-import pyarrow as pa
-
 from rerankbench.basics.finding import Finding, shown
 from rerankbench.collections.sources.assembly import Parts
 from rerankbench.collections.sources.cell_lists import csv_items
-from rerankbench.collections.sources.conversion import without_duplicates
+from rerankbench.collections.sources.conversion import Stored, table_of
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.judgements import read_judgements
-from rerankbench.collections.sources.layout import Row
 from rerankbench.collections.sources.lines import suffix
-from rerankbench.collections.sources.mapped import Stored
 from rerankbench.collections.sources.objects import ENDINGS, read_objects
-from rerankbench.collections.sources.records import SCHEMA, read_records
+from rerankbench.collections.sources.parquet import table_items
 from rerankbench.collections.sources.rows import new_log
 from rerankbench.collections.sources.shapes.gathered import Gathered
 from rerankbench.collections.sources.shapes.listing import (
@@ -31,7 +26,6 @@ from rerankbench.collections.sources.shapes.listing import (
 )
 from rerankbench.collections.sources.shapes.shape import NONE, CollectionShape, Item
 from rerankbench.collections.sources.source import Source, given_problem
-from rerankbench.collections.sources.table_items import table_items
 from rerankbench.collections.sources.tables import numeric_ids
 
 _PEEKED = 20
@@ -81,17 +75,18 @@ class OneFile(Source):
         relevant = self.relevant_column or shape.relevant_column(first)
         shape.gather(_fitting(shape, chain(peeked, items), log), gathered, relevant)
         judgements = None if relevant == NONE else read_judgements(gathered.judgements, log)
-        place = str(self._file)
-        documents, queries = _table(gathered.documents, log), _table(gathered.queries, log)
+        documents, queries = (table_of(rows, log) for rows in (gathered.documents, gathered.queries))
+        what, effect = (
+            f"queries of {self._file.name} read as {shape.name}",
+            f"dataset.shape={shape.key} says so",
+        )
+        taken = Finding("info", what, len(queries), (), effect)
         return Parts(
             documents=Stored(documents),
             queries=queries,
             judgements=judgements,
-            corpus_place=place,
-            queries_place=place,
-            judgements_place=place,
-            problems=log.problems(),
-            findings=(self._taken(shape, len(queries)), *numeric_ids([log])),
+            logs=[log] * 3,
+            findings=(taken, *numeric_ids([log])),
         )
 
     def places(self) -> tuple[str, ...]:
@@ -100,9 +95,8 @@ class OneFile(Source):
     def settled(self) -> OneFile:
         first = [item for _, item in islice(self._items(new_log(self._file)), _PEEKED)]
         shape = self._shape_of(first)[0]
-        return replace(
-            self, shape=shape.key, relevant_column=self.relevant_column or shape.relevant_column(first)
-        )
+        relevant = self.relevant_column or shape.relevant_column(first)
+        return replace(self, shape=shape.key, relevant_column=relevant)
 
     @property
     def _file(self) -> Path:
@@ -138,10 +132,6 @@ class OneFile(Source):
         given = f"dataset.relevant_column={self.relevant_column}"
         return [f"{given if self.relevant_column else self._file}: {problem}"] if problem else []
 
-    def _taken(self, shape: CollectionShape, count: int) -> Finding:
-        effect = f"dataset.shape={shape.key} says so"
-        return Finding("info", f"queries of {self._file.name} read as {shape.name}", count, (), effect)
-
 
 def _fitting(
     shape: CollectionShape, items: Iterator[tuple[int, Item]], log: FileLog
@@ -152,9 +142,3 @@ def _fitting(
             yield number, item
         else:
             log.add(number, f"is none of {shape.name}: has {shown(list(item))}, not {shape.told}")
-
-
-def _table(rows: list[tuple[int, Row]], log: FileLog) -> pa.Table:
-    numbers: array[int] = array("q")
-    table = pa.Table.from_batches(read_records(rows, log, numbers), SCHEMA)
-    return without_duplicates(table, numbers, log)

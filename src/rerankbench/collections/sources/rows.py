@@ -13,10 +13,10 @@ from rerankbench.collections.sources.delimited import Shape, log_faults, read_ce
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.layout import Layout, Row
 from rerankbench.collections.sources.lines import suffix
-from rerankbench.collections.sources.object_rows import object_problems, object_rows, open_objects
+from rerankbench.collections.sources.object_rows import object_problems, open_objects, rows_of
 from rerankbench.collections.sources.objects import ENDINGS
+from rerankbench.collections.sources.parquet import batches
 from rerankbench.collections.sources.shapes.shape import value_at
-from rerankbench.collections.sources.split_parts import parts, unreadable
 from rerankbench.collections.sources.swapped import BY_HAND
 
 _PEEKED = 20
@@ -33,9 +33,9 @@ def column_problems(path: Path, layout: Layout) -> list[str]:
         shape = _shape(path, layout)
         if shape is None:
             return []
-        place = f"{path}" if shape.header else f"{path}:{shape.number}"
+        place = str(path) if shape.header else f"{path}:{shape.number}"
         return [f"{place}: {problem}" for problem in shape.problems]
-    if not is_delimited(path) and (found := object_problems(path, layout)):
+    if found := object_problems(path, layout):
         return found
     names, rows, layout = _first_records(path, layout)
     known = len(rows) > 1 or layout.find(names)  # {id: text, id: text} is one object without columns
@@ -70,7 +70,7 @@ def settled_columns(path: Path, layout: Layout) -> dict[str, str]:
     found, _ = columns_taken(path, layout)
     if not is_delimited(path):
         return {role: name for role, name in found.items() if role not in layout.optional}
-    if any(name not in _header(path, layout) for name in found.values()):
+    if _is_headerless(path, layout):
         return {role: name.removeprefix("column ") for role, name in found.items()}
     return {role: name for role, name in found.items() if not name.isdecimal()}
 
@@ -78,7 +78,7 @@ def settled_columns(path: Path, layout: Layout) -> dict[str, str]:
 def swap_cure(path: Path, layout: Layout) -> str:
     """What reads queries from the documents' column and the other way round: settings, if it has keys."""
     found, _ = columns_taken(path, layout)
-    headerless = any(name not in _header(path, layout) for name in found.values())
+    headerless = _is_headerless(path, layout)
     if not {"query", "document"} <= layout.keys.keys() & found.keys():
         return BY_HAND
     turned = found | {"query": found["document"], "document": found["query"]}
@@ -87,23 +87,20 @@ def swap_cure(path: Path, layout: Layout) -> str:
     return "set " + " ".join(setting(layout.keys[role], values[role]) for role in wanted)
 
 
-def _header(path: Path, layout: Layout) -> tuple[str, ...]:
-    if not is_delimited(path):
-        return tuple(_first_records(path, layout)[0])
-    shape = _shape(path, layout)
-    return shape.header if shape is not None else ()
-
-
 def is_unnamed(path: Path, layout: Layout) -> bool:
     """Whether the file has as few columns as possible, no header, and no names for them in the config.
 
     What the last one holds is then a guess.
     """
-    if not is_delimited(path) or layout.given:
+    if layout.given or not _is_headerless(path, layout):
         return False
     shape = _shape(path, layout)
-    fewest = min(map(len, layout.headerless), default=0)
-    return shape is not None and not shape.header and shape.width == fewest
+    return shape is not None and shape.width == min(map(len, layout.headerless), default=0)
+
+
+def _is_headerless(path: Path, layout: Layout) -> bool:
+    shape = _shape(path, layout) if is_delimited(path) else None
+    return shape is not None and not shape.header
 
 
 def is_delimited(path: Path) -> bool:
@@ -138,15 +135,11 @@ def read_rows(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, R
     The format follows the extension: .jsonl, .ndjson and .json (objects, see `objects`), .csv (quoted), .tsv
     (tabs, nothing quoted), .parquet; all else is split on ASCII white space, as TREC's files are.
     """
-    match suffix(path):
-        case ".jsonl" | ".json" | ".ndjson":
-            return object_rows(path, layout, log)
-        case ".parquet" if open_objects(path, layout, new_log(path)).shape is None:
-            return _table(path, layout, log)
-        case ".parquet":
-            return object_rows(path, layout, log)
-        case _:
-            return _delimited(path, layout, log)
+    if is_delimited(path):
+        return _delimited(path, layout, log)
+    if suffix(path) == ".parquet" and open_objects(path, layout, new_log(path)).shape is None:
+        return _table(path, layout, log)
+    return rows_of(open_objects(path, layout, log), log)
 
 
 def _delimited(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
@@ -162,31 +155,14 @@ def _delimited(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, 
 
 
 def _table(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
-    first = 1
-    for part in parts(path):
-        try:
-            for batch in _batches(part, layout, log):
-                yield from enumerate(table_rows(batch, layout), start=first)
-                first += batch.num_rows
-        except (OSError, pa.ArrowException) as error:
-            log.add(None, unreadable(path, part, error))
-            return
+    def columns(schema: pa.Schema) -> list[str] | None:
+        problems = layout.missing(schema.names) or layout.doubled(schema.names)
+        for problem in problems:
+            log.add(None, problem)
+        return None if problems else list(layout.find(schema.names).values())
 
-
-def _batches(path: Path, layout: Layout, log: FileLog) -> Iterator[pa.RecordBatch]:
-    file = pq.ParquetFile(path, memory_map=True)
-    names = file.schema_arrow.names
-    problems = layout.missing(names) or [
-        f"two columns are named {name!r}: rename one"
-        for name in layout.find(names).values()
-        if names.count(name) > 1
-    ]
-    for problem in problems:
-        log.add(None, problem)
-    if not problems:
-        for batch in file.iter_batches(4096, columns=list(layout.find(file.schema_arrow.names).values())):
-            batch.validate(full=True)  # strings in a parquet file need not be UTF-8
-            yield batch
+    for first, batch in batches(path, log, columns):
+        yield from enumerate(table_rows(batch, layout), start=first)
 
 
 def table_rows(batch: pa.RecordBatch, layout: Layout) -> Iterator[Row]:

@@ -19,28 +19,10 @@ ALIKE = 0.75  # of two file names, below which one is hardly a mistyped other; c
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source(ABC):
-    """A collection as the config describes it. Fields are config keys.
-
-    name: what reports call it (null: the folder's or dataset's own name).
-    relevance_threshold: the lowest grade that counts as relevant for recall, MRR and success.
-    drop_same_id: remove a candidate whose id is the query's (ArguAna).
-    join_titles: put a document's title in front of its text. title_separator: what stands between them.
-    limit_queries: keep only the first judged queries, for a quick look.
-    sample_docs: keep a random sample of so many documents, always with the judged ones, for a quick look.
-    sample_seed: the seed of that sample.
-    """
+class Source(Options, ABC):
+    """A collection as the config describes it. Fields are config keys."""
 
     kind: ClassVar[str]
-
-    name: str | None = None
-    relevance_threshold: int = 1
-    drop_same_id: bool = False
-    join_titles: bool = True
-    title_separator: str = " "
-    limit_queries: int | None = None
-    sample_docs: int | None = None
-    sample_seed: int = 0
 
     @property
     @abstractmethod
@@ -49,8 +31,8 @@ class Source(ABC):
 
     @property
     def split_name(self) -> str:
-        """The split that is read; sources without splits have only `test`."""
-        return "test"
+        """The split that is read: that of the key `split`; sources without one have only `test`."""
+        return str(getattr(self, "split", "test"))
 
     @abstractmethod
     def place_problems(self) -> list[str]:
@@ -94,7 +76,7 @@ class Source(ABC):
         except UserError as error:
             return None, error.problems
         try:
-            return assemble(parts, self._options()), parts.problems
+            return assemble(parts, self, self.name or self.default_name, self.split_name), parts.problems
         except UserError as error:
             return None, parts.problems or error.problems  # emptiness often only follows from the faults
 
@@ -107,19 +89,6 @@ class Source(ABC):
         if problems or collection is None:
             raise UserError(problems)
         return collection
-
-    def _options(self) -> Options:
-        return Options(
-            name=self.name or self.default_name,
-            split=self.split_name,
-            relevance_threshold=self.relevance_threshold,
-            drop_same_id=self.drop_same_id,
-            join_titles=self.join_titles,
-            title_separator=self.title_separator,
-            limit_queries=self.limit_queries,
-            sample_docs=self.sample_docs,
-            sample_seed=self.sample_seed,
-        )
 
 
 def given_problem(text: str, key: str) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rerankbench.basics.finding import Finding, shown
+from rerankbench.basics.finding import Finding, noticed, shown
 from rerankbench.collections.run_order import count_up
 from rerankbench.collections.sources.assembly import Parts
 from rerankbench.collections.sources.column_guess import setting
@@ -72,15 +72,16 @@ class Tables:
         logs = [new_log(path) for path, _ in self._files()]
         documents = read_table(self.corpus, self.documents_layout, logs[0], cache_dir)
         queries = read_table(self.queries, self.queries_layout, logs[1], cache_dir)
-        judgements = self._judged(logs)
+        judgements = None
+        if self.judgements is not None:
+            pairs = read_pairs(self.judgements, self.judgements_layout, logs[2])
+            judgements = read_judgements(pairs, logs[2])
+            self._refuse_ranks(judgements, logs[2])
         return Parts(
             documents=documents,
             queries=queries.table,
             judgements=judgements,
-            corpus_place=str(self.corpus),
-            queries_place=str(self.queries),
-            judgements_place=str(self.judgements or ""),
-            problems=[problem for log in logs for problem in log.problems()],
+            logs=logs,
             findings=(
                 *shaped(self.corpus, self.documents_layout, len(documents.table)),
                 *shaped(self.queries, self.queries_layout, len(queries.table)),
@@ -89,13 +90,6 @@ class Tables:
             swap_cure=swap_cure(self.judgements, self.judgements_layout) if self.judgements else BY_HAND,
             exchange_cure=self.exchange_cure,
         )
-
-    def _judged(self, logs: list[FileLog]) -> Judgements | None:
-        if self.judgements is None:
-            return None
-        judgements = read_judgements(read_pairs(self.judgements, self.judgements_layout, logs[2]), logs[2])
-        self._refuse_ranks(judgements, logs[2])
-        return judgements
 
     def _files(self) -> list[tuple[Path, Layout]]:
         """Every file that there is, with its layout: corpus, queries, judgements."""
@@ -108,15 +102,11 @@ class Tables:
         if "grade" in layout.given or not len(counts) or np.bincount(counts).max() < _TELLING:
             return
         if count_up(counts.astype(np.int64), judgements.grades.astype(np.float64)):
-            cure = self._as_grades()
+            keys = layout.keys
+            found = settled_columns(log.path, layout).items()
+            cure = " ".join(setting(keys[role], name) for role, name in found if role in keys)
             what = "its grades count 1, 2, 3 for each query, as the ranks of a run do: give the judgements"
             log.add(None, f"{what}, or, if these are grades, set {cure}" if cure else what)
-
-    def _as_grades(self) -> str:
-        """The settings that name the columns of the judgements as they were found."""
-        keys = self.judgements_layout.keys
-        found = settled_columns(self.judgements, self.judgements_layout) if self.judgements else {}
-        return " ".join(setting(keys[role], name) for role, name in found.items() if role in keys)
 
     def columns(self) -> list[Finding]:
         """What each file's columns were taken for."""
@@ -149,22 +139,14 @@ def taken(path: Path, layout: Layout) -> list[Finding]:
         return []
     found, rest = columns_taken(path, layout)
     roles = tuple(f"{role} from {shown(name, 40)}" for role, name in found.items())
-    return (
-        [Finding("info", f"columns read of {path.name}", len(found), roles, _unread(rest))] if found else []
-    )
-
-
-def _unread(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"not read: {', '.join(shown(name, 40) for name in names[:_NAMED])}{more}" if names else "all read"
+    more = f" and {len(rest) - _NAMED} more" if len(rest) > _NAMED else ""
+    unread = f"not read: {', '.join(shown(name, 40) for name in rest[:_NAMED])}{more}"
+    effect = unread if rest else "all read"
+    return noticed(Finding("info", f"columns read of {path.name}", len(found), roles, effect))
 
 
 def numeric_ids(logs: list[FileLog]) -> tuple[Finding, ...]:
     """What to say of files that give their ids as numbers."""
-    return tuple(_numeric_ids(log) for log in logs if log.numeric_ids)
-
-
-def _numeric_ids(log: FileLog) -> Finding:
-    return Finding(
-        "info", f"ids in {log.path.name} are numbers", log.numeric_ids, (), "taken as strings, digit by digit"
-    )
+    counts = ((f"ids in {log.path.name} are numbers", log.numeric_ids) for log in logs)
+    effect = "taken as strings, digit by digit"
+    return tuple(noticed(*(Finding("info", what, count, (), effect) for what, count in counts)))

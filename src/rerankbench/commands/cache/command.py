@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from rerankbench.basics import printing
 from rerankbench.basics.complaints import unknown_key
@@ -17,7 +18,7 @@ from rerankbench.commands import cli
 from rerankbench.commands.cache.compact import compact
 from rerankbench.commands.cache.entries import KINDS, Entry, entries
 from rerankbench.commands.cache.leftovers import leftovers
-from rerankbench.commands.cache.prune import chosen, remove, seconds
+from rerankbench.commands.cache.prune import chosen, refuse_unknown, remove, seconds
 from rerankbench.commands.cache.verify import verify
 from rerankbench.store import disk
 
@@ -25,12 +26,9 @@ PLACE = "cache_dir="
 
 
 @printing.told
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(words: list[str]) -> int:
     """Returns the exit code: 0 done, 1 damaged files or nothing removed on request, 2 the user's mistake."""
-    return cli.run(command, argv)
-
-
-def command(words: list[str]) -> int:
     place = [word.removeprefix(PLACE) for word in words if word.startswith(PLACE)]
     refuse_keys([word for word in words if "=" in word and not word.startswith(("-", PLACE))])
     arguments = parser().parse_args([word for word in words if not word.startswith(PLACE)])
@@ -56,11 +54,9 @@ def default_place() -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = cli.Parser(
-        prog="rerankbench-cache",
-        description="What rerankbench keeps for reuse, and care for it.",
-        epilog="All take cache_dir=FOLDER, as rerankbench does. A run computes again whatever is missing.",
-    )
+    about = "What rerankbench keeps for reuse, and care for it."
+    more = "All take cache_dir=FOLDER, as rerankbench does. A run computes again whatever is missing."
+    top = cli.Parser("rerankbench-cache", about, epilog=more)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, text: str, run: object) -> argparse.ArgumentParser:
@@ -68,13 +64,12 @@ def parser() -> argparse.ArgumentParser:
         own.set_defaults(run=run)
         return own
 
+    kinds = f"{', '.join(KINDS)}, leftovers"
     listing = command("list", "every entry: kind, identity, size, date, what it is", list_entries)
-    listing.add_argument(
-        "kinds", nargs="*", metavar="KIND", help=f"only these: {', '.join(KINDS)}, leftovers"
-    )
+    listing.add_argument("kinds", nargs="*", metavar="KIND", help=f"only these: {kinds}")
     command("size", "how much each kind takes", sizes)
     pruning = command("prune", "remove entries, after asking", prune)
-    pruning.add_argument("kinds", nargs="*", metavar="KIND", help=f"what: {', '.join(KINDS)}, leftovers")
+    pruning.add_argument("kinds", nargs="*", metavar="KIND", help=f"what: {kinds}")
     pruning.add_argument("--older-than", metavar="AGE", help="last written so long ago: 12h, 30d, 2w")
     pruning.add_argument("--identity", metavar="PREFIX", help="whose identity begins so")
     pruning.add_argument("--dry-run", action="store_true", help="only say what would be removed")
@@ -86,8 +81,7 @@ def parser() -> argparse.ArgumentParser:
 
 def list_entries(cache_dir: Path, arguments: argparse.Namespace) -> int:
     wanted = arguments.kinds
-    if unknown := [kind for kind in wanted if kind not in (*KINDS, "leftovers")]:
-        raise UserError(f"{', '.join(unknown)}: choose from {', '.join((*KINDS, 'leftovers'))}")
+    refuse_unknown(wanted)
     found = [*entries(cache_dir), *leftovers(cache_dir)]
     show([entry for entry in found if not wanted or entry.kind in wanted], cache_dir)
     return 0
@@ -100,20 +94,12 @@ def show(found: Sequence[Entry], cache_dir: Path) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for name in ("kind", "identity", "files", "size", "last written", "what"):
-        table.add_column(
-            name, justify="right" if name in ("files", "size") else "left", no_wrap=name != "what"
-        )
+        side: Literal["left", "right"] = "right" if name in ("files", "size") else "left"
+        table.add_column(name, justify=side, no_wrap=name != "what")
     for entry in found:
-        short = entry.identity if entry.kind in ("models", "wheels", "leftovers") else entry.identity[:12]
-        cells = (
-            entry.kind,
-            short[:48],
-            f"{entry.files:,}",
-            human(entry.bytes),
-            date(entry.modified),
-            entry.label,
-        )
-        table.add_row(*map(visible, cells))
+        short = entry.identity[: 48 if entry.kind in ("models", "wheels", "leftovers") else 12]
+        size = (f"{entry.files:,}", human(entry.bytes), date(entry.modified))
+        table.add_row(*map(visible, (entry.kind, short, *size, entry.label)))
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
     console.print(total(found, cache_dir), soft_wrap=True)

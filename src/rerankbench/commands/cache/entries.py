@@ -68,18 +68,14 @@ def entries_of(kind: str, folder: Path) -> Iterator[Entry]:
         if name := identity_of(kind, path):
             grouped.setdefault(name, []).append(path)
     for name, paths in grouped.items():
-        files = [file for path in paths for file in files_below(path)]
-        stats = [file.lstat() for file in files if file.exists()]
-        newest = max((stat.st_mtime for stat in stats), default=0.0)
-        yield Entry(
-            kind,
-            name,
-            label(kind, name, paths),
-            tuple(paths),
-            len(stats),
-            sum(s.st_size for s in stats),
-            newest,
-        )
+        yield entry_of(kind, name, label(kind, name, paths), paths)
+
+
+def entry_of(kind: str, name: str, label: str, paths: list[Path]) -> Entry:
+    """The entry of some files and folders, whose sizes and ages are those of all files in them."""
+    stats = [file.lstat() for path in paths for file in files_below(path) if file.exists()]
+    newest = max((stat.st_mtime for stat in stats), default=0.0)
+    return Entry(kind, name, label, tuple(paths), len(stats), sum(s.st_size for s in stats), newest)
 
 
 def identity_of(kind: str, path: Path) -> str | None:

@@ -5,11 +5,21 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from rerankbench.commands.cache.entries import KINDS, LOCKS, Entry, children, files_below, held, identity_of
+from rerankbench.commands.cache.entries import (
+    KINDS,
+    LOCKS,
+    Entry,
+    children,
+    entry_of,
+    files_below,
+    held,
+    identity_of,
+)
 from rerankbench.store import lock
 from rerankbench.store.lock import ABANDONED_SECONDS
 
@@ -18,7 +28,11 @@ _TEMPORARY = re.compile(r".*\.(tmp|partial)|again-[0-9a-f]{32}|.*\.owner\.(break
 
 def leftovers(cache_dir: Path) -> list[Entry]:
     """Everything that no process will use again, in the folders that rerankbench makes."""
-    return [entry_of(path) for kind in KINDS for path in abandoned(kind, cache_dir / kind)]
+    found = []
+    for path in (path for kind in KINDS for path in abandoned(kind, cache_dir / kind)):
+        entry = entry_of("leftovers", path.name, path.suffix.lstrip(".") or "temporary", [path])
+        found.append(replace(entry, modified=newest(path)))
+    return found
 
 
 def abandoned(kind: str, folder: Path) -> Iterator[Path]:
@@ -44,20 +58,6 @@ def is_leftover(path: Path) -> bool:
 def newest(path: Path) -> float:
     """When a file, or anything in a folder, was last written."""
     return max((file.lstat().st_mtime for file in [path, *files_below(path)] if file.exists()), default=0.0)
-
-
-def entry_of(path: Path) -> Entry:
-    files = files_below(path)
-    size = sum(file.lstat().st_size for file in files if file.exists())
-    return Entry(
-        "leftovers",
-        path.name,
-        path.suffix.lstrip(".") or "temporary",
-        (path,),
-        len(files),
-        size,
-        newest(path),
-    )
 
 
 def remove_lock(file: Path) -> None:

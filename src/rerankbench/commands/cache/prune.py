@@ -26,6 +26,12 @@ def seconds(age: str) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
+def refuse_unknown(kinds: Sequence[str]) -> None:
+    """Raise UserError for kinds of entries that there are not."""
+    if unknown := [kind for kind in kinds if kind not in (*KINDS, "leftovers")]:
+        raise UserError(f"{', '.join(unknown)}: choose from {', '.join((*KINDS, 'leftovers'))}")
+
+
 def chosen(
     cache_dir: Path, kinds: Sequence[str], older_than: float | None, identity: str | None
 ) -> list[Entry]:
@@ -34,9 +40,7 @@ def chosen(
     kinds: of `entries.KINDS`, or `leftovers`; without any, all kinds, which then needs another condition.
     older_than: seconds since anything in the entry was written. identity: how its name begins.
     """
-    unknown = [kind for kind in kinds if kind not in (*KINDS, "leftovers")]
-    if unknown:
-        raise UserError(f"{', '.join(unknown)}: choose from {', '.join((*KINDS, 'leftovers'))}")
+    refuse_unknown(kinds)
     if not kinds and older_than is None and not identity:
         raise UserError(
             "say what to prune: kinds (scores, vectors, leftovers, ...), --older-than or --identity"

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rerankbench.basics import typed_json
@@ -53,18 +54,18 @@ def checks(cache_dir: Path) -> Iterator[tuple[Path, int, Callable[[], bool]]]:
     for kind in ("vectors", "candidates", "scores"):
         for file in files_below(cache_dir / kind):
             if file.suffix == ".shard" and not NAME.fullmatch(file.name):
-                yield file, size_of(file), lambda file=file: misnamed(file)  # type: ignore[misc]
+                yield file, size_of(file), partial(misnamed, file)
             elif match := _NAMED.fullmatch(file.name):
-                yield file, size_of(file), lambda file=file, sha256=match[1]: hashed_file(file, sha256)  # type: ignore[misc]
+                yield file, size_of(file), partial(hashed_file, file, match[1])
     for file in [*children(cache_dir / "corpora"), *children(cache_dir / "indexes")]:
         if file.suffix in (".arrow", ".faiss"):
-            yield file, size_of(file), lambda file=file: noted(file)  # type: ignore[misc]
+            yield file, size_of(file), partial(noted, file)
     pinned = {wheel.file_name: wheel for wheel in (model.wheel for model in wheels.MODELS.values())}
     for file in children(cache_dir / "wheels"):
         if file.name in pinned:
-            yield file, size_of(file), lambda file=file: wheel_file(file, pinned[file.name].sha256)  # type: ignore[misc]
+            yield file, size_of(file), partial(wheel_file, file, pinned[file.name].sha256)
     for entry in entries_of("models", cache_dir / "models"):
-        yield entry.paths[0], entry.bytes, lambda folder=entry.paths[0]: packaged_model(folder)  # type: ignore[misc]
+        yield entry.paths[0], entry.bytes, partial(packaged_model, entry.paths[0])
 
 
 def size_of(file: Path) -> int:
@@ -74,7 +75,7 @@ def size_of(file: Path) -> int:
 def hashed_file(file: Path, sha256: str) -> bool:
     """A shard or an array whose name ends in its hash."""
     if file.suffix == ".shard":
-        return read_shard(file) is not None or not os.path.lexists(damaged_name(file))
+        return read_shard(file) is not None or not os.path.lexists(file.with_suffix(".damaged"))
     if matches(file, sha256):
         return True
     set_aside(file, ValueError("its bytes do not match the hash in its name"))
@@ -94,10 +95,6 @@ def matches(file: Path, sha256: object) -> bool:
         return True
     except NotRegular:
         return False
-
-
-def damaged_name(file: Path) -> Path:
-    return file.with_suffix(".damaged")
 
 
 def noted(file: Path) -> bool:

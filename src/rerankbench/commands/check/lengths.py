@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.basics.finding import Finding, examples
+from rerankbench.basics.finding import Finding, of_ids
 from rerankbench.collections.collection import Collection
 from rerankbench.commands.check.texts import document_finding
 
@@ -28,10 +28,11 @@ def length_findings(collection: Collection, tokenizer: Tokenizer | None, max_len
         return [_spread("documents measured, in characters", np.array([len(text) for text in texts]), _COST)]
     documents = _token_counts(texts, tokenizer)
     queries = _token_counts(collection.query_texts, tokenizer)
+    cut = rows[documents > max_length - int(np.median(queries)) - _SPECIAL_TOKENS]
     return [
         _spread("documents measured, in tokens", documents, _COST),
         _spread("queries measured, in tokens", queries, "each takes its room from every document beside it"),
-        _cut(collection, rows, documents, queries, max_length),
+        _cut(collection, cut, len(cut) / len(rows), max_length),
         _filled(collection, queries, max_length),
     ]
 
@@ -42,28 +43,18 @@ def _measured(total: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(0).choice(total, _MEASURED_DOCS, replace=False))
 
 
-def _cut(
-    collection: Collection,
-    rows: NDArray[np.int64],
-    documents: NDArray[np.int64],
-    queries: NDArray[np.int64],
-    max_length: int,
-) -> Finding:
-    room = max_length - int(np.median(queries)) - _SPECIAL_TOKENS
-    cut = rows[documents > room]
-    share = f"{len(cut) / len(rows):.1%} of those measured lose their end"
+def _cut(collection: Collection, cut: NDArray[np.int64], share: float, max_length: int) -> Finding:
     what = f"documents that do not fit into max_length={max_length} beside a query"
-    effect = (
-        f"{share}; score windows (reranker.long_documents=max_passage), or raise max_length if the model can"
-    )
+    cure = "score windows (reranker.long_documents=max_passage), or raise max_length if the model can"
+    effect = f"{share:.1%} of those measured lose their end; {cure}"
     return document_finding(what, cut, effect, collection.corpus)
 
 
 def _filled(collection: Collection, queries: NDArray[np.int64], max_length: int) -> Finding:
     over = np.flatnonzero(queries > max_length - _SPECIAL_TOKENS).tolist()
-    ids = examples([collection.query_ids[number] for number in over])
+    ids = [collection.query_ids[number] for number in over]
     what = f"queries that fill max_length={max_length} alone"
-    return Finding("warning", what, len(over), ids, "hardly any of the document is left to score")
+    return of_ids("warning", what, ids, "hardly any of the document is left to score")
 
 
 def _token_counts(texts: list[str], tokenizer: Tokenizer) -> NDArray[np.int64]:

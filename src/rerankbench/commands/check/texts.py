@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rerankbench.basics.finding import Finding, examples
+from rerankbench.basics.finding import Finding, examples, of_ids
 from rerankbench.collections.collection import Collection, Corpus
 
 _BLANK = r"^[\s\pZ]*$"
@@ -33,20 +33,14 @@ def text_findings(collection: Collection) -> list[Finding]:
     rows = _look_through(corpus)
     relevant = collection.judged_row[collection.judged_grade >= collection.relevance_threshold]
     lost = np.intersect1d(rows.blank, relevant)
-    return [
-        document_finding("documents without text", rows.blank, "they still take ranks and pairs", corpus),
-        document_finding("relevant documents without text", lost, "nothing in them can be found", corpus),
-        document_finding(
-            "documents with the same text as an earlier one",
-            rows.repeated,
-            "copies take up ranks, and an unjudged copy counts as not relevant",
-            corpus,
-        ),
-        document_finding(
-            "documents with signs of a wrong encoding", rows.damaged, "their words do not match", corpus
-        ),
-        _repeated_queries(collection),
-    ]
+    copies = "copies take up ranks, and an unjudged copy counts as not relevant"
+    found = (
+        ("documents without text", rows.blank, "they still take ranks and pairs"),
+        ("relevant documents without text", lost, "nothing in them can be found"),
+        ("documents with the same text as an earlier one", rows.repeated, copies),
+        ("documents with signs of a wrong encoding", rows.damaged, "their words do not match"),
+    )
+    return [*(document_finding(*each, corpus) for each in found), _repeated_queries(collection)]
 
 
 def document_finding(what: str, rows: NDArray[np.int64], effect: str, corpus: Corpus) -> Finding:
@@ -75,9 +69,8 @@ def _matching(texts: pa.Array, pattern: str) -> NDArray[np.int64]:
 
 def _digests(texts: pa.Array) -> NDArray[np.uint64]:
     content = texts.cast(pa.large_binary()).to_pylist()
-    return np.frombuffer(
-        b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in content), np.uint64
-    )
+    digests = (hashlib.blake2b(text, digest_size=8).digest() for text in content)
+    return np.frombuffer(b"".join(digests), np.uint64)
 
 
 def _repeated_queries(collection: Collection) -> Finding:
@@ -87,11 +80,5 @@ def _repeated_queries(collection: Collection) -> Finding:
         if text in seen:
             repeated.append(query_id)
         seen.add(text)
-    effect = "the same question counts more than once in every mean"
-    return Finding(
-        "info",
-        "judged queries with the same text as an earlier one",
-        len(repeated),
-        examples(repeated),
-        effect,
-    )
+    what = "judged queries with the same text as an earlier one"
+    return of_ids("info", what, repeated, "the same question counts more than once in every mean")
