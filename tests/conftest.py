@@ -15,8 +15,10 @@ from hypothesis import HealthCheck, Phase, settings
 
 from tiny_models import build_all
 
-# Models this small only get slower by a second thread, on a busy machine by a factor of ten.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Models this small only get slower by a second thread, on a busy machine by a factor of ten. And with one thread
+# batches are computed one after the other: with two, how many are done when a test breaks in is chance. So
+# whatever the shell says, it is one.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # Nothing that is written here has to outlive the machine, and a disk takes milliseconds to promise it, a
 # dozen times a run. That what is stored is synced is tested with an fsync that notes what it is called with.
