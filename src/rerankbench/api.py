@@ -29,7 +29,7 @@ from rerankbench.collections.sources.source import Source
 from rerankbench.engine import hardware
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.embedders.embedding import Embedding
-from rerankbench.engine.models import fit, references
+from rerankbench.engine.models import computed_by, references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.evaluation import ranking, significance
 from rerankbench.evaluation.evaluation import Judge, Measured, whole
@@ -258,7 +258,7 @@ def load_reranker(
     read = cast(families.Reranker, _settings("reranker", family or kind, chosen | settings))
     machine = _machine(device, precision)
     read, origin = read.resolved(_cache_dir(cache_dir))
-    if not fit.stored(_cache_dir(cache_dir) / "scores" / identity(parts_of(read, origin, machine))):
+    if not computed_by.stored(_cache_dir(cache_dir) / "scores" / identity(parts_of(read, origin, machine))):
         read.rehearse(origin, machine)
     return Reranker(read, origin, machine)
 

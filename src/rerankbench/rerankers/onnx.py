@@ -17,7 +17,6 @@ from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import hub, onnx_folder, references, tokenizer_folder
 from rerankbench.engine.models.cross_encoder_folder import described
 from rerankbench.engine.models.onnx_folder import OnnxWeights
-from rerankbench.rerankers.as_described import as_described
 from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.joined import JoinedModel, labelled, template_of, try_out
 from rerankbench.rerankers.reranker import LocalReranker
@@ -102,7 +101,7 @@ class Onnx(LocalReranker):
         weights = self.origin(cache_dir)
         if problems := self.weights_problems(weights):
             raise UserError(problems)
-        return as_described(self, weights.folder), weights
+        return self.as_described(weights.folder), weights
 
     def layers(self, weights: references.Weights) -> tuple[int, ...]:
         return (0,)

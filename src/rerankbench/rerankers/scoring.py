@@ -33,7 +33,6 @@ from rerankbench.rerankers.pair_window import PairWindow
 from rerankbench.rerankers.pair_worker import PairTask, PairWorker
 from rerankbench.rerankers.reranker import LocalReranker, Origin, PairModel, Reranker
 from rerankbench.rerankers.sequences import SEQUENCE, best, columns, first_of_each, sequences_of
-from rerankbench.rerankers.weightless import weightless
 from rerankbench.store.lock import SUFFIX, hold
 from rerankbench.store.rows import (
     Keys,
@@ -218,7 +217,7 @@ class Work(PairWork):
         if not self.context.executor.elsewhere:
             return self.model
         try:
-            return weightless(self.reranker, self.weights, self.context.hardware.precision)
+            return self.reranker.weightless(self.weights, self.context.hardware.precision)
         except Exception as error:  # a model's own code may ask for numbers while it is built
             log.debug("%s is loaded to tokenize: %s", self.weights.label, error)
             return self.model

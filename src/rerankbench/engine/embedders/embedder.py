@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.basics.errors import Problem, UserError
+from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import shown
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import checkpoint, references
@@ -19,6 +19,7 @@ from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import Opened, opened, take, without_values
 from rerankbench.engine.models.model_config import CHECKED, DECODERS
 from rerankbench.engine.models.model_files import has_code, own_code_problems
+from rerankbench.engine.models.model_settings import ModelSettings
 from rerankbench.engine.models.sentence_modules import Modules, is_late_interaction, modules_of
 from rerankbench.engine.tokens import Tokens, pad, sizes, token_ids
 from rerankbench.store.rows import arithmetic
@@ -30,42 +31,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Embedder:
+class Embedder(ModelSettings):
     """Settings of a bi-encoder whose vectors are compared by inner product; every field is a config key.
 
-    model: a folder, a hub id such as BAAI/bge-base-en-v1.5, or wheel:NAME of a packaged model.
-    revision: a commit, tag or branch on the hub; null: the newest.
     pooling: cls (BGE) or mean (MiniLM, E5).
     normalize: whether vectors have length 1, so that inner products are cosines.
     max_length: most tokens of a document.
     query_max_length: most tokens of a query; null: as max_length.
-    query_instruction: text put in front of each query. passage_instruction: of each document.
-    attention: sdpa, eager or flash_attention_2.
-    trust_remote_code: run Python files that come with the model, with all your rights.
     """
 
-    model: str = "???"
-    revision: str | None = None
     pooling: str = "cls"
     normalize: bool = True
     max_length: int = 512
     query_max_length: int | None = None
-    query_instruction: str = ""
-    passage_instruction: str = ""
-    attention: str = "sdpa"
-    trust_remote_code: bool = False
 
-    FREE: ClassVar[frozenset[str]] = frozenset({"model", "revision", "trust_remote_code", "query_max_length"})
+    GROUP: ClassVar[str] = "embedder"
+    FREE: ClassVar[frozenset[str]] = ModelSettings.WHERE | {"query_max_length"}
 
     def problems(self) -> list[str]:
         """Impossible settings, one line each; reads no weights."""
-        wrong = references.reference_problems(self.model, self.revision, self.trust_remote_code)
-        found: list[str] = [Problem(f"embedder.{line}", "embedder.model", "place") for line in wrong]
-        if not found:
-            found += self.length_problems(references.positions(self.model))
-        if not found and references.is_local(self.model):
-            found += self.folder_problems(references.local_folder(self.model))
-        return found + self.setting_problems()
+        return self.model_problems() + self.setting_problems()
 
     def setting_problems(self) -> list[str]:
         """Impossible values, one line each."""
@@ -79,12 +64,10 @@ class Embedder:
         return found
 
     def length_problems(self, positions: int | None) -> list[str]:
-        """Lengths beyond the `positions` that the model has."""
         lengths = {f"embedder.{name}": getattr(self, name) for name in ("max_length", "query_max_length")}
         return references.length_problems(lengths, positions)
 
     def folder_problems(self, folder: Path) -> list[str]:
-        """What a whole folder says of itself that contradicts these settings, or that is not supported."""
         config, place = json_object(folder / "config.json"), f"embedder.model={self.model}"
         (name, *_) = checkpoint.describe(folder)["architectures"] or [""]
         if name.endswith("ForSequenceClassification"):
@@ -111,8 +94,7 @@ class Embedder:
             f"embedder.max_length={most} keeps to it"
         ]
 
-    def fitted(self, folder: Path) -> Embedder:
-        """These settings as the model in `folder` can follow them: what its vectors are stored under."""
+    def fitted(self, folder: Path) -> Self:
         return replace(self, attention=usable(self.attention, folder, AUTO, self.trust_remote_code))
 
     def open(self, weights: references.Weights, hardware: Hardware) -> Opened:

@@ -22,7 +22,7 @@ from rerankbench.engine.executors.job import Job
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.executors.worker import Worker
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import computed_by, fit, references
+from rerankbench.engine.models import computed_by, references
 from rerankbench.engine.models.loading import without_values
 from rerankbench.engine.tokens import Tokens, token_digests
 from rerankbench.store.lock import SUFFIX, hold
@@ -59,9 +59,9 @@ class Embedding:
         from rerankbench.engine.loop import Meter
 
         if self.at_hand is None:
-            self.settings, self.weights = fit.resolved(self.settings, self.cache_dir)
+            self.settings, self.weights = self.settings.resolved(self.cache_dir)
         else:
-            self.settings, self.weights = fit.fitted(self.settings, self.at_hand), self.at_hand
+            self.settings, self.weights = self.settings.following(self.at_hand), self.at_hand
         self.meter: Meter = Meter()
         self._model: EmbedderModel | None = None
 
@@ -93,7 +93,7 @@ class Embedding:
 
     @cached_property
     def operators(self) -> dict[str, str]:
-        return computed_by.operators(self.weights.folder, self.hardware)
+        return self.settings.operators(self.weights, self.hardware)
 
     def passages(self, texts: Texts, rows: int) -> Vectors:
         return self.embed(self.settings, texts, rows, "embedding")
