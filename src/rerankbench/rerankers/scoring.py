@@ -8,6 +8,7 @@ import logging
 import shutil
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -183,8 +184,27 @@ class PairWork:
         return np.flatnonzero(~self.store.lookup(self.pairs.keys, self.layers)[1])
 
 
+class ComputedWork(PairWork, ABC):
+    """Pairs whose scores are computed here, or by an executor."""
+
+    @abstractmethod
+    def compute(self, executor: Executor, todo: NDArray[np.int64]) -> int:
+        """Score the pairs `todo` into the store. Returns how many had a score that was not known."""
+
+    @abstractmethod
+    def compute_again(
+        self, executor: Executor, store: RowStore, lacking: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], int]:
+        """All scores anew, by `store` alone, and how many; those of the pairs `lacking` are kept."""
+
+    def cost_file(self, executor: Executor | None = None) -> Path:
+        """One file for each machine and executor, since a cost means nothing elsewhere."""
+        machine = hardware.fingerprint(self.context.hardware) | (executor.place() if executor else {})
+        return self.store.folder / f"cost-{identity(machine)[:16]}.json"
+
+
 @dataclass(frozen=True)
-class Work(PairWork):
+class Work(ComputedWork):
     """Pairs for a model that reads tokens; it is loaded when a score is missing."""
 
     reranker: LocalReranker
@@ -221,6 +241,20 @@ class Work(PairWork):
         except Exception as error:  # a model's own code may ask for numbers while it is built
             log.debug("%s is loaded to tokenize: %s", self.weights.label, error)
             return self.model
+
+    def compute(self, executor: Executor, todo: NDArray[np.int64]) -> int:
+        return score_missing(self, executor, todo, self.store.folder / "plans")
+
+    def compute_again(
+        self, executor: Executor, store: RowStore, lacking: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], int]:
+        fresh, everything = self.into(store), np.arange(len(self.pairs))
+        planned = fresh.unscored(everything)
+        cost = compute(fresh, executor, planned, np.zeros(len(planned), bool)).cost()
+        write_cost(self, cost, executor)
+        values = pair_scores(fresh, store, everything)
+        keep(fresh, self.store, lacking)
+        return values, len(np.unique(planned["pair"]))
 
     def into(self, store: RowStore) -> Work:
         """The same work for another store, with all that is loaded and tokenized by now."""
@@ -319,7 +353,7 @@ class Scored:
     cost: dict[str, float]
 
 
-def score(work: Work, executor: Executor) -> Scored:
+def score(work: ComputedWork, executor: Executor) -> Scored:
     """All scores of `work`, computing what the store lacks.
 
     Scores are read back from the store, so that a run uses exactly what every later run will use. A second
@@ -334,7 +368,7 @@ def score(work: Work, executor: Executor) -> Scored:
         with hold(work.store.folder / f"{name}{SUFFIX}", "scoring"):
             todo = work.missing()
             if len(todo):
-                scored = score_missing(work, executor, todo, work.store.folder / "plans")
+                scored = work.compute(executor, todo)
     values, found = work.store.lookup(work.pairs.keys, work.layers)
     refuse_lost(work.store, found)
     return Scored(values, scored, read_cost(work, executor))
@@ -390,23 +424,17 @@ def window_size(pairs: int) -> int:
     return min(WINDOW, max(SMALL_WINDOW, -(-pairs // WORKERS)))
 
 
-def cost_file(work: PairWork, executor: Executor | None = None) -> Path:
-    """One file for each machine and executor, since a cost means nothing elsewhere."""
-    machine = hardware.fingerprint(work.context.hardware) | (executor.place() if executor else {})
-    return work.store.folder / f"cost-{identity(machine)[:16]}.json"
-
-
-def write_cost(work: PairWork, cost: dict[str, float], executor: Executor | None = None) -> None:
+def write_cost(work: ComputedWork, cost: dict[str, float], executor: Executor | None = None) -> None:
     """Keep a cost; one that rests on too few pairs takes the place of none that rests on more."""
     held = read_cost(work, executor)
     if not rests_on_enough(cost) and held.get("pairs", 0) > cost["pairs"]:
         cost = {**held, "load_seconds": cost["load_seconds"]}
-    write_atomic(cost_file(work, executor), json.dumps(cost).encode())
+    write_atomic(work.cost_file(executor), json.dumps(cost).encode())
 
 
-def read_cost(work: PairWork, executor: Executor | None = None) -> dict[str, float]:
+def read_cost(work: ComputedWork, executor: Executor | None = None) -> dict[str, float]:
     """The last measured cost on this machine, empty if there is none."""
-    return typed_json.note(cost_file(work, executor), COST) or {}
+    return typed_json.note(work.cost_file(executor), COST) or {}
 
 
 def rests_on_enough(cost: Mapping[str, float]) -> bool:
@@ -414,21 +442,16 @@ def rests_on_enough(cost: Mapping[str, float]) -> bool:
     return cost.get("pairs", 0) >= ENOUGH_PAIRS and cost.get("seconds", 0.0) >= ENOUGH_SECONDS
 
 
-def score_again(work: Work, executor: Executor) -> Scored:
+def score_again(work: ComputedWork, executor: Executor) -> Scored:
     """Compute every score anew, say where stored ones differ, and store what was not there yet."""
     stored, found = work.store.lookup(work.pairs.keys, work.layers)
-    fresh = work.into(RowStore(work.store.folder / f"again-{uuid.uuid4().hex}", {}))
-    everything, lacking = np.arange(len(work.pairs)), np.flatnonzero(~found)
+    fresh = RowStore(work.store.folder / f"again-{uuid.uuid4().hex}", {})
     try:
-        planned = fresh.unscored(everything)
-        meter = compute(fresh, executor, planned, np.zeros(len(planned), bool))
-        write_cost(work, meter.cost(), executor)
-        values = pair_scores(fresh, fresh.store, everything)
-        keep(fresh, work.store, lacking)
+        values, scored = work.compute_again(executor, fresh, np.flatnonzero(~found))
     finally:
-        shutil.rmtree(fresh.store.folder, ignore_errors=True)
+        shutil.rmtree(fresh.folder, ignore_errors=True)
     report_differences(work, values, stored, found)
-    return Scored(values, len(np.unique(planned["pair"])), read_cost(work, executor))
+    return Scored(values, scored, read_cost(work, executor))
 
 
 def keep(fresh: Work, store: RowStore, numbers: NDArray[np.int64]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,9 @@ from rerankbench.engine.embedders.text_vectors import Matrix, Places, TextVector
 from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.sequences import columns
-from rerankbench.rerankers.text_scoring import TextWork
+from rerankbench.rerankers.text_scoring import TextWork, cost
 from rerankbench.rerankers.vector_reranker import VectorReranker
 from rerankbench.store.rows import RowStore, pair_keys
-
-log = logging.getLogger(__name__)
 
 WINDOW = 1024  # documents whose pairs are scored together
 
@@ -75,9 +72,7 @@ class VectorWork(TextWork):
             keys = pair_keys(asked.digests[asked.number[some]], listed.digests[listed.number[some]])
             held = vectors_of(queries, asked.number[some]), vectors_of(documents, listed.number[some])
             keep(todo[some], self.scores(keys, asked.number[some], listed.number[some], held, store))
-        seconds = time.perf_counter() - started
-        rate = len(todo) / seconds if len(todo) else 0.0
-        return {"pairs_per_second": rate, "pairs": len(todo), "seconds": seconds, "load_seconds": 0.0}
+        return cost(len(todo), time.perf_counter() - started, 0.0)
 
     def at_hand(self, kind: TextVectors, texts: Texts, wanted: Sequences) -> Places | list[Matrix]:
         """The vectors of texts, embedded where they are not stored; computed anew where nothing is reused."""
