@@ -267,22 +267,20 @@ def fill(
     store: RowStore,
     keys: Keys,
     columns: Sequence[int],
-    todo: NDArray[np.int64],
+    found: NDArray[np.bool_],
     window_size: int,
     prepare: Callable[[NDArray[np.int64]], Window],
     loop: Loop,
     progress: Progress,
-    found: NDArray[np.bool_] | None = None,
 ) -> None:
-    """Compute the rows `todo` of `keys` and append them to the store as the work goes.
+    """Compute the rows of `keys` and append them to the store as the work goes.
 
-    found: which rows of `keys` the store holds already. They are not computed again, but they keep their
-    places in windows and batches.
+    found: which of them the store holds already. They are not computed again, but they keep their places in
+    windows and batches.
     """
-    buffer = Buffer(store, keys, columns)
-    missing = np.ones(len(keys), bool) if found is None else ~found
+    buffer, missing = Buffer(store, keys, columns), ~found
     try:
-        for window_rows, window in ahead(prepare, windows(todo, window_size, missing)):
+        for window_rows, window in ahead(prepare, windows(missing, window_size)):
             started, fresh = time.perf_counter(), missing[window_rows]
             for index, values in loop.run(window, None if fresh.all() else fresh):
                 index, values = index[fresh[index]], values[fresh[index]]
@@ -293,9 +291,10 @@ def fill(
         buffer.flush()
 
 
-def windows(todo: NDArray[np.int64], size: int, missing: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
-    """Stretches of `todo` with something missing in them; their ends depend on `todo` and `size` alone."""
-    stretches = (todo[start : start + size] for start in range(0, len(todo), size))
+def windows(missing: NDArray[np.bool_], size: int) -> list[NDArray[np.int64]]:
+    """Stretches of rows with something `missing` in them; their ends depend on `size` alone."""
+    rows = np.arange(len(missing))
+    stretches = (rows[start : start + size] for start in range(0, len(rows), size))
     return [stretch for stretch in stretches if missing[stretch].any()]
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import shown
 from rerankbench.engine.models.pair_template import PairTemplate
+from rerankbench.engine.models.trial import tried
 from rerankbench.engine.tokens import Tokens, pad
 from rerankbench.rerankers.reranker import PairModel
 
@@ -79,23 +80,15 @@ def try_out(model: JoinedModel, folder: Path, precision: str) -> None:
     """
     import torch
 
-    from rerankbench.engine.loop import to_device
-
     query, short, long = (model.tokenize_documents([text])[0] for text in PROBE)
     longest = np.resize(long, model.room(len(query))).astype(np.int32)
-    with torch.inference_mode():
-        try:
-            alone = model.forward(to_device(model.collate([query], [short]), "cpu"))
-            together = model.forward(to_device(model.collate([query] * 2, [short, long]), "cpu"))[:1]
-            model.forward(to_device(model.collate([query], [longest]), "cpu"))
-        except UserError:
-            raise  # which says itself what to do
-        except Exception as error:  # whatever a model of any kind may raise
-            reason = shown(" ".join(str(error).split()))
-            raise UserError(
-                f"{folder}: scoring with it fails ({type(error).__name__}: {reason}); a smaller "
-                "reranker.max_length helps where it has too few positions"
-            ) from error
+    batches = [
+        model.collate([query] * len(documents), documents)
+        for documents in ([short], [short, long], [longest])
+    ]
+    failing = f"{folder}: scoring with it fails"
+    alone, together, _ = tried(model.forward, batches, failing, "reranker.max_length")
+    together = together[:1]
     slack = 1e-3 if precision == "fp32" else 0.1
     if not torch.isfinite(alone).all() or (alone - together).abs().max() > slack * (1 + alone.abs().max()):
         raise UserError(

@@ -86,8 +86,7 @@ class PairWorker(Worker):
         with self.computing:
             machine, progress = self.context.hardware, Progress("scoring", size, "pairs")
             loop = Loop(self.model.forward, machine, self.budget, streams=machine.streams)
-            rows = np.arange(size)
-            fill(self.store, task.keys, layers, rows, size, lambda _: window, loop, progress, found)
+            fill(self.store, task.keys, layers, found, size, lambda _: window, loop, progress)
         return loop.meter
 
     def window(self, task: PairTask) -> PairWindow:

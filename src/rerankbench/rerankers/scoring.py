@@ -292,17 +292,17 @@ class ScoringJob(Job):
         work, planned, (model, self.meter.load_seconds) = self.work, self.planned, self.work.loaded
         machine, budget = work.context.hardware, work.context.budget(model.enough)
         loop = Loop(model.forward, machine, budget, self.meter, machine.streams)
-        rows, layers, size = np.arange(len(planned)), columns(model.layers), window_size(len(planned))
+        layers, size = columns(model.layers), window_size(len(planned))
 
         def prepare(some: NDArray[np.int64]) -> PairWindow:
             return work.preparer(planned["pair"][some], planned["part"][some])
 
-        fill(work.store, planned["key"], layers, rows, size, prepare, loop, progress, self.found)
+        fill(work.store, planned["key"], layers, self.found, size, prepare, loop, progress)
 
     def stretches(self, progress: Progress) -> list[NDArray[np.int64]]:
         from rerankbench.engine.loop import windows
 
-        return windows(np.arange(len(self.planned)), window_size(len(self.planned)), ~self.found)
+        return windows(~self.found, window_size(len(self.planned)))
 
     def missing(self, stretch: NDArray[np.int64]) -> int:
         return int((~self.found[stretch]).sum())

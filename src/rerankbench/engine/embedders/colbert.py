@@ -8,7 +8,7 @@ a marker of its own, and the vectors of punctuation are left out. Folders of Sta
 from __future__ import annotations
 
 import string
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.embedders.embedder import Embedder, EmbedderModel
-from rerankbench.engine.embedders.heads import files_identity, linear, safe_tensors
+from rerankbench.engine.embedders.heads import linear, safe_tensors
 from rerankbench.engine.embedders.matrices import MatrixModel
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models.checkpoint import describe, tensors, weight_files
+from rerankbench.engine.models.checkpoint import describe, files_identity, tensors, weight_files
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import without_values
 from rerankbench.engine.models.model_config import DECODERS
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 LINEAR = "linear.weight"
 IDENTITY = "torch.nn.modules.linear.Identity"
 QUERY_LENGTH, DOCUMENT_LENGTH = 32, 180  # where a folder does not say; PyLate's defaults
-PYLATE_PREFIXES, STANFORD_PREFIXES = ("[Q] ", "[D] "), ("[unused0]", "[unused1]")
 
 
 @dataclass(frozen=True)
@@ -75,16 +74,15 @@ class ColbertEmbedder(Embedder):
         return own_code_problems(place, config, self.trust_remote_code) + dense_problems(place, folder)
 
     def fitted(self, folder: Path) -> Self:
-        said = Said.by(folder)
-        own: dict[str, Any] = {
+        said, prompt = said_by(folder), modules_of(folder).prompt
+        own = {
             name: value if getattr(self, name) is None else getattr(self, name)
-            for name, value in said.settings().items()
+            for name, value in said.items()
         }
-        own["query_instruction"] = self.query_instruction or said.query_prompt
-        own["passage_instruction"] = self.passage_instruction or said.document_prompt
+        own["query_instruction"] = self.query_instruction or prompt("query")
+        own["passage_instruction"] = self.passage_instruction or prompt("document")
         own["attend_to_expansion_tokens"] = own["attend_to_expansion_tokens"] and own["query_expansion"]
-        own["max_length"] = self.max_length or said.document_length
-        own["query_max_length"] = self.query_max_length or said.query_length
+        own["max_length"] = self.max_length or said["max_length"]  # a reranker leaves it open by 0
         return replace(self, attention=super().fitted(folder).attention, **own)
 
     def for_queries(self) -> Self:
@@ -114,60 +112,46 @@ class ColbertEmbedder(Embedder):
         return ColbertModel(self, weights, hardware)
 
 
-@dataclass(frozen=True)
-class Said:
-    """What a folder says of how its model reads texts."""
-
-    query_prefix: str
-    document_prefix: str
-    query_length: int = QUERY_LENGTH
-    document_length: int = DOCUMENT_LENGTH
-    query_expansion: bool = True
-    attend_to_expansion_tokens: bool = False
-    skiplist_words: list[str] = field(default_factory=lambda: list(string.punctuation))
-    query_prompt: str = ""
-    document_prompt: str = ""
-
-    @classmethod
-    def by(cls, folder: Path) -> Said:
-        """PyLate's words where they are, else Stanford's; what is damaged counts as not said."""
-        pylate = json_object(folder / "config_sentence_transformers.json")
-        stanford = json_object(folder / "artifact.metadata")
-        known = modules_of(folder)
-        if known.kinds:
-            prefixes, names, words = PYLATE_PREFIXES, OF_PYLATE, pylate
-        else:
-            prefixes, names, words = STANFORD_PREFIXES, OF_STANFORD, stanford
-        found: dict[str, Any] = {ours: words.get(theirs) for theirs, ours in names.items()}
-        if words.get("mask_punctuation") is False:
-            found["skiplist_words"] = []
-        usual = cls(*prefixes)
-        fits = {name: value for name, value in found.items() if type(value) is type(vars(usual)[name])}
-        fits |= {"query_prompt": known.prompt("query"), "document_prompt": known.prompt("document")}
-        return replace(usual, **fits)
-
-    def settings(self) -> dict[str, Any]:
-        """By the names of settings, lengths and prompts apart."""
-        names = (*ColbertEmbedder.OF_QUERIES, *ColbertEmbedder.OF_DOCUMENTS)
-        return {name: getattr(self, name) for name in names}
-
-
-OF_PYLATE = {
-    "query_prefix": "query_prefix",
-    "document_prefix": "document_prefix",
-    "query_length": "query_length",
-    "document_length": "document_length",
-    "do_query_expansion": "query_expansion",
-    "attend_to_expansion_tokens": "attend_to_expansion_tokens",
-    "skiplist_words": "skiplist_words",
+# What files call settings that have another name here.
+PYLATE, STANFORD = "config_sentence_transformers.json", "artifact.metadata"
+CALLED = {
+    PYLATE: {
+        "max_length": "document_length",
+        "query_max_length": "query_length",
+        "query_expansion": "do_query_expansion",
+    },
+    STANFORD: {
+        "max_length": "doc_maxlen",
+        "query_max_length": "query_maxlen",
+        "query_prefix": "query_token_id",
+        "document_prefix": "doc_token_id",
+        "attend_to_expansion_tokens": "attend_to_mask_tokens",
+    },
 }
-OF_STANFORD = {
-    "query_token_id": "query_prefix",
-    "doc_token_id": "document_prefix",
-    "query_maxlen": "query_length",
-    "doc_maxlen": "document_length",
-    "attend_to_mask_tokens": "attend_to_expansion_tokens",
-}
+PREFIXES = {PYLATE: ("[Q] ", "[D] "), STANFORD: ("[unused0]", "[unused1]")}
+
+
+def said_by(folder: Path) -> dict[str, Any]:
+    """What a folder says of how its model reads texts, by the names of settings.
+
+    PyLate's words where they are, else Stanford's; what is damaged counts as not said.
+    """
+    file = PYLATE if modules_of(folder).kinds else STANFORD
+    query_prefix, document_prefix = PREFIXES[file]
+    usual = {
+        "query_prefix": query_prefix,
+        "document_prefix": document_prefix,
+        "max_length": DOCUMENT_LENGTH,
+        "query_max_length": QUERY_LENGTH,
+        "query_expansion": True,
+        "attend_to_expansion_tokens": False,
+        "skiplist_words": list(string.punctuation),
+    }
+    words = json_object(folder / file)
+    found = {name: words.get(CALLED[file].get(name, name)) for name in usual}
+    if words.get("mask_punctuation") is False:
+        found["skiplist_words"] = []
+    return usual | {name: value for name, value in found.items() if type(value) is type(usual[name])}
 
 
 def dense_folders(folder: Path) -> list[Path]:

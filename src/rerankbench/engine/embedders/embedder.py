@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -11,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
-from rerankbench.basics.finding import shown
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import checkpoint, references
 from rerankbench.engine.models.attention import usable
@@ -21,6 +21,7 @@ from rerankbench.engine.models.model_config import CHECKED, DECODERS
 from rerankbench.engine.models.model_files import has_code, own_code_problems
 from rerankbench.engine.models.model_settings import ModelSettings
 from rerankbench.engine.models.sentence_modules import Modules, is_late_interaction, modules_of
+from rerankbench.engine.models.trial import tried
 from rerankbench.engine.tokens import Tokens, pad, sizes, token_ids
 from rerankbench.store.rows import arithmetic
 
@@ -206,8 +207,12 @@ class EmbedderModel:
         return token_ids(self.tokenizer, texts, settings.max_length, special=True)
 
     def window(self, texts: list[Tokens], settings: Embedder) -> Window:
+        """Some token sequences, prepared for the loop."""
+        return TextWindow(texts, self.padding)
+
+    def read(self, texts: Sequence[str], settings: Embedder) -> Window:
         """Some texts, prepared for the loop."""
-        return TextWindow.of(self, texts)
+        return self.window(self.tokenize(texts, settings), settings)
 
     def matrix(self, values: NDArray[np.float32], text: Tokens, settings: Embedder) -> NDArray[np.float32]:
         """The vectors of one text [vectors, dimensions] out of what `forward` gave for it."""
@@ -233,22 +238,17 @@ def try_out(model: EmbedderModel, folder: Path) -> None:
     """
     import torch
 
-    from rerankbench.engine.loop import to_device
-
     words = "it is this", "this is a longer text of several words, which is put beside a short one " * 400
-    window = text_window(model, words, model.settings)
-    longest = TextWindow([np.resize(window.texts[1], 16), *window.texts], model.padding, window.lengths)
-    with torch.inference_mode():
-        try:
-            alone = model.forward(to_device(longest.collate(np.array([1])), "cpu"))
-            together = model.forward(to_device(longest.collate(np.array([1, 0])), "cpu"))[:1]
-            model.forward(to_device(longest.collate(np.array([2])), "cpu"))
-        except Exception as error:  # whatever a model of any kind may raise
-            reason = shown(" ".join(str(error).split()))
-            raise UserError(
-                f"{folder}: embedding with it fails ({type(error).__name__}: {reason}); a smaller "
-                "embedder.max_length helps where it has too few positions"
-            ) from error
+    short, longest = model.tokenize(words, model.settings)
+    batches = [[short], [short, np.resize(longest, 16)], [longest]]
+    windows = [model.window(texts, model.settings) for texts in batches]
+    alone, together, _ = tried(
+        model.forward,
+        [window.collate(np.arange(len(window.lengths))) for window in windows],
+        f"{folder}: embedding with it fails",
+        "embedder.max_length",
+    )
+    together = together[:1]
     if not torch.isfinite(alone).all() or (alone - together).norm() > 0.05 * alone.norm():
         raise UserError(f"{folder}: its vector of a text depends on the texts beside it; it is not supported")
 
@@ -259,11 +259,10 @@ class TextWindow:
 
     texts: list[Tokens]
     padding: int
-    lengths: NDArray[np.int64]
 
-    @classmethod
-    def of(cls, model: EmbedderModel, texts: list[Tokens]) -> TextWindow:
-        return cls(texts, model.padding, sizes(texts))
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        return sizes(self.texts)
 
     def collate(self, index: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
         rows = [self.texts[i] for i in index]
@@ -271,7 +270,3 @@ class TextWindow:
             "input_ids": pad(rows, self.padding),
             "attention_mask": pad([np.ones(len(row), np.int32) for row in rows], 0),
         }
-
-
-def text_window(model: EmbedderModel, texts: Sequence[str], settings: Embedder) -> TextWindow:
-    return TextWindow.of(model, model.tokenize(texts, settings))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.basics.progress import Progress
-from rerankbench.engine.embedders.embedder import Embedder, EmbedderModel, TextWindow, text_window
+from rerankbench.engine.embedders.embedder import Embedder, EmbedderModel
 from rerankbench.engine.embedders.vector_ties import differing
 from rerankbench.engine.embedders.vectors import Vectors, block_name, finished, stretches, tokens_name, whole
 from rerankbench.engine.executors.executor import Executor
@@ -36,7 +36,7 @@ from rerankbench.store.rows import (
 )
 
 if TYPE_CHECKING:
-    from rerankbench.engine.loop import Budget, Meter
+    from rerankbench.engine.loop import Budget, Meter, Window
 WINDOW = 8192  # texts that are tokenized and sorted together
 Texts = Callable[[NDArray[np.int64]], Sequence[str]]  # row numbers to texts
 
@@ -63,22 +63,19 @@ class Embedding:
         else:
             self.settings, self.weights = self.settings.following(self.at_hand), self.at_hand
         self.meter: Meter = Meter()
-        self._model: EmbedderModel | None = None
 
-    @property
+    @cached_property
     def model(self) -> EmbedderModel:
-        if self._model is None:
-            self._model = self.settings.load(self.weights, self.hardware)
-        return self._model
+        return self.settings.load(self.weights, self.hardware)
 
     def take_over(self, other: Embedding) -> None:
         """Use what `other` has loaded, which is the same model."""
-        self._model = other.model
+        self.model = other.model
 
     @cached_property
     def reader(self) -> EmbedderModel:
         """What tokenizes: the model, or one without weights where only other processes load them."""
-        if self._model is not None or not self.executor.elsewhere:
+        if "model" in vars(self) or not self.executor.elsewhere:
             return self.model
         with without_values():
             return self.settings.load(self.weights, replace(self.hardware, device="meta"))
@@ -108,7 +105,7 @@ class Embedding:
 
         from rerankbench.engine.loop import to_device
 
-        window = text_window(self.model, [query], self.settings.for_queries())
+        window = self.model.read([query], self.settings.for_queries())
         with torch.inference_mode():
             inputs = to_device(window.collate(np.arange(1)), self.hardware.device)
             return self.model.forward(inputs).cpu().numpy()
@@ -200,12 +197,12 @@ class Embedding:
         columns = range(self.model.dimensions)
         values, found = store.lookup(distinct, columns)
 
-        def prepare(numbers: NDArray[np.int64]) -> TextWindow:
-            return TextWindow.of(self.model, [tokens[row] for row in first[numbers].tolist()])
+        def prepare(numbers: NDArray[np.int64]) -> Window:
+            return self.model.window([tokens[row] for row in first[numbers].tolist()], settings)
 
         loop = Loop(self.model.forward, self.hardware, self.budget, self.meter, self.hardware.streams)
         progress.advance(len(keys) - int((~found).sum()))
-        fill(store, distinct, columns, np.arange(len(distinct)), WINDOW, prepare, loop, progress, found)
+        fill(store, distinct, columns, found, WINDOW, prepare, loop, progress)
         values, found = store.lookup(distinct, columns)
         if found.all():  # else somebody who took this block over has finished it and dropped the parts
             if read_array(folder, tokens_name(name)) is None:  # or damaged, and set aside by now

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.embedders.embedder import Embedder, EmbedderModel
-from rerankbench.engine.embedders.heads import files_identity, linear
+from rerankbench.engine.embedders.heads import linear
 from rerankbench.engine.embedders.matrices import MatrixModel
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models.checkpoint import describe
+from rerankbench.engine.models.checkpoint import describe, files_identity
 from rerankbench.engine.models.loading import take
 from rerankbench.engine.models.references import Weights
 from rerankbench.engine.models.torch_file import torch_tensors

@@ -31,11 +31,7 @@ class MatrixModel(EmbedderModel):
     """A loaded embedder whose `forward` gives [n, width, dimensions]: a vector for each token."""
 
     def matrix(self, values: NDArray[np.float32], text: Tokens, settings: Embedder) -> NDArray[np.float32]:
-        return np.ascontiguousarray(values[: len(text)][self.kept(text, settings)])
-
-    def kept(self, text: Tokens, settings: Embedder) -> NDArray[np.bool_]:
-        """Which tokens' vectors are the text's."""
-        return np.ones(len(text), bool)
+        return values[: len(text)].copy()
 
     @abstractmethod
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:

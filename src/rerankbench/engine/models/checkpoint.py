@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,15 @@ def identity_of(sha256_by_name: Mapping[str, str]) -> str:
     """The identity of a folder with these files: `sha256sum <files, sorted by name> | sha256sum`."""
     lines = "".join(f"{sha256}  {name}\n" for name, sha256 in sorted(sha256_by_name.items()))
     return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+
+
+def files_identity(files: Sequence[Path]) -> str:
+    """The hash of some files' contents, in order."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"sha256:{digest.hexdigest()}"
 
 
 def describe(folder: Path) -> dict[str, Any]:
