@@ -122,7 +122,7 @@ class Reranker:
         if not texts:
             return np.empty((0, len(self.layers)), np.float32)
         if isinstance(self.model, Scorer):
-            return score_directly(self.model, query, texts, self.name)
+            return score_directly(self.model, [query] * len(texts), texts, self.name)
         budget = Budget(512, self.hardware.batch_tokens, self.model.enough)
         loop = Loop(self.model.forward, self.hardware, budget, streams=self.hardware.streams)
         return score_texts(self.model, query, texts, loop)

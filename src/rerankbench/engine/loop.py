@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
+from rerankbench.basics.finding import reason
 from rerankbench.basics.progress import Progress
 from rerankbench.engine.hardware import Hardware
 from rerankbench.store.rows import Keys, RowStore
@@ -252,6 +253,30 @@ def to_device(arrays: dict[str, NDArray[np.int64]], device: str) -> dict[str, to
         name: (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=pinned)
         for name, tensor in tensors.items()
     }
+
+
+def tried(
+    forward: Callable[[dict[str, torch.Tensor]], torch.Tensor],
+    batches: Sequence[dict[str, NDArray[np.int64]]],
+    failing: str,
+    length: str,
+) -> list[torch.Tensor]:
+    """What `forward` of a model of a kind that is not tested gives for batches, on the CPU.
+
+    Raises UserError, which begins as `failing`.
+
+    length: the key that helps where texts are too long.
+    """
+    try:
+        with torch.inference_mode():
+            return [forward(to_device(batch, "cpu")) for batch in batches]
+    except UserError:
+        raise  # which says itself what to do
+    except Exception as error:  # whatever a model of any kind may raise
+        raise UserError(
+            f"{failing} ({type(error).__name__}: {reason(error)}); a smaller {length} helps where it has too "
+            "few positions"
+        ) from error
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -82,7 +82,7 @@ def rerank(
 ) -> NDArray[np.float32]:
     """Scores [documents, layers] of one query's documents, from texts to numbers."""
     if isinstance(model, Scorer):
-        return score_directly(model, query, documents)
+        return score_directly(model, [query] * len(documents), documents)
     machine = context.hardware
     loop = Loop(model.forward, machine, context.budget(model.enough), streams=machine.streams)
     return score_texts(model, query, documents, loop)

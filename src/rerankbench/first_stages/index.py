@@ -74,10 +74,6 @@ class Index:
                 f"index.factory={self.factory}: FAISS does not know this factory string; examples: Flat, "
                 "IVF1024,Flat, HNSW32, IVF4096,PQ64"
             ]
-        return self.search_problems(index)
-
-    def search_problems(self, index: Any) -> list[str]:
-        """What this kind of index does not know of `search`."""
         try:
             self.tuned(index)
         except RuntimeError:

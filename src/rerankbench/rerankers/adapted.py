@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -56,6 +57,13 @@ class Adapted(LocalReranker):
             )
         base, revision = base_of(folder)
         return replace(self, model=base, revision=revision, adapter=str(folder))
+
+    def folder_problems(self, folder: Path) -> list[str]:
+        return [f"reranker.model={self.model}: {line}" for line in self.misfits(folder)]
+
+    @abstractmethod
+    def misfits(self, folder: Path) -> list[str]:
+        """Whether a whole folder's configs are not of this family, or lack what is asked for."""
 
     def model_problems(self) -> list[str]:
         try:

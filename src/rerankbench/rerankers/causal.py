@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models.checkpoint import describe
+from rerankbench.engine.models.checkpoint import architecture, describe
 from rerankbench.engine.models.cross_encoder_folder import described
 from rerankbench.engine.models.prompt_template import has_roles
 from rerankbench.engine.models.references import Weights
@@ -47,25 +47,22 @@ class Causal(Answering):
     family: ClassVar[str] = "causal"
     AUTO: ClassVar[str] = "AutoModelForCausalLM"
 
-    def folder_problems(self, folder: Path) -> list[str]:
-        description = describe(folder)
-        name = (description.get("architectures") or ["unknown"])[0]
-        if name not in KNOWN or description.get("start_layer") is not None:
+    def misfits(self, folder: Path) -> list[str]:
+        name = architecture(folder)
+        if name not in KNOWN or describe(folder)["start_layer"] is not None:
             return [
-                f"reranker.model={self.model}: holds {name}, which family causal is not known to score "
-                f"right; {option_for(folder)} or another folder"
+                f"holds {name}, which family causal is not known to score right; {option_for(folder)} or "
+                "another folder"
             ]
         if problems := described(folder).problems:
-            return [f"reranker.model={self.model}: {line}, which is not supported" for line in problems]
-        if self.follows(folder):
+            return [f"{line}, which is not supported" for line in problems]
+        if self.follows(folder) or self.template != list(QWEN3) or knows(folder, "<think>"):
             return []
-        if self.template == list(QWEN3) and not knows(folder, "<think>"):
-            return [
-                f"reranker.model={self.model}: holds {name} with a tokenizer that lacks <think>, so it is no "
-                f"Qwen3-Reranker; {option_for(folder)}, give the prompt it was trained with by "
-                "reranker.template, or another folder"
-            ]
-        return []
+        return [
+            f"holds {name} with a tokenizer that lacks <think>, so it is no Qwen3-Reranker; "
+            f"{option_for(folder)}, give the prompt it was trained with by reranker.template, or another "
+            "folder"
+        ]
 
     def problems(self) -> list[str]:
         wrong = self.tokens is not None and (len(self.tokens) not in (1, 2) or min(self.tokens) < 0)

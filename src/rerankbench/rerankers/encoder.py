@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models.checkpoint import describe
+from rerankbench.engine.models.checkpoint import architecture, describe
 from rerankbench.engine.models.cross_encoder_folder import described
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import take, without_values
@@ -44,32 +44,32 @@ class Encoder(Templated):
     family: ClassVar[str] = "encoder"
     AUTO: ClassVar[str] = "AutoModelForSequenceClassification"
 
-    def folder_problems(self, folder: Path) -> list[str]:
-        config, description = json_object(folder / "config.json"), describe(folder)
-        name = (description.get("architectures") or ["unknown"])[0]
+    def misfits(self, folder: Path) -> list[str]:
+        config, name = json_object(folder / "config.json"), architecture(folder)
+        kind = describe(folder)["model_type"]
         if not name.endswith("ForSequenceClassification"):
+            return [f"holds {name}, not a sequence classifier; {option_for(folder)} or another folder"]
+        if self.template is not None and kind not in DECODERS:
             return [
-                f"reranker.model={self.model}: holds {name}, not a sequence classifier; {option_for(folder)} "
-                "or another folder"
+                f"holds {name}, which reads pairs as its tokenizer joins them; leave reranker.template out"
             ]
-        labels = description.get("num_labels") or 2  # two is the default that config.json leaves out
-        if wrong := self.label_problems(labels):
-            return wrong
-        if self.template is not None and description["model_type"] not in DECODERS:
-            return [
-                f"reranker.model={self.model}: holds {name}, which reads pairs as its tokenizer joins them; "
-                "leave reranker.template out"
-            ]
-        if config.get("is_encoder_decoder") and description["model_type"] not in ENCODER_DECODERS:
-            return [f"reranker.model={self.model}: holds {name}, an encoder-decoder, which is not supported"]
+        if config.get("is_encoder_decoder") and kind not in ENCODER_DECODERS:
+            return [f"holds {name}, an encoder-decoder, which is not supported"]
         if described(folder).answers:
             return [
-                f"reranker.model={self.model}: its modules.json has a LogitScore behind a classifier, which "
-                "has no vocabulary; fetch the model again"
+                "its modules.json has a LogitScore behind a classifier, which has no vocabulary; fetch the "
+                "model again"
             ]
-        if problems := described(folder).problems:
-            return [f"reranker.model={self.model}: {line}, which is not supported" for line in problems]
-        return own_code_problems(f"reranker.model={self.model}", config, self.trust_remote_code)
+        return [f"{line}, which is not supported" for line in described(folder).problems]
+
+    def folder_problems(self, folder: Path) -> list[str]:
+        labels = describe(folder)["num_labels"] or 2  # two is the default that config.json leaves out
+        place, config = f"reranker.model={self.model}", json_object(folder / "config.json")
+        return (
+            super().folder_problems(folder)
+            or self.label_problems(labels)
+            or own_code_problems(place, config, self.trust_remote_code)
+        )
 
     def problems(self) -> list[str]:
         own = [] if self.template is None else template_problems(self.template)

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
-from rerankbench.basics.finding import shown
+from rerankbench.basics.finding import reason
 from rerankbench.engine.models.pair_template import PairTemplate
-from rerankbench.engine.models.trial import tried
 from rerankbench.engine.tokens import Tokens, pad
 from rerankbench.rerankers.reranker import PairModel
 
@@ -56,9 +55,8 @@ def template_of(tokenizer: Any, folder: Path) -> PairTemplate:
     try:
         return PairTemplate.of(tokenizer)
     except Exception as error:  # whatever a tokenizer with odd settings raises
-        reason = shown(" ".join(str(error).split()))
         raise UserError(
-            f"{folder}: its tokenizer cannot join pairs of texts ({reason}); fetch the model again"
+            f"{folder}: its tokenizer cannot join pairs of texts ({reason(error)}); fetch the model again"
         ) from error
 
 
@@ -79,6 +77,8 @@ def try_out(model: JoinedModel, folder: Path, precision: str) -> None:
     A pair alone, the same pair beside a longer one, and the longest that max_length allows.
     """
     import torch
+
+    from rerankbench.engine.loop import tried
 
     query, short, long = (model.tokenize_documents([text])[0] for text in PROBE)
     longest = np.resize(long, model.room(len(query))).astype(np.int32)

@@ -10,7 +10,7 @@ import numpy as np
 
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import sentence_modules
-from rerankbench.engine.models.checkpoint import describe
+from rerankbench.engine.models.checkpoint import architecture, describe
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import without_values
 from rerankbench.engine.models.references import Weights
@@ -76,24 +76,16 @@ class LLM(Prompted):
             found.append("reranker.yes is empty: give the answer whose logit is the score, such as Yes")
         return found
 
-    def folder_problems(self, folder: Path) -> list[str]:
-        description = describe(folder)
-        name = (description.get("architectures") or ["unknown"])[0]
-        if not name.endswith("ForCausalLM") or description.get("start_layer") is not None:
-            return [
-                f"reranker.model={self.model}: holds {name}, not a plain causal language model; "
-                f"{option_for(folder)} or another folder"
-            ]
+    def misfits(self, folder: Path) -> list[str]:
+        name = architecture(folder)
+        if not name.endswith("ForCausalLM") or describe(folder)["start_layer"] is not None:
+            option = option_for(folder)
+            return [f"holds {name}, not a plain causal language model; {option} or another folder"]
         if name not in KNOWN:
-            return [
-                f"reranker.model={self.model}: holds {name}, which this family is not known to score right; "
-                f"those it is are {', '.join(KNOWN)}"
-            ]
+            known = ", ".join(KNOWN)
+            return [f"holds {name}, which this family is not known to score right; those it is are {known}"]
         if name != OWN and self.yes is None:
-            return [
-                f"reranker.model={self.model}: holds {name}{likeness(folder)}; {option_for(folder)}, or, "
-                f"since {CONFIRM}"
-            ]
+            return [f"holds {name}{likeness(folder)}; {option_for(folder)}, or, since {CONFIRM}"]
         return []
 
     def identity(self, weights: Weights, precision: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.basics.errors import Problem, UserError
-from rerankbench.basics.finding import shown
+from rerankbench.basics.finding import reason
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import hub, onnx_folder, references, tokenizer_folder
 from rerankbench.engine.models.cross_encoder_folder import described
@@ -220,9 +220,8 @@ def tokenizer_of(folder: Path) -> Any:
     try:
         return tokenizer_folder.tokenizer_of(folder, code=False)
     except Exception as error:  # tokenizers raises nothing more special
-        reason = shown(" ".join(str(error).split()))
         raise UserError(
-            f"{folder}: its tokenizer cannot be loaded ({reason}); copy its files there"
+            f"{folder}: its tokenizer cannot be loaded ({reason(error)}); copy its files there"
         ) from None
 
 
@@ -283,5 +282,4 @@ def output_of(session: Any, file: Path) -> str:
 
 
 def failed(file: Path, error: Exception) -> str:
-    reason = shown(" ".join(str(error).split()))
-    return f"{file}: onnxruntime cannot run it ({reason}); a smaller reranker.max_length may help"
+    return f"{file}: onnxruntime cannot run it ({reason(error)}); a smaller reranker.max_length may help"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models.checkpoint import describe
+from rerankbench.engine.models.checkpoint import architecture
 from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.answering import Answering
 from rerankbench.rerankers.families import option_for
@@ -35,14 +35,11 @@ class Seq2Seq(Answering):
     family: ClassVar[str] = "seq2seq"
     AUTO: ClassVar[str] = "AutoModelForSeq2SeqLM"
 
-    def folder_problems(self, folder: Path) -> list[str]:
-        name = (describe(folder).get("architectures") or ["unknown"])[0]
-        if name not in KNOWN:
-            return [
-                f"reranker.model={self.model}: holds {name}, family seq2seq needs {' or '.join(KNOWN)}; "
-                f"{option_for(folder)} or another folder"
-            ]
-        return []
+    def misfits(self, folder: Path) -> list[str]:
+        if (name := architecture(folder)) in KNOWN:
+            return []
+        needed, option = " or ".join(KNOWN), option_for(folder)
+        return [f"holds {name}, family seq2seq needs {needed}; {option} or another folder"]
 
     def load(self, weights: Weights, hardware: Hardware) -> PairModel:
         return Seq2SeqModel(self, weights, hardware)

@@ -182,11 +182,11 @@ def numbers(answer: object, queries: Sequence[str], layers: int, label: str) -> 
 
 
 def score_directly(
-    scorer: Scorer, query: str, documents: Sequence[str], label: str = "reranker"
+    scorer: Scorer, queries: Sequence[str], documents: Sequence[str], label: str = "reranker"
 ) -> NDArray[np.float32]:
-    """Scores [documents, layers] of one query's documents, as a service computes them; nothing is stored."""
-    parts = [documents[start : start + scorer.batch] for start in range(0, len(documents), scorer.batch)]
-    found = [checked(scorer, [query] * len(part), part, label) for part in parts]
+    """Scores [pairs, layers], in batches, as a service computes them; nothing is stored."""
+    parts = [slice(start, start + scorer.batch) for start in range(0, len(documents), scorer.batch)]
+    found = [checked(scorer, queries[part], documents[part], label) for part in parts]
     return np.concatenate([np.empty((0, len(scorer.layers)), np.float32), *found])
 
 

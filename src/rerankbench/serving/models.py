@@ -17,7 +17,7 @@ from rerankbench.report.deployment import Deployment, Step
 from rerankbench.report.race.contestant import Reranking
 from rerankbench.rerankers.direct import score_queries
 from rerankbench.rerankers.scorer import Scorer
-from rerankbench.rerankers.text_scoring import checked
+from rerankbench.rerankers.text_scoring import score_directly
 
 Scores = NDArray[np.float32]
 
@@ -82,9 +82,6 @@ def by_texts(found: Reranking, pairs: Sequence[tuple[str, Sequence[str]]], layer
     texts = [text for _, documents in pairs for text in documents]
     place = -1 if layer is None else found.layers.index(layer)
     label = found.experiment.reranker.title or found.experiment.reranker.family
-    parts = [np.empty(0, np.float32)]
-    for start in range(0, len(texts), model.batch):
-        some = slice(start, start + model.batch)
-        parts.append(checked(model, queries[some], texts[some], label)[:, place])
+    scores = score_directly(model, queries, texts, label)[:, place]
     sizes = [len(documents) for _, documents in pairs]
-    return list(np.split(np.concatenate(parts), np.cumsum(sizes)[:-1]))
+    return list(np.split(scores, np.cumsum(sizes)[:-1]))

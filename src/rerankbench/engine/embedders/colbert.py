@@ -21,13 +21,13 @@ from rerankbench.engine.embedders.embedder import Embedder, EmbedderModel
 from rerankbench.engine.embedders.heads import linear, safe_tensors
 from rerankbench.engine.embedders.matrices import MatrixModel
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models.checkpoint import describe, files_identity, tensors, weight_files
+from rerankbench.engine.models.checkpoint import architecture, describe, files_identity, tensors, weight_files
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import without_values
 from rerankbench.engine.models.model_config import DECODERS
 from rerankbench.engine.models.model_files import own_code_problems
 from rerankbench.engine.models.references import Weights
-from rerankbench.engine.models.sentence_modules import json_list, modules_of
+from rerankbench.engine.models.sentence_modules import module_folders, modules_of
 from rerankbench.engine.tokens import Tokens, pad, sizes, token_ids
 
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ class ColbertEmbedder(Embedder):
 
     def folder_problems(self, folder: Path) -> list[str]:
         place, config = f"embedder.model={self.model}", json_object(folder / "config.json")
-        name = (describe(folder)["architectures"] or ["unknown"])[0]
+        name = architecture(folder)
         if name.endswith("ForSequenceClassification") or config.get("model_type") in DECODERS:
             return [f"{place}: holds {name}, which is not a ColBERT; give an embedder"]
         if more := modules_of(folder).besides("Transformer", "Dense"):
             added = ", ".join(more)
             return [f"{place}: its modules.json has {added}, so it is not a ColBERT; give an embedder"]
-        if not dense_folders(folder) and LINEAR not in tensors(folder):
+        if not module_folders(folder, "Dense") and LINEAR not in tensors(folder):
             return [
                 f"{place}: has no projection of its tokens, {LINEAR} or a Dense module, so it is no ColBERT"
                 "; give an embedder like that"
@@ -105,7 +105,7 @@ class ColbertEmbedder(Embedder):
         found = super().identity(weights, precision)
         for name in self.OF_DOCUMENTS if self.as_queries else self.OF_QUERIES:
             del found[name]
-        files = [file / "model.safetensors" for file in dense_folders(weights.folder)]
+        files = [file / "model.safetensors" for file in module_folders(weights.folder, "Dense")]
         return {**found, "vectors": "colbert", "heads": files_identity(files)}
 
     def load(self, weights: Weights, hardware: Hardware) -> EmbedderModel:
@@ -154,16 +154,9 @@ def said_by(folder: Path) -> dict[str, Any]:
     return usual | {name: value for name, value in found.items() if type(value) is type(usual[name])}
 
 
-def dense_folders(folder: Path) -> list[Path]:
-    """The folders of the Dense modules, in order; a path that leads out of the folder is not followed."""
-    listed = [entry for entry in json_list(folder / "modules.json") if isinstance(entry, dict)]
-    paths = [str(entry.get("path")) for entry in listed if str(entry.get("type")).endswith(".Dense")]
-    return [folder / path for path in paths if Path(path).name == path]
-
-
 def dense_problems(place: str, folder: Path) -> list[str]:
     """What is in Dense modules besides a plain product."""
-    for part in dense_folders(folder):
+    for part in module_folders(folder, "Dense"):
         config = json_object(part / "config.json")
         if not (part / "model.safetensors").is_file():
             return [f"{place}: {part.name} has no model.safetensors; fetch the model again, or convert it"]
@@ -175,7 +168,7 @@ def dense_problems(place: str, folder: Path) -> list[str]:
 def projections(folder: Path, device: str) -> list[Any]:
     """The linear layers that make token vectors, in order. Raises UserError where they do not fit."""
     width, found = int(describe(folder)["hidden_size"]), []
-    for part in dense_folders(folder):
+    for part in module_folders(folder, "Dense"):
         held = safe_tensors(part / "model.safetensors", [LINEAR, "linear.bias"])
         own = {name.removeprefix("linear."): value for name, value in held.items()}
         found.append(linear(own, width, part, device))
@@ -217,20 +210,12 @@ class ColbertModel(MatrixModel):
         skipped = self.tokenizer.convert_tokens_to_ids(settings.skiplist_words or [])
         self.skipped = np.array([token for token in skipped if token is not None], np.int64)
 
-    @cached_property
-    def markers(self) -> dict[bool, int | None]:
-        """By whether texts are queries."""
-        own = self.settings
-        prefixes = {True: own.query_prefix, False: own.document_prefix}
-        return {kind: marker(self.tokenizer, prefix, self.folder) for kind, prefix in prefixes.items()}
-
     def tokenize(self, texts: Any, settings: Embedder) -> list[Tokens]:
         """Tokens of texts with the marker behind the first; expansion follows where batches are made."""
         assert isinstance(settings, ColbertEmbedder)
-        token, instructed = (
-            self.markers[settings.as_queries],
-            [settings.passage_instruction + text for text in texts],
-        )
+        prefix = settings.query_prefix if settings.as_queries else settings.document_prefix
+        token = marker(self.tokenizer, prefix, self.folder)
+        instructed = [settings.passage_instruction + text for text in texts]
         limit = settings.max_length - (token is not None)
         found = token_ids(self.tokenizer, instructed, limit, special=True)
         if token is None:

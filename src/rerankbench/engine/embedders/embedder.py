@@ -21,7 +21,6 @@ from rerankbench.engine.models.model_config import CHECKED, DECODERS
 from rerankbench.engine.models.model_files import has_code, own_code_problems
 from rerankbench.engine.models.model_settings import ModelSettings
 from rerankbench.engine.models.sentence_modules import Modules, is_late_interaction, modules_of
-from rerankbench.engine.models.trial import tried
 from rerankbench.engine.tokens import Tokens, pad, sizes, token_ids
 from rerankbench.store.rows import arithmetic
 
@@ -237,6 +236,8 @@ def try_out(model: EmbedderModel, folder: Path) -> None:
     A text alone, the same beside a longer one, and the longest that max_length allows.
     """
     import torch
+
+    from rerankbench.engine.loop import tried
 
     words = "it is this", "this is a longer text of several words, which is put beside a short one " * 400
     short, longest = model.tokenize(words, model.settings)

@@ -71,12 +71,7 @@ class M3Model(MatrixModel):
         self.colbert, self.sparse = heads(weights.folder, hardware.device)
         self.width = max(self.dimensions, self.colbert.out_features)
         self.dimensions = self.width + EXTRA
-        special = (
-            self.tokenizer.cls_token_id,
-            self.tokenizer.eos_token_id,
-            self.tokenizer.pad_token_id,
-            self.tokenizer.unk_token_id,
-        )
+        special = (getattr(self.tokenizer, f"{name}_token_id") for name in ("cls", "eos", "pad", "unk"))
         self.unweighed = [token for token in special if token is not None]
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:

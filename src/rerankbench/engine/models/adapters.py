@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rerankbench.basics.errors import UserError
-from rerankbench.basics.finding import shown
+from rerankbench.basics.finding import reason, shown
 from rerankbench.engine.models.checkpoint import files_identity, safetensors_header
 from rerankbench.engine.models.json_files import read_json
 
@@ -72,8 +72,7 @@ def merged(model: Any, adapter: str | None) -> Any:
     try:
         return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     except Exception as error:  # whatever peft raises for names and shapes that do not fit
-        reason = shown(" ".join(str(error).split()))
         raise UserError(
-            f"reranker.adapter={adapter}: does not fit the model ({reason}); give the base model that it was "
-            "trained on as reranker.model"
+            f"reranker.adapter={adapter}: does not fit the model ({reason(error)}); give the base model that "
+            "it was trained on as reranker.model"
         ) from error

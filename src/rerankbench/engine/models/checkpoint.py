@@ -81,6 +81,11 @@ def describe(folder: Path) -> dict[str, Any]:
     return description | {"positions": model_config.positions(config)}
 
 
+def architecture(folder: Path) -> str:
+    """The class that config.json names first, unknown where it names none. Raises UserError."""
+    return (describe(folder)["architectures"] or ["unknown"])[0]
+
+
 def tensors(folder: Path) -> dict[str, TensorEntry]:
     """The tensors of a model's weight files by name. Raises UserError when one is cut off."""
     files = weight_files(folder)

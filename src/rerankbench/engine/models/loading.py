@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from rerankbench.basics.errors import UserError
-from rerankbench.basics.finding import shown
+from rerankbench.basics.finding import reason
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.checkpoint import tensors
 from rerankbench.engine.models.model_config import older_rope, reads_version_5
-from rerankbench.engine.models.own_code import under_its_hash
+from rerankbench.engine.models.model_files import under_its_hash
 from rerankbench.engine.models.tokenizer_folder import tokenizer_of
 from rerankbench.engine.tokens import KNOWN_BELOW
 
@@ -127,9 +127,8 @@ def cannot_be_loaded(folder: Path, error: Exception) -> str:
             f"{folder}: needs the Python files that come with it; read them, then allow them with "
             "trust_remote_code=true (reranker.trust_remote_code=true or embedder.trust_remote_code=true)"
         )
-    reason = shown(" ".join(str(error).split()))
     return (
-        f"{folder}: cannot be loaded as a model ({type(error).__name__}: {reason}); "
+        f"{folder}: cannot be loaded as a model ({type(error).__name__}: {reason(error)}); "
         "check config.json and the tokenizer's files, or fetch the model again"
     )
 

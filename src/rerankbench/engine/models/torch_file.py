@@ -62,6 +62,9 @@ class Description:
                 self.stack.append(CONSTANTS[name]())
             elif name in LITERALS:
                 self.stack.append(argument)
+            elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+                size = int(name[-1])
+                self.stack[-size:] = [tuple(self.stack[-size:])]
             elif name in ("PROTO", "FRAME"):
                 continue
             elif hasattr(self, f"on_{name.lower()}"):
@@ -85,15 +88,6 @@ class Description:
 
     def on_tuple(self, _: Any) -> None:
         self.stack.append(tuple(self.above_mark()))
-
-    def on_tuple1(self, _: Any) -> None:
-        self.stack[-1:] = [tuple(self.stack[-1:])]
-
-    def on_tuple2(self, _: Any) -> None:
-        self.stack[-2:] = [tuple(self.stack[-2:])]
-
-    def on_tuple3(self, _: Any) -> None:
-        self.stack[-3:] = [tuple(self.stack[-3:])]
 
     def on_binput(self, place: int) -> None:
         self.memo[place] = self.stack[-1]
