@@ -19,6 +19,7 @@ REASONS = {
     "no Apple GPU": "depends on the machine; its cure, device=cpu, is in most commands here",
     "no CUDA device": "depends on the machine; its cure, device=cpu, is in most commands here",
     "helps where it has too few positions": "tested by how it begins",
+    "which family causal is not known": "tested by the option that it names",
     "family seq2seq needs": "tested by the option that it names",
     ", or, since": "tested by what it makes of the folder",
     "the hub has no revision": "needs the hub to answer",
