@@ -19,8 +19,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Flags, Floats, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import reason
 from rerankbench.basics.progress import Progress
@@ -49,7 +49,7 @@ class Budget:
     tokens: int
     enough: int | None = None
 
-    def fit(self, lengths: NDArray[np.int64]) -> int:
+    def fit(self, lengths: Ints) -> int:
         """How many of these sequences, the longest first, go into one batch."""
         longest = max(1, int(lengths[0]))
         size = min(self.sequences, self.tokens // longest)
@@ -58,7 +58,7 @@ class Budget:
             size = min(size, max(near, self.enough // longest))
         return max(1, size)
 
-    def shared(self, lengths: NDArray[np.int64], streams: int) -> Budget:
+    def shared(self, lengths: Ints, streams: int) -> Budget:
         """A smaller budget, in which these sequences are as many batches for each stream, of similar size."""
         lengths = np.sort(lengths)[::-1]
         most = -(-self.batches(lengths) // streams) * streams
@@ -71,7 +71,7 @@ class Budget:
                 low = middle + 1
         return replace(self, tokens=high)
 
-    def batches(self, lengths: NDArray[np.int64]) -> int:
+    def batches(self, lengths: Ints) -> int:
         """How many batches these sequences are, the longest first."""
         place = count = 0
         while place < len(lengths):
@@ -93,7 +93,7 @@ class Meter:
     seconds: float = 0.0
     load_seconds: float = 0.0
 
-    def add(self, lengths: NDArray[np.int64]) -> None:
+    def add(self, lengths: Ints) -> None:
         self.sequences += len(lengths)
         self.tokens += int(lengths.sum())
         self.padding += int(lengths.max() * len(lengths) - lengths.sum())
@@ -117,17 +117,17 @@ class Meter:
         }
 
 
-Batch = tuple[NDArray[np.int64], NDArray[np.float32]]  # positions [n] and their values [n, columns]
+Batch = tuple[Ints, Floats]  # positions [n] and their values [n, columns]
 
 
 class Window(Protocol):
     """A stretch of prepared sequences."""
 
     @property
-    def lengths(self) -> NDArray[np.int64]:
+    def lengths(self) -> Ints:
         """Tokens of each sequence."""
 
-    def collate(self, index: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    def collate(self, index: Ints) -> dict[str, Ints]:
         """Padded arrays of the sequences in `index`, for one forward pass."""
 
 
@@ -145,7 +145,7 @@ class Loop:
     meter: Meter = field(default_factory=Meter)
     streams: int = 1
 
-    def run(self, window: Window, wanted: NDArray[np.bool_] | None = None) -> Iterator[Batch]:
+    def run(self, window: Window, wanted: Flags | None = None) -> Iterator[Batch]:
         """Yield the values of the window's sequences, batch by batch, until all are done.
 
         Batches without a `wanted` sequence are left out. The others stay as they are: what is computed after
@@ -153,7 +153,7 @@ class Loop:
         """
         order = np.argsort(-window.lengths, kind="stable")
         todo = deque([order] if len(order) else [])
-        flying: deque[tuple[NDArray[np.int64], Future[torch.Tensor]]] = deque()
+        flying: deque[tuple[Ints, Future[torch.Tensor]]] = deque()
         workers: Executor = Inline() if self.streams == 1 else threads(self.streams)
         try:
             while todo or flying:
@@ -184,7 +184,7 @@ class Loop:
             return IN_FLIGHT
         return self.streams if self.streams > 1 else 0
 
-    def cut(self, window: Window, todo: deque[NDArray[np.int64]]) -> NDArray[np.int64]:
+    def cut(self, window: Window, todo: deque[Ints]) -> Ints:
         """Take the next batch off `todo`, stretches of sequences whose longest come first."""
         stretch = todo.popleft()
         size = self.budget.fit(window.lengths[stretch[: self.budget.sequences]])
@@ -192,13 +192,13 @@ class Loop:
             todo.appendleft(stretch[size:])
         return stretch[:size]
 
-    def attempt(self, window: Window, index: NDArray[np.int64]) -> torch.Tensor:
+    def attempt(self, window: Window, index: Ints) -> torch.Tensor:
         """One forward pass."""
         arrays = window.collate(index)
         with torch.inference_mode():
             return self.forward(to_device(arrays, self.hardware.device))
 
-    def shrink(self, lengths: NDArray[np.int64], error: BaseException) -> None:
+    def shrink(self, lengths: Ints, error: BaseException) -> None:
         """Make the budget smaller after a batch of such sequences ran out of memory."""
         longest = int(lengths.max())
         if len(lengths) == 1:
@@ -243,7 +243,7 @@ class Inline(Executor):
         return future
 
 
-def to_device(arrays: dict[str, NDArray[np.int64]], device: str) -> dict[str, torch.Tensor]:
+def to_device(arrays: dict[str, Ints], device: str) -> dict[str, torch.Tensor]:
     """On a GPU through pinned memory: other copies would wait for all that it has been given before."""
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     if device == "cpu":
@@ -257,7 +257,7 @@ def to_device(arrays: dict[str, NDArray[np.int64]], device: str) -> dict[str, to
 
 def tried(
     forward: Callable[[dict[str, torch.Tensor]], torch.Tensor],
-    batches: Sequence[dict[str, NDArray[np.int64]]],
+    batches: Sequence[dict[str, Ints]],
     failing: str,
     length: str,
 ) -> list[torch.Tensor]:
@@ -292,9 +292,9 @@ def fill(
     store: RowStore,
     keys: Keys,
     columns: Sequence[int],
-    found: NDArray[np.bool_],
+    found: Flags,
     window_size: int,
-    prepare: Callable[[NDArray[np.int64]], Window],
+    prepare: Callable[[Ints], Window],
     loop: Loop,
     progress: Progress,
 ) -> None:
@@ -316,7 +316,7 @@ def fill(
         buffer.flush()
 
 
-def windows(missing: NDArray[np.bool_], size: int) -> list[NDArray[np.int64]]:
+def windows(missing: Flags, size: int) -> list[Ints]:
     """Stretches of rows with something `missing` in them; their ends depend on `size` alone."""
     rows = np.arange(len(missing))
     stretches = (rows[start : start + size] for start in range(0, len(rows), size))
@@ -340,11 +340,11 @@ class Buffer:
 
     def __init__(self, store: RowStore, keys: Keys, columns: Sequence[int]) -> None:
         self.store, self.keys, self.columns = store, keys, columns
-        self.rows: list[NDArray[np.int64]] = []
-        self.values: list[NDArray[np.float32]] = []
+        self.rows: list[Ints] = []
+        self.values: list[Floats] = []
         self.flushed = time.monotonic()
 
-    def add(self, rows: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+    def add(self, rows: Ints, values: Floats) -> None:
         self.rows.append(rows)
         self.values.append(values)
         if time.monotonic() - self.flushed >= FLUSH_SECONDS:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from rerankbench.basics import typed_json
+from rerankbench.basics.arrays import Ints
 from rerankbench.basics.finding import Finding
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
@@ -131,7 +131,7 @@ def read_description(note: Path) -> tuple[dict[str, float], list[Finding]]:
         return measured, []
 
 
-def without(found: Candidates, rows: NDArray[np.int64], depth: int) -> Candidates:
+def without(found: Candidates, rows: Ints, depth: int) -> Candidates:
     """Candidates without the row `rows[q]` in query q's list, cut to `depth`."""
     drop = (found.rows == rows[:, None]) & (found.rows >= 0)
     order = np.argsort(drop, axis=1, kind="stable")  # what stays moves up, in order

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import reason
 from rerankbench.engine.models.pair_template import PairTemplate
@@ -33,10 +33,10 @@ class JoinedModel(PairModel):
     def room(self, query: int) -> int:
         return max(0, self.max_length - self.template.size - query)
 
-    def lengths(self, queries: NDArray[np.int64], documents: NDArray[np.int64]) -> NDArray[np.int64]:
+    def lengths(self, queries: Ints, documents: Ints) -> Ints:
         return np.minimum(np.maximum(queries + documents + self.template.size, 1), self.max_length)
 
-    def collate(self, queries: Sequence[Tokens], documents: Sequence[Tokens]) -> dict[str, NDArray[np.int64]]:
+    def collate(self, queries: Sequence[Tokens], documents: Sequence[Tokens]) -> dict[str, Ints]:
         longest = self.max_length - self.template.size  # of a query whose query_max_length leaves no document
         pairs = [(q[:longest], d[: self.room(len(q))]) for q, d in zip(queries, documents, strict=True)]
         if not self.template.size:  # two empty texts would be no tokens at all

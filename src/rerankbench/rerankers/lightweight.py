@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from rerankbench.basics.arrays import Ints
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.flagembedding_code import lightweight_class, token_merger
 from rerankbench.engine.models.references import Weights
@@ -87,7 +85,7 @@ class LightweightModel(PromptedModel):
         with torch.device(hardware.device):
             self.rotary = Gemma2RotaryEmbedding(config=self.model.config)
 
-    def collate(self, queries: Sequence[Tokens], documents: Sequence[Tokens]) -> dict[str, NDArray[np.int64]]:
+    def collate(self, queries: Sequence[Tokens], documents: Sequence[Tokens]) -> dict[str, Ints]:
         before = len(self.before) + len(self.between)
         return {**super().collate(queries, documents), "query_lengths": before + sizes(queries)}
 

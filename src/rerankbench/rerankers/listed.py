@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Flags, Floats, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import Finding, examples
 from rerankbench.collections.candidates import Candidates, read_trec
@@ -83,7 +84,7 @@ class ListWork(PairWork):
 
     found: Reordered
 
-    def missing(self) -> NDArray[np.int64]:
+    def missing(self) -> Ints:
         return np.empty(0, np.int64)
 
 
@@ -94,7 +95,7 @@ class Reordered:
     Candidates down to `depth` that a list leaves out stay below the listed ones, in first-stage order.
     """
 
-    scores: NDArray[np.float32]
+    scores: Floats
     findings: tuple[Finding, ...]
 
     @property
@@ -105,7 +106,7 @@ class Reordered:
         return replace(self, scores=self.scores[:, :depth])
 
 
-def reordered(lists: Candidates, rows: NDArray[np.int64], collection: Collection, file: Path) -> Reordered:
+def reordered(lists: Candidates, rows: Ints, collection: Collection, file: Path) -> Reordered:
     """The order that lists give to candidates [queries, candidates]; how deep they go shows in them.
 
     Raises UserError where no list holds a candidate.
@@ -131,7 +132,7 @@ def reordered(lists: Candidates, rows: NDArray[np.int64], collection: Collection
     return Reordered(below(places[:, :depth], rows[:, :depth]), tuple(findings))
 
 
-def below(places: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def below(places: NDArray[np.float64], rows: Ints) -> Floats:
     """Scores of candidates by their places in the lists, those without one after the others."""
     order = np.argsort(places, axis=1, kind="stable")
     rank = np.empty(order.shape, np.int64)
@@ -156,7 +157,7 @@ def empty_finding(queries: list[int], collection: Collection) -> list[Finding]:
     return [Finding("warning", "queries without a list", len(queries), told, effect)]
 
 
-def left_out(held: NDArray[np.bool_], rows: NDArray[np.int64]) -> list[Finding]:
+def left_out(held: Flags, rows: Ints) -> list[Finding]:
     count = int((~held & (rows >= 0)).sum())
     effect = "they stay below the listed ones, in first-stage order"
     return [Finding("warning", "candidates that the lists leave out", count, (), effect)] if count else []

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats
 from rerankbench.basics.errors import Problem, UserError
 from rerankbench.basics.finding import reason
 from rerankbench.engine.hardware import Hardware
@@ -166,7 +167,7 @@ class OnnxModel(JoinedModel):
         logits = np.concatenate(self.row_by_row(arrays)) if self.alone else self.run(arrays)
         return labelled(torch.from_numpy(logits), self.settings.label)
 
-    def row_by_row(self, arrays: Arrays) -> list[NDArray[np.float32]]:
+    def row_by_row(self, arrays: Arrays) -> list[Floats]:
         """Logits [1, labels] of each row without its padding."""
         sizes = arrays["attention_mask"].sum(axis=1).tolist()
         rows = (
@@ -174,7 +175,7 @@ class OnnxModel(JoinedModel):
         )
         return side_by_side(self.run, rows)
 
-    def run(self, arrays: Arrays) -> NDArray[np.float32]:
+    def run(self, arrays: Arrays) -> Floats:
         """Logits [rows, labels] of one run."""
         same = np.zeros_like(arrays["input_ids"])
         given = {name: arrays.get(name, same).astype(kind, copy=False) for name, kind in self.types.items()}
@@ -186,7 +187,7 @@ class OnnxModel(JoinedModel):
             raise UserError(failed(self.weights.file, error)) from error
         return self.checked(np.asarray(found, np.float32))
 
-    def checked(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    def checked(self, logits: Floats) -> Floats:
         """Raises UserError unless these are the logits of a classifier, and of one label or with one said."""
         logits = logits[:, None] if logits.ndim == 1 else logits
         if logits.ndim != 2:
@@ -202,9 +203,7 @@ class OnnxModel(JoinedModel):
         return logits
 
 
-def side_by_side(
-    run: Callable[[Arrays], NDArray[np.float32]], rows: Iterable[Arrays]
-) -> list[NDArray[np.float32]]:
+def side_by_side(run: Callable[[Arrays], Floats], rows: Iterable[Arrays]) -> list[Floats]:
     """The results of the rows in order, as many computed at a time as this thread has for itself."""
     import torch
 

@@ -15,9 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
+from rerankbench.basics.arrays import Ints
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import checkpoint, references
 from rerankbench.engine.models.cross_encoder_folder import described
@@ -243,11 +241,11 @@ class PairModel(ABC):
         """Tokens that are left for a document beside a query of `query` tokens."""
 
     @abstractmethod
-    def lengths(self, queries: NDArray[np.int64], documents: NDArray[np.int64]) -> NDArray[np.int64]:
+    def lengths(self, queries: Ints, documents: Ints) -> Ints:
         """Tokens of whole sequences, given the token counts of their parts."""
 
     @abstractmethod
-    def collate(self, queries: Sequence[Tokens], documents: Sequence[Tokens]) -> dict[str, NDArray[np.int64]]:
+    def collate(self, queries: Sequence[Tokens], documents: Sequence[Tokens]) -> dict[str, Ints]:
         """Right-padded arrays for one forward pass: input_ids [n, width] and what else the family needs."""
 
     @abstractmethod

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from rerankbench.basics import typed_json
+from rerankbench.basics.arrays import Digests, Flags, Floats, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.progress import Progress
 from rerankbench.basics.typed_json import Amount, Name
@@ -69,22 +70,22 @@ class Pairs:
     `place` [queries, depth] says which pair each candidate is (-1: padding).
     """
 
-    queries: NDArray[np.int64]
-    documents: NDArray[np.int64]
+    queries: Ints
+    documents: Ints
     keys: Keys
-    place: NDArray[np.int64]
+    place: Ints
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def spread(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def spread(self, values: Floats) -> Floats:
         """Values [pairs, columns] laid out as the candidates: [queries, depth, columns], NaN padding."""
         spread = np.full((*self.place.shape, values.shape[1]), np.nan, np.float32)
         spread[self.place >= 0] = values[self.place[self.place >= 0]]
         return spread
 
 
-def distinct_pairs(collection: Collection, rows: NDArray[np.int64]) -> Pairs:
+def distinct_pairs(collection: Collection, rows: Ints) -> Pairs:
     """The distinct pairs of candidates [queries, depth], in order of first appearance."""
     query_of, rank_of = np.nonzero(rows >= 0)
     documents = rows[query_of, rank_of]
@@ -104,7 +105,7 @@ def distinct_pairs(collection: Collection, rows: NDArray[np.int64]) -> Pairs:
     return Pairs(query_of[first], documents[first], keys[first], place)
 
 
-def firsts(digests: NDArray[np.bytes_], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def firsts(digests: Digests, rows: Ints) -> Ints:
     """For each row the first one with the same text, so that copies of a text are tokenized once."""
     _, first, number = np.unique(digests, return_index=True, return_inverse=True)
     return rows[first[number]]
@@ -114,15 +115,13 @@ class Tokenized:
     """Texts by row, each tokenized once as long as `CACHED_TOKENS` hold them; the oldest go first."""
 
     def __init__(
-        self,
-        texts: Callable[[NDArray[np.int64]], Sequence[str]],
-        tokenize: Callable[[Sequence[str]], list[Tokens]],
+        self, texts: Callable[[Ints], Sequence[str]], tokenize: Callable[[Sequence[str]], list[Tokens]]
     ) -> None:
         self.texts, self.tokenize = texts, tokenize
         self.held: OrderedDict[int, Tokens] = OrderedDict()
         self.tokens = 0
 
-    def __call__(self, rows: NDArray[np.int64]) -> dict[int, Tokens]:
+    def __call__(self, rows: Ints) -> dict[int, Tokens]:
         wanted = [int(row) for row in np.unique(rows)]
         missing = [row for row in wanted if row not in self.held]
         if missing:
@@ -145,7 +144,7 @@ class PairPreparer:
         self.documents = Tokenized(collection.corpus.texts, model.tokenize_documents)
         self.read: tuple[bytes, NDArray[np.void]] | None = None
 
-    def __call__(self, numbers: NDArray[np.int64], parts: NDArray[np.int32] | None = None) -> PairWindow:
+    def __call__(self, numbers: Ints, parts: NDArray[np.int32] | None = None) -> PairWindow:
         """Some pairs, or one part of the document of each."""
         query_rows, document_rows = self.pairs.queries[numbers], self.pairs.documents[numbers]
         queries, documents = self.queries(query_rows), self.documents(document_rows)
@@ -156,7 +155,7 @@ class PairPreparer:
             parts,
         )
 
-    def sequences(self, numbers: NDArray[np.int64]) -> NDArray[np.void]:
+    def sequences(self, numbers: Ints) -> NDArray[np.void]:
         """The sequences of some pairs, as `sequences.SEQUENCE`; the last answer is kept."""
         asked = hashlib.sha256(numbers.tobytes()).digest()
         if self.read is None or self.read[0] != asked:
@@ -179,7 +178,7 @@ class PairWork:
     pairs: Pairs
     store: RowStore
 
-    def missing(self) -> NDArray[np.int64]:
+    def missing(self) -> Ints:
         """Numbers of the pairs whose texts the store does not know at one or more layers."""
         return np.flatnonzero(~self.store.lookup(self.pairs.keys, self.layers)[1])
 
@@ -188,13 +187,11 @@ class ComputedWork(PairWork, ABC):
     """Pairs whose scores are computed here, or by an executor."""
 
     @abstractmethod
-    def compute(self, executor: Executor, todo: NDArray[np.int64]) -> int:
+    def compute(self, executor: Executor, todo: Ints) -> int:
         """Score the pairs `todo` into the store. Returns how many had a score that was not known."""
 
     @abstractmethod
-    def compute_again(
-        self, executor: Executor, store: RowStore, lacking: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], int]:
+    def compute_again(self, executor: Executor, store: RowStore, lacking: Ints) -> tuple[Floats, int]:
         """All scores anew, by `store` alone, and how many; those of the pairs `lacking` are kept."""
 
     def cost_file(self, executor: Executor | None = None) -> Path:
@@ -242,12 +239,10 @@ class Work(ComputedWork):
             log.debug("%s is loaded to tokenize: %s", self.weights.label, error)
             return self.model
 
-    def compute(self, executor: Executor, todo: NDArray[np.int64]) -> int:
+    def compute(self, executor: Executor, todo: Ints) -> int:
         return score_missing(self, executor, todo, self.store.folder / "plans")
 
-    def compute_again(
-        self, executor: Executor, store: RowStore, lacking: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], int]:
+    def compute_again(self, executor: Executor, store: RowStore, lacking: Ints) -> tuple[Floats, int]:
         fresh, everything = self.into(store), np.arange(len(self.pairs))
         planned = fresh.unscored(everything)
         cost = compute(fresh, executor, planned, np.zeros(len(planned), bool)).cost()
@@ -262,7 +257,7 @@ class Work(ComputedWork):
         vars(other).update({name: value for name, value in vars(self).items() if name not in vars(other)})
         return other
 
-    def unscored(self, numbers: NDArray[np.int64]) -> NDArray[np.void]:
+    def unscored(self, numbers: Ints) -> NDArray[np.void]:
         """What is to be computed for these pairs: each of their sequences that the store lacks, once.
 
         Tokenizes the pairs, for which the reader is loaded.
@@ -280,7 +275,7 @@ class ScoringJob(Job):
 
     worker, items = PairWorker, "pairs"
 
-    def __init__(self, work: Work, planned: NDArray[np.void], found: NDArray[np.bool_]) -> None:
+    def __init__(self, work: Work, planned: NDArray[np.void], found: Flags) -> None:
         from rerankbench.engine.loop import Meter
 
         self.work, self.planned, self.found = work, planned, found
@@ -294,20 +289,20 @@ class ScoringJob(Job):
         loop = Loop(model.forward, machine, budget, self.meter, machine.streams)
         layers, size = columns(model.layers), window_size(len(planned))
 
-        def prepare(some: NDArray[np.int64]) -> PairWindow:
+        def prepare(some: Ints) -> PairWindow:
             return work.preparer(planned["pair"][some], planned["part"][some])
 
         fill(work.store, planned["key"], layers, self.found, size, prepare, loop, progress)
 
-    def stretches(self, progress: Progress) -> list[NDArray[np.int64]]:
+    def stretches(self, progress: Progress) -> list[Ints]:
         from rerankbench.engine.loop import windows
 
         return windows(~self.found, window_size(len(self.planned)))
 
-    def missing(self, stretch: NDArray[np.int64]) -> int:
+    def missing(self, stretch: Ints) -> int:
         return int((~self.found[stretch]).sum())
 
-    def task(self, stretch: NDArray[np.int64]) -> PairTask:
+    def task(self, stretch: Ints) -> PairTask:
         """The texts of a window, each once."""
         pairs, collection, planned = self.work.pairs, self.work.collection, self.planned[stretch]
         queries, query_of = np.unique(pairs.queries[planned["pair"]], return_inverse=True)
@@ -321,7 +316,7 @@ class ScoringJob(Job):
         return work.reranker, work.weights, work.context, work.layers, work.store
 
 
-def compute(work: Work, executor: Executor, planned: NDArray[np.void], found: NDArray[np.bool_]) -> Meter:
+def compute(work: Work, executor: Executor, planned: NDArray[np.void], found: Flags) -> Meter:
     """Have the sequences scored that are not `found`; returns what was computed."""
     job = ScoringJob(work, planned, found)
     with Progress("scoring", int((~found).sum()), "pairs") as progress:
@@ -348,7 +343,7 @@ class Scored:
     reused was computed. It has the keys of `Meter.cost`.
     """
 
-    values: NDArray[np.float32]
+    values: Floats
     scored: int
     cost: dict[str, float]
 
@@ -374,7 +369,7 @@ def score(work: ComputedWork, executor: Executor) -> Scored:
     return Scored(values, scored, read_cost(work, executor))
 
 
-def refuse_lost(store: RowStore, found: NDArray[np.bool_]) -> None:
+def refuse_lost(store: RowStore, found: Flags) -> None:
     """Raise UserError unless all that was written a moment ago was found."""
     if not found.all():
         raise UserError(
@@ -383,7 +378,7 @@ def refuse_lost(store: RowStore, found: NDArray[np.bool_]) -> None:
         )
 
 
-def score_missing(work: Work, executor: Executor, todo: NDArray[np.int64], folder: Path) -> int:
+def score_missing(work: Work, executor: Executor, todo: Ints, folder: Path) -> int:
     """Score the pairs `todo` by the plan that was made when these pairs were begun.
 
     A score depends, in its last bits, on the batch it is computed in. The plan fixes windows and batches, so
@@ -406,12 +401,12 @@ def score_missing(work: Work, executor: Executor, todo: NDArray[np.int64], folde
     return len(np.unique(missing["pair"]))
 
 
-def hand_down(work: Work, store: RowStore, numbers: NDArray[np.int64]) -> None:
+def hand_down(work: Work, store: RowStore, numbers: Ints) -> None:
     """Keep the scores of pairs, under their texts, as those of the sequences that they are."""
     store.append(work.pairs.keys[numbers], pair_scores(work, store, numbers), work.layers)
 
 
-def pair_scores(work: Work, store: RowStore, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+def pair_scores(work: Work, store: RowStore, numbers: Ints) -> Floats:
     """Scores [pairs, layers] from those of sequences in `store`: of several, the best."""
     sequences = work.preparer.sequences(numbers)
     values, found = store.lookup(sequences["key"], columns(work.layers))
@@ -454,7 +449,7 @@ def score_again(work: ComputedWork, executor: Executor) -> Scored:
     return Scored(values, scored, read_cost(work, executor))
 
 
-def keep(fresh: Work, store: RowStore, numbers: NDArray[np.int64]) -> None:
+def keep(fresh: Work, store: RowStore, numbers: Ints) -> None:
     """Add pairs that were scored anew to `store`, where a sequence that it has keeps its score."""
     if not len(numbers):
         return
@@ -465,9 +460,7 @@ def keep(fresh: Work, store: RowStore, numbers: NDArray[np.int64]) -> None:
     hand_down(fresh, store, numbers)
 
 
-def report_differences(
-    work: PairWork, values: NDArray[np.float32], stored: NDArray[np.float32], found: NDArray[np.bool_]
-) -> None:
+def report_differences(work: PairWork, values: Floats, stored: Floats, found: Flags) -> None:
     """Log how recomputed scores compare with stored ones, naming the pair that differs most."""
     difference = np.where(found, np.abs(values - stored).max(axis=1), 0)
     if not difference.any():

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.cross_encoder_folder import described
@@ -116,7 +116,7 @@ class OneTextModel(PairModel):
     def room(self, query: int) -> int:
         return max(0, self.body - query - len(self.between))
 
-    def lengths(self, queries: NDArray[np.int64], documents: NDArray[np.int64]) -> NDArray[np.int64]:
+    def lengths(self, queries: Ints, documents: Ints) -> Ints:
         pair = np.minimum(queries + len(self.between) + documents, self.body)
         return len(self.before) + pair + len(self.after)
 
@@ -124,7 +124,7 @@ class OneTextModel(PairModel):
         pair = np.concatenate([query, self.between])[: self.body], document[: self.room(len(query))]
         return np.concatenate([self.before, *(pair if self.query_first else pair[::-1]), self.after])
 
-    def collate(self, queries: Sequence[Tokens], documents: Sequence[Tokens]) -> dict[str, NDArray[np.int64]]:
+    def collate(self, queries: Sequence[Tokens], documents: Sequence[Tokens]) -> dict[str, Ints]:
         rows = [self.join(q, d) for q, d in zip(queries, documents, strict=True)]
         return {"input_ids": pad(rows, self.padding, self.multiple), "lengths": sizes(rows)}
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.progress import Progress
 from rerankbench.rerankers import scoring
@@ -39,7 +39,7 @@ class TextWork(ComputedWork):
     def model(self) -> Scorer:
         return self.loaded[0]
 
-    def texts(self, numbers: NDArray[np.int64]) -> tuple[list[str], list[str]]:
+    def texts(self, numbers: Ints) -> tuple[list[str], list[str]]:
         """The queries and the documents of some pairs."""
         queries = [self.collection.query_texts[row] for row in self.pairs.queries[numbers].tolist()]
         return queries, list(self.collection.corpus.texts(self.pairs.documents[numbers]))
@@ -47,13 +47,11 @@ class TextWork(ComputedWork):
     def cost_file(self, executor: Executor | None = None) -> Path:
         return super().cost_file()  # whatever computes for others
 
-    def compute(self, executor: Executor, todo: NDArray[np.int64]) -> int:
+    def compute(self, executor: Executor, todo: Ints) -> int:
         self.fill(self.store, todo)
         return len(todo)
 
-    def compute_again(
-        self, executor: Executor, store: RowStore, lacking: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], int]:
+    def compute_again(self, executor: Executor, store: RowStore, lacking: Ints) -> tuple[Floats, int]:
         keys = self.pairs.keys
         self.fill(store, np.arange(len(keys)))
         values, _ = store.lookup(keys, self.layers)
@@ -61,7 +59,7 @@ class TextWork(ComputedWork):
             self.store.append(keys[lacking], values[lacking], self.layers)
         return values, len(keys)
 
-    def fill(self, store: RowStore, todo: NDArray[np.int64]) -> None:
+    def fill(self, store: RowStore, todo: Ints) -> None:
         """Score the pairs `todo` into `store` as the work goes, and note the cost."""
         from rerankbench.engine.loop import Buffer
 
@@ -73,10 +71,7 @@ class TextWork(ComputedWork):
         write_cost(self, spent)
 
     def run(
-        self,
-        todo: NDArray[np.int64],
-        keep: Callable[[NDArray[np.int64], NDArray[np.float32]], None],
-        store: RowStore | None = None,
+        self, todo: Ints, keep: Callable[[Ints, Floats], None], store: RowStore | None = None
     ) -> dict[str, float]:
         """Score the pairs `todo` in batches, in order, and hand their scores to `keep`. Returns the cost.
 
@@ -126,15 +121,13 @@ def score_unkept(work: TextWork) -> Scored:
     """Scores of a reranker that nothing identifies: used now, and kept nowhere."""
     values = np.empty((len(work.pairs), len(work.layers)), np.float32)
 
-    def keep(numbers: NDArray[np.int64], some: NDArray[np.float32]) -> None:
+    def keep(numbers: Ints, some: Floats) -> None:
         values[numbers] = some
 
     return Scored(values, len(values), work.run(np.arange(len(values)), keep))
 
 
-def checked(
-    scorer: Scorer, queries: Sequence[str], documents: Sequence[str], label: str
-) -> NDArray[np.float32]:
+def checked(scorer: Scorer, queries: Sequence[str], documents: Sequence[str], label: str) -> Floats:
     """Scores [pairs, layers] of one batch. Raises UserError for an answer that is not one number a pair."""
     found = np.empty((len(documents), len(scorer.layers)), np.float32)
     if len(documents):
@@ -145,7 +138,7 @@ def checked(
 
 def checked_parts(
     scorer: Scorer, queries: Sequence[str], documents: Sequence[str], label: str
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+) -> Iterator[tuple[Ints, Floats]]:
     """Scores of one batch as they come, with their places in it. Raises as `checked`, also for lost ones."""
     given = np.zeros(len(documents), bool)
     for places, answer in scorer.parts(queries, documents):
@@ -158,7 +151,7 @@ def checked_parts(
         raise UserError(f"{label}: gave no score for {(~given).sum()} of {len(given)} pairs")
 
 
-def numbers(answer: object, queries: Sequence[str], layers: int, label: str) -> NDArray[np.float32]:
+def numbers(answer: object, queries: Sequence[str], layers: int, label: str) -> Floats:
     """An answer as scores [queries, layers]. Raises UserError for whatever else it is."""
     wanted = (len(queries), layers)
     try:
@@ -183,14 +176,14 @@ def numbers(answer: object, queries: Sequence[str], layers: int, label: str) -> 
 
 def score_directly(
     scorer: Scorer, queries: Sequence[str], documents: Sequence[str], label: str = "reranker"
-) -> NDArray[np.float32]:
+) -> Floats:
     """Scores [pairs, layers], in batches, as a service computes them; nothing is stored."""
     parts = [slice(start, start + scorer.batch) for start in range(0, len(documents), scorer.batch)]
     found = [checked(scorer, queries[part], documents[part], label) for part in parts]
     return np.concatenate([np.empty((0, len(scorer.layers)), np.float32), *found])
 
 
-def pilot_rate(work: TextWork, todo: NDArray[np.int64], most_seconds: float) -> float:
+def pilot_rate(work: TextWork, todo: Ints, most_seconds: float) -> float:
     """Pairs per second of some of the pairs `todo`; their scores are not kept."""
     scorer = work.model
     warm = todo[: min(len(todo) // 2, scorer.batch)]

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.embedders.embedding import Embedding
@@ -131,7 +132,7 @@ class VectorScorer(Scorer):
     def from_store(self, texts: Sequence[str]) -> list[Matrix]:
         rows = np.arange(len(texts))
 
-        def listed(some: NDArray[np.int64]) -> list[str]:
+        def listed(some: Ints) -> list[str]:
             return [texts[row] for row in some.tolist()]
 
         digests = self.documents.digests(listed, rows)
@@ -139,7 +140,7 @@ class VectorScorer(Scorer):
         places = self.documents.stored(listed, first, distinct)
         return [np.array(places.matrix(place)) for place in number.tolist()]
 
-    def score(self, queries: Sequence[str], documents: Sequence[str]) -> NDArray[np.float32]:
+    def score(self, queries: Sequence[str], documents: Sequence[str]) -> Floats:
         asked = list(dict.fromkeys(queries))
         vectors = dict(zip(asked, self.queries.fresh(asked), strict=True))
         lacking = [text for text in dict.fromkeys(documents) if text not in self.held]
@@ -151,7 +152,7 @@ class VectorScorer(Scorer):
         return np.array([[self.settings.compare(*pair)] for pair in pairs], np.float32).reshape(-1, 1)
 
 
-def product(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+def product(first: Floats, second: Floats) -> float:
     """The inner product of two vectors, rounded once: the same to the last bit wherever it is computed."""
     return float(np.multiply(first, second, dtype=np.float64).sum())
 

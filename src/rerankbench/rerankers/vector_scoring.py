@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Digests, Floats, Ints
 from rerankbench.engine.embedders.embedding import Embedding, Texts
 from rerankbench.engine.embedders.text_vectors import Matrix, Places, TextVectors
 from rerankbench.engine.models.references import Weights
@@ -21,7 +21,7 @@ from rerankbench.store.rows import RowStore, pair_keys
 
 WINDOW = 1024  # documents whose pairs are scored together
 
-Keep = Callable[[NDArray[np.int64], NDArray[np.float32]], None]
+Keep = Callable[[Ints, Floats], None]
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class VectorWork(TextWork):
     def documents(self) -> TextVectors:
         return TextVectors(self.embedding, self.embedding.settings, "documents")
 
-    def query_texts(self, rows: NDArray[np.int64]) -> list[str]:
+    def query_texts(self, rows: Ints) -> list[str]:
         return [self.collection.query_texts[row] for row in rows.tolist()]
 
-    def run(self, todo: NDArray[np.int64], keep: Keep, store: RowStore | None = None) -> dict[str, float]:
+    def run(self, todo: Ints, keep: Keep, store: RowStore | None = None) -> dict[str, float]:
         """Score the pairs `todo` and hand their scores to `keep`. Returns the cost.
 
         Pairs that are the same tokens to the model have one score, in this run and in later ones: `store`
@@ -85,12 +85,12 @@ class VectorWork(TextWork):
 
     def scores(
         self,
-        keys: NDArray[np.bytes_],
-        queries: NDArray[np.int64],
-        documents: NDArray[np.int64],
+        keys: Digests,
+        queries: Ints,
+        documents: Ints,
         held: tuple[dict[int, Matrix], dict[int, Matrix]],
         store: RowStore | None,
-    ) -> NDArray[np.float32]:
+    ) -> Floats:
         """Scores [pairs, 1]; each pair of sequences is compared once, and not at all if `store` knows it."""
         distinct, first, number = np.unique(keys, return_index=True, return_inverse=True)
         values = np.full((len(distinct), 1), np.nan, np.float32)
@@ -105,7 +105,7 @@ class VectorWork(TextWork):
             store.append(distinct[~found], values[~found], columns(self.layers))
         return values[number]
 
-    def lacking(self, todo: NDArray[np.int64]) -> NDArray[np.int64]:
+    def lacking(self, todo: Ints) -> Ints:
         """A row of each of the documents of the pairs `todo` whose vectors are not stored."""
         documents = self.collection.corpus.texts
         wanted = Sequences.of(self.documents, documents, self.pairs.documents[todo])
@@ -118,12 +118,12 @@ class VectorWork(TextWork):
 class Sequences:
     """The different token sequences of some texts: `digests` and a row for each, `number` of every text."""
 
-    digests: NDArray[np.bytes_]
-    rows: NDArray[np.int64]
-    number: NDArray[np.int64]
+    digests: Digests
+    rows: Ints
+    number: Ints
 
     @classmethod
-    def of(cls, kind: TextVectors, texts: Texts, rows: NDArray[np.int64]) -> Sequences:
+    def of(cls, kind: TextVectors, texts: Texts, rows: Ints) -> Sequences:
         """Of the texts in `rows`, which may repeat; in order of the first row of each."""
         listed, of = np.unique(rows, return_inverse=True)
         digests, first, number = np.unique(
@@ -135,7 +135,7 @@ class Sequences:
         return cls(digests[order], listed[first[order]], place[number][of])
 
 
-def vectors_of(held: Places | Sequence[Matrix], numbers: NDArray[np.int64]) -> dict[int, Matrix]:
+def vectors_of(held: Places | Sequence[Matrix], numbers: Ints) -> dict[int, Matrix]:
     """The vectors of some sequences by their numbers."""
     wanted = np.unique(numbers).tolist()
     return {n: held.matrix(n) if isinstance(held, Places) else held[n] for n in wanted}

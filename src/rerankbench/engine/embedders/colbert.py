@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.embedders.embedder import Embedder, EmbedderModel
 from rerankbench.engine.embedders.heads import linear, safe_tensors
@@ -228,7 +228,7 @@ class ColbertModel(MatrixModel):
             return Filled(texts, 0, self.mask, True)
         return Filled(texts, settings.max_length, self.mask, bool(settings.attend_to_expansion_tokens))
 
-    def matrix(self, values: NDArray[np.float32], text: Tokens, settings: Embedder) -> NDArray[np.float32]:
+    def matrix(self, values: Floats, text: Tokens, settings: Embedder) -> Floats:
         assert isinstance(settings, ColbertEmbedder)
         if settings.as_queries:
             longest = settings.max_length if settings.query_expansion else len(text)
@@ -254,10 +254,10 @@ class Filled:
     attended: bool
 
     @cached_property
-    def lengths(self) -> NDArray[np.int64]:
+    def lengths(self) -> Ints:
         return np.maximum(sizes(self.texts), self.longest)
 
-    def collate(self, index: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    def collate(self, index: Ints) -> dict[str, Ints]:
         rows = [self.texts[i] for i in index]
         more = [max(0, self.longest - len(row)) for row in rows]
         filled = [np.pad(row, (0, n), constant_values=self.mask) for row, n in zip(rows, more, strict=True)]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import checkpoint, references
@@ -213,7 +213,7 @@ class EmbedderModel:
         """Some texts, prepared for the loop."""
         return self.window(self.tokenize(texts, settings), settings)
 
-    def matrix(self, values: NDArray[np.float32], text: Tokens, settings: Embedder) -> NDArray[np.float32]:
+    def matrix(self, values: Floats, text: Tokens, settings: Embedder) -> Floats:
         """The vectors of one text [vectors, dimensions] out of what `forward` gave for it."""
         return values[None].copy()
 
@@ -262,10 +262,10 @@ class TextWindow:
     padding: int
 
     @cached_property
-    def lengths(self) -> NDArray[np.int64]:
+    def lengths(self) -> Ints:
         return sizes(self.texts)
 
-    def collate(self, index: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    def collate(self, index: Ints) -> dict[str, Ints]:
         rows = [self.texts[i] for i in index]
         return {
             "input_ids": pad(rows, self.padding),

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Digests, Floats, Ints
 from rerankbench.basics.progress import Progress
 from rerankbench.engine.embedders.embedder import Embedder, EmbedderModel
 from rerankbench.engine.embedders.vector_ties import differing
@@ -38,7 +38,7 @@ from rerankbench.store.rows import (
 if TYPE_CHECKING:
     from rerankbench.engine.loop import Budget, Meter, Window
 WINDOW = 8192  # texts that are tokenized and sorted together
-Texts = Callable[[NDArray[np.int64]], Sequence[str]]  # row numbers to texts
+Texts = Callable[[Ints], Sequence[str]]  # row numbers to texts
 
 
 @dataclass
@@ -95,11 +95,11 @@ class Embedding:
     def passages(self, texts: Texts, rows: int) -> Vectors:
         return self.embed(self.settings, texts, rows, "embedding")
 
-    def queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def queries(self, texts: Sequence[str]) -> Floats:
         settings = self.settings.for_queries()
         return self.embed(settings, lambda rows: [texts[row] for row in rows], len(texts), "queries").array()
 
-    def vector(self, query: str) -> NDArray[np.float32]:
+    def vector(self, query: str) -> Floats:
         """One query's vector [1, dimensions], computed now: what a service does for each request."""
         import torch
 
@@ -118,11 +118,11 @@ class Embedding:
             self.executor.compute(job, progress)
         return Vectors(tuple(self.tied(settings, texts, rows, job.blocks())))
 
-    def cuts(self, settings: Embedder, texts: Texts, rows: int) -> list[NDArray[np.int64]]:
+    def cuts(self, settings: Embedder, texts: Texts, rows: int) -> list[Ints]:
         """The row numbers of each block."""
         return list(stretches(rows))
 
-    def computed(self, settings: Embedder, texts: list[Tokens]) -> list[NDArray[np.float32]]:
+    def computed(self, settings: Embedder, texts: list[Tokens]) -> list[Floats]:
         """The vectors of each token sequence, [vectors, dimensions], computed now; nothing is stored."""
         from rerankbench.engine.loop import Loop
 
@@ -135,9 +135,7 @@ class Embedding:
         self.meter.seconds += time.perf_counter() - started
         return found
 
-    def tied(
-        self, settings: Embedder, texts: Texts, rows: int, blocks: list[NDArray[np.float32]]
-    ) -> list[NDArray[np.float32]]:
+    def tied(self, settings: Embedder, texts: Texts, rows: int, blocks: list[Floats]) -> list[Floats]:
         """The blocks with one vector for texts that are the same tokens; where that changes one, it is
         written anew."""
         if len(blocks) < 2:
@@ -153,7 +151,7 @@ class Embedding:
             blocks[number] = whole(folder, names[number])
         return blocks
 
-    def digests(self, settings: Embedder, name: str, texts: Sequence[str]) -> NDArray[np.bytes_]:
+    def digests(self, settings: Embedder, name: str, texts: Sequence[str]) -> Digests:
         """What tells the token sequences of a block apart, kept beside it."""
         found = token_digests(self.model.tokenize(texts, settings))
         write_array(self.folder(settings), tokens_name(name), found)
@@ -169,7 +167,7 @@ class Embedding:
         names = ((len(block), block_name(text_keys(texts(block)))) for block in stretches(rows))
         return sum(size for size, name in names if not finished(folder, name))
 
-    def block(self, settings: Embedder, texts: Sequence[str], progress: Progress) -> NDArray[np.float32]:
+    def block(self, settings: Embedder, texts: Sequence[str], progress: Progress) -> Floats:
         """One block, named by its texts: read if whole, continued if begun."""
         folder, name = self.folder(settings), block_name(text_keys(texts))
         block = read_array(folder, name) if self.reuse else None
@@ -185,7 +183,7 @@ class Embedding:
 
     def compute(
         self, settings: Embedder, store: RowStore, texts: Sequence[str], progress: Progress
-    ) -> NDArray[np.float32]:
+    ) -> Floats:
         """Embed what `store` lacks, each token sequence once, then write the block and drop the parts."""
         from rerankbench.engine.loop import Loop, fill
 
@@ -197,7 +195,7 @@ class Embedding:
         columns = range(self.model.dimensions)
         values, found = store.lookup(distinct, columns)
 
-        def prepare(numbers: NDArray[np.int64]) -> Window:
+        def prepare(numbers: Ints) -> Window:
             return self.model.window([tokens[row] for row in first[numbers].tolist()], settings)
 
         loop = Loop(self.model.forward, self.hardware, self.budget, self.meter, self.hardware.streams)
@@ -254,19 +252,17 @@ class EmbeddingJob(Job):
 
     worker, items = EmbeddingWorker, "texts"
 
-    def __init__(
-        self, embedding: Embedding, settings: Embedder, texts: Texts, cuts: list[NDArray[np.int64]]
-    ) -> None:
+    def __init__(self, embedding: Embedding, settings: Embedder, texts: Texts, cuts: list[Ints]) -> None:
         self.embedding, self.settings, self.texts, self.cuts = embedding, settings, texts, cuts
         self.meter, self.device = embedding.meter, embedding.hardware.device
-        self.held: dict[int, NDArray[np.float32]] = {}
+        self.held: dict[int, Floats] = {}
         self.names: dict[int, str] = {}
 
     def here(self, progress: Progress) -> None:
         for stretch in self.cuts:
             self.held[int(stretch[0])] = self.embedding.block(self.settings, self.texts(stretch), progress)
 
-    def stretches(self, progress: Progress) -> list[NDArray[np.int64]]:
+    def stretches(self, progress: Progress) -> list[Ints]:
         """The blocks that are not stored, or damaged, and set aside by now."""
         todo, folder = [], self.embedding.folder(self.settings)
         for stretch in self.cuts:
@@ -279,17 +275,17 @@ class EmbeddingJob(Job):
                 progress.advance(len(stretch))
         return todo
 
-    def missing(self, stretch: NDArray[np.int64]) -> int:
+    def missing(self, stretch: Ints) -> int:
         return len(stretch)
 
-    def task(self, stretch: NDArray[np.int64]) -> Sequence[str]:
+    def task(self, stretch: Ints) -> Sequence[str]:
         return self.texts(stretch)
 
     def hiring(self) -> tuple[Any, ...]:
         e = self.embedding
         return type(e), e.settings, self.settings, e.cache_dir, e.budget, e.reuse, e.hardware, e.operators
 
-    def blocks(self) -> list[NDArray[np.float32]]:
+    def blocks(self) -> list[Floats]:
         """All blocks in row order, once they are computed."""
         folder, found = self.embedding.folder(self.settings), []
         for stretch in self.cuts:

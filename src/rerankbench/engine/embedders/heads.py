@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from safetensors import safe_open
 
+from rerankbench.basics.arrays import Floats
 from rerankbench.basics.errors import UserError
 
-Tensors = dict[str, NDArray[np.float32]]
+Tensors = dict[str, Floats]
 
 
 def safe_tensors(file: Path, names: Sequence[str]) -> Tensors:
