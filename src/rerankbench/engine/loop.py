@@ -78,10 +78,6 @@ class Budget:
             place, count = place + self.fit(lengths[place:]), count + 1
         return count
 
-    def halve(self, used: int) -> None:
-        """Out of memory with `used` tokens: allow half of that from now on."""
-        self.tokens = max(1, min(self.tokens, used) // 2)
-
 
 @dataclass
 class Meter:
@@ -208,7 +204,7 @@ class Loop:
                 "smaller model"
             ) from error
         if self.budget.tokens >= len(lengths) * longest:  # else another batch in flight has shrunk it already
-            self.budget.halve(len(lengths) * longest)
+            self.budget.tokens = max(1, len(lengths) * longest // 2)
             log.warning("out of memory: going on with batch_tokens=%d", self.budget.tokens)
         if self.hardware.device.startswith("cuda"):
             torch.cuda.empty_cache()

@@ -213,15 +213,13 @@ def stop_words(language: str) -> frozenset[str]:
 def silent(query_texts: Sequence[str], rows: Ints) -> tuple[Finding, ...]:
     """What to say of queries for which there is nothing."""
     empty = np.flatnonzero((rows >= 0).sum(axis=1) == 0).tolist()
+    if not empty:
+        return ()
+    what, where = "queries for which BM25 finds nothing", examples([query_texts[query] for query in empty])
     effect = (
         "no document has a word of theirs (stop words aside); they count 0: is first_stage.language right?"
     )
-    where = examples([query_texts[query] for query in empty])
-    return (
-        (Finding("warning", "queries for which BM25 finds nothing", len(empty), where, effect),)
-        if empty
-        else ()
-    )
+    return (Finding("warning", what, len(empty), where, effect),)
 
 
 def best(scores: Floats, depth: int) -> tuple[Ints, Floats]:

@@ -10,13 +10,7 @@ from typing import Any, ClassVar, Self
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import references
-from rerankbench.engine.models.adapters import (
-    adapter_identity,
-    adapter_problems,
-    base_of,
-    is_adapter,
-    merged,
-)
+from rerankbench.engine.models.adapters import adapter_identity, adapter_problems, base_of, is_adapter, merged
 from rerankbench.engine.models.attention import usable
 from rerankbench.engine.models.loading import Opened, opened
 from rerankbench.rerankers.reranker import LocalReranker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.basics.arrays import Flags, Floats, Ints
+from rerankbench.basics.arrays import Floats, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import Finding, examples
 from rerankbench.collections.candidates import Candidates, read_trec
@@ -127,9 +128,9 @@ def reordered(lists: Candidates, rows: Ints, collection: Collection, file: Path)
             "was given, with first_stage=run first_stage.path=FILE"
         )
     depth = int(np.flatnonzero(held.any(axis=0))[-1]) + 1
-    findings = [*foreign_finding(foreign, collection), *empty_finding(empty, collection)]
-    findings += left_out(held[:, :depth], rows[:, :depth])
-    return Reordered(below(places[:, :depth], rows[:, :depth]), tuple(findings))
+    left_out = int((~held & (rows >= 0))[:, :depth].sum())
+    findings = tuple(one for one in findings_of(foreign, empty, left_out, collection) if one.count)
+    return Reordered(below(places[:, :depth], rows[:, :depth]), findings)
 
 
 def below(places: NDArray[np.float64], rows: Ints) -> Floats:
@@ -140,24 +141,17 @@ def below(places: NDArray[np.float64], rows: Ints) -> Floats:
     return np.where(rows >= 0, -rank, np.nan).astype(np.float32)
 
 
-def foreign_finding(pairs: list[tuple[int, int]], collection: Collection) -> list[Finding]:
-    if not pairs:
-        return []
-    ids = collection.corpus.ids(np.array([row for _, row in pairs[:3]]))
-    told = [f"{collection.query_ids[query]} {doc_id}" for (query, _), doc_id in zip(pairs, ids, strict=False)]
+def findings_of(
+    foreign: list[tuple[int, int]], empty: list[int], left_out: int, collection: Collection
+) -> Iterator[Finding]:
+    """What there is to say of listed documents that are no candidates, of empty lists, and of candidates."""
+    ids = collection.corpus.ids(np.array([row for _, row in foreign[:3]], np.int64))
+    told = [f"{collection.query_ids[query]} {doc}" for (query, _), doc in zip(foreign, ids, strict=False)]
     effect = "they are left out: a reranker can only reorder what the first stage found"
-    return [Finding("warning", "listed documents that are no candidates", len(pairs), examples(told), effect)]
-
-
-def empty_finding(queries: list[int], collection: Collection) -> list[Finding]:
-    if not queries:
-        return []
-    told = examples([collection.query_ids[query] for query in queries])
+    what = "listed documents that are no candidates"
+    yield Finding("warning", what, len(foreign), examples(told), effect)
+    told = [collection.query_ids[query] for query in empty]
     effect = "their candidates stay as the first stage ordered them"
-    return [Finding("warning", "queries without a list", len(queries), told, effect)]
-
-
-def left_out(held: Flags, rows: Ints) -> list[Finding]:
-    count = int((~held & (rows >= 0)).sum())
+    yield Finding("warning", "queries without a list", len(empty), examples(told), effect)
     effect = "they stay below the listed ones, in first-stage order"
-    return [Finding("warning", "candidates that the lists leave out", count, (), effect)] if count else []
+    yield Finding("warning", "candidates that the lists leave out", left_out, (), effect)

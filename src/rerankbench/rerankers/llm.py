@@ -15,7 +15,7 @@ from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import without_values
 from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.adapted import Adapted
-from rerankbench.rerankers.families import option_for
+from rerankbench.rerankers.families import knows, option_for
 from rerankbench.rerankers.reranker import PairModel
 from rerankbench.rerankers.templated import OneTextModel
 
@@ -113,11 +113,10 @@ def likeness(folder: Path) -> str:
     """What a causal model looks like otherwise, as far as its folder shows; with a comma before."""
     if sentence_modules.modules_of(folder).has("LogitScore"):
         return ", a sentence-transformers reranker that compares two answers"
-    settings = folder / "tokenizer_config.json", folder / "chat_template.jinja", folder / "tokenizer.json"
-    files = (file.read_bytes() for file in settings if file.is_file())
-    if any(b"<think>" in content for content in files):
+    if knows(folder, "<think>"):
         return ", which looks like a Qwen3-Reranker or a chat model: its tokenizer knows <think>"
-    if "chat_template" in json_object(folder / "tokenizer_config.json") or settings[1].is_file():
+    template = "chat_template" in json_object(folder / "tokenizer_config.json")
+    if template or (folder / "chat_template.jinja").is_file():
         return (
             ", which looks like a chat model or a reranker with a prompt of its own: it has a chat template"
         )

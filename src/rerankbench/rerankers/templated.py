@@ -14,13 +14,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.cross_encoder_folder import described
 from rerankbench.engine.models.loading import take
-from rerankbench.engine.models.prompt_template import (
-    CHAT,
-    CHAT_OPENED,
-    CHATS,
-    PromptTemplate,
-    prompt_texts,
-)
+from rerankbench.engine.models.prompt_template import CHAT, CHAT_OPENED, CHATS, PromptTemplate, prompt_texts
 from rerankbench.engine.models.references import Weights
 from rerankbench.engine.tokens import Tokens, pad, sizes, token_ids
 from rerankbench.rerankers.adapted import Adapted

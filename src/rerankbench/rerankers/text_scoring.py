@@ -142,10 +142,8 @@ def checked_parts(
     """Scores of one batch as they come, with their places in it. Raises as `checked`, also for lost ones."""
     given = np.zeros(len(documents), bool)
     for places, answer in scorer.parts(queries, documents):
-        yield (
-            places,
-            numbers(answer, [queries[place] for place in places.tolist()], len(scorer.layers), label),
-        )
+        asked = [queries[place] for place in places.tolist()]
+        yield places, numbers(answer, asked, len(scorer.layers), label)
         given[places] = True
     if not given.all():
         raise UserError(f"{label}: gave no score for {(~given).sum()} of {len(given)} pairs")

@@ -101,9 +101,7 @@ class Line:
 
     def group(self) -> None:
         """Serve the requests at the head of the line together, until each has its answer."""
-        started, jobs = time.perf_counter(), []
-        for job in self.next_jobs():
-            jobs.append(job)
+        started, jobs = time.perf_counter(), list(self.next_jobs())
         todo = [job for job in jobs if job.asked is not None]
         while todo:
             for group in alike(todo):

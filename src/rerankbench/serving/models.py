@@ -42,11 +42,8 @@ class Models:
         step = asked[0].step
         model, layer = self.loaded[step["key"]], step["layer"]
         pairs = [(one.query, one.documents) for one in asked]
-        return (
-            by_texts(model, pairs, layer)
-            if isinstance(model.model, Scorer)
-            else by_tokens(model, pairs, layer)
-        )
+        scores = by_texts if isinstance(model.model, Scorer) else by_tokens
+        return scores(model, pairs, layer)
 
     def close(self) -> None:
         """Let go of what they hold."""

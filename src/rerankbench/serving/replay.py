@@ -77,11 +77,8 @@ class Measured:
     @property
     def scores(self) -> NDArray[np.float32] | None:
         """Scores [queries, candidates] of the only step; None where several numbers decide."""
-        return (
-            self.pool.scored[self.rows[0]]
-            if self.deployment.how["kind"] == CASCADE and len(self.rows) == 1
-            else None
-        )
+        alone = self.deployment.how["kind"] == CASCADE and len(self.rows) == 1
+        return self.pool.scored[self.rows[0]] if alone else None
 
     def candidates(self, query_id: str) -> list[str]:
         return self.texts.rows[self.deployment.first_stage.hash].get(query_id, [])

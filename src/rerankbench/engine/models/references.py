@@ -10,12 +10,7 @@ from pathlib import Path
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.models import hub, wheels
-from rerankbench.engine.models.checkpoint import (
-    describe,
-    folder_problems,
-    identity,
-    parameter_count,
-)
+from rerankbench.engine.models.checkpoint import describe, folder_problems, identity, parameter_count
 from rerankbench.engine.models.model_files import has_code
 from rerankbench.store.file_hashes import FileHashes
 
