@@ -216,9 +216,8 @@ def silent(query_texts: Sequence[str], rows: Ints) -> tuple[Finding, ...]:
     if not empty:
         return ()
     what, where = "queries for which BM25 finds nothing", examples([query_texts[query] for query in empty])
-    effect = (
-        "no document has a word of theirs (stop words aside); they count 0: is first_stage.language right?"
-    )
+    why = "no document has a word of theirs (stop words aside)"
+    effect = f"{why}; they count 0: is first_stage.language right?"
     return (Finding("warning", what, len(empty), where, effect),)
 
 

@@ -117,9 +117,8 @@ def likeness(folder: Path) -> str:
         return ", which looks like a Qwen3-Reranker or a chat model: its tokenizer knows <think>"
     template = "chat_template" in json_object(folder / "tokenizer_config.json")
     if template or (folder / "chat_template.jinja").is_file():
-        return (
-            ", which looks like a chat model or a reranker with a prompt of its own: it has a chat template"
-        )
+        kind = "a chat model or a reranker with a prompt of its own"
+        return f", which looks like {kind}: it has a chat template"
     return ", not Gemma as FlagEmbedding's own"
 
 

@@ -171,12 +171,8 @@ def version_problems(config: Mapping[str, Any]) -> list[str]:
         return []
     kind = config.get("model_type")
     fifth = str(config.get("transformers_version", "")).startswith("5")
-    if (
-        fifth
-        and not config.get("auto_map")
-        and kind not in CHECKED
-        and text_part(config).get("model_type") not in CHECKED
-    ):
+    kinds = (kind, text_part(config).get("model_type"))
+    if fifth and not config.get("auto_map") and CHECKED.isdisjoint(kinds):
         return [f"transformers 5 wrote it, and what it means by {kind} is not known here; {OLDER}"]
     try:
         older_rope(config)
