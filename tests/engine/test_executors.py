@@ -113,7 +113,7 @@ def mortal_work(folder: Path, cache: Path, pause: float = 0.0) -> Work:
     work = work_of(reranker, cache, Weights(folder, "sha256:mortal", "mortal"))
     # where orders lie and how long it waits changes no score
     parts = {"family": "mortal"}
-    return Work(work.reranker, work.weights, work.layers, work.context, work.collection, work.pairs,
+    return Work(work.reranker, work.origin, work.layers, work.context, work.collection, work.pairs,
                 scoring.RowStore(cache / "scores" / "mortal", parts))  # fmt: skip
 
 

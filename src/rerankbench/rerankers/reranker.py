@@ -209,12 +209,6 @@ class LocalReranker(ModelSettings, Reranker):
     def length_problems(self, positions: int | None) -> list[str]:
         return references.length_problems({"reranker.max_length": self.max_length}, positions)
 
-    def rehearse(self, weights: references.Weights, hardware: Hardware) -> None:
-        """Raise UserError for whatever would keep the model from being loaded and from scoring right.
-
-        Reads the tokenizer, and of the weights what their headers say.
-        """
-
     def identity(self, weights: references.Weights, precision: str) -> dict[str, Any]:
         settings = self.settings()
         settings["query_max_length"] = self.query_limit  # a default spelled out is the same setting

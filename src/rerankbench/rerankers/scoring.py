@@ -207,15 +207,11 @@ class Work(ComputedWork):
     reranker: LocalReranker
     origin: Weights
 
-    @property
-    def weights(self) -> Weights:
-        return self.origin
-
     @cached_property
     def loaded(self) -> tuple[PairModel, float]:
         """The model and the seconds that loading it took."""
         started = time.perf_counter()
-        model = self.reranker.load(self.weights, self.context.hardware)
+        model = self.reranker.load(self.origin, self.context.hardware)
         self.context.hardware.synchronize()
         return model, time.perf_counter() - started
 
@@ -234,9 +230,9 @@ class Work(ComputedWork):
         if not self.context.executor.elsewhere:
             return self.model
         try:
-            return self.reranker.weightless(self.weights, self.context.hardware.precision)
+            return self.reranker.weightless(self.origin, self.context.hardware.precision)
         except Exception as error:  # a model's own code may ask for numbers while it is built
-            log.debug("%s is loaded to tokenize: %s", self.weights.label, error)
+            log.debug("%s is loaded to tokenize: %s", self.origin.label, error)
             return self.model
 
     def compute(self, executor: Executor, todo: Ints) -> int:
@@ -313,7 +309,7 @@ class ScoringJob(Job):
 
     def hiring(self) -> tuple[LocalReranker, Weights, RunContext, tuple[int, ...], RowStore]:
         work = self.work
-        return work.reranker, work.weights, work.context, work.layers, work.store
+        return work.reranker, work.origin, work.context, work.layers, work.store
 
 
 def compute(work: Work, executor: Executor, planned: NDArray[np.void], found: Flags) -> Meter:

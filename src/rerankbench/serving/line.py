@@ -12,9 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from rerankbench.basics.arrays import Floats
 from rerankbench.report.arrangements.course import Asked
 from rerankbench.serving.arm import Answering
 from rerankbench.serving.models import Models
@@ -35,7 +33,7 @@ class Job:
     asked: Asked | None = None
     future: Future[Any] = field(default_factory=Future)
 
-    def go_on(self, scores: NDArray[np.float32] | None = None) -> None:
+    def go_on(self, scores: Floats | None = None) -> None:
         """Take its next step; `asked` is what has to be scored then, None where it is done."""
         try:
             self.asked = next(self.course) if scores is None else self.course.send(scores)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
+from rerankbench.basics.arrays import Floats
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.loop import Loop
 from rerankbench.experiment import config
@@ -18,8 +18,6 @@ from rerankbench.report.race.contestant import Reranking
 from rerankbench.rerankers.direct import score_queries
 from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.text_scoring import score_directly
-
-Scores = NDArray[np.float32]
 
 
 class Models:
@@ -37,8 +35,8 @@ class Models:
         except UserError as error:
             raise UserError([f"{step.reranker}: {line}" for line in error.problems]) from None
 
-    def scores(self, asked: Sequence[Asked]) -> list[Scores]:
-        """Scores [documents] for each of `asked`, which are of one reranker and one layer."""
+    def scores(self, asked: Sequence[Asked]) -> list[Floats]:
+        """Floats [documents] for each of `asked`, which are of one reranker and one layer."""
         step = asked[0].step
         model, layer = self.loaded[step["key"]], step["layer"]
         pairs = [(one.query, one.documents) for one in asked]
@@ -59,7 +57,7 @@ def experiment_of(deployment: Deployment, step: Step | None = None) -> Experimen
 
 def by_tokens(
     found: Reranking, pairs: Sequence[tuple[str, Sequence[str]]], layer: int | None
-) -> list[Scores]:
+) -> list[Floats]:
     """Of a model on this machine, no layer above `layer` computed."""
     model, machine = found.model, found.context.hardware
     assert not isinstance(model, Scorer)
@@ -71,7 +69,7 @@ def by_tokens(
         model.layers = found.layers
 
 
-def by_texts(found: Reranking, pairs: Sequence[tuple[str, Sequence[str]]], layer: int | None) -> list[Scores]:
+def by_texts(found: Reranking, pairs: Sequence[tuple[str, Sequence[str]]], layer: int | None) -> list[Floats]:
     """Of something that takes texts, in batches of its own size."""
     model = found.model
     assert isinstance(model, Scorer)

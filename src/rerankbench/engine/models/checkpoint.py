@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from rerankbench.basics.arrays import Floats
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import visible
 from rerankbench.engine.models import model_config
@@ -225,7 +225,7 @@ def safetensors_header(file: Path) -> dict[str, TensorEntry]:
         raise UserError(f"{file}: {told}; fetch the model again") from None
 
 
-def write_safetensors(file: Path, tensors: Mapping[str, NDArray[np.float32]]) -> None:
+def write_safetensors(file: Path, tensors: Mapping[str, Floats]) -> None:
     """Write float32 tensors, sorted by name, with a header that depends on nothing but them.
 
     The safetensors library writes the same bytes today; a model that is pinned by its sha256 cannot depend

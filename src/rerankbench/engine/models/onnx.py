@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats
 from rerankbench.engine.models.checkpoint import write_safetensors
 from rerankbench.engine.models.protobuf import as_bytes, as_int, as_text, fields, packed_varints
 
@@ -136,7 +137,7 @@ def named_weight(graph: Graph, base: str) -> tuple[str, Array]:
     return bias.removesuffix("bias") + "weight", weight.T
 
 
-def dequantized(tensors: Tensors, base: str) -> NDArray[np.float32]:
+def dequantized(tensors: Tensors, base: str) -> Floats:
     """(quantized - zero_point) * scale, one scale for all or one per column."""
     quantized, zero, scale = (tensors[base + end] for end in ("_quantized", "_zero_point", "_scale"))
     centred = quantized.astype(np.float32) - zero.astype(np.float32)
