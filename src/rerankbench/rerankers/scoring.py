@@ -236,7 +236,27 @@ class Work(ComputedWork):
             return self.model
 
     def compute(self, executor: Executor, todo: Ints) -> int:
-        return score_missing(self, executor, todo, self.store.folder / "plans")
+        """Score them by the plan that was made when these pairs were begun.
+
+        A score depends, in its last bits, on the batch it is computed in. The plan fixes windows and batches,
+        so that a run which is interrupted, and goes on elsewhere or with another executor, gives the same
+        numbers. Each distinct sequence is scored once; its score is then that of all pairs which are this
+        sequence to the model, in this run and in later ones.
+        """
+        missing, folder = self.unscored(todo), self.store.folder / "plans"
+        keys = missing["key"]
+        name = hashlib.sha256(self.pairs.keys.tobytes() + repr(self.layers).encode()).hexdigest()
+        if len(missing):
+            planned = read_array(folder, name)
+            if planned is None or planned.dtype != SEQUENCE or not np.isin(keys, planned["key"]).all():
+                write_array(folder, name, missing)
+                planned = missing
+            found = ~np.isin(planned["key"], keys)
+            write_cost(self, compute(self, executor, np.array(planned), found).cost(), executor)
+        hand_down(self, self.store, todo)
+        for file in folder.glob(f"{name}-*.npy"):
+            file.unlink(missing_ok=True)
+        return len(np.unique(missing["pair"]))
 
     def compute_again(self, executor: Executor, store: RowStore, lacking: Ints) -> tuple[Floats, int]:
         fresh, everything = self.into(store), np.arange(len(self.pairs))
@@ -372,29 +392,6 @@ def refuse_lost(store: RowStore, found: Flags) -> None:
             f"{store.folder}: {(~found).sum()} scores are gone, as if files were removed or damaged "
             "while they were computed; the same command computes them again"
         )
-
-
-def score_missing(work: Work, executor: Executor, todo: Ints, folder: Path) -> int:
-    """Score the pairs `todo` by the plan that was made when these pairs were begun.
-
-    A score depends, in its last bits, on the batch it is computed in. The plan fixes windows and batches, so
-    that a run which is interrupted, and goes on elsewhere or with another executor, gives the same numbers.
-    Each distinct sequence is scored once; its score is then that of all pairs which are this sequence to the
-    model, in this run and in later ones. Returns how many pairs had one that was not known.
-    """
-    missing = work.unscored(todo)
-    name = hashlib.sha256(work.pairs.keys.tobytes() + repr(work.layers).encode()).hexdigest()
-    if len(missing):
-        planned = read_array(folder, name)
-        if planned is None or planned.dtype != SEQUENCE or not np.isin(missing["key"], planned["key"]).all():
-            write_array(folder, name, missing)
-            planned = missing
-        found = ~np.isin(planned["key"], missing["key"])
-        write_cost(work, compute(work, executor, np.array(planned), found).cost(), executor)
-    hand_down(work, work.store, todo)
-    for file in folder.glob(f"{name}-*.npy"):
-        file.unlink(missing_ok=True)
-    return len(np.unique(missing["pair"]))
 
 
 def hand_down(work: Work, store: RowStore, numbers: Ints) -> None:

@@ -75,10 +75,7 @@ class ColbertEmbedder(Embedder):
 
     def fitted(self, folder: Path) -> Self:
         said, prompt = said_by(folder), modules_of(folder).prompt
-        own = {
-            name: value if getattr(self, name) is None else getattr(self, name)
-            for name, value in said.items()
-        }
+        own = said | {name: getattr(self, name) for name in said if getattr(self, name) is not None}
         own["query_instruction"] = self.query_instruction or prompt("query")
         own["passage_instruction"] = self.passage_instruction or prompt("document")
         own["attend_to_expansion_tokens"] = own["attend_to_expansion_tokens"] and own["query_expansion"]
