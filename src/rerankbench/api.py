@@ -29,7 +29,7 @@ from rerankbench.collections.sources.source import Source
 from rerankbench.engine import hardware
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.embedders.embedding import Embedding
-from rerankbench.engine.models import fit, references
+from rerankbench.engine.models import computed_by, references
 from rerankbench.engine.run_context import RunContext
 from rerankbench.evaluation import ranking, significance
 from rerankbench.evaluation.evaluation import Judge, Measured, whole
@@ -122,7 +122,7 @@ class Reranker:
         if not texts:
             return np.empty((0, len(self.layers)), np.float32)
         if isinstance(self.model, Scorer):
-            return score_directly(self.model, query, texts, self.name)
+            return score_directly(self.model, [query] * len(texts), texts, self.name)
         budget = Budget(512, self.hardware.batch_tokens, self.model.enough)
         loop = Loop(self.model.forward, self.hardware, budget, streams=self.hardware.streams)
         return score_texts(self.model, query, texts, loop)
@@ -252,7 +252,7 @@ def load_reranker(
     read = cast(families.Reranker, _settings("reranker", family or kind, chosen | settings))
     machine = _machine(device, precision)
     read, origin = read.resolved(_cache_dir(cache_dir))
-    if not fit.stored(_cache_dir(cache_dir) / "scores" / identity(parts_of(read, origin, machine))):
+    if not computed_by.stored(_cache_dir(cache_dir) / "scores" / identity(parts_of(read, origin, machine))):
         read.rehearse(origin, machine)
     return Reranker(read, origin, machine)
 

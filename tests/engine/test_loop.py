@@ -344,7 +344,7 @@ def filled(
         return Sequences(np.full(len(rows), 10), first=int(rows[0]))
 
     with Progress("test", count, "pairs") as progress:
-        fill(store, keys, [0], np.arange(count), window_size, prepare, loop, progress)
+        fill(store, keys, [0], np.zeros(count, bool), window_size, prepare, loop, progress)
     assert progress.done == count
     values, found = store.lookup(keys, [0])
     assert found.all()

@@ -14,7 +14,7 @@ import pytest
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import fit
+from rerankbench.engine.models import references
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.llm import LLM
 
@@ -53,7 +53,7 @@ def with_code(folder: Path) -> Path:
 
 def identities(folder: Path, cache: Path, code: bool = False) -> tuple[str, str]:
     """Of the folder as a reranker and, with the same files, as an embedder."""
-    weights = fit.references.resolve(str(folder), None, cache, code)
+    weights = references.resolve(str(folder), None, cache, code)
     return weights.identity, str(
         Embedder(str(folder)).identity(weights, "fp32")["weights"],
     )
@@ -108,7 +108,7 @@ def test_code_that_negates_every_score_is_not_the_same_reranker(folder: Path, ha
     found = {}
     for sign in (1, -1):
         (folder / "helper.py").write_text(f"SIGN = {sign}\n")
-        usable, weights = fit.resolved(settings, hashes)
+        usable, weights = settings.resolved(hashes)
         model = usable.load(weights, Hardware("cpu", "fp32"))
         found[weights.identity] = scores(model, pairs)
     one, other = found.values()
@@ -148,7 +148,7 @@ def test_code_of_a_tokenizer_alone_names_the_key(folder: Path, hashes: Path) -> 
     (folder / "tokenization_own.py").write_text(
         "from transformers import BertTokenizer\nclass Own(BertTokenizer): ...\n"
     )
-    usable, weights = fit.resolved(Encoder(str(folder)), hashes)
+    usable, weights = Encoder(str(folder)).resolved(hashes)
     with pytest.raises(UserError, match="trust_remote_code=true"):
         usable.rehearse(weights, Hardware("cpu", "fp32"))
 

@@ -18,7 +18,6 @@ from flagembedding_oracle import quiet
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import fit
 from rerankbench.engine.models.checkpoint import folder_problems
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.llm import LLM
@@ -45,7 +44,7 @@ def attempt(asked: Reranker, cache: Path) -> Any:
     try:
         if problems := asked.problems():
             raise UserError(problems)
-        usable, weights = fit.resolved(asked, cache)
+        usable, weights = asked.resolved(cache)
         usable.rehearse(weights, FP32)
         found: Any = scores(usable.load(weights, FP32), PAIRS)[:, 0]
     except UserError as error:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import tiny_onnx
 from rerankbench.engine.models import onnx, protobuf
+from rerankbench.engine.models.onnx_graph import graph_of
 from tiny_onnx import bytes_field, number_field, tensor, varint
 
 MODEL = tiny_onnx.cross_encoder(layers=1).model()
@@ -47,16 +48,6 @@ def test_one_scale_per_column() -> None:
     }
     expected = [[(1 - 0) * 0.5, (2 - 1) * 2.0], [(3 - 0) * 0.5, (4 - 1) * 2.0]]
     assert onnx.dequantized(tensors, "w").tolist() == expected
-
-
-def test_a_scale_that_would_blow_up_the_weight_is_refused() -> None:
-    tensors = {
-        "w_quantized": np.ones((2, 1), np.int8),
-        "w_zero_point": np.zeros((), np.int8),
-        "w_scale": np.ones(3, np.float32),
-    }
-    with pytest.raises(ValueError, match="scale of shape"):
-        onnx.dequantized(tensors, "w")
 
 
 def test_the_file_does_not_depend_on_the_order_in_the_graph(tmp_path: Path) -> None:
@@ -105,8 +96,8 @@ def test_transformers_finds_every_weight(bert: tiny_onnx.TinyBert, tmp_path: Pat
 
 @given(st.integers(0, len(MODEL) - 1))
 def test_a_cut_off_file_is_refused(length: int) -> None:
-    with pytest.raises(ValueError, match=r"protobuf|ONNX"):
-        onnx.read_graph(MODEL[:length])
+    with pytest.raises(ValueError, match=r"protobuf|graphs"):
+        graph_of(memoryview(MODEL[:length]))
 
 
 @given(st.lists(st.tuples(st.integers(0, len(MODEL) - 1), st.integers(0, 255)), min_size=1, max_size=4))
@@ -116,14 +107,14 @@ def test_a_corrupt_file_gives_a_graph_or_a_value_error(changes: list[tuple[int, 
     for position, byte in changes:
         corrupt[position] = byte
     with contextlib.suppress(ValueError):
-        onnx.bert_weights(onnx.read_graph(bytes(corrupt)))
+        graph_of(memoryview(bytes(corrupt)))
 
 
 @given(st.binary(max_size=300))
 def test_random_bytes_give_a_graph_or_a_value_error(noise: bytes) -> None:
     for model in (noise, bytes_field(7, noise), model_of(noise)):
         with contextlib.suppress(ValueError):
-            onnx.read_graph(model)
+            graph_of(memoryview(model))
 
 
 @pytest.mark.parametrize(
@@ -136,28 +127,20 @@ def test_random_bytes_give_a_graph_or_a_value_error(noise: bytes) -> None:
         (b"\xff" * 50, "without an end"),
         (b"\x0b", "wire type 3"),
         (b"\x02\x00", "field number 0"),
-        (model_of(tensor("t", 1, [2**30, 2**30], bytes_field(9, b"1234"))), "has 4 bytes"),
-        (model_of(tensor("t", 1, [0, 2**62], b"")), "has shape"),
-        (model_of(tensor("t", 1, [-1], bytes_field(9, b"1234"))), "has shape"),
-        (model_of(tensor("t", 1, [1], bytes_field(9, b"123"))), "has 3 bytes"),
-        (model_of(tensor("t", 1, [3], bytes_field(9, b"123"))), "has 3 bytes"),
-        (model_of(tensor("t", 16, [1], bytes_field(9, b"12"))), "data type 16"),
-        (model_of(tensor("t", 1, [1], number_field(14, 1))), "another file"),
-        (model_of(*[tensor("t", 3, [1], bytes_field(9, b"1"))] * 2), "'t' twice"),
         (model_of(bytes_field(8, b"\xff")), "not UTF-8"),
     ],
 )
 def test_what_is_wrong_is_said(model: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        onnx.read_graph(model)
+        graph_of(memoryview(model))
 
 
 def test_lying_sizes_do_not_take_memory() -> None:
-    lies = model_of(tensor("t", 1, [2**30], bytes_field(9, b"1234"))), bytes_field(7, varint(2**40) * 9)
+    lies = varint(7 * 8 + 2) + varint(2**40) + b"1234", bytes_field(7, varint(2**40) * 9)
     tracemalloc.start()
     for lie in lies:
-        with pytest.raises(ValueError, match=r"ONNX|protobuf"):
-            onnx.read_graph(lie)
+        with pytest.raises(ValueError, match="protobuf"):
+            graph_of(memoryview(lie))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1_000_000
@@ -176,34 +159,3 @@ def test_packed_and_single_dims_and_data_are_the_same() -> None:
     for message in (single, packed):
         array = onnx.read_graph(model_of(message)).tensors["t"]
         assert array.tolist() == [[0, 1, 2], [3, 4, 5]]
-
-
-def without(bert: tiny_onnx.TinyBert, name: str) -> bytes:
-    bert.tensors = [one for one in bert.tensors if bytes_field(8, name.encode()) not in one]
-    return bert.model()
-
-
-@pytest.mark.parametrize(
-    ("missing", "message"),
-    [
-        ("bert.embeddings.LayerNorm.bias", "'bert.embeddings.LayerNorm.bias' and 0 others are missing"),
-        ("bert.embeddings.word_embeddings.weight_scale", "word_embeddings.weight_scale' is missing"),
-        ("bert.encoder.layer.0.output.dense.bias", "a product without a bias"),
-    ],
-)
-def test_a_missing_weight_is_never_left_to_chance(missing: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        onnx.bert_weights(onnx.read_graph(without(tiny_onnx.cross_encoder(), missing)))
-
-
-def test_another_model_is_refused() -> None:
-    bert = tiny_onnx.cross_encoder()
-    bert.plain("decoder.bias", 3)
-    with pytest.raises(ValueError, match=r"'decoder.bias' and 0 others do not belong"):
-        onnx.bert_weights(onnx.read_graph(bert.model()))
-
-
-def test_a_gap_in_the_layers_is_refused() -> None:
-    renamed = tiny_onnx.cross_encoder(layers=2).model().replace(b"encoder.layer.1.", b"encoder.layer.9.")
-    with pytest.raises(ValueError, match=r"encoder.layer.1\..* are missing"):
-        onnx.bert_weights(onnx.read_graph(renamed))

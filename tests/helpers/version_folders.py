@@ -25,7 +25,6 @@ import tiny_architectures
 import tiny_models
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import fit
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.llm import LLM
 from rerankbench.rerankers.reranker import Reranker
@@ -85,7 +84,7 @@ def vectors(folder: Path, cache: Path) -> np.ndarray[Any, Any]:
 
     from rerankbench.engine.loop import to_device
 
-    usable, weights = fit.resolved(Embedder(model=str(folder), max_length=64), cache)
+    usable, weights = Embedder(model=str(folder), max_length=64).resolved(cache)
     usable.rehearse(weights, ON_CPU)
     model = usable.load(weights, ON_CPU)
     window = model.window(model.tokenize([*QUERIES, *DOCUMENTS], usable), usable)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from flagembedding_oracle import oracle_scores
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import fit
+from rerankbench.engine.models import references
 from rerankbench.engine.models.model_config import CHECKED
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.llm import KNOWN, LLM, OWN
@@ -65,7 +65,7 @@ def refusal(settings: Reranker, cache: Path) -> str:
     """The one line that keeps a model from being used, found without loading its weights."""
 
     def use() -> None:
-        usable, weights = fit.resolved(settings, cache)
+        usable, weights = settings.resolved(cache)
         usable.rehearse(weights, FP32)
 
     with pytest.raises(UserError) as found:
@@ -151,8 +151,8 @@ def test_another_answer_is_its_first_tokens_logit(built: Path, hashes: Path) -> 
     folder = folder_of("qwen2", CAUSAL, built)
     yes, one = (scores(ready(LLM(str(folder), yes=word), hashes), NO_EMPTY[:3]) for word in ("Yes", "1"))
     assert np.abs(yes - one).min() > 1e-3
-    spelled = LLM("BAAI/x", yes="Yes").identity(fit.references.Weights(folder, "sha256:0", "x"), "fp32")
-    assert spelled == LLM("BAAI/x").identity(fit.references.Weights(folder, "sha256:0", "x"), "fp32")
+    spelled = LLM("BAAI/x", yes="Yes").identity(references.Weights(folder, "sha256:0", "x"), "fp32")
+    assert spelled == LLM("BAAI/x").identity(references.Weights(folder, "sha256:0", "x"), "fp32")
 
 
 # --- attention ---
@@ -162,15 +162,15 @@ def test_another_answer_is_its_first_tokens_logit(built: Path, hashes: Path) -> 
 def test_what_has_no_sdpa_is_eager_by_itself_and_says_so(name: str, built: Path, hashes: Path) -> None:
     folder = folder_of(name, SCORERS, built)
     asked = Encoder(str(folder))
-    usable, weights = fit.resolved(asked, hashes)
+    usable, weights = asked.resolved(hashes)
     assert usable.identity(weights, "fp32")["attention"] == "eager"
-    spelled, _ = fit.resolved(Encoder(str(folder), attention="eager"), hashes)
+    spelled, _ = Encoder(str(folder), attention="eager").resolved(hashes)
     assert spelled == usable  # and so the same scores
 
 
 @pytest.mark.parametrize("name", ["roberta", "albert", "modernbert-cls", "qwen3"])
 def test_what_has_sdpa_keeps_it(name: str, built: Path, hashes: Path) -> None:
-    usable, _ = fit.resolved(Encoder(str(folder_of(name, SCORERS, built))), hashes)
+    usable, _ = Encoder(str(folder_of(name, SCORERS, built))).resolved(hashes)
     assert usable.attention == "sdpa"
 
 

@@ -12,7 +12,7 @@ import pytest
 from rerankbench import load_reranker
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import fit
+from rerankbench.engine.models import references
 from rerankbench.engine.models.prompt_template import PROBES, PromptTemplate
 from rerankbench.rerankers.causal import QWEN3, Causal
 from rerankbench.rerankers.encoder import Encoder
@@ -107,7 +107,7 @@ def test_mxbai_is_its_library(option: str, limit: int | None, mxbai: Path, hashe
     """Whose max_length leaves out the fixed parts of the prompt, and counts `query:` as the query's."""
     model: Any = preset(option, hashes, model=mxbai)
     if limit:
-        fixed = model.fixed - len(model.tokenizer("query:")["input_ids"])
+        fixed = len(model.before) + len(model.after) - len(model.tokenizer("query:")["input_ids"])
         options = {"max_length": limit + fixed, "query_max_length": limit * 3 // 4 - 2}
         model = preset(option, hashes, model=mxbai, **options)
     found, expected = scores(model, PAIRS)[:, 0], mxbai_recipe(mxbai, PAIRS, limit or 8192)
@@ -173,7 +173,7 @@ def test_padding_is_on_either_side_without_effect(qwen3: Path, hashes: Path) -> 
 
 def test_only_two_rows_of_the_vocabulary_are_read(qwen3: Path, hashes: Path) -> None:
     model: Any = ready(Causal(str(qwen3)), hashes)
-    assert model.rows.shape == (2, 64)
+    assert model.answers.rows.shape == (2, 64)
 
 
 # --- what cannot be ---
@@ -196,7 +196,7 @@ def test_impossible_settings_are_one_line(options: dict[str, Any], words: str, q
 
 
 def refused(settings: Reranker, cache: Path) -> str:
-    usable, weights = fit.resolved(settings, cache)
+    usable, weights = settings.resolved(cache)
     with pytest.raises(UserError) as found:
         usable.rehearse(weights, FP32)
     (line,) = found.value.problems
@@ -239,7 +239,7 @@ def test_another_model_under_this_family_is_told_its_option(
 
 
 def test_an_instruction_that_stands_nowhere_is_no_other_model(qwen3: Path, hashes: Path) -> None:
-    weights = fit.references.resolve(str(qwen3), None, hashes)
+    weights = references.resolve(str(qwen3), None, hashes)
     plain = Causal(str(qwen3), template="{query} {document}")
     other = replace(plain, instruction="other", template=["{query} {document}"])
     assert plain.identity(weights, "fp32") == other.identity(weights, "fp32")

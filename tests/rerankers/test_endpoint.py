@@ -23,6 +23,7 @@ from rerankbench import api
 from rerankbench.basics import masking
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.sources.in_memory import collection_of
+from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.run_context import RunContext
 from rerankbench.experiment import forecast
@@ -31,7 +32,8 @@ from rerankbench.rerankers.scoring import distinct_pairs, score_store
 from rerankbench.rerankers.served import body, connection
 from rerankbench.rerankers.served.answer import Malformed, Places
 from rerankbench.rerankers.served.request import Limits, requests
-from rerankbench.rerankers.text_scoring import TextWork, score_texts
+from rerankbench.rerankers.text_scoring import TextWork
+from rerankbench.rerankers.text_scoring import score as score_work
 
 TEXTS = ["a red fox", "the blue sea", "red and blue", "", "a fox at sea", "狐狸 在 海边 red", "fox " * 3000]
 QUERIES = ["red fox", "blue sea", "狐狸 在 哪里"]
@@ -101,12 +103,12 @@ def test_every_service_gives_each_pair_its_own_score(
 ) -> None:
     """The server sorts by score, as all of them do, so that a score's place says nothing."""
     work = work_of(endpoint(server, service, documents_per_request=3), tmp_path)
-    np.testing.assert_array_equal(score_texts(work).values[:, 0], expected(work))
+    np.testing.assert_array_equal(score_work(work, Local()).values[:, 0], expected(work))
     work.close()
     asked = len(server.asked)
     assert asked == len(QUERIES) * 3  # seven documents, three at a time
     again = work_of(endpoint(server, service), tmp_path)
-    np.testing.assert_array_equal(score_texts(again).values[:, 0], expected(work))
+    np.testing.assert_array_equal(score_work(again, Local()).values[:, 0], expected(work))
     assert len(server.asked) == asked
 
 
@@ -213,7 +215,7 @@ def outcome(settings: Endpoint, cache: Path) -> str:
     """The one line of a failure."""
     work = work_of(settings, cache)
     with pytest.raises(UserError) as caught:
-        score_texts(work)
+        score_work(work, Local())
     work.close()
     (line,) = caught.value.problems
     return line
@@ -264,7 +266,7 @@ def test_what_is_over_in_a_moment_is_asked_again(trouble: str, server: RerankSer
     settings = endpoint(server, documents_per_request=3, timeout=0.3)
     work = work_of(settings, tmp_path)
     server.troubles.extend([trouble, trouble])
-    np.testing.assert_array_equal(score_texts(work).values[:, 0], expected(work))
+    np.testing.assert_array_equal(score_work(work, Local()).values[:, 0], expected(work))
     work.close()
     assert len(server.asked) == 9 + 2
 
@@ -291,7 +293,7 @@ def test_a_server_that_says_when_to_come_back_is_believed(server: RerankServer, 
     work = work_of(endpoint(server, concurrency=1), tmp_path, ROWS[:1, :2])
     server.troubles.append("429")
     started = time.monotonic()
-    score_texts(work)
+    score_work(work, Local())
     assert time.monotonic() - started >= 1.0
     server.troubles.append("429 for long")
     line = outcome(endpoint(server, characters_per_text=50, concurrency=1), tmp_path)
@@ -319,7 +321,7 @@ def test_nothing_that_was_answered_is_lost_where_one_request_fails(
     asked = server.pairs
     assert len(work_of(settings, tmp_path).missing()) == len(TEXTS) * len(QUERIES) - (asked - 2)
     work = work_of(settings, tmp_path)
-    np.testing.assert_array_equal(score_texts(work).values[:, 0], expected(work))
+    np.testing.assert_array_equal(score_work(work, Local()).values[:, 0], expected(work))
     assert server.pairs == len(work.pairs) + 2
 
 
@@ -338,13 +340,13 @@ def test_no_more_requests_are_on_their_way_than_allowed(
 ) -> None:
     server.troubles.extend(["slow0.03"] * 99)
     work = work_of(endpoint(server, "cohere", documents_per_request=2, concurrency=concurrency), tmp_path)
-    score_texts(work)
+    score_work(work, Local())
     assert server.busiest == concurrency
 
 
 def test_a_server_that_takes_fewer_documents_gets_fewer(server: RerankServer, tmp_path: Path) -> None:
     """text-embeddings-inference says so itself: three."""
-    score_texts(work_of(endpoint(server), tmp_path))
+    score_work(work_of(endpoint(server), tmp_path), Local())
     assert max(len(found["texts"]) for _, _, found in server.asked) == 3
     line = outcome(endpoint(server, about=None, model="x"), tmp_path)
     assert "answered 413: batch size 7 > maximum 3; if the request is too large, lower" in line
@@ -353,7 +355,7 @@ def test_a_server_that_takes_fewer_documents_gets_fewer(server: RerankServer, tm
 def test_no_query_is_taken_apart_for_another_request(server: RerankServer, tmp_path: Path) -> None:
     """Seven documents of each query and batches of five times two requests: one request a query is paid."""
     work = work_of(endpoint(server, "cohere", documents_per_request=10, concurrency=1), tmp_path)
-    score_texts(work)
+    score_work(work, Local())
     assert [len(found["documents"]) for _, _, found in server.asked] == [len(TEXTS)] * len(QUERIES)
 
 
@@ -444,7 +446,7 @@ def test_a_key_is_sent_and_shown_nowhere(
     server.key = KEY
     settings = endpoint(server, key_variable="MY_API_KEY", key_header="api-key")
     work = work_of(settings, tmp_path)
-    score_texts(work)
+    score_work(work, Local())
     assert work.model.connection.key is not None  # type: ignore[attr-defined]
     monkeypatch.setenv("MY_API_KEY", f"{KEY}-old")
     with caplog.at_level(logging.DEBUG):

@@ -20,7 +20,6 @@ from rerankbench.engine.models.onnx_folder import form_of
 from rerankbench.engine.models.onnx_graph import read_graph
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.onnx import Onnx, providers_for
-from rerankbench.rerankers.weightless import weightless
 from rerankbench.store.rows import identity
 from tiny_architectures import SCORERS
 from tiny_exports import by_onnxruntime, exported, quantized
@@ -106,7 +105,7 @@ def test_without_its_session_pairs_are_the_same_tokens(folder: Path, hashes: Pat
     """As who hands work to other machines reads them; weights travel there."""
     settings = Onnx(str(folder), file=INT8)
     weights = pickle.loads(pickle.dumps(settings.resolved(hashes)[1]))  # noqa: S301
-    one, other = weightless(settings, weights, "fp32"), ready(settings, hashes)
+    one, other = settings.weightless(weights, "fp32"), ready(settings, hashes)
     for index in range(len(PAIRS)):
         found = (window_of(model, PAIRS).collate(np.array([index])) for model in (one, other))
         for first, second in zip(*(arrays.values() for arrays in found), strict=True):

@@ -41,7 +41,6 @@ from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers import sequences
 from rerankbench.rerankers.reranker import PairModel, Reranker
 from rerankbench.rerankers.scoring import Work, distinct_pairs, score, score_store
-from rerankbench.rerankers.weightless import weightless
 from tiny_models import ALL, SENTENCES
 
 NAMES = ("minilm", "base", "gemma", "minicpm-layerwise", "lightweight")
@@ -198,7 +197,7 @@ def test_documents_tie_by_the_window_that_they_share(models: Path, hashes: Path,
 def test_a_model_without_weights_reads_pairs_as_the_loaded_one(name: str, models: Path, hashes: Path) -> None:
     reranker, model = loaded(name, models, hashes, **WINDOWS)
     weights = references.resolve(reranker.model, None, hashes)
-    reader = weightless(reranker, weights, "fp32")
+    reader = reranker.weightless(weights, "fp32")
     assert {parameter.device.type for parameter in reader.model.parameters()} == {"meta"}  # type: ignore[attr-defined]
     pairs = [(SENTENCES[n % 5], " ".join(SENTENCES[n : n + n % 7])) for n in range(20)]
     found = []

@@ -41,6 +41,11 @@ def shown(value: object, width: int = _SHOWN) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
+def reason(error: BaseException) -> str:
+    """What an error says, on one line."""
+    return shown(" ".join(str(error).split()))
+
+
 def examples(values: Sequence[str] | pa.Array | pa.ChunkedArray) -> tuple[str, ...]:
     """The first few of `values`, fit for a message."""
     first = values[:_EXAMPLES]

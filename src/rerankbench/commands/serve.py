@@ -103,7 +103,7 @@ def limits_of(words: argparse.Namespace) -> Limits:
 
 
 def address_problems(words: argparse.Namespace) -> list[str]:
-    from rerankbench.serving.server import is_loopback
+    from rerankbench.rerankers.served.address import is_loopback
 
     found = []
     if not 0 <= words.port <= LAST_PORT:

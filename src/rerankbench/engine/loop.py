@@ -19,9 +19,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Flags, Floats, Ints
 from rerankbench.basics.errors import UserError
+from rerankbench.basics.finding import reason
 from rerankbench.basics.progress import Progress
 from rerankbench.engine.hardware import Hardware
 from rerankbench.store.rows import Keys, RowStore
@@ -48,7 +49,7 @@ class Budget:
     tokens: int
     enough: int | None = None
 
-    def fit(self, lengths: NDArray[np.int64]) -> int:
+    def fit(self, lengths: Ints) -> int:
         """How many of these sequences, the longest first, go into one batch."""
         longest = max(1, int(lengths[0]))
         size = min(self.sequences, self.tokens // longest)
@@ -57,7 +58,7 @@ class Budget:
             size = min(size, max(near, self.enough // longest))
         return max(1, size)
 
-    def shared(self, lengths: NDArray[np.int64], streams: int) -> Budget:
+    def shared(self, lengths: Ints, streams: int) -> Budget:
         """A smaller budget, in which these sequences are as many batches for each stream, of similar size."""
         lengths = np.sort(lengths)[::-1]
         most = -(-len(self.batches(lengths)) // streams) * streams
@@ -70,17 +71,13 @@ class Budget:
                 low = middle + 1
         return replace(self, tokens=high)
 
-    def batches(self, lengths: NDArray[np.int64]) -> list[slice]:
+    def batches(self, lengths: Ints) -> list[slice]:
         """The batches that these sequences are, the longest first."""
         found, place = [], 0
         while place < len(lengths):
             found.append(slice(place, place + self.fit(lengths[place:])))
             place = found[-1].stop
         return found
-
-    def halve(self, used: int) -> None:
-        """Out of memory with `used` tokens: allow half of that from now on."""
-        self.tokens = max(1, min(self.tokens, used) // 2)
 
 
 @dataclass
@@ -93,7 +90,7 @@ class Meter:
     seconds: float = 0.0
     load_seconds: float = 0.0
 
-    def add(self, lengths: NDArray[np.int64]) -> None:
+    def add(self, lengths: Ints) -> None:
         self.sequences += len(lengths)
         self.tokens += int(lengths.sum())
         self.padding += int(lengths.max() * len(lengths) - lengths.sum())
@@ -117,17 +114,17 @@ class Meter:
         }
 
 
-Batch = tuple[NDArray[np.int64], NDArray[np.float32]]  # positions [n] and their values [n, columns]
+Batch = tuple[Ints, Floats]  # positions [n] and their values [n, columns]
 
 
 class Window(Protocol):
     """A stretch of prepared sequences."""
 
     @property
-    def lengths(self) -> NDArray[np.int64]:
+    def lengths(self) -> Ints:
         """Tokens of each sequence."""
 
-    def collate(self, index: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    def collate(self, index: Ints) -> dict[str, Ints]:
         """Padded arrays of the sequences in `index`, for one forward pass."""
 
 
@@ -148,8 +145,8 @@ class Loop:
     def run(
         self,
         window: Window,
-        wanted: NDArray[np.bool_] | None = None,
-        stretches: Sequence[NDArray[np.int64]] | None = None,
+        wanted: Flags | None = None,
+        stretches: Sequence[Ints] | None = None,
     ) -> Iterator[Batch]:
         """Yield the values of the window's sequences, batch by batch, until all are done.
 
@@ -159,7 +156,7 @@ class Loop:
         """
         stretches = [np.argsort(-window.lengths, kind="stable")] if stretches is None else stretches
         todo = deque(stretch for stretch in stretches if len(stretch))
-        flying: deque[tuple[NDArray[np.int64], Future[torch.Tensor]]] = deque()
+        flying: deque[tuple[Ints, Future[torch.Tensor]]] = deque()
         workers: Executor = Inline() if self.streams == 1 else threads(self.streams)
         try:
             while todo or flying:
@@ -190,7 +187,7 @@ class Loop:
             return IN_FLIGHT
         return self.streams if self.streams > 1 else 0
 
-    def cut(self, window: Window, todo: deque[NDArray[np.int64]]) -> NDArray[np.int64]:
+    def cut(self, window: Window, todo: deque[Ints]) -> Ints:
         """Take the next batch off `todo`, stretches of sequences whose longest come first."""
         stretch = todo.popleft()
         size = self.budget.fit(window.lengths[stretch[: self.budget.sequences]])
@@ -198,13 +195,13 @@ class Loop:
             todo.appendleft(stretch[size:])
         return stretch[:size]
 
-    def attempt(self, window: Window, index: NDArray[np.int64]) -> torch.Tensor:
+    def attempt(self, window: Window, index: Ints) -> torch.Tensor:
         """One forward pass."""
         arrays = window.collate(index)
         with torch.inference_mode():
             return self.forward(to_device(arrays, self.hardware.device))
 
-    def shrink(self, lengths: NDArray[np.int64], error: BaseException) -> None:
+    def shrink(self, lengths: Ints, error: BaseException) -> None:
         """Make the budget smaller after a batch of such sequences ran out of memory."""
         longest = int(lengths.max())
         if len(lengths) == 1:
@@ -214,7 +211,7 @@ class Loop:
                 "smaller model"
             ) from error
         if self.budget.tokens >= len(lengths) * longest:  # else another batch in flight has shrunk it already
-            self.budget.halve(len(lengths) * longest)
+            self.budget.tokens = max(1, len(lengths) * longest // 2)
             log.warning("out of memory: going on with batch_tokens=%d", self.budget.tokens)
         if self.hardware.device.startswith("cuda"):
             torch.cuda.empty_cache()
@@ -249,7 +246,7 @@ class Inline(Executor):
         return future
 
 
-def to_device(arrays: dict[str, NDArray[np.int64]], device: str) -> dict[str, torch.Tensor]:
+def to_device(arrays: dict[str, Ints], device: str) -> dict[str, torch.Tensor]:
     """On a GPU through pinned memory: other copies would wait for all that it has been given before."""
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     if device == "cpu":
@@ -259,6 +256,30 @@ def to_device(arrays: dict[str, NDArray[np.int64]], device: str) -> dict[str, to
         name: (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=pinned)
         for name, tensor in tensors.items()
     }
+
+
+def tried(
+    forward: Callable[[dict[str, torch.Tensor]], torch.Tensor],
+    batches: Sequence[dict[str, Ints]],
+    failing: str,
+    length: str,
+) -> list[torch.Tensor]:
+    """What `forward` of a model of a kind that is not tested gives for batches, on the CPU.
+
+    Raises UserError, which begins as `failing`.
+
+    length: the key that helps where texts are too long.
+    """
+    try:
+        with torch.inference_mode():
+            return [forward(to_device(batch, "cpu")) for batch in batches]
+    except UserError:
+        raise  # which says itself what to do
+    except Exception as error:  # whatever a model of any kind may raise
+        raise UserError(
+            f"{failing} ({type(error).__name__}: {reason(error)}); a smaller {length} helps where it has too "
+            "few positions"
+        ) from error
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -274,22 +295,20 @@ def fill(
     store: RowStore,
     keys: Keys,
     columns: Sequence[int],
-    todo: NDArray[np.int64],
+    found: Flags,
     window_size: int,
-    prepare: Callable[[NDArray[np.int64]], Window],
+    prepare: Callable[[Ints], Window],
     loop: Loop,
     progress: Progress,
-    found: NDArray[np.bool_] | None = None,
 ) -> None:
-    """Compute the rows `todo` of `keys` and append them to the store as the work goes.
+    """Compute the rows of `keys` and append them to the store as the work goes.
 
-    found: which rows of `keys` the store holds already. They are not computed again, but they keep their
-    places in windows and batches.
+    found: which of them the store holds already. They are not computed again, but they keep their places in
+    windows and batches.
     """
-    buffer = Buffer(store, keys, columns)
-    missing = np.ones(len(keys), bool) if found is None else ~found
+    buffer, missing = Buffer(store, keys, columns), ~found
     try:
-        for window_rows, window in ahead(prepare, windows(todo, window_size, missing)):
+        for window_rows, window in ahead(prepare, windows(missing, window_size)):
             started, fresh = time.perf_counter(), missing[window_rows]
             for index, values in loop.run(window, None if fresh.all() else fresh):
                 index, values = index[fresh[index]], values[fresh[index]]
@@ -300,9 +319,10 @@ def fill(
         buffer.flush()
 
 
-def windows(todo: NDArray[np.int64], size: int, missing: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
-    """Stretches of `todo` with something missing in them; their ends depend on `todo` and `size` alone."""
-    stretches = (todo[start : start + size] for start in range(0, len(todo), size))
+def windows(missing: Flags, size: int) -> list[Ints]:
+    """Stretches of rows with something `missing` in them; their ends depend on `size` alone."""
+    rows = np.arange(len(missing))
+    stretches = (rows[start : start + size] for start in range(0, len(rows), size))
     return [stretch for stretch in stretches if missing[stretch].any()]
 
 
@@ -323,11 +343,11 @@ class Buffer:
 
     def __init__(self, store: RowStore, keys: Keys, columns: Sequence[int]) -> None:
         self.store, self.keys, self.columns = store, keys, columns
-        self.rows: list[NDArray[np.int64]] = []
-        self.values: list[NDArray[np.float32]] = []
+        self.rows: list[Ints] = []
+        self.values: list[Floats] = []
         self.flushed = time.monotonic()
 
-    def add(self, rows: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+    def add(self, rows: Ints, values: Floats) -> None:
         self.rows.append(rows)
         self.values.append(values)
         if time.monotonic() - self.flushed >= FLUSH_SECONDS:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Digests, Ints
 from rerankbench.basics.errors import UserError
 
 Tokens = NDArray[np.int32]
@@ -80,12 +81,12 @@ def backend_ids(tokenizer: Any, texts: Sequence[str], limit: int | None, special
     return [np.asarray(one.ids, np.int32) for one in encoded]
 
 
-def sizes(sequences: Sequence[Sequence[Any] | Tokens]) -> NDArray[np.int64]:
+def sizes(sequences: Sequence[Sequence[Any] | Tokens]) -> Ints:
     """How long each one is."""
     return np.array([len(sequence) for sequence in sequences], np.int64)
 
 
-def pad(sequences: Sequence[Tokens], value: int, multiple: int = 1) -> NDArray[np.int64]:
+def pad(sequences: Sequence[Tokens], value: int, multiple: int = 1) -> Ints:
     """Sequences side by side, padded on the right with `value`: [n, the longest, up to a multiple]."""
     longest = max(map(len, sequences))
     padded = np.full((len(sequences), longest + -longest % multiple), value, np.int64)
@@ -94,7 +95,7 @@ def pad(sequences: Sequence[Tokens], value: int, multiple: int = 1) -> NDArray[n
     return padded
 
 
-def token_digests(sequences: Iterable[Tokens]) -> NDArray[np.bytes_]:
+def token_digests(sequences: Iterable[Tokens]) -> Digests:
     """16-byte BLAKE2b digest of each row of token ids, as S16; no text has the same one."""
     data = (np.ascontiguousarray(ids, np.int32).tobytes() for ids in sequences)
     return np.array([hashlib.blake2b(ids, digest_size=16, person=b"tokens").digest() for ids in data], "S16")

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from rerankbench.collections.collection import Collection
 from rerankbench.engine import hardware
-from rerankbench.engine.embedders.embedder import text_window
 from rerankbench.engine.loop import Loop, Window
 from rerankbench.experiment.arm_name import arm
 from rerankbench.experiment.estimate import (
@@ -132,7 +131,7 @@ def embedding_step(experiment: Experiment, collection: Collection, context: Sear
     rows = spread(total, PILOT + WARM_UP)
 
     def window(numbers: NDArray[np.int64]) -> Window:
-        return text_window(embedder.model, collection.corpus.texts(rows[numbers]), embedder.settings)
+        return embedder.model.read(collection.corpus.texts(rows[numbers]), embedder.settings)
 
     machine = context.hardware
     loop = Loop(embedder.model.forward, machine, context.budget(), streams=machine.streams)

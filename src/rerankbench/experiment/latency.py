@@ -83,7 +83,7 @@ def rerank(
     from rerankbench.engine.loop import Loop  # loads torch, which reports do without
 
     if isinstance(model, Scorer):
-        return score_directly(model, query, documents)
+        return score_directly(model, [query] * len(documents), documents)
     machine = context.hardware
     loop = Loop(model.forward, machine, context.budget(model.enough), streams=machine.streams)
     return score_texts(model, query, documents, loop)

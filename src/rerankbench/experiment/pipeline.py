@@ -18,7 +18,7 @@ from rerankbench.collections.collection import Collection
 from rerankbench.engine import hardware
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.executors.executor import Executor
-from rerankbench.engine.models import computed_by, fit
+from rerankbench.engine.models import computed_by
 from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Evaluation, evaluate
 from rerankbench.experiment import latency
@@ -162,16 +162,16 @@ def ready_models(experiment: Experiment, context: SearchContext) -> None:
 def ready(settings: Embedder | Reranker, context: SearchContext) -> None:
     """Raise UserError unless the model can be used; one whose values are stored needs no rehearsal."""
     if isinstance(settings, Embedder):
-        embedder, weights = fit.resolved(settings, context.cache_dir)
+        embedder, weights = settings.resolved(context.cache_dir)
         for note in embedder.notes(weights.folder):
             log.warning("%s", note)
         parts = embedder.identity(weights, context.hardware.precision)
         parts |= computed_by.operators(weights.folder, context.hardware)
-        if not fit.stored(context.cache_dir / "vectors" / identity(parts)):
+        if not computed_by.stored(context.cache_dir / "vectors" / identity(parts)):
             embedder.rehearse(weights, context.hardware)
         return
     reranker, origin = settings.resolved(context.cache_dir)
-    if not fit.stored(score_store(reranker, origin, context).folder):
+    if not computed_by.stored(score_store(reranker, origin, context).folder):
         reranker.rehearse(origin, context.hardware)
 
 

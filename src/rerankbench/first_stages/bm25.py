@@ -12,8 +12,8 @@ from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats, Ints
 from rerankbench.basics.finding import Finding, examples
 from rerankbench.basics.progress import Progress
 from rerankbench.collections.candidates import Candidates
@@ -117,7 +117,7 @@ class BM25(FirstStage):
                 documents.append([vocabulary.setdefault(word, len(vocabulary)) for word in found])
         return documents, vocabulary
 
-    def scores(self, index: Any, query: str) -> NDArray[np.float32]:
+    def scores(self, index: Any, query: str) -> Floats:
         """BM25 of one query against every row."""
         known = [word for word in self.analyse([query])[0] if word in index.vocab_dict]
         return index.get_scores(known) if known else np.zeros(index.scores["num_docs"], np.float32)
@@ -210,21 +210,18 @@ def stop_words(language: str) -> frozenset[str]:
     return frozenset(getattr(lists, f"STOPWORDS_{codes.get(language, '')}", ()))
 
 
-def silent(query_texts: Sequence[str], rows: NDArray[np.int64]) -> tuple[Finding, ...]:
+def silent(query_texts: Sequence[str], rows: Ints) -> tuple[Finding, ...]:
     """What to say of queries for which there is nothing."""
     empty = np.flatnonzero((rows >= 0).sum(axis=1) == 0).tolist()
-    effect = (
-        "no document has a word of theirs (stop words aside); they count 0: is first_stage.language right?"
-    )
-    where = examples([query_texts[query] for query in empty])
-    return (
-        (Finding("warning", "queries for which BM25 finds nothing", len(empty), where, effect),)
-        if empty
-        else ()
-    )
+    if not empty:
+        return ()
+    what, where = "queries for which BM25 finds nothing", examples([query_texts[query] for query in empty])
+    why = "no document has a word of theirs (stop words aside)"
+    effect = f"{why}; they count 0: is first_stage.language right?"
+    return (Finding("warning", what, len(empty), where, effect),)
 
 
-def best(scores: NDArray[np.float32], depth: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def best(scores: Floats, depth: int) -> tuple[Ints, Floats]:
     """The `depth` highest positive scores with their rows; equal scores in order of rows."""
     rows = np.flatnonzero(scores > 0)
     if len(rows) > depth:  # sort only what can be among the best, ties with the last of them included

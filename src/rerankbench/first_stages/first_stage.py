@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from rerankbench.basics import typed_json
+from rerankbench.basics.arrays import Ints
 from rerankbench.basics.finding import Finding
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
@@ -71,24 +71,20 @@ class FirstStage(ABC):
     def find_and_keep(
         self, collection: Collection, depth: int, context: SearchContext, key: str
     ) -> Candidates:
-        """Search, and write down what was found."""
+        """Search, and write down what was found and what it is."""
         found = self.find(collection, depth, context)
         stored = np.empty(found.rows.shape, STORED)
         stored["row"], stored["score"] = found.rows, found.scores
-        self.describe(f"{self.kind}@{depth} of {collection.name}", key, context, found)
-        write_array(context.cache_dir / "candidates", key, stored)
-        return found
-
-    def describe(self, label: str, key: str, context: SearchContext, found: Candidates) -> None:
-        """Say beside stored candidates what they are; for people, and for `rerankbench-cache list`."""
-        parts: dict[str, Any] = {
-            "label": label,
+        note = {  # for people, and for `rerankbench-cache list`
+            "label": f"{self.kind}@{depth} of {collection.name}",
             "first_stage": self.identity(context),
             "index": dict(found.index),
+            "findings": [asdict(finding) for finding in found.findings],
         }
-        parts["findings"] = [asdict(finding) for finding in found.findings]
-        note = json.dumps(parts, indent=2, ensure_ascii=False).encode()
-        write_atomic(context.cache_dir / "candidates" / f"{key}.json", note)
+        file = context.cache_dir / "candidates" / f"{key}.json"
+        write_atomic(file, json.dumps(note, indent=2, ensure_ascii=False).encode())
+        write_array(context.cache_dir / "candidates", key, stored)
+        return found
 
     def stored(self, collection: Collection, depth: int, context: SearchContext) -> Candidates | None:
         """The candidates that an earlier run found."""
@@ -135,7 +131,7 @@ def read_description(note: Path) -> tuple[dict[str, float], list[Finding]]:
         return measured, []
 
 
-def without(found: Candidates, rows: NDArray[np.int64], depth: int) -> Candidates:
+def without(found: Candidates, rows: Ints, depth: int) -> Candidates:
     """Candidates without the row `rows[q]` in query q's list, cut to `depth`."""
     drop = (found.rows == rows[:, None]) & (found.rows >= 0)
     order = np.argsort(drop, axis=1, kind="stable")  # what stays moves up, in order

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats, Ints
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
 from rerankbench.first_stages.bm25 import BM25
@@ -86,13 +87,8 @@ class Hybrid(FirstStage):
         return Dense().lacking(collection, context)
 
     def fuse(
-        self,
-        dense_rows: NDArray[np.int64],
-        dense_scores: NDArray[np.float32],
-        word_rows: NDArray[np.int64],
-        word_scores: NDArray[np.float32],
-        depth: int,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        self, dense_rows: Ints, dense_scores: Floats, word_rows: Ints, word_scores: Floats, depth: int
+    ) -> tuple[Ints, Floats]:
         """One query's two lists as one; equal sums keep the order of rows."""
         rows = np.unique(np.concatenate([dense_rows, word_rows]))
         rows = rows[rows >= 0]
@@ -103,9 +99,7 @@ class Hybrid(FirstStage):
         fused_rows[: len(order)], fused_scores[: len(order)] = rows[order], total[order]
         return fused_rows, fused_scores
 
-    def part(
-        self, listed: NDArray[np.int64], scores: NDArray[np.float32], rows: NDArray[np.int64], weight: float
-    ) -> NDArray[np.float64]:
+    def part(self, listed: Ints, scores: Floats, rows: Ints, weight: float) -> NDArray[np.float64]:
         """What one list adds to each of `rows` (sorted)."""
         listed, scores = listed[listed >= 0], scores[listed >= 0]
         added = np.zeros(len(rows))

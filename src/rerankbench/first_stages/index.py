@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from rerankbench.basics import typed_json
+from rerankbench.basics.arrays import Flags, Floats, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.regular_file import NotRegular, TooLarge, open_regular
 from rerankbench.engine.embedders.vector_ties import release
@@ -74,10 +74,6 @@ class Index:
                 f"index.factory={self.factory}: FAISS does not know this factory string; examples: Flat, "
                 "IVF1024,Flat, HNSW32, IVF4096,PQ64"
             ]
-        return self.search_problems(index)
-
-    def search_problems(self, index: Any) -> list[str]:
-        """What this kind of index does not know of `search`."""
         try:
             self.tuned(index)
         except RuntimeError:
@@ -163,9 +159,7 @@ class Exact:
     def __init__(self, vectors: Vectors) -> None:
         self.vectors, self.ntotal = vectors, len(vectors)
 
-    def best(
-        self, queries: NDArray[np.float32], depth: int, batch: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def best(self, queries: Floats, depth: int, batch: int) -> tuple[Ints, Floats]:
         """Rows and scores [queries, depth], copies left out, best first; equal scores in order of rows."""
         import torch
 
@@ -182,7 +176,7 @@ class Exact:
                 merge(rows[some], scores[some], products, first)
         return rows, scores
 
-    def parts(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def parts(self) -> Iterator[tuple[int, Floats]]:
         """(number of the first row, vectors in memory)."""
         first = 0
         for block in self.vectors.blocks:
@@ -199,9 +193,7 @@ class Approximate:
     def __init__(self, index: Any, vectors: Vectors) -> None:
         self.index, self.vectors, self.ntotal = index, vectors, len(vectors)
 
-    def best(
-        self, queries: NDArray[np.float32], depth: int, batch: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def best(self, queries: Floats, depth: int, batch: int) -> tuple[Ints, Floats]:
         """Rows and scores [queries, depth], copies left out, best first; equal scores in order of rows."""
         rows = np.full((len(queries), depth), -1, np.int64)
         scores = np.full((len(queries), depth), -np.inf, np.float32)
@@ -210,9 +202,7 @@ class Approximate:
             rows[some], scores[some] = self.nearest(queries[some], depth, depth + 1)
         return np.where(rows < 0, -1, self.vectors.copies.rows[rows]), scores
 
-    def nearest(
-        self, queries: NDArray[np.float32], depth: int, asked: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def nearest(self, queries: Floats, depth: int, asked: int) -> tuple[Ints, Floats]:
         """The same as numbers in FAISS, which is asked for more than `depth`.
 
         Which of the rows that tie with the last it returns is its own affair: those queries for which all
@@ -229,9 +219,7 @@ class Approximate:
         return found, values
 
 
-def merge(
-    rows: NDArray[np.int64], scores: NDArray[np.float32], products: NDArray[np.float32], first: int
-) -> None:
+def merge(rows: Ints, scores: Floats, products: Floats, first: int) -> None:
     """Let products [queries, n] of the rows from `first` into the best so far [queries, depth], in place.
 
     Rows come in ascending order, so a product that only equals the worst of the best does not get in.
@@ -251,7 +239,7 @@ def merge(
     scores[:] = np.take_along_axis(all_scores, order, axis=1)
 
 
-def best_columns(products: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+def best_columns(products: Floats, count: int) -> Ints:
     """The `count` largest of each row [queries, count]; of equal ones the first."""
     least = np.partition(products, products.shape[1] - count, axis=1)[:, products.shape[1] - count, None]
     above, equal = products > least, products == least
@@ -260,7 +248,7 @@ def best_columns(products: NDArray[np.float32], count: int) -> NDArray[np.int64]
     return np.nonzero(chosen)[1].reshape(len(products), count)
 
 
-def padded_columns(hits: NDArray[np.bool_], width: int) -> NDArray[np.int64]:
+def padded_columns(hits: Flags, width: int) -> Ints:
     """The columns marked in each row [queries, width], -1 behind their end."""
     query, column = np.nonzero(hits)
     counts = hits.sum(axis=1)
@@ -270,7 +258,7 @@ def padded_columns(hits: NDArray[np.bool_], width: int) -> NDArray[np.int64]:
     return columns
 
 
-def sample(vectors: Vectors, rows: int, seed: int) -> NDArray[np.float32]:
+def sample(vectors: Vectors, rows: int, seed: int) -> Floats:
     """A seeded sample of vectors to train on, all of them where there are fewer."""
     chosen = np.arange(len(vectors))
     if len(vectors) > rows:
@@ -329,9 +317,7 @@ def mapped(path: Path, factory: str) -> Any:
         return faiss.read_index(str(path))
 
 
-def search(
-    index: Exact | Approximate, queries: NDArray[np.float32], depth: int, batch: int = 256
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def search(index: Exact | Approximate, queries: Floats, depth: int, batch: int = 256) -> tuple[Ints, Floats]:
     """The `depth` best rows of each query, best first: (rows [Q, depth], scores [Q, depth]).
 
     Equal scores are ordered by row number, also where the last of a list ties with rows behind it. Equal
@@ -345,7 +331,7 @@ def search(
     return rows[of], scores[of]
 
 
-def recall(found: NDArray[np.int64], queries: NDArray[np.float32], vectors: Vectors, seed: int) -> float:
+def recall(found: Ints, queries: Floats, vectors: Vectors, seed: int) -> float:
     """The share of the exact neighbours that are in `found` [Q, depth], over a seeded sample of queries."""
     drawn = np.random.default_rng(seed).permutation(len(queries))[:SAMPLED]
     exact, _ = search(Exact(vectors), queries[drawn], found.shape[1])

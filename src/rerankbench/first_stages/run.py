@@ -19,12 +19,7 @@ from rerankbench.collections.sources.tables import taken
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.first_stages.search_context import SearchContext
 
-_KEYS = {
-    "query": "query_column",
-    "document": "doc_column",
-    "score": "score_column",
-    "rank": "rank_column",
-}
+_KEYS = {"query": "query_column", "document": "doc_column", "score": "score_column", "rank": "rank_column"}
 
 
 @dataclass(frozen=True)

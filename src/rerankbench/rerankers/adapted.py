@@ -5,18 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import fit, references
-from rerankbench.engine.models.adapters import (
-    adapter_identity,
-    adapter_problems,
-    base_of,
-    is_adapter,
-    merged,
-)
+from rerankbench.engine.models import references
+from rerankbench.engine.models.adapters import adapter_identity, adapter_problems, base_of, is_adapter, merged
+from rerankbench.engine.models.attention import usable
 from rerankbench.engine.models.loading import Opened, opened
 from rerankbench.rerankers.reranker import LocalReranker
 
@@ -30,6 +25,16 @@ class Adapted(LocalReranker):
     """
 
     adapter: str | None = field(default=None, kw_only=True)
+
+    AUTO: ClassVar[str]
+    """The class of transformers that loads the model, unless `kind` gives another."""
+
+    def kind(self) -> Any:
+        """The class that reads the model, or the name of one of transformers."""
+        return self.AUTO
+
+    def fitted(self, folder: Path) -> Self:
+        return replace(self, attention=usable(self.attention, folder, self.AUTO, self.trust_remote_code))
 
     def told_apart(self) -> Self:
         """The same with base and adapter under their own keys, where `model` is an adapter's folder.
@@ -47,6 +52,13 @@ class Adapted(LocalReranker):
         base, revision = base_of(folder)
         return replace(self, model=base, revision=revision, adapter=str(folder))
 
+    def folder_problems(self, folder: Path) -> list[str]:
+        return [f"reranker.model={self.model}: {line}" for line in self.misfits(folder)]
+
+    @abstractmethod
+    def misfits(self, folder: Path) -> list[str]:
+        """Whether a whole folder's configs are not of this family, or lack what is asked for."""
+
     def model_problems(self) -> list[str]:
         try:
             whole = self.told_apart()
@@ -59,18 +71,13 @@ class Adapted(LocalReranker):
         return whole.named(super(Adapted, whole).origin(cache_dir))
 
     def resolved(self, cache_dir: Path) -> tuple[Self, references.Weights]:
-        usable, weights = fit.resolved(self.told_apart(), cache_dir)
-        return usable, usable.named(weights)
+        return super(Adapted, self.told_apart()).resolved(cache_dir)
 
     def open(self, weights: references.Weights, hardware: Hardware) -> Opened:
         """The model, adapted, and its tokenizer."""
         found = opened(weights.folder, hardware, self.attention, self.trust_remote_code, self.kind())
         found.model = merged(found.model, self.adapter)
         return found
-
-    @abstractmethod
-    def kind(self) -> Any:
-        """The class that reads the model, or the name of one of transformers."""
 
     def named(self, weights: references.Weights) -> references.Weights:
         """The base's weights under a label that tells of the adapter; its content is in the identity."""

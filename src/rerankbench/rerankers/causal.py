@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models.checkpoint import describe
+from rerankbench.engine.models.checkpoint import architecture, describe
 from rerankbench.engine.models.cross_encoder_folder import described
-from rerankbench.engine.models.loading import take
-from rerankbench.engine.models.prompt_template import CHAT, CHAT_OPENED, has_roles
+from rerankbench.engine.models.prompt_template import has_roles
 from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.answering import Answering
-from rerankbench.rerankers.as_described import as_described
 from rerankbench.rerankers.families import knows, option_for
-from rerankbench.rerankers.llm import AUTO, KNOWN, last, softcapped, weights_of
+from rerankbench.rerankers.llm import KNOWN, Answers
 from rerankbench.rerankers.reranker import PairModel
 from rerankbench.rerankers.templated import TemplatedModel
 
@@ -47,27 +45,24 @@ class Causal(Answering):
     tokens: list[int] | None = None
 
     family: ClassVar[str] = "causal"
-    AUTO: ClassVar[str] = AUTO
+    AUTO: ClassVar[str] = "AutoModelForCausalLM"
 
-    def folder_problems(self, folder: Path) -> list[str]:
-        description = describe(folder)
-        name = (description.get("architectures") or ["unknown"])[0]
-        if name not in KNOWN or description.get("start_layer") is not None:
+    def misfits(self, folder: Path) -> list[str]:
+        name = architecture(folder)
+        if name not in KNOWN or describe(folder)["start_layer"] is not None:
             return [
-                f"reranker.model={self.model}: holds {name}, which family causal is not known to score "
-                f"right; {option_for(folder)} or another folder"
+                f"holds {name}, which family causal is not known to score right; {option_for(folder)} or "
+                "another folder"
             ]
         if problems := described(folder).problems:
-            return [f"reranker.model={self.model}: {line}, which is not supported" for line in problems]
-        if self.follows(folder):
+            return [f"{line}, which is not supported" for line in problems]
+        if self.follows(folder) or self.template != list(QWEN3) or knows(folder, "<think>"):
             return []
-        if self.template == list(QWEN3) and not knows(folder, "<think>"):
-            return [
-                f"reranker.model={self.model}: holds {name} with a tokenizer that lacks <think>, so it is no "
-                f"Qwen3-Reranker; {option_for(folder)}, give the prompt it was trained with by "
-                "reranker.template, or another folder"
-            ]
-        return []
+        return [
+            f"holds {name} with a tokenizer that lacks <think>, so it is no Qwen3-Reranker; "
+            f"{option_for(folder)}, give the prompt it was trained with by reranker.template, or another "
+            "folder"
+        ]
 
     def problems(self) -> list[str]:
         wrong = self.tokens is not None and (len(self.tokens) not in (1, 2) or min(self.tokens) < 0)
@@ -84,13 +79,8 @@ class Causal(Answering):
         if not self.follows(folder):
             return found
         said = described(folder)
-        return replace(
-            as_described(found, folder),
-            query_instruction=self.query_instruction,
-            template=CHAT_OPENED if said.opens else CHAT,
-            instruction=said.prompt if self.instruction == INSTRUCTION else self.instruction,
-            tokens=list(said.answers),
-        )
+        instruction = said.prompt if self.instruction == INSTRUCTION else self.instruction
+        return replace(found.with_chat(folder), instruction=instruction, tokens=list(said.answers))
 
     def identity(self, weights: Weights, precision: str) -> dict[str, Any]:
         found = super().identity(weights, precision)
@@ -109,27 +99,9 @@ class CausalModel(TemplatedModel):
     settings: Causal
 
     def __init__(self, settings: Causal, weights: Weights, hardware: Hardware) -> None:
-        from rerankbench.engine.operators.last_position import narrow
-
-        self.settings = settings
-        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware)
-        self.prepare_prompt(settings.prompt(self.tokenizer, weights.folder), settings.max_length)
-        self.prepare_batches(hardware, weights_of(self.model))
-        self.layers = (self.model.config.get_text_config().num_hidden_layers,)
-        narrow(self.model.model, -1)
-        tokens = settings.answers(self.tokenizer, weights.folder)
-        head = self.model.get_output_embeddings()
-        # Only these rows of the vocabulary (151,669 for Qwen3) are ever asked for.
-        self.rows = head.weight[tokens].float()
-        self.bias = head.bias[tokens].float() if head.bias is not None else 0.0
-        self.softcap: float | None = getattr(self.model.config, "final_logit_softcapping", None)
+        super().__init__(settings, weights, hardware)
+        self.answers = Answers(self.model, settings.answers(self.tokenizer, weights.folder))
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        from rerankbench.engine.operators.last_position import last_positions
-
-        # Padding is on the right and attention is causal: no real token ever sees it.
-        with last_positions(inputs["lengths"]):
-            hidden = self.model.model(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state
-        logits = last(hidden, inputs["lengths"]).float() @ self.rows.T + self.bias
-        logits = softcapped(logits, self.softcap)
+        logits = self.answers.logits(inputs)
         return logits[:, :1] - logits[:, 1:] if logits.shape[1] == 2 else logits

@@ -9,37 +9,26 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models.attention import usable
-from rerankbench.engine.models.checkpoint import describe
+from rerankbench.engine.models.checkpoint import architecture, describe
 from rerankbench.engine.models.cross_encoder_folder import described
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import take, without_values
 from rerankbench.engine.models.model_config import CHECKED, DECODERS
 from rerankbench.engine.models.model_files import own_code_problems
 from rerankbench.engine.models.pair_template import PairTemplate
-from rerankbench.engine.models.prompt_template import (
-    CHAT,
-    CHAT_OPENED,
-    CHATS,
-    PromptTemplate,
-    has_roles,
-    template_problems,
-)
+from rerankbench.engine.models.prompt_template import has_roles, template_problems
 from rerankbench.engine.models.references import Weights
-from rerankbench.rerankers.adapted import Adapted
-from rerankbench.rerankers.as_described import as_described
 from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.joined import JoinedModel, labelled, template_of, try_out
-from rerankbench.rerankers.llm import weights_of
 from rerankbench.rerankers.reranker import PairModel
-from rerankbench.rerankers.templated import TemplatedModel, prompt_of, refuse_no_room
+from rerankbench.rerankers.templated import Templated, TemplatedModel
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Encoder(Adapted):
+class Encoder(Templated):
     """Score = the single logit of `[cls] query [sep] document [sep]`, as the tokenizer joins pairs.
 
     label: of a model with several labels, the one that means relevant, from 0: the score is its log-softmax.
@@ -51,48 +40,40 @@ class Encoder(Adapted):
     """
 
     label: int | None = None
-    template: Any = None
-    instruction: str = ""
 
     family: ClassVar[str] = "encoder"
+    AUTO: ClassVar[str] = "AutoModelForSequenceClassification"
 
-    def layers_in(self, description: dict[str, Any]) -> tuple[int, ...]:
-        return (int(description["num_hidden_layers"]),)
-
-    def folder_problems(self, folder: Path) -> list[str]:
-        config, description = json_object(folder / "config.json"), describe(folder)
-        name = (description.get("architectures") or ["unknown"])[0]
+    def misfits(self, folder: Path) -> list[str]:
+        config, name = json_object(folder / "config.json"), architecture(folder)
+        kind = describe(folder)["model_type"]
         if not name.endswith("ForSequenceClassification"):
+            return [f"holds {name}, not a sequence classifier; {option_for(folder)} or another folder"]
+        if self.template is not None and kind not in DECODERS:
             return [
-                f"reranker.model={self.model}: holds {name}, not a sequence classifier; {option_for(folder)} "
-                "or another folder"
+                f"holds {name}, which reads pairs as its tokenizer joins them; leave reranker.template out"
             ]
-        labels = description.get("num_labels") or 2  # two is the default that config.json leaves out
-        if wrong := self.label_problems(labels):
-            return wrong
-        if self.template is not None and description["model_type"] not in DECODERS:
-            return [
-                f"reranker.model={self.model}: holds {name}, which reads pairs as its tokenizer joins them; "
-                "leave reranker.template out"
-            ]
-        if config.get("is_encoder_decoder") and description["model_type"] not in ENCODER_DECODERS:
-            return [f"reranker.model={self.model}: holds {name}, an encoder-decoder, which is not supported"]
+        if config.get("is_encoder_decoder") and kind not in ENCODER_DECODERS:
+            return [f"holds {name}, an encoder-decoder, which is not supported"]
         if described(folder).answers:
             return [
-                f"reranker.model={self.model}: its modules.json has a LogitScore behind a classifier, which "
-                "has no vocabulary; fetch the model again"
+                "its modules.json has a LogitScore behind a classifier, which has no vocabulary; fetch the "
+                "model again"
             ]
-        if problems := described(folder).problems:
-            return [f"reranker.model={self.model}: {line}, which is not supported" for line in problems]
-        return own_code_problems(f"reranker.model={self.model}", config, self.trust_remote_code)
+        return [f"{line}, which is not supported" for line in described(folder).problems]
+
+    def folder_problems(self, folder: Path) -> list[str]:
+        labels = describe(folder)["num_labels"] or 2  # two is the default that config.json leaves out
+        place, config = f"reranker.model={self.model}", json_object(folder / "config.json")
+        return (
+            super().folder_problems(folder)
+            or self.label_problems(labels)
+            or own_code_problems(place, config, self.trust_remote_code)
+        )
 
     def problems(self) -> list[str]:
         own = [] if self.template is None else template_problems(self.template)
         return super().problems() + own
-
-    @property
-    def query_limit(self) -> int:
-        return super().query_limit if self.template is None else self.query_max_length or self.max_length
 
     def label_problems(self, labels: int) -> list[str]:
         if labels == 1 and self.label in (None, 0):
@@ -112,51 +93,30 @@ class Encoder(Adapted):
         found = super().identity(weights, precision)
         if not self.label:
             del found["label"]  # of one label it is the first; of several it is always said
-        texts = [self.template] if isinstance(self.template, str) else self.template
-        found["template"] = texts  # a text is a list of one
-        if texts is None:
-            del found["template"]
-        if self.template not in CHATS and not any("{instruction}" in text for text in texts or []):
-            del found["instruction"]
         return found
 
     def fitted(self, folder: Path) -> Self:
-        attention = usable(self.attention, folder, AUTO, self.trust_remote_code)
-        chats = self.template is None and describe(folder)["model_type"] in DECODERS and has_roles(folder)
-        found = as_described(self, folder)
-        if not chats:
-            return replace(found, attention=attention)
-        said = described(folder)
-        return replace(
-            found,
-            attention=attention,
-            template=CHAT_OPENED if said.opens else CHAT,
-            query_instruction=self.query_instruction,
-            instruction=self.instruction or said.prompt,
-        )
-
-    def kind(self) -> str:
-        return AUTO
+        found = super().fitted(folder)
+        if self.template is None and describe(folder)["model_type"] in DECODERS and has_roles(folder):
+            instruction = self.instruction or described(folder).prompt
+            return replace(found.with_chat(folder), instruction=instruction)
+        return found.as_described(folder)
 
     def rehearse(self, weights: Weights, hardware: Hardware) -> None:
         with without_values():
             found = self.open(weights, hardware)
         if self.template is not None:
-            refuse_no_room(self.prompt(found.tokenizer, weights.folder), self.max_length)
+            self.prompt(found.tokenizer, weights.folder)
             return
         PairInputs.of(found.model, found.tokenizer, weights.folder)
         if describe(weights.folder)["model_type"] not in CHECKED:
             on_cpu = replace(hardware, device="cpu")
             try_out(EncoderModel(self, weights, on_cpu), weights.folder, hardware.precision)
 
-    def prompt(self, tokenizer: Any, folder: Path) -> PromptTemplate:
-        return prompt_of(tokenizer, self.template, self.instruction, folder)
-
     def load(self, weights: Weights, hardware: Hardware) -> PairModel:
         return (EncoderModel if self.template is None else TemplatedClassifier)(self, weights, hardware)
 
 
-AUTO = "AutoModelForSequenceClassification"
 ENCODER_DECODERS = ("t5", "mt5", "umt5")
 
 
@@ -185,13 +145,6 @@ class TemplatedClassifier(TemplatedModel):
     """A decoder with a scoring head, which reads a prompt."""
 
     settings: Encoder
-
-    def __init__(self, settings: Encoder, weights: Weights, hardware: Hardware) -> None:
-        self.settings = settings
-        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware)
-        self.prepare_prompt(settings.prompt(self.tokenizer, weights.folder), settings.max_length)
-        self.prepare_batches(hardware, weights_of(self.model))
-        self.layers = settings.layers(weights)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         import torch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rerankbench.engine.models.checkpoint import describe
+from rerankbench.engine.models.checkpoint import architecture
 from rerankbench.engine.models.cross_encoder_folder import described
 from rerankbench.engine.models.sentence_modules import is_late_interaction, modules_of
 
@@ -33,8 +33,7 @@ def knows(folder: Path, token: str) -> bool:
 
 def option_for(folder: Path) -> str:
     """`choose reranker=NAME`, as far as the folder tells; all families where it does not."""
-    description = describe(folder)
-    name = (description.get("architectures") or ["unknown"])[0]
+    name = architecture(folder)
     option = BY_ARCHITECTURE.get(name)
     if name.endswith("ForSequenceClassification"):
         option = "base"

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats
 from rerankbench.basics.complaints import shown
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
@@ -119,7 +119,7 @@ class FunctionScorer(Scorer):
     def __init__(self, call: Scoring, label: str) -> None:
         self.call, self.label = call, label
 
-    def score(self, queries: Sequence[str], documents: Sequence[str]) -> NDArray[np.float32]:
+    def score(self, queries: Sequence[str], documents: Sequence[str]) -> Floats:
         return np.array(list(self.scores(queries, documents)), np.float32)[:, None]
 
     def scores(self, queries: Sequence[str], documents: Sequence[str]) -> Iterator[float]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Ints
 from rerankbench.basics.errors import UserError
-from rerankbench.basics.finding import shown
+from rerankbench.basics.finding import reason
 from rerankbench.engine.models.pair_template import PairTemplate
 from rerankbench.engine.tokens import Tokens, pad
 from rerankbench.rerankers.reranker import PairModel
@@ -33,10 +33,10 @@ class JoinedModel(PairModel):
     def room(self, query: int) -> int:
         return max(0, self.max_length - self.template.size - query)
 
-    def lengths(self, queries: NDArray[np.int64], documents: NDArray[np.int64]) -> NDArray[np.int64]:
+    def lengths(self, queries: Ints, documents: Ints) -> Ints:
         return np.minimum(np.maximum(queries + documents + self.template.size, 1), self.max_length)
 
-    def collate(self, queries: Sequence[Tokens], documents: Sequence[Tokens]) -> dict[str, NDArray[np.int64]]:
+    def collate(self, queries: Sequence[Tokens], documents: Sequence[Tokens]) -> dict[str, Ints]:
         longest = self.max_length - self.template.size  # of a query whose query_max_length leaves no document
         pairs = [(q[:longest], d[: self.room(len(q))]) for q, d in zip(queries, documents, strict=True)]
         if not self.template.size:  # two empty texts would be no tokens at all
@@ -55,9 +55,8 @@ def template_of(tokenizer: Any, folder: Path) -> PairTemplate:
     try:
         return PairTemplate.of(tokenizer)
     except Exception as error:  # whatever a tokenizer with odd settings raises
-        reason = shown(" ".join(str(error).split()))
         raise UserError(
-            f"{folder}: its tokenizer cannot join pairs of texts ({reason}); fetch the model again"
+            f"{folder}: its tokenizer cannot join pairs of texts ({reason(error)}); fetch the model again"
         ) from error
 
 
@@ -79,23 +78,17 @@ def try_out(model: JoinedModel, folder: Path, precision: str) -> None:
     """
     import torch
 
-    from rerankbench.engine.loop import to_device
+    from rerankbench.engine.loop import tried
 
     query, short, long = (model.tokenize_documents([text])[0] for text in PROBE)
     longest = np.resize(long, model.room(len(query))).astype(np.int32)
-    with torch.inference_mode():
-        try:
-            alone = model.forward(to_device(model.collate([query], [short]), "cpu"))
-            together = model.forward(to_device(model.collate([query] * 2, [short, long]), "cpu"))[:1]
-            model.forward(to_device(model.collate([query], [longest]), "cpu"))
-        except UserError:
-            raise  # which says itself what to do
-        except Exception as error:  # whatever a model of any kind may raise
-            reason = shown(" ".join(str(error).split()))
-            raise UserError(
-                f"{folder}: scoring with it fails ({type(error).__name__}: {reason}); a smaller "
-                "reranker.max_length helps where it has too few positions"
-            ) from error
+    batches = [
+        model.collate([query] * len(documents), documents)
+        for documents in ([short], [short, long], [longest])
+    ]
+    failing = f"{folder}: scoring with it fails"
+    alone, together, _ = tried(model.forward, batches, failing, "reranker.max_length")
+    together = together[:1]
     slack = 1e-3 if precision == "fp32" else 0.1
     if not torch.isfinite(alone).all() or (alone - together).abs().max() > slack * (1 + alone.abs().max()):
         raise UserError(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models.checkpoint import describe
+from rerankbench.engine.models.checkpoint import architecture, describe
 from rerankbench.engine.models.flagembedding_code import layerwise_class
-from rerankbench.engine.models.loading import take
 from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.llm import Prompted, PromptedModel, last
@@ -35,18 +34,18 @@ class Layerwise(Prompted):
     def problems(self) -> list[str]:
         return super().problems() + cutoff_problems(self.cutoff_layers)
 
+    def misfits(self, folder: Path) -> list[str]:
+        if (name := architecture(folder)) == self.architecture:
+            return []
+        option = option_for(folder)
+        return [f"holds {name}, family {self.family} needs {self.architecture}; {option} or another folder"]
+
     def folder_problems(self, folder: Path) -> list[str]:
-        description = describe(folder)
-        names = description.get("architectures") or ["unknown"]
-        if names[0] != self.architecture:
-            return [
-                f"reranker.model={self.model}: holds {names[0]}, family {self.family} needs "
-                f"{self.architecture}; {option_for(folder)} or another folder"
-            ]
-        if cutoff_problems(self.cutoff_layers):
-            return []  # reported as such
+        found = super().folder_problems(folder)
+        if found or cutoff_problems(self.cutoff_layers):
+            return found  # the latter are reported as such
         try:
-            self.layers_in(description)
+            self.layers_in(describe(folder))
         except ValueError as error:
             return [str(error)]
         return []
@@ -62,6 +61,9 @@ class Layerwise(Prompted):
     def kind(self) -> Any:
         return layerwise_class()
 
+    def fitted(self, folder: Path) -> Self:
+        return self
+
     def load(self, weights: Weights, hardware: Hardware) -> PairModel:
         return LayerwiseModel(self, weights, hardware)
 
@@ -72,10 +74,7 @@ class LayerwiseModel(PromptedModel):
     def __init__(self, settings: Layerwise, weights: Weights, hardware: Hardware) -> None:
         from rerankbench.engine.operators.last_position import narrow
 
-        self.settings = settings
-        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware)
-        self.prepare(hardware)
-        self.layers = settings.layers_in(self.model.config.to_dict())
+        super().__init__(settings, weights, hardware)
         narrow(self.model.model, self.layers[-1] - 1)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:

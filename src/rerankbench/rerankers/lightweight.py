@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rerankbench.basics.arrays import Ints
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.flagembedding_code import lightweight_class, token_merger
-from rerankbench.engine.models.loading import take
 from rerankbench.engine.models.references import Weights
+from rerankbench.engine.tokens import Tokens, sizes
 from rerankbench.rerankers.layerwise import Layerwise, causal_mask
 from rerankbench.rerankers.llm import PromptedModel, last, softcapped
 from rerankbench.rerankers.reranker import PairModel
@@ -77,14 +79,15 @@ class LightweightModel(PromptedModel):
 
         from rerankbench.engine.operators.last_position import narrow
 
-        self.settings = settings
-        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware)
-        self.prepare(hardware)
-        self.layers = settings.layers_in(self.model.config.to_dict())
+        super().__init__(settings, weights, hardware)
         narrow(self.model.model, self.layers[-1] - 1)
         # transformers rotates positions once per model, not per layer; FlagEmbedding's model predates that
         with torch.device(hardware.device):
             self.rotary = Gemma2RotaryEmbedding(config=self.model.config)
+
+    def collate(self, queries: Sequence[Tokens], documents: Sequence[Tokens]) -> dict[str, Ints]:
+        before = len(self.before) + len(self.between)
+        return {**super().collate(queries, documents), "query_lengths": before + sizes(queries)}
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """One walk up the layers; merging changes where each row's last token is."""
@@ -130,7 +133,7 @@ class LightweightModel(PromptedModel):
         import torch
 
         mask = (torch.arange(hidden.shape[1], device=hidden.device)[None] < lengths[:, None]).long()
-        questions = torch.full_like(lengths, len(self.question))
+        questions = torch.full_like(lengths, len(self.after))
         merged, mask = token_merger()(self.settings.compress_ratio, hidden, mask, query_lengths, questions)
         return merged, mask.sum(dim=1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import Finding, examples
 from rerankbench.collections.candidates import Candidates, read_trec
@@ -83,7 +85,7 @@ class ListWork(PairWork):
 
     found: Reordered
 
-    def missing(self) -> NDArray[np.int64]:
+    def missing(self) -> Ints:
         return np.empty(0, np.int64)
 
 
@@ -94,7 +96,7 @@ class Reordered:
     Candidates down to `depth` that a list leaves out stay below the listed ones, in first-stage order.
     """
 
-    scores: NDArray[np.float32]
+    scores: Floats
     findings: tuple[Finding, ...]
 
     @property
@@ -105,7 +107,7 @@ class Reordered:
         return replace(self, scores=self.scores[:, :depth])
 
 
-def reordered(lists: Candidates, rows: NDArray[np.int64], collection: Collection, file: Path) -> Reordered:
+def reordered(lists: Candidates, rows: Ints, collection: Collection, file: Path) -> Reordered:
     """The order that lists give to candidates [queries, candidates]; how deep they go shows in them.
 
     Raises UserError where no list holds a candidate.
@@ -126,12 +128,12 @@ def reordered(lists: Candidates, rows: NDArray[np.int64], collection: Collection
             "was given, with first_stage=run first_stage.path=FILE"
         )
     depth = int(np.flatnonzero(held.any(axis=0))[-1]) + 1
-    findings = [*foreign_finding(foreign, collection), *empty_finding(empty, collection)]
-    findings += left_out(held[:, :depth], rows[:, :depth])
-    return Reordered(below(places[:, :depth], rows[:, :depth]), tuple(findings))
+    left_out = int((~held & (rows >= 0))[:, :depth].sum())
+    findings = tuple(one for one in findings_of(foreign, empty, left_out, collection) if one.count)
+    return Reordered(below(places[:, :depth], rows[:, :depth]), findings)
 
 
-def below(places: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def below(places: NDArray[np.float64], rows: Ints) -> Floats:
     """Scores of candidates by their places in the lists, those without one after the others."""
     order = np.argsort(places, axis=1, kind="stable")
     rank = np.empty(order.shape, np.int64)
@@ -139,24 +141,17 @@ def below(places: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.fl
     return np.where(rows >= 0, -rank, np.nan).astype(np.float32)
 
 
-def foreign_finding(pairs: list[tuple[int, int]], collection: Collection) -> list[Finding]:
-    if not pairs:
-        return []
-    ids = collection.corpus.ids(np.array([row for _, row in pairs[:3]]))
-    told = [f"{collection.query_ids[query]} {doc_id}" for (query, _), doc_id in zip(pairs, ids, strict=False)]
+def findings_of(
+    foreign: list[tuple[int, int]], empty: list[int], left_out: int, collection: Collection
+) -> Iterator[Finding]:
+    """What there is to say of listed documents that are no candidates, of empty lists, and of candidates."""
+    ids = collection.corpus.ids(np.array([row for _, row in foreign[:3]], np.int64))
+    told = [f"{collection.query_ids[query]} {doc}" for (query, _), doc in zip(foreign, ids, strict=False)]
     effect = "they are left out: a reranker can only reorder what the first stage found"
-    return [Finding("warning", "listed documents that are no candidates", len(pairs), examples(told), effect)]
-
-
-def empty_finding(queries: list[int], collection: Collection) -> list[Finding]:
-    if not queries:
-        return []
-    told = examples([collection.query_ids[query] for query in queries])
+    what = "listed documents that are no candidates"
+    yield Finding("warning", what, len(foreign), examples(told), effect)
+    told = [collection.query_ids[query] for query in empty]
     effect = "their candidates stay as the first stage ordered them"
-    return [Finding("warning", "queries without a list", len(queries), told, effect)]
-
-
-def left_out(held: NDArray[np.bool_], rows: NDArray[np.int64]) -> list[Finding]:
-    count = int((~held & (rows >= 0)).sum())
+    yield Finding("warning", "queries without a list", len(empty), examples(told), effect)
     effect = "they stay below the listed ones, in first-stage order"
-    return [Finding("warning", "candidates that the lists leave out", count, (), effect)] if count else []
+    yield Finding("warning", "candidates that the lists leave out", left_out, (), effect)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats, Ints
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.embedders.embedding import Embedding
 from rerankbench.engine.embedders.m3 import EXTRA, M3Embedder
@@ -67,7 +67,7 @@ def lexical(query: Matrix, document: Matrix) -> float:
     return product(weights[here], others[there])
 
 
-def weighed(text: Matrix) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def weighed(text: Matrix) -> tuple[Ints, Floats]:
     """The tokens of a text, each once, and the highest weight of each."""
     tokens, number = np.unique(text[:, -1].astype(np.int64), return_inverse=True)
     highest = np.zeros(len(tokens), np.float32)

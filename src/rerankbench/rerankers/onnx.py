@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats
 from rerankbench.basics.errors import Problem, UserError
-from rerankbench.basics.finding import shown
+from rerankbench.basics.finding import reason
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import hub, onnx_folder, references, tokenizer_folder
 from rerankbench.engine.models.cross_encoder_folder import described
 from rerankbench.engine.models.onnx_folder import OnnxWeights
-from rerankbench.rerankers.as_described import as_described
 from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.joined import JoinedModel, labelled, template_of, try_out
 from rerankbench.rerankers.reranker import LocalReranker
@@ -102,7 +102,7 @@ class Onnx(LocalReranker):
         weights = self.origin(cache_dir)
         if problems := self.weights_problems(weights):
             raise UserError(problems)
-        return as_described(self, weights.folder), weights
+        return self.as_described(weights.folder), weights
 
     def layers(self, weights: references.Weights) -> tuple[int, ...]:
         return (0,)
@@ -167,7 +167,7 @@ class OnnxModel(JoinedModel):
         logits = np.concatenate(self.row_by_row(arrays)) if self.alone else self.run(arrays)
         return labelled(torch.from_numpy(logits), self.settings.label)
 
-    def row_by_row(self, arrays: Arrays) -> list[NDArray[np.float32]]:
+    def row_by_row(self, arrays: Arrays) -> list[Floats]:
         """Logits [1, labels] of each row without its padding."""
         sizes = arrays["attention_mask"].sum(axis=1).tolist()
         rows = (
@@ -175,7 +175,7 @@ class OnnxModel(JoinedModel):
         )
         return side_by_side(self.run, rows)
 
-    def run(self, arrays: Arrays) -> NDArray[np.float32]:
+    def run(self, arrays: Arrays) -> Floats:
         """Logits [rows, labels] of one run."""
         same = np.zeros_like(arrays["input_ids"])
         given = {name: arrays.get(name, same).astype(kind, copy=False) for name, kind in self.types.items()}
@@ -187,7 +187,7 @@ class OnnxModel(JoinedModel):
             raise UserError(failed(self.weights.file, error)) from error
         return self.checked(np.asarray(found, np.float32))
 
-    def checked(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    def checked(self, logits: Floats) -> Floats:
         """Raises UserError unless these are the logits of a classifier, and of one label or with one said."""
         logits = logits[:, None] if logits.ndim == 1 else logits
         if logits.ndim != 2:
@@ -203,9 +203,7 @@ class OnnxModel(JoinedModel):
         return logits
 
 
-def side_by_side(
-    run: Callable[[Arrays], NDArray[np.float32]], rows: Iterable[Arrays]
-) -> list[NDArray[np.float32]]:
+def side_by_side(run: Callable[[Arrays], Floats], rows: Iterable[Arrays]) -> list[Floats]:
     """The results of the rows in order, as many computed at a time as this thread has for itself."""
     import torch
 
@@ -221,9 +219,8 @@ def tokenizer_of(folder: Path) -> Any:
     try:
         return tokenizer_folder.tokenizer_of(folder, code=False)
     except Exception as error:  # tokenizers raises nothing more special
-        reason = shown(" ".join(str(error).split()))
         raise UserError(
-            f"{folder}: its tokenizer cannot be loaded ({reason}); copy its files there"
+            f"{folder}: its tokenizer cannot be loaded ({reason(error)}); copy its files there"
         ) from None
 
 
@@ -284,5 +281,4 @@ def output_of(session: Any, file: Path) -> str:
 
 
 def failed(file: Path, error: Exception) -> str:
-    reason = shown(" ".join(str(error).split()))
-    return f"{file}: onnxruntime cannot run it ({reason}); a smaller reranker.max_length may help"
+    return f"{file}: onnxruntime cannot run it ({reason(error)}); a smaller reranker.max_length may help"

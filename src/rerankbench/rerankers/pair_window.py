@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Ints
 from rerankbench.engine.tokens import Tokens, sizes
 from rerankbench.rerankers.reranker import PairModel
 from rerankbench.rerankers.sequences import pieces
@@ -20,8 +21,8 @@ class PairWindow:
     model: PairModel
     queries: list[Tokens]
     documents: list[Tokens]
-    owner: NDArray[np.int64]
-    lengths: NDArray[np.int64]
+    owner: Ints
+    lengths: Ints
 
     @classmethod
     def of(
@@ -44,10 +45,10 @@ class PairWindow:
         asked = [queries[i] for i in owner.tolist()]
         return cls(model, asked, kept, owner, model.lengths(sizes(asked), sizes(kept)))
 
-    def collate(self, index: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    def collate(self, index: Ints) -> dict[str, Ints]:
         return self.model.collate([self.queries[i] for i in index], [self.documents[i] for i in index])
 
-    def distinct(self) -> tuple[PairWindow, NDArray[np.int64]]:
+    def distinct(self) -> tuple[PairWindow, Ints]:
         """Each different sequence once, in order, and which of them each sequence is."""
         number: dict[bytes, int] = {}
         of = np.empty(len(self.owner), np.int64)

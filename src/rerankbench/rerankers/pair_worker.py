@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Flags, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.progress import Progress
 from rerankbench.engine.executors.worker import Worker
@@ -32,11 +33,11 @@ class PairTask:
     """
 
     keys: Keys
-    found: NDArray[np.bool_]
+    found: Flags
     queries: list[str]
-    query_of: NDArray[np.int64]
+    query_of: Ints
     documents: list[str]
-    document_of: NDArray[np.int64]
+    document_of: Ints
     parts: NDArray[np.int32]
 
 
@@ -86,8 +87,7 @@ class PairWorker(Worker):
         with self.computing:
             machine, progress = self.context.hardware, Progress("scoring", size, "pairs")
             loop = Loop(self.model.forward, machine, self.budget, streams=machine.streams)
-            rows = np.arange(size)
-            fill(self.store, task.keys, layers, rows, size, lambda _: window, loop, progress, found)
+            fill(self.store, task.keys, layers, found, size, lambda _: window, loop, progress)
         return loop.meter
 
     def window(self, task: PairTask) -> PairWindow:

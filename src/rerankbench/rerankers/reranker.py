@@ -8,18 +8,19 @@ scored once, and batches be filled by tokens. Families are found under `family`.
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from rerankbench.basics.errors import Problem
+from rerankbench.basics.arrays import Ints
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import checkpoint, computed_by, fit, references
+from rerankbench.engine.models import checkpoint, references
+from rerankbench.engine.models.cross_encoder_folder import described
+from rerankbench.engine.models.loading import without_values
+from rerankbench.engine.models.model_settings import ModelSettings
 from rerankbench.engine.run_context import RunContext
 from rerankbench.engine.tokens import Tokens, token_ids
 from rerankbench.rerankers.scorer import Scorer
@@ -27,6 +28,8 @@ from rerankbench.store.rows import arithmetic
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -131,53 +134,53 @@ class Reranker(ABC):
 
 
 @dataclass(frozen=True)
-class LocalReranker(Reranker):
+class LocalReranker(ModelSettings, Reranker):
     """Settings of a reranker that is a model on this machine and reads tokens.
 
     model: a folder, a hub id such as BAAI/bge-reranker-base, or wheel:NAME of a packaged model.
-    revision: a commit, tag or branch on the hub; null: the newest.
     max_length: most tokens of a query and a document together.
     query_max_length: most tokens of the query; null: three quarters of max_length.
-    query_instruction, passage_instruction: text put in front of each query, of each document.
-    attention: sdpa, eager or flash_attention_2.
     long_documents: truncate (score the beginning) or max_passage (score overlapping windows, keep the best).
     window_overlap: tokens that neighbouring windows share, with max_passage.
-    trust_remote_code: run Python files that come with the model, with all your rights.
     """
 
-    model: str = "???"
-    revision: str | None = None
     max_length: int = 512
     query_max_length: int | None = None
-    query_instruction: str = ""
-    passage_instruction: str = ""
-    attention: str = "sdpa"
     long_documents: str = "truncate"
     window_overlap: int = 64
-    trust_remote_code: bool = False
 
-    # Where the weights lie is replaced by what they are.
-    FREE: ClassVar[frozenset[str]] = Reranker.FREE | {"model", "revision", "trust_remote_code"}
-
-    def origin(self, cache_dir: Path) -> references.Weights:
-        return references.resolve(self.model, self.revision, cache_dir, self.trust_remote_code)
-
-    def resolved(self, cache_dir: Path) -> tuple[Self, references.Weights]:
-        return fit.resolved(self, cache_dir)
+    GROUP: ClassVar[str] = "reranker"
+    FREE: ClassVar[frozenset[str]] = Reranker.FREE | ModelSettings.WHERE
 
     @abstractmethod
     def load(self, weights: references.Weights, hardware: Hardware) -> PairModel:
         """Read the weights onto the device."""
 
-    def operators(self, weights: references.Weights, hardware: Hardware) -> dict[str, str]:
-        return computed_by.operators(weights.folder, hardware)
+    def weightless(self, weights: references.Weights, precision: Any) -> PairModel:
+        """The model on torch's meta device, where tensors have a shape and no memory: it cannot score.
+
+        Who hands work to other machines needs to know which pairs are the same to the model, but not the
+        model.
+        """
+        with without_values():
+            return self.load(weights, Hardware("meta", precision))
+
+    def as_described(self, folder: Path) -> Self:
+        """With what a sentence-transformers folder says of itself, as far as these settings leave it open:
+        no longer than the folder reads, and with the prompt that it puts before queries."""
+        said = described(folder)
+        found = replace(self, query_instruction=self.query_instruction or said.prompt)
+        if said.max_length is None or said.max_length >= self.max_length:
+            return found
+        log.info("%s: max_length=%d, which the folder says of itself", folder.name, said.max_length)
+        return replace(found, max_length=said.max_length)
 
     def layers(self, weights: references.Weights) -> tuple[int, ...]:
         return self.layers_in(checkpoint.describe(weights.folder))
 
-    @abstractmethod
     def layers_in(self, description: dict[str, Any]) -> tuple[int, ...]:
         """The layers that score in one pass, ascending, by what `checkpoint.describe` says of the folder."""
+        return (int(description["num_hidden_layers"]),)
 
     def problems(self) -> list[str]:
         """Impossible settings, one line each; reads no weights."""
@@ -203,33 +206,8 @@ class LocalReranker(Reranker):
             )
         return found
 
-    def model_problems(self) -> list[str]:
-        """Whether there is such a model, whole and of this family, as far as files here tell."""
-        wrong = references.reference_problems(self.model, self.revision, self.trust_remote_code)
-        found: list[str] = [Problem(f"reranker.{line}", "reranker.model", "place") for line in wrong]
-        if not found:
-            found += self.length_problems(references.positions(self.model))
-        if not found and references.is_local(self.model):
-            found += self.folder_problems(references.local_folder(self.model))
-        return found
-
     def length_problems(self, positions: int | None) -> list[str]:
-        """Lengths beyond the `positions` that the model has."""
         return references.length_problems({"reranker.max_length": self.max_length}, positions)
-
-    @abstractmethod
-    def folder_problems(self, folder: Path) -> list[str]:
-        """Whether a whole folder's configs are of this family and have the layers that are asked for."""
-
-    def fitted(self, folder: Path) -> Self:
-        """These settings as the model in `folder` can follow them: what its scores are stored under."""
-        return self
-
-    def rehearse(self, weights: references.Weights, hardware: Hardware) -> None:
-        """Raise UserError for whatever would keep the model from being loaded and from scoring right.
-
-        Reads the tokenizer, and of the weights what their headers say.
-        """
 
     def identity(self, weights: references.Weights, precision: str) -> dict[str, Any]:
         settings = self.settings()
@@ -257,11 +235,11 @@ class PairModel(ABC):
         """Tokens that are left for a document beside a query of `query` tokens."""
 
     @abstractmethod
-    def lengths(self, queries: NDArray[np.int64], documents: NDArray[np.int64]) -> NDArray[np.int64]:
+    def lengths(self, queries: Ints, documents: Ints) -> Ints:
         """Tokens of whole sequences, given the token counts of their parts."""
 
     @abstractmethod
-    def collate(self, queries: Sequence[Tokens], documents: Sequence[Tokens]) -> dict[str, NDArray[np.int64]]:
+    def collate(self, queries: Sequence[Tokens], documents: Sequence[Tokens]) -> dict[str, Ints]:
         """Right-padded arrays for one forward pass: input_ids [n, width] and what else the family needs."""
 
     @abstractmethod

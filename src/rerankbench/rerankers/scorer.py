@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+
+from rerankbench.basics.arrays import Floats, Ints
 
 
 class Scorer(ABC):
@@ -20,22 +21,20 @@ class Scorer(ABC):
     batch: int = 32
 
     @abstractmethod
-    def score(self, queries: Sequence[str], documents: Sequence[str]) -> NDArray[np.float32]:
+    def score(self, queries: Sequence[str], documents: Sequence[str]) -> Floats:
         """Scores [pairs, layers], higher is better, of `queries[i]` with `documents[i]`. Raises UserError."""
 
     def expect(self, documents: Sequence[str]) -> None:  # noqa: B027
         """Do what a deployment has done for its documents before any query comes; nobody's time is taken."""
 
-    def parts(
-        self, queries: Sequence[str], documents: Sequence[str]
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    def parts(self, queries: Sequence[str], documents: Sequence[str]) -> Iterator[tuple[Ints, Floats]]:
         """Scores as they come, each part with its places among the pairs; one part unless overridden.
 
         What came before a failure is kept.
         """
         yield np.arange(len(documents)), self.score(queries, documents)
 
-    def stretches(self, queries: NDArray[np.int64]) -> Iterator[slice]:
+    def stretches(self, queries: Ints) -> Iterator[slice]:
         """Which pairs to be handed at once, given the number of each one's query: `batch` of them."""
         for start in range(0, len(queries), self.batch):
             yield slice(start, start + self.batch)

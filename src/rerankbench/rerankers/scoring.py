@@ -8,6 +8,7 @@ import logging
 import shutil
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from rerankbench.basics import typed_json
+from rerankbench.basics.arrays import Digests, Flags, Floats, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.progress import Progress
 from rerankbench.basics.typed_json import Amount, Name
@@ -33,7 +35,6 @@ from rerankbench.rerankers.pair_window import PairWindow
 from rerankbench.rerankers.pair_worker import PairTask, PairWorker
 from rerankbench.rerankers.reranker import LocalReranker, Origin, PairModel, Reranker
 from rerankbench.rerankers.sequences import SEQUENCE, best, columns, first_of_each, sequences_of
-from rerankbench.rerankers.weightless import weightless
 from rerankbench.store.lock import SUFFIX, hold
 from rerankbench.store.rows import (
     Keys,
@@ -69,22 +70,22 @@ class Pairs:
     `place` [queries, depth] says which pair each candidate is (-1: padding).
     """
 
-    queries: NDArray[np.int64]
-    documents: NDArray[np.int64]
+    queries: Ints
+    documents: Ints
     keys: Keys
-    place: NDArray[np.int64]
+    place: Ints
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def spread(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def spread(self, values: Floats) -> Floats:
         """Values [pairs, columns] laid out as the candidates: [queries, depth, columns], NaN padding."""
         spread = np.full((*self.place.shape, values.shape[1]), np.nan, np.float32)
         spread[self.place >= 0] = values[self.place[self.place >= 0]]
         return spread
 
 
-def distinct_pairs(collection: Collection, rows: NDArray[np.int64]) -> Pairs:
+def distinct_pairs(collection: Collection, rows: Ints) -> Pairs:
     """The distinct pairs of candidates [queries, depth], in order of first appearance."""
     query_of, rank_of = np.nonzero(rows >= 0)
     documents = rows[query_of, rank_of]
@@ -104,7 +105,7 @@ def distinct_pairs(collection: Collection, rows: NDArray[np.int64]) -> Pairs:
     return Pairs(query_of[first], documents[first], keys[first], place)
 
 
-def firsts(digests: NDArray[np.bytes_], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def firsts(digests: Digests, rows: Ints) -> Ints:
     """For each row the first one with the same text, so that copies of a text are tokenized once."""
     _, first, number = np.unique(digests, return_index=True, return_inverse=True)
     return rows[first[number]]
@@ -114,15 +115,13 @@ class Tokenized:
     """Texts by row, each tokenized once as long as `CACHED_TOKENS` hold them; the oldest go first."""
 
     def __init__(
-        self,
-        texts: Callable[[NDArray[np.int64]], Sequence[str]],
-        tokenize: Callable[[Sequence[str]], list[Tokens]],
+        self, texts: Callable[[Ints], Sequence[str]], tokenize: Callable[[Sequence[str]], list[Tokens]]
     ) -> None:
         self.texts, self.tokenize = texts, tokenize
         self.held: OrderedDict[int, Tokens] = OrderedDict()
         self.tokens = 0
 
-    def __call__(self, rows: NDArray[np.int64]) -> dict[int, Tokens]:
+    def __call__(self, rows: Ints) -> dict[int, Tokens]:
         wanted = [int(row) for row in np.unique(rows)]
         missing = [row for row in wanted if row not in self.held]
         if missing:
@@ -145,7 +144,7 @@ class PairPreparer:
         self.documents = Tokenized(collection.corpus.texts, model.tokenize_documents)
         self.read: tuple[bytes, NDArray[np.void]] | None = None
 
-    def __call__(self, numbers: NDArray[np.int64], parts: NDArray[np.int32] | None = None) -> PairWindow:
+    def __call__(self, numbers: Ints, parts: NDArray[np.int32] | None = None) -> PairWindow:
         """Some pairs, or one part of the document of each."""
         query_rows, document_rows = self.pairs.queries[numbers], self.pairs.documents[numbers]
         queries, documents = self.queries(query_rows), self.documents(document_rows)
@@ -156,7 +155,7 @@ class PairPreparer:
             parts,
         )
 
-    def sequences(self, numbers: NDArray[np.int64]) -> NDArray[np.void]:
+    def sequences(self, numbers: Ints) -> NDArray[np.void]:
         """The sequences of some pairs, as `sequences.SEQUENCE`; the last answer is kept."""
         asked = hashlib.sha256(numbers.tobytes()).digest()
         if self.read is None or self.read[0] != asked:
@@ -179,27 +178,40 @@ class PairWork:
     pairs: Pairs
     store: RowStore
 
-    def missing(self) -> NDArray[np.int64]:
+    def missing(self) -> Ints:
         """Numbers of the pairs whose texts the store does not know at one or more layers."""
         return np.flatnonzero(~self.store.lookup(self.pairs.keys, self.layers)[1])
 
 
+class ComputedWork(PairWork, ABC):
+    """Pairs whose scores are computed here, or by an executor."""
+
+    @abstractmethod
+    def compute(self, executor: Executor, todo: Ints) -> int:
+        """Score the pairs `todo` into the store. Returns how many had a score that was not known."""
+
+    @abstractmethod
+    def compute_again(self, executor: Executor, store: RowStore, lacking: Ints) -> tuple[Floats, int]:
+        """All scores anew, by `store` alone, and how many; those of the pairs `lacking` are kept."""
+
+    def cost_file(self, executor: Executor | None = None) -> Path:
+        """One file for each machine and executor, since a cost means nothing elsewhere."""
+        machine = hardware.fingerprint(self.context.hardware) | (executor.place() if executor else {})
+        return self.store.folder / f"cost-{identity(machine)[:16]}.json"
+
+
 @dataclass(frozen=True)
-class Work(PairWork):
+class Work(ComputedWork):
     """Pairs for a model that reads tokens; it is loaded when a score is missing."""
 
     reranker: LocalReranker
     origin: Weights
 
-    @property
-    def weights(self) -> Weights:
-        return self.origin
-
     @cached_property
     def loaded(self) -> tuple[PairModel, float]:
         """The model and the seconds that loading it took."""
         started = time.perf_counter()
-        model = self.reranker.load(self.weights, self.context.hardware)
+        model = self.reranker.load(self.origin, self.context.hardware)
         self.context.hardware.synchronize()
         return model, time.perf_counter() - started
 
@@ -218,10 +230,42 @@ class Work(PairWork):
         if not self.context.executor.elsewhere:
             return self.model
         try:
-            return weightless(self.reranker, self.weights, self.context.hardware.precision)
+            return self.reranker.weightless(self.origin, self.context.hardware.precision)
         except Exception as error:  # a model's own code may ask for numbers while it is built
-            log.debug("%s is loaded to tokenize: %s", self.weights.label, error)
+            log.debug("%s is loaded to tokenize: %s", self.origin.label, error)
             return self.model
+
+    def compute(self, executor: Executor, todo: Ints) -> int:
+        """Score them by the plan that was made when these pairs were begun.
+
+        A score depends, in its last bits, on the batch it is computed in. The plan fixes windows and batches,
+        so that a run which is interrupted, and goes on elsewhere or with another executor, gives the same
+        numbers. Each distinct sequence is scored once; its score is then that of all pairs which are this
+        sequence to the model, in this run and in later ones.
+        """
+        missing, folder = self.unscored(todo), self.store.folder / "plans"
+        keys = missing["key"]
+        name = hashlib.sha256(self.pairs.keys.tobytes() + repr(self.layers).encode()).hexdigest()
+        if len(missing):
+            planned = read_array(folder, name)
+            if planned is None or planned.dtype != SEQUENCE or not np.isin(keys, planned["key"]).all():
+                write_array(folder, name, missing)
+                planned = missing
+            found = ~np.isin(planned["key"], keys)
+            write_cost(self, compute(self, executor, np.array(planned), found).cost(), executor)
+        hand_down(self, self.store, todo)
+        for file in folder.glob(f"{name}-*.npy"):
+            file.unlink(missing_ok=True)
+        return len(np.unique(missing["pair"]))
+
+    def compute_again(self, executor: Executor, store: RowStore, lacking: Ints) -> tuple[Floats, int]:
+        fresh, everything = self.into(store), np.arange(len(self.pairs))
+        planned = fresh.unscored(everything)
+        cost = compute(fresh, executor, planned, np.zeros(len(planned), bool)).cost()
+        write_cost(self, cost, executor)
+        values = pair_scores(fresh, store, everything)
+        keep(fresh, self.store, lacking)
+        return values, len(np.unique(planned["pair"]))
 
     def into(self, store: RowStore) -> Work:
         """The same work for another store, with all that is loaded and tokenized by now."""
@@ -229,7 +273,7 @@ class Work(PairWork):
         vars(other).update({name: value for name, value in vars(self).items() if name not in vars(other)})
         return other
 
-    def unscored(self, numbers: NDArray[np.int64]) -> NDArray[np.void]:
+    def unscored(self, numbers: Ints) -> NDArray[np.void]:
         """What is to be computed for these pairs: each of their sequences that the store lacks, once.
 
         Tokenizes the pairs, for which the reader is loaded.
@@ -247,7 +291,7 @@ class ScoringJob(Job):
 
     worker, items = PairWorker, "pairs"
 
-    def __init__(self, work: Work, planned: NDArray[np.void], found: NDArray[np.bool_]) -> None:
+    def __init__(self, work: Work, planned: NDArray[np.void], found: Flags) -> None:
         from rerankbench.engine.loop import Meter
 
         self.work, self.planned, self.found = work, planned, found
@@ -259,22 +303,22 @@ class ScoringJob(Job):
         work, planned, (model, self.meter.load_seconds) = self.work, self.planned, self.work.loaded
         machine, budget = work.context.hardware, work.context.budget(model.enough)
         loop = Loop(model.forward, machine, budget, self.meter, machine.streams)
-        rows, layers, size = np.arange(len(planned)), columns(model.layers), window_size(len(planned))
+        layers, size = columns(model.layers), window_size(len(planned))
 
-        def prepare(some: NDArray[np.int64]) -> PairWindow:
+        def prepare(some: Ints) -> PairWindow:
             return work.preparer(planned["pair"][some], planned["part"][some])
 
-        fill(work.store, planned["key"], layers, rows, size, prepare, loop, progress, self.found)
+        fill(work.store, planned["key"], layers, self.found, size, prepare, loop, progress)
 
-    def stretches(self, progress: Progress) -> list[NDArray[np.int64]]:
+    def stretches(self, progress: Progress) -> list[Ints]:
         from rerankbench.engine.loop import windows
 
-        return windows(np.arange(len(self.planned)), window_size(len(self.planned)), ~self.found)
+        return windows(~self.found, window_size(len(self.planned)))
 
-    def missing(self, stretch: NDArray[np.int64]) -> int:
+    def missing(self, stretch: Ints) -> int:
         return int((~self.found[stretch]).sum())
 
-    def task(self, stretch: NDArray[np.int64]) -> PairTask:
+    def task(self, stretch: Ints) -> PairTask:
         """The texts of a window, each once."""
         pairs, collection, planned = self.work.pairs, self.work.collection, self.planned[stretch]
         queries, query_of = np.unique(pairs.queries[planned["pair"]], return_inverse=True)
@@ -285,10 +329,10 @@ class ScoringJob(Job):
 
     def hiring(self) -> tuple[LocalReranker, Weights, RunContext, tuple[int, ...], RowStore]:
         work = self.work
-        return work.reranker, work.weights, work.context, work.layers, work.store
+        return work.reranker, work.origin, work.context, work.layers, work.store
 
 
-def compute(work: Work, executor: Executor, planned: NDArray[np.void], found: NDArray[np.bool_]) -> Meter:
+def compute(work: Work, executor: Executor, planned: NDArray[np.void], found: Flags) -> Meter:
     """Have the sequences scored that are not `found`; returns what was computed."""
     job = ScoringJob(work, planned, found)
     with Progress("scoring", int((~found).sum()), "pairs") as progress:
@@ -315,12 +359,12 @@ class Scored:
     reused was computed. It has the keys of `Meter.cost`.
     """
 
-    values: NDArray[np.float32]
+    values: Floats
     scored: int
     cost: dict[str, float]
 
 
-def score(work: Work, executor: Executor) -> Scored:
+def score(work: ComputedWork, executor: Executor) -> Scored:
     """All scores of `work`, computing what the store lacks.
 
     Scores are read back from the store, so that a run uses exactly what every later run will use. A second
@@ -335,13 +379,13 @@ def score(work: Work, executor: Executor) -> Scored:
         with hold(work.store.folder / f"{name}{SUFFIX}", "scoring"):
             todo = work.missing()
             if len(todo):
-                scored = score_missing(work, executor, todo, work.store.folder / "plans")
+                scored = work.compute(executor, todo)
     values, found = work.store.lookup(work.pairs.keys, work.layers)
     refuse_lost(work.store, found)
     return Scored(values, scored, read_cost(work, executor))
 
 
-def refuse_lost(store: RowStore, found: NDArray[np.bool_]) -> None:
+def refuse_lost(store: RowStore, found: Flags) -> None:
     """Raise UserError unless all that was written a moment ago was found."""
     if not found.all():
         raise UserError(
@@ -350,35 +394,12 @@ def refuse_lost(store: RowStore, found: NDArray[np.bool_]) -> None:
         )
 
 
-def score_missing(work: Work, executor: Executor, todo: NDArray[np.int64], folder: Path) -> int:
-    """Score the pairs `todo` by the plan that was made when these pairs were begun.
-
-    A score depends, in its last bits, on the batch it is computed in. The plan fixes windows and batches, so
-    that a run which is interrupted, and goes on elsewhere or with another executor, gives the same numbers.
-    Each distinct sequence is scored once; its score is then that of all pairs which are this sequence to the
-    model, in this run and in later ones. Returns how many pairs had one that was not known.
-    """
-    missing = work.unscored(todo)
-    name = hashlib.sha256(work.pairs.keys.tobytes() + repr(work.layers).encode()).hexdigest()
-    if len(missing):
-        planned = read_array(folder, name)
-        if planned is None or planned.dtype != SEQUENCE or not np.isin(missing["key"], planned["key"]).all():
-            write_array(folder, name, missing)
-            planned = missing
-        found = ~np.isin(planned["key"], missing["key"])
-        write_cost(work, compute(work, executor, np.array(planned), found).cost(), executor)
-    hand_down(work, work.store, todo)
-    for file in folder.glob(f"{name}-*.npy"):
-        file.unlink(missing_ok=True)
-    return len(np.unique(missing["pair"]))
-
-
-def hand_down(work: Work, store: RowStore, numbers: NDArray[np.int64]) -> None:
+def hand_down(work: Work, store: RowStore, numbers: Ints) -> None:
     """Keep the scores of pairs, under their texts, as those of the sequences that they are."""
     store.append(work.pairs.keys[numbers], pair_scores(work, store, numbers), work.layers)
 
 
-def pair_scores(work: Work, store: RowStore, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+def pair_scores(work: Work, store: RowStore, numbers: Ints) -> Floats:
     """Scores [pairs, layers] from those of sequences in `store`: of several, the best."""
     sequences = work.preparer.sequences(numbers)
     values, found = store.lookup(sequences["key"], columns(work.layers))
@@ -391,23 +412,17 @@ def window_size(pairs: int) -> int:
     return min(WINDOW, max(SMALL_WINDOW, -(-pairs // WORKERS)))
 
 
-def cost_file(work: PairWork, executor: Executor | None = None) -> Path:
-    """One file for each machine and executor, since a cost means nothing elsewhere."""
-    machine = hardware.fingerprint(work.context.hardware) | (executor.place() if executor else {})
-    return work.store.folder / f"cost-{identity(machine)[:16]}.json"
-
-
-def write_cost(work: PairWork, cost: dict[str, float], executor: Executor | None = None) -> None:
+def write_cost(work: ComputedWork, cost: dict[str, float], executor: Executor | None = None) -> None:
     """Keep a cost; one that rests on too few pairs takes the place of none that rests on more."""
     held = read_cost(work, executor)
     if not rests_on_enough(cost) and held.get("pairs", 0) > cost["pairs"]:
         cost = {**held, "load_seconds": cost["load_seconds"]}
-    write_atomic(cost_file(work, executor), json.dumps(cost).encode())
+    write_atomic(work.cost_file(executor), json.dumps(cost).encode())
 
 
-def read_cost(work: PairWork, executor: Executor | None = None) -> dict[str, float]:
+def read_cost(work: ComputedWork, executor: Executor | None = None) -> dict[str, float]:
     """The last measured cost on this machine, empty if there is none."""
-    return typed_json.note(cost_file(work, executor), COST) or {}
+    return typed_json.note(work.cost_file(executor), COST) or {}
 
 
 def rests_on_enough(cost: Mapping[str, float]) -> bool:
@@ -415,24 +430,19 @@ def rests_on_enough(cost: Mapping[str, float]) -> bool:
     return cost.get("pairs", 0) >= ENOUGH_PAIRS and cost.get("seconds", 0.0) >= ENOUGH_SECONDS
 
 
-def score_again(work: Work, executor: Executor) -> Scored:
+def score_again(work: ComputedWork, executor: Executor) -> Scored:
     """Compute every score anew, say where stored ones differ, and store what was not there yet."""
     stored, found = work.store.lookup(work.pairs.keys, work.layers)
-    fresh = work.into(RowStore(work.store.folder / f"again-{uuid.uuid4().hex}", {}))
-    everything, lacking = np.arange(len(work.pairs)), np.flatnonzero(~found)
+    fresh = RowStore(work.store.folder / f"again-{uuid.uuid4().hex}", {})
     try:
-        planned = fresh.unscored(everything)
-        meter = compute(fresh, executor, planned, np.zeros(len(planned), bool))
-        write_cost(work, meter.cost(), executor)
-        values = pair_scores(fresh, fresh.store, everything)
-        keep(fresh, work.store, lacking)
+        values, scored = work.compute_again(executor, fresh, np.flatnonzero(~found))
     finally:
-        shutil.rmtree(fresh.store.folder, ignore_errors=True)
+        shutil.rmtree(fresh.folder, ignore_errors=True)
     report_differences(work, values, stored, found)
-    return Scored(values, len(np.unique(planned["pair"])), read_cost(work, executor))
+    return Scored(values, scored, read_cost(work, executor))
 
 
-def keep(fresh: Work, store: RowStore, numbers: NDArray[np.int64]) -> None:
+def keep(fresh: Work, store: RowStore, numbers: Ints) -> None:
     """Add pairs that were scored anew to `store`, where a sequence that it has keeps its score."""
     if not len(numbers):
         return
@@ -443,9 +453,7 @@ def keep(fresh: Work, store: RowStore, numbers: NDArray[np.int64]) -> None:
     hand_down(fresh, store, numbers)
 
 
-def report_differences(
-    work: PairWork, values: NDArray[np.float32], stored: NDArray[np.float32], found: NDArray[np.bool_]
-) -> None:
+def report_differences(work: PairWork, values: Floats, stored: Floats, found: Flags) -> None:
     """Log how recomputed scores compare with stored ones, naming the pair that differs most."""
     difference = np.where(found, np.abs(values - stored).max(axis=1), 0)
     if not difference.any():

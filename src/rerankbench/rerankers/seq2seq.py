@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models.checkpoint import describe
-from rerankbench.engine.models.loading import take
+from rerankbench.engine.models.checkpoint import architecture
 from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.answering import Answering
 from rerankbench.rerankers.families import option_for
-from rerankbench.rerankers.llm import weights_of
 from rerankbench.rerankers.reranker import PairModel
 from rerankbench.rerankers.templated import TemplatedModel
 
@@ -37,14 +35,11 @@ class Seq2Seq(Answering):
     family: ClassVar[str] = "seq2seq"
     AUTO: ClassVar[str] = "AutoModelForSeq2SeqLM"
 
-    def folder_problems(self, folder: Path) -> list[str]:
-        name = (describe(folder).get("architectures") or ["unknown"])[0]
-        if name not in KNOWN:
-            return [
-                f"reranker.model={self.model}: holds {name}, family seq2seq needs {' or '.join(KNOWN)}; "
-                f"{option_for(folder)} or another folder"
-            ]
-        return []
+    def misfits(self, folder: Path) -> list[str]:
+        if (name := architecture(folder)) in KNOWN:
+            return []
+        needed, option = " or ".join(KNOWN), option_for(folder)
+        return [f"holds {name}, family seq2seq needs {needed}; {option} or another folder"]
 
     def load(self, weights: Weights, hardware: Hardware) -> PairModel:
         return Seq2SeqModel(self, weights, hardware)
@@ -54,17 +49,16 @@ class Seq2SeqModel(TemplatedModel):
     settings: Seq2Seq
 
     def __init__(self, settings: Seq2Seq, weights: Weights, hardware: Hardware) -> None:
-        self.settings = settings
-        self.model, self.tokenizer = take(settings.open(weights, hardware), hardware)
-        self.prepare_prompt(settings.prompt(self.tokenizer, weights.folder), settings.max_length)
-        self.prepare_batches(hardware, weights_of(self.model) // 2)  # the decoder sees one token
+        super().__init__(settings, weights, hardware)
         config = self.model.config
-        self.layers = settings.layers(weights)
         self.begin = config.decoder_start_token_id
         tokens = settings.answers(self.tokenizer, weights.folder)
         self.rows = self.model.get_output_embeddings().weight[tokens].float()
         # T5 scales what it multiplies with the input's own embeddings
         self.scale = config.d_model**-0.5 if config.tie_word_embeddings else 1.0
+
+    def multiplied(self) -> int:
+        return super().multiplied() // 2  # the decoder sees one token
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Log-softmax over the two answers; the rest of the vocabulary is never computed."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Digests, Floats, Ints
 from rerankbench.engine.tokens import Tokens, sizes, token_digests
 from rerankbench.rerankers.reranker import PairModel
 from rerankbench.store.rows import KEY, pair_keys
@@ -20,7 +21,7 @@ from rerankbench.store.rows import KEY, pair_keys
 SEQUENCE = np.dtype([("pair", "<i8"), ("part", "<i4"), ("key", KEY)])
 TEXTS = 4096  # whose tokens are looked at together
 
-Texts = Callable[[NDArray[np.int64]], dict[int, Tokens]]  # row numbers to the tokens of each
+Texts = Callable[[Ints], dict[int, Tokens]]  # row numbers to the tokens of each
 
 
 def columns(layers: Sequence[int]) -> list[int]:
@@ -29,11 +30,7 @@ def columns(layers: Sequence[int]) -> list[int]:
 
 
 def sequences_of(
-    model: PairModel,
-    queries: Texts,
-    documents: Texts,
-    query_rows: NDArray[np.int64],
-    document_rows: NDArray[np.int64],
+    model: PairModel, queries: Texts, documents: Texts, query_rows: Ints, document_rows: Ints
 ) -> NDArray[np.void]:
     """The sequences, as `SEQUENCE`, of pairs of rows [pairs] each, in order of pairs and parts.
 
@@ -54,9 +51,7 @@ def sequences_of(
     return together[np.lexsort((together["part"], together["pair"]))]
 
 
-def seen_queries(
-    model: PairModel, queries: Texts, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.bytes_]]:
+def seen_queries(model: PairModel, queries: Texts, rows: Ints) -> tuple[Ints, Digests]:
     """For the query of each pair: the tokens that it leaves to a document, and the digest of its own."""
     listed, query_of = np.unique(rows, return_inverse=True)
     rooms, digests = [np.empty(0, np.int64)], [np.empty(0, "S16")]
@@ -69,18 +64,14 @@ def seen_queries(
     return np.concatenate(rooms)[query_of], np.concatenate(digests)[query_of]
 
 
-def seen(model: PairModel, queries: Sequence[Tokens]) -> NDArray[np.int64]:
+def seen(model: PairModel, queries: Sequence[Tokens]) -> Ints:
     """How many tokens of each query the model gets: a query may be longer than all that fits."""
     lengths, nothing = sizes(queries), np.zeros(len(queries), np.int64)
     return model.lengths(lengths, nothing) - model.lengths(nothing, nothing)
 
 
 def seen_documents(
-    model: PairModel,
-    texts: Sequence[Tokens],
-    document_of: NDArray[np.int64],
-    rooms: NDArray[np.int64],
-    pairs: NDArray[np.int64],
+    model: PairModel, texts: Sequence[Tokens], document_of: Ints, rooms: Ints, pairs: Ints
 ) -> NDArray[np.void]:
     """The sequences of `pairs`, each of one of the `texts`; their keys are those of the document alone."""
     rooms = np.minimum(
@@ -104,7 +95,7 @@ def first_of_each(sequences: NDArray[np.void]) -> NDArray[np.void]:
     return sequences[np.sort(np.unique(sequences["key"], return_index=True)[1])]
 
 
-def best(values: NDArray[np.float32], owner: NDArray[np.int64]) -> NDArray[np.float32]:
+def best(values: Floats, owner: Ints) -> Floats:
     """The highest of each owner's rows [owners, columns]; `owner` ascends, and nobody has none."""
     starts = np.flatnonzero(np.diff(owner, prepend=-1))
     return np.maximum.reduceat(values, starts, axis=0) if len(values) else values

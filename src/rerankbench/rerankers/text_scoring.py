@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.progress import Progress
 from rerankbench.rerankers import scoring
 from rerankbench.rerankers.scorer import Scorer
-from rerankbench.rerankers.scoring import PairWork, Scored, read_cost, refuse_lost, write_cost
-from rerankbench.store.lock import SUFFIX, hold
+from rerankbench.rerankers.scoring import ComputedWork, Scored, write_cost
 from rerankbench.store.rows import RowStore
 
 if TYPE_CHECKING:
     from rerankbench.engine.executors.executor import Executor
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
-class TextWork(PairWork):
+class TextWork(ComputedWork):
     """Pairs for a scorer, which is always in this process; it is loaded when a score is missing."""
 
     @cached_property
@@ -45,22 +39,53 @@ class TextWork(PairWork):
     def model(self) -> Scorer:
         return self.loaded[0]
 
-    def texts(self, numbers: NDArray[np.int64]) -> tuple[list[str], list[str]]:
+    def texts(self, numbers: Ints) -> tuple[list[str], list[str]]:
         """The queries and the documents of some pairs."""
         queries = [self.collection.query_texts[row] for row in self.pairs.queries[numbers].tolist()]
         return queries, list(self.collection.corpus.texts(self.pairs.documents[numbers]))
 
+    def cost_file(self, executor: Executor | None = None) -> Path:
+        return super().cost_file()  # whatever computes for others
+
+    def compute(self, executor: Executor, todo: Ints) -> int:
+        self.fill(self.store, todo)
+        return len(todo)
+
+    def compute_again(self, executor: Executor, store: RowStore, lacking: Ints) -> tuple[Floats, int]:
+        keys = self.pairs.keys
+        self.fill(store, np.arange(len(keys)))
+        values, _ = store.lookup(keys, self.layers)
+        if len(lacking):
+            self.store.append(keys[lacking], values[lacking], self.layers)
+        return values, len(keys)
+
+    def fill(self, store: RowStore, todo: Ints) -> None:
+        """Score the pairs `todo` into `store` as the work goes, and note the cost."""
+        from rerankbench.engine.loop import Buffer
+
+        buffer = Buffer(store, self.pairs.keys, self.layers)
+        try:
+            spent = self.run(todo, buffer.add, store)
+        finally:  # also after Ctrl-C, or where a server gives up: what was scored is kept
+            buffer.flush()
+        write_cost(self, spent)
+
     def run(
-        self,
-        todo: NDArray[np.int64],
-        keep: Callable[[NDArray[np.int64], NDArray[np.float32]], None],
-        store: RowStore | None = None,
+        self, todo: Ints, keep: Callable[[Ints, Floats], None], store: RowStore | None = None
     ) -> dict[str, float]:
-        """Score the pairs `todo` and hand their scores to `keep`. Returns the cost.
+        """Score the pairs `todo` in batches, in order, and hand their scores to `keep`. Returns the cost.
 
         store: where the scores of pairs that are the same to the reranker are kept, if it knows of such.
         """
-        return run(self, todo, keep)
+        scorer, load_seconds = self.loaded
+        started = time.perf_counter()
+        with Progress("scoring", len(todo), "pairs") as progress:
+            for stretch in scorer.stretches(self.pairs.queries[todo]):
+                some = todo[stretch]
+                for places, values in checked_parts(scorer, *self.texts(some), self.origin.label):
+                    keep(some[places], values)
+                    progress.advance(len(places))
+        return cost(len(todo), time.perf_counter() - started, load_seconds)
 
     def close(self) -> None:
         """Let go of a scorer that was loaded."""
@@ -80,89 +105,29 @@ def released(work: object) -> Iterator[None]:
             work.close()
 
 
-def score(work: PairWork, executor: Executor) -> Scored:
+def cost(pairs: int, seconds: float, load_seconds: float) -> dict[str, float]:
+    """With the keys of `Meter.cost`, as far as texts have them."""
+    rate = pairs / seconds if pairs else 0.0
+    return {"pairs_per_second": rate, "pairs": pairs, "seconds": seconds, "load_seconds": load_seconds}
+
+
+def score(work: ComputedWork, executor: Executor) -> Scored:
     """All scores of `work`, by whatever scores it, computing what the store lacks."""
-    return (
-        score_texts(work) if isinstance(work, TextWork) else scoring.score(cast(scoring.Work, work), executor)
-    )
+    unkept = isinstance(work, TextWork) and not work.reranker.keeps
+    return score_unkept(cast(TextWork, work)) if unkept else scoring.score(work, executor)
 
 
-def score_texts(work: TextWork) -> Scored:
-    """All scores of `work`, computing what the store lacks; a second process with the same pairs waits."""
-    if not work.reranker.keeps:
-        return Scored(*score_unkept(work))
-    if not work.context.reuse:
-        return score_again(work)
-    todo = work.missing()
-    if len(todo):
-        work.store.folder.mkdir(parents=True, exist_ok=True)
-        name = hashlib.sha256(work.pairs.keys.tobytes()).hexdigest()[:16]
-        with hold(work.store.folder / f"{name}{SUFFIX}", "scoring"):
-            todo = work.missing()
-            if len(todo):
-                write_cost(work, compute(work, todo, work.store))
-    values, found = work.store.lookup(work.pairs.keys, work.layers)
-    refuse_lost(work.store, found)
-    return Scored(values, len(todo), read_cost(work))
-
-
-def score_unkept(work: TextWork) -> tuple[NDArray[np.float32], int, dict[str, float]]:
+def score_unkept(work: TextWork) -> Scored:
     """Scores of a reranker that nothing identifies: used now, and kept nowhere."""
     values = np.empty((len(work.pairs), len(work.layers)), np.float32)
 
-    def keep(numbers: NDArray[np.int64], some: NDArray[np.float32]) -> None:
+    def keep(numbers: Ints, some: Floats) -> None:
         values[numbers] = some
 
-    return values, len(values), work.run(np.arange(len(values)), keep)
+    return Scored(values, len(values), work.run(np.arange(len(values)), keep))
 
 
-def score_again(work: TextWork) -> Scored:
-    """Compute every score anew, say where stored ones differ, and store what was not there yet."""
-    stored, found = work.store.lookup(work.pairs.keys, work.layers)
-    fresh = RowStore(work.store.folder / f"again-{uuid.uuid4().hex}", {})
-    everything = np.arange(len(work.pairs))
-    try:
-        write_cost(work, compute(work, everything, fresh))
-        values, _ = fresh.lookup(work.pairs.keys, work.layers)
-        if not found.all():
-            work.store.append(work.pairs.keys[~found], values[~found], work.layers)
-    finally:
-        shutil.rmtree(fresh.folder, ignore_errors=True)
-    scoring.report_differences(work, values, stored, found)
-    return Scored(values, len(everything), read_cost(work))
-
-
-def compute(work: TextWork, todo: NDArray[np.int64], store: RowStore) -> dict[str, float]:
-    """Score the pairs `todo` into `store` as the work goes. Returns the cost."""
-    from rerankbench.engine.loop import Buffer
-
-    buffer = Buffer(store, work.pairs.keys, work.layers)
-    try:
-        return work.run(todo, buffer.add, store)
-    finally:  # also after Ctrl-C, or where a server gives up: what was scored is kept
-        buffer.flush()
-
-
-def run(
-    work: TextWork, todo: NDArray[np.int64], keep: Callable[[NDArray[np.int64], NDArray[np.float32]], None]
-) -> dict[str, float]:
-    """Hand the pairs `todo` over in batches, in their order, and their scores to `keep`. Returns the cost."""
-    scorer, load_seconds = work.loaded
-    started = time.perf_counter()
-    with Progress("scoring", len(todo), "pairs") as progress:
-        for stretch in scorer.stretches(work.pairs.queries[todo]):
-            some = todo[stretch]
-            for places, values in checked_parts(scorer, *work.texts(some), work.origin.label):
-                keep(some[places], values)
-                progress.advance(len(places))
-    seconds = time.perf_counter() - started
-    rate = {"pairs_per_second": len(todo) / seconds if len(todo) else 0.0}
-    return {**rate, "pairs": len(todo), "seconds": seconds, "load_seconds": load_seconds}
-
-
-def checked(
-    scorer: Scorer, queries: Sequence[str], documents: Sequence[str], label: str
-) -> NDArray[np.float32]:
+def checked(scorer: Scorer, queries: Sequence[str], documents: Sequence[str], label: str) -> Floats:
     """Scores [pairs, layers] of one batch. Raises UserError for an answer that is not one number a pair."""
     found = np.empty((len(documents), len(scorer.layers)), np.float32)
     if len(documents):
@@ -173,20 +138,18 @@ def checked(
 
 def checked_parts(
     scorer: Scorer, queries: Sequence[str], documents: Sequence[str], label: str
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+) -> Iterator[tuple[Ints, Floats]]:
     """Scores of one batch as they come, with their places in it. Raises as `checked`, also for lost ones."""
     given = np.zeros(len(documents), bool)
     for places, answer in scorer.parts(queries, documents):
-        yield (
-            places,
-            numbers(answer, [queries[place] for place in places.tolist()], len(scorer.layers), label),
-        )
+        asked = [queries[place] for place in places.tolist()]
+        yield places, numbers(answer, asked, len(scorer.layers), label)
         given[places] = True
     if not given.all():
         raise UserError(f"{label}: gave no score for {(~given).sum()} of {len(given)} pairs")
 
 
-def numbers(answer: object, queries: Sequence[str], layers: int, label: str) -> NDArray[np.float32]:
+def numbers(answer: object, queries: Sequence[str], layers: int, label: str) -> Floats:
     """An answer as scores [queries, layers]. Raises UserError for whatever else it is."""
     wanted = (len(queries), layers)
     try:
@@ -210,15 +173,15 @@ def numbers(answer: object, queries: Sequence[str], layers: int, label: str) -> 
 
 
 def score_directly(
-    scorer: Scorer, query: str, documents: Sequence[str], label: str = "reranker"
-) -> NDArray[np.float32]:
-    """Scores [documents, layers] of one query's documents, as a service computes them; nothing is stored."""
-    parts = [documents[start : start + scorer.batch] for start in range(0, len(documents), scorer.batch)]
-    found = [checked(scorer, [query] * len(part), part, label) for part in parts]
+    scorer: Scorer, queries: Sequence[str], documents: Sequence[str], label: str = "reranker"
+) -> Floats:
+    """Scores [pairs, layers], in batches, as a service computes them; nothing is stored."""
+    parts = [slice(start, start + scorer.batch) for start in range(0, len(documents), scorer.batch)]
+    found = [checked(scorer, queries[part], documents[part], label) for part in parts]
     return np.concatenate([np.empty((0, len(scorer.layers)), np.float32), *found])
 
 
-def pilot_rate(work: TextWork, todo: NDArray[np.int64], most_seconds: float) -> float:
+def pilot_rate(work: TextWork, todo: Ints, most_seconds: float) -> float:
     """Pairs per second of some of the pairs `todo`; their scores are not kept."""
     scorer = work.model
     warm = todo[: min(len(todo) // 2, scorer.batch)]

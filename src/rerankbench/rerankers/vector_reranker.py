@@ -6,17 +6,19 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.basics.errors import Problem, UserError
+from rerankbench.basics.arrays import Floats, Ints
+from rerankbench.basics.errors import UserError
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.embedders.embedding import Embedding
 from rerankbench.engine.embedders.text_vectors import Matrix, TextVectors
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import computed_by, fit, references
+from rerankbench.engine.models import references
+from rerankbench.engine.models.model_settings import ModelSettings
 from rerankbench.engine.run_context import RunContext
 from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.reranker import Reranker
@@ -25,25 +27,11 @@ from rerankbench.store.rows import arithmetic
 
 
 @dataclass(frozen=True)
-class VectorReranker(Reranker):
-    """Settings of an embedder that reranks: the score of a pair is computed from vectors of its two texts.
+class VectorReranker(ModelSettings, Reranker):
+    """Settings of an embedder that reranks: the score of a pair is computed from vectors of its two texts."""
 
-    model: a folder, a hub id such as BAAI/bge-base-en-v1.5, or wheel:NAME of a packaged model.
-    revision: a commit, tag or branch on the hub; null: the newest.
-    query_instruction: text put in front of each query. passage_instruction: of each document.
-    attention: sdpa, eager or flash_attention_2.
-    trust_remote_code: run Python files that come with the model, with all your rights.
-    """
-
-    model: str = "???"
-    revision: str | None = None
-    query_instruction: str = ""
-    passage_instruction: str = ""
-    attention: str = "sdpa"
-    trust_remote_code: bool = False
-
-    # Where the weights lie is replaced by what they are.
-    FREE: ClassVar[frozenset[str]] = Reranker.FREE | {"model", "revision", "trust_remote_code"}
+    GROUP: ClassVar[str] = "reranker"
+    FREE: ClassVar[frozenset[str]] = Reranker.FREE | ModelSettings.WHERE
     WORK: ClassVar[type[Embedding]] = Embedding
     EMBEDDER: ClassVar[type[Embedder]] = Embedder
 
@@ -57,20 +45,9 @@ class VectorReranker(Reranker):
     def compare(self, query: Matrix, document: Matrix) -> float:
         """The score of two texts, by their vectors [vectors, dimensions] each."""
 
-    def origin(self, cache_dir: Path) -> references.Weights:
-        return references.resolve(self.model, self.revision, cache_dir, self.trust_remote_code)
-
-    def resolved(self, cache_dir: Path) -> tuple[Self, references.Weights]:
-        return fit.resolved(self, cache_dir)
-
     def problems(self) -> list[str]:
         """Impossible settings, one line each; reads no weights."""
-        wrong = references.reference_problems(self.model, self.revision, self.trust_remote_code)
-        if wrong:
-            return [Problem(f"reranker.{line}", "reranker.model", "place") for line in wrong]
-        found = self.length_problems(references.positions(self.model))
-        if not found and references.is_local(self.model):
-            found += self.folder_problems(references.local_folder(self.model))
+        found = self.model_problems()
         if self.attention not in ("sdpa", "eager", "flash_attention_2"):
             found.append(f"reranker.attention={self.attention}: choose one of sdpa, eager, flash_attention_2")
         return found + self.own_problems()
@@ -80,28 +57,22 @@ class VectorReranker(Reranker):
         return []
 
     def length_problems(self, positions: int | None) -> list[str]:
-        """Lengths beyond the `positions` that the model has."""
         return as_reranker(self.embedder().length_problems(positions))
 
     def folder_problems(self, folder: Path) -> list[str]:
-        """What a whole folder says of itself that contradicts these settings, or that is not supported."""
         found = as_reranker(self.embedder().folder_problems(folder))
         return [line.replace(OTHER, f"; {option_for(folder)}, or give an embedder") for line in found]
-
-    def fitted(self, folder: Path) -> Self:
-        """These settings as the model in `folder` can follow them: what its scores are stored under."""
-        return self
 
     def rehearse(self, weights: references.Weights, hardware: Hardware) -> None:
         """Raise UserError for whatever would keep the model from being loaded and from scoring right."""
         try:
-            fit.fitted(self.embedder(), weights).rehearse(weights, hardware)
+            self.embedder().following(weights).rehearse(weights, hardware)
         except UserError as error:
             raise UserError(as_reranker(error.problems)) from error
 
     def identity(self, weights: references.Weights, precision: str) -> dict[str, Any]:
         """What its vectors depend on, and how they are compared."""
-        embedder = fit.fitted(self.embedder(), weights)
+        embedder = self.embedder().following(weights)
         return {
             "family": self.family,
             **arithmetic(precision),
@@ -110,9 +81,6 @@ class VectorReranker(Reranker):
             "queries": embedder.for_queries().identity(weights, precision),
             **self.comparison(),
         }
-
-    def operators(self, weights: references.Weights, hardware: Hardware) -> dict[str, str]:
-        return computed_by.operators(weights.folder, hardware)
 
     def comparison(self) -> dict[str, Any]:
         """The settings by which vectors are compared."""
@@ -164,7 +132,7 @@ class VectorScorer(Scorer):
     def from_store(self, texts: Sequence[str]) -> list[Matrix]:
         rows = np.arange(len(texts))
 
-        def listed(some: NDArray[np.int64]) -> list[str]:
+        def listed(some: Ints) -> list[str]:
             return [texts[row] for row in some.tolist()]
 
         digests = self.documents.digests(listed, rows)
@@ -172,7 +140,7 @@ class VectorScorer(Scorer):
         places = self.documents.stored(listed, first, distinct)
         return [np.array(places.matrix(place)) for place in number.tolist()]
 
-    def score(self, queries: Sequence[str], documents: Sequence[str]) -> NDArray[np.float32]:
+    def score(self, queries: Sequence[str], documents: Sequence[str]) -> Floats:
         asked = list(dict.fromkeys(queries))
         vectors = dict(zip(asked, self.queries.fresh(asked), strict=True))
         lacking = [text for text in dict.fromkeys(documents) if text not in self.held]
@@ -184,7 +152,7 @@ class VectorScorer(Scorer):
         return np.array([[self.settings.compare(*pair)] for pair in pairs], np.float32).reshape(-1, 1)
 
 
-def product(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+def product(first: Floats, second: Floats) -> float:
     """The inner product of two vectors, rounded once: the same to the last bit wherever it is computed."""
     return float(np.multiply(first, second, dtype=np.float64).sum())
 

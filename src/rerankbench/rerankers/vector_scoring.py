@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Digests, Floats, Ints
 from rerankbench.engine.embedders.embedding import Embedding, Texts
 from rerankbench.engine.embedders.text_vectors import Matrix, Places, TextVectors
 from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.sequences import columns
-from rerankbench.rerankers.text_scoring import TextWork
+from rerankbench.rerankers.text_scoring import TextWork, cost
 from rerankbench.rerankers.vector_reranker import VectorReranker
 from rerankbench.store.rows import RowStore, pair_keys
 
-log = logging.getLogger(__name__)
-
 WINDOW = 1024  # documents whose pairs are scored together
 
-Keep = Callable[[NDArray[np.int64], NDArray[np.float32]], None]
+Keep = Callable[[Ints, Floats], None]
 
 
 @dataclass(frozen=True)
@@ -52,10 +49,10 @@ class VectorWork(TextWork):
     def documents(self) -> TextVectors:
         return TextVectors(self.embedding, self.embedding.settings, "documents")
 
-    def query_texts(self, rows: NDArray[np.int64]) -> list[str]:
+    def query_texts(self, rows: Ints) -> list[str]:
         return [self.collection.query_texts[row] for row in rows.tolist()]
 
-    def run(self, todo: NDArray[np.int64], keep: Keep, store: RowStore | None = None) -> dict[str, float]:
+    def run(self, todo: Ints, keep: Keep, store: RowStore | None = None) -> dict[str, float]:
         """Score the pairs `todo` and hand their scores to `keep`. Returns the cost.
 
         Pairs that are the same tokens to the model have one score, in this run and in later ones: `store`
@@ -75,9 +72,7 @@ class VectorWork(TextWork):
             keys = pair_keys(asked.digests[asked.number[some]], listed.digests[listed.number[some]])
             held = vectors_of(queries, asked.number[some]), vectors_of(documents, listed.number[some])
             keep(todo[some], self.scores(keys, asked.number[some], listed.number[some], held, store))
-        seconds = time.perf_counter() - started
-        rate = len(todo) / seconds if len(todo) else 0.0
-        return {"pairs_per_second": rate, "pairs": len(todo), "seconds": seconds, "load_seconds": 0.0}
+        return cost(len(todo), time.perf_counter() - started, 0.0)
 
     def at_hand(self, kind: TextVectors, texts: Texts, wanted: Sequences) -> Places | list[Matrix]:
         """The vectors of texts, embedded where they are not stored; computed anew where nothing is reused."""
@@ -90,12 +85,12 @@ class VectorWork(TextWork):
 
     def scores(
         self,
-        keys: NDArray[np.bytes_],
-        queries: NDArray[np.int64],
-        documents: NDArray[np.int64],
+        keys: Digests,
+        queries: Ints,
+        documents: Ints,
         held: tuple[dict[int, Matrix], dict[int, Matrix]],
         store: RowStore | None,
-    ) -> NDArray[np.float32]:
+    ) -> Floats:
         """Scores [pairs, 1]; each pair of sequences is compared once, and not at all if `store` knows it."""
         distinct, first, number = np.unique(keys, return_index=True, return_inverse=True)
         values = np.full((len(distinct), 1), np.nan, np.float32)
@@ -110,7 +105,7 @@ class VectorWork(TextWork):
             store.append(distinct[~found], values[~found], columns(self.layers))
         return values[number]
 
-    def lacking(self, todo: NDArray[np.int64]) -> NDArray[np.int64]:
+    def lacking(self, todo: Ints) -> Ints:
         """A row of each of the documents of the pairs `todo` whose vectors are not stored."""
         documents = self.collection.corpus.texts
         wanted = Sequences.of(self.documents, documents, self.pairs.documents[todo])
@@ -123,12 +118,12 @@ class VectorWork(TextWork):
 class Sequences:
     """The different token sequences of some texts: `digests` and a row for each, `number` of every text."""
 
-    digests: NDArray[np.bytes_]
-    rows: NDArray[np.int64]
-    number: NDArray[np.int64]
+    digests: Digests
+    rows: Ints
+    number: Ints
 
     @classmethod
-    def of(cls, kind: TextVectors, texts: Texts, rows: NDArray[np.int64]) -> Sequences:
+    def of(cls, kind: TextVectors, texts: Texts, rows: Ints) -> Sequences:
         """Of the texts in `rows`, which may repeat; in order of the first row of each."""
         listed, of = np.unique(rows, return_inverse=True)
         digests, first, number = np.unique(
@@ -140,7 +135,7 @@ class Sequences:
         return cls(digests[order], listed[first[order]], place[number][of])
 
 
-def vectors_of(held: Places | Sequence[Matrix], numbers: NDArray[np.int64]) -> dict[int, Matrix]:
+def vectors_of(held: Places | Sequence[Matrix], numbers: Ints) -> dict[int, Matrix]:
     """The vectors of some sequences by their numbers."""
     wanted = np.unique(numbers).tolist()
     return {n: held.matrix(n) if isinstance(held, Places) else held[n] for n in wanted}

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from rerankbench.basics.arrays import Floats
 from rerankbench.basics.errors import UserError
 from rerankbench.report.arrangements.course import Asked, Course, Ordered
 from rerankbench.report.deployment import Deployment
@@ -21,8 +19,7 @@ from rerankbench.serving.models import Models, experiment_of
 
 log = logging.getLogger(__name__)
 
-Scores = NDArray[np.float32]
-Answering = Generator[Asked, Scores, Any]
+Answering = Generator[Asked, Floats, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +28,7 @@ class Found:
 
     ids: Sequence[str]
     texts: Sequence[str]
-    first: Scores
+    first: Floats
     ordered: Ordered
     search_ms: float
     rerank_ms: float
@@ -55,7 +52,7 @@ class Arm:
             {"key": step.hash, "layer": step.layer, "depth": step.depth} for step in self.deployment.steps
         ]
 
-    def rerank(self, query: str, documents: Sequence[str]) -> Generator[Asked, Scores, Ordered]:
+    def rerank(self, query: str, documents: Sequence[str]) -> Generator[Asked, Floats, Ordered]:
         """The order of some texts.
 
         All of them go through the first step, however many they are: its depth is how many candidates were
@@ -67,7 +64,7 @@ class Arm:
             step["depth"] = deepest
         return (yield from Course(self.deployment.how, steps, query, documents).run())
 
-    def search(self, query: str, query_id: str) -> Generator[Asked, Scores, Found]:
+    def search(self, query: str, query_id: str) -> Generator[Asked, Floats, Found]:
         """The whole pipeline over the collection."""
         assert self.searching is not None
         began = time.perf_counter()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from rerankbench.report.arms import contest
 from rerankbench.report.deployment import Deployment
 from rerankbench.report.runs import Run
 from rerankbench.serving.client import Answer, Client
 from rerankbench.serving.comparison import Comparison, compare
-from rerankbench.serving.replay import Ask, Measured, Question, questions, replay
+from rerankbench.serving.replay import Measured, Question, questions
 
 
 def compared(
@@ -35,6 +36,12 @@ def compared(
         yield of("POST /search", found, None, search, clients, "query")
 
 
+Ask = Callable[[Question], Answer]
+
+
 def of(what: str, found: Measured, depth: int | None, ask: Ask, clients: int, part: str) -> Comparison:
+    """`clients` questions are on their way at a time."""
     asked = questions(found, depth)
-    return compare(what, found, asked, replay(asked, ask, clients), clients, part)
+    with ThreadPoolExecutor(clients) as pool:
+        answers = list(pool.map(ask, asked))
+    return compare(what, found, asked, answers, clients, part)

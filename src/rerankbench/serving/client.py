@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats
 from rerankbench.basics.errors import UserError
 from rerankbench.rerankers.served.about import MOST
 from rerankbench.rerankers.served.answer import Malformed, Places, at
@@ -46,7 +46,7 @@ class Answer:
     """Positions of the texts, best first, their scores [texts], and the milliseconds that it took."""
 
     order: list[int]
-    scores: NDArray[np.float32] | None
+    scores: Floats | None
     ms: float
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
 
+from rerankbench.rerankers.served.address import stays_here
 from rerankbench.serving.limits import Limits
 from rerankbench.serving.metrics import Metrics
 from rerankbench.serving.refusal import FAILED, Refused
@@ -87,7 +86,7 @@ class Gate:
             self.held -= len(body)
 
     def refuse_host(self, host: bytes, origin: bytes | None) -> None:
-        if self.key is None and not is_here(host.decode("latin-1")):
+        if self.key is None and not stays_here(f"//{host.decode('latin-1')}"):
             raise Refused(421, "only requests to this machine by a name of its own are answered: localhost")
         if self.key is None and origin not in (None, b"http://" + host):
             raise Refused(403, "a page of another address may not ask")
@@ -134,12 +133,3 @@ async def answer(send: Send, refused: Refused) -> None:
     pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": refused.status, "headers": pairs})
     await send({"type": "http.response.body", "body": data})
-
-
-def is_here(host: str) -> bool:
-    """Whether a Host header names this machine by its loopback."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -12,9 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from rerankbench.basics.arrays import Floats
 from rerankbench.report.arrangements.course import Asked
 from rerankbench.serving.arm import Answering
 from rerankbench.serving.models import Models
@@ -35,7 +33,7 @@ class Job:
     asked: Asked | None = None
     future: Future[Any] = field(default_factory=Future)
 
-    def go_on(self, scores: NDArray[np.float32] | None = None) -> None:
+    def go_on(self, scores: Floats | None = None) -> None:
         """Take its next step; `asked` is what has to be scored then, None where it is done."""
         try:
             self.asked = next(self.course) if scores is None else self.course.send(scores)
@@ -101,9 +99,7 @@ class Line:
 
     def group(self) -> None:
         """Serve the requests at the head of the line together, until each has its answer."""
-        started, jobs = time.perf_counter(), []
-        for job in self.next_jobs():
-            jobs.append(job)
+        started, jobs = time.perf_counter(), list(self.next_jobs())
         todo = [job for job in jobs if job.asked is not None]
         while todo:
             for group in alike(todo):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
+from rerankbench.basics.arrays import Floats
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.loop import Loop
 from rerankbench.experiment import config
@@ -17,9 +17,7 @@ from rerankbench.report.deployment import Deployment, Step
 from rerankbench.report.race.contestant import Reranking
 from rerankbench.rerankers.direct import score_queries
 from rerankbench.rerankers.scorer import Scorer
-from rerankbench.rerankers.text_scoring import checked
-
-Scores = NDArray[np.float32]
+from rerankbench.rerankers.text_scoring import score_directly
 
 
 class Models:
@@ -37,16 +35,13 @@ class Models:
         except UserError as error:
             raise UserError([f"{step.reranker}: {line}" for line in error.problems]) from None
 
-    def scores(self, asked: Sequence[Asked]) -> list[Scores]:
-        """Scores [documents] for each of `asked`, which are of one reranker and one layer."""
+    def scores(self, asked: Sequence[Asked]) -> list[Floats]:
+        """Floats [documents] for each of `asked`, which are of one reranker and one layer."""
         step = asked[0].step
         model, layer = self.loaded[step["key"]], step["layer"]
         pairs = [(one.query, one.documents) for one in asked]
-        return (
-            by_texts(model, pairs, layer)
-            if isinstance(model.model, Scorer)
-            else by_tokens(model, pairs, layer)
-        )
+        scores = by_texts if isinstance(model.model, Scorer) else by_tokens
+        return scores(model, pairs, layer)
 
     def close(self) -> None:
         """Let go of what they hold."""
@@ -62,7 +57,7 @@ def experiment_of(deployment: Deployment, step: Step | None = None) -> Experimen
 
 def by_tokens(
     found: Reranking, pairs: Sequence[tuple[str, Sequence[str]]], layer: int | None
-) -> list[Scores]:
+) -> list[Floats]:
     """Of a model on this machine, no layer above `layer` computed."""
     model, machine = found.model, found.context.hardware
     assert not isinstance(model, Scorer)
@@ -74,7 +69,7 @@ def by_tokens(
         model.layers = found.layers
 
 
-def by_texts(found: Reranking, pairs: Sequence[tuple[str, Sequence[str]]], layer: int | None) -> list[Scores]:
+def by_texts(found: Reranking, pairs: Sequence[tuple[str, Sequence[str]]], layer: int | None) -> list[Floats]:
     """Of something that takes texts, in batches of its own size."""
     model = found.model
     assert isinstance(model, Scorer)
@@ -82,9 +77,6 @@ def by_texts(found: Reranking, pairs: Sequence[tuple[str, Sequence[str]]], layer
     texts = [text for _, documents in pairs for text in documents]
     place = -1 if layer is None else found.layers.index(layer)
     label = found.experiment.reranker.title or found.experiment.reranker.family
-    parts = [np.empty(0, np.float32)]
-    for start in range(0, len(texts), model.batch):
-        some = slice(start, start + model.batch)
-        parts.append(checked(model, queries[some], texts[some], label)[:, place])
+    scores = score_directly(model, queries, texts, label)[:, place]
     sizes = [len(documents) for _, documents in pairs]
-    return list(np.split(np.concatenate(parts), np.cumsum(sizes)[:-1]))
+    return list(np.split(scores, np.cumsum(sizes)[:-1]))

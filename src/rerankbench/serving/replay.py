@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.report.arms import Contest
 from rerankbench.report.arrangements.arrangement import CASCADE, Arrangement
@@ -19,9 +18,6 @@ from rerankbench.report.deployment import Deployment
 from rerankbench.report.race.entrants import FIRST_STAGE, RERANKER, entrants
 from rerankbench.report.race.texts import Texts, texts_of
 from rerankbench.report.runs import Run
-from rerankbench.serving.client import Answer
-
-Order = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +52,7 @@ class Measured:
         return found[0]
 
     @cached_property
-    def order(self) -> Order:
+    def order(self) -> Ints:
         """Positions [queries, candidates], best first, as stored scores give them."""
         d = self.deployment
         how = d.how
@@ -75,13 +71,10 @@ class Measured:
         return self.deployment.steps[0].depth
 
     @property
-    def scores(self) -> NDArray[np.float32] | None:
+    def scores(self) -> Floats | None:
         """Scores [queries, candidates] of the only step; None where several numbers decide."""
-        return (
-            self.pool.scored[self.rows[0]]
-            if self.deployment.how["kind"] == CASCADE and len(self.rows) == 1
-            else None
-        )
+        alone = self.deployment.how["kind"] == CASCADE and len(self.rows) == 1
+        return self.pool.scored[self.rows[0]] if alone else None
 
     def candidates(self, query_id: str) -> list[str]:
         return self.texts.rows[self.deployment.first_stage.hash].get(query_id, [])
@@ -108,12 +101,3 @@ def questions(found: Measured, depth: int | None) -> list[Question]:
             documents = texts.documents(stage, place, len(ids))
             made.append(Question(rows[query_id], query_id, texts.query(place), ids, documents))
     return made
-
-
-Ask = Callable[[Question], Answer]
-
-
-def replay(asked: Sequence[Question], ask: Ask, clients: int) -> list[Answer]:
-    """Answers to all questions, `clients` of them on their way at a time. Raises UserError."""
-    with ThreadPoolExecutor(clients) as pool:
-        return list(pool.map(ask, asked))

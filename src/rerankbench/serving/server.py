@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import signal
 import socket
 from collections.abc import Iterator
@@ -46,13 +45,6 @@ def bound(host: str, port: int) -> socket.socket:
             f"--host {host} --port {port}: cannot be served there ({error.strerror}); choose another --port"
         ) from None
     return made
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def server_of(service: Service) -> Server:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from rerankbench.basics.arrays import Ints
 from rerankbench.basics.visible import visible
 from rerankbench.serving.limits import Limits
 from rerankbench.serving.refusal import Refused
@@ -77,7 +78,7 @@ class Ranking:
     """Some texts in their new order: `order` positions best first, `scores` [ranks] that never rise."""
 
     arm: str
-    order: NDArray[np.int64]
+    order: Ints
     scores: NDArray[np.float64]
 
 

@@ -161,7 +161,7 @@ def folder_here(reranker: LocalReranker | VectorReranker, cache_dir: Path) -> Pa
     if references.is_local(reranker.model):
         place = references.local_folder(reranker.model)
         return place.parent if place.is_file() else place
-    return hub.cached(reranker.model, reranker.revision)
+    return hub.cached(reranker.model, reranker.revision, hub.safetensors(code=False))
 
 
 def read_tokenizer(file: Path) -> Tokenizer:

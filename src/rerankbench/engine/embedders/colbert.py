@@ -8,26 +8,26 @@ a marker of its own, and the vectors of punctuation are left out. Folders of Sta
 from __future__ import annotations
 
 import string
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.embedders.embedder import Embedder, EmbedderModel
-from rerankbench.engine.embedders.heads import files_identity, linear, safe_tensors
+from rerankbench.engine.embedders.heads import linear, safe_tensors
 from rerankbench.engine.embedders.matrices import MatrixModel
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models.checkpoint import describe, tensors, weight_files
+from rerankbench.engine.models.checkpoint import architecture, describe, files_identity, tensors, weight_files
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import without_values
 from rerankbench.engine.models.model_config import DECODERS
 from rerankbench.engine.models.model_files import own_code_problems
 from rerankbench.engine.models.references import Weights
-from rerankbench.engine.models.sentence_modules import json_list, modules_of
+from rerankbench.engine.models.sentence_modules import module_folders, modules_of
 from rerankbench.engine.tokens import Tokens, pad, sizes, token_ids
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 LINEAR = "linear.weight"
 IDENTITY = "torch.nn.modules.linear.Identity"
 QUERY_LENGTH, DOCUMENT_LENGTH = 32, 180  # where a folder does not say; PyLate's defaults
-PYLATE_PREFIXES, STANFORD_PREFIXES = ("[Q] ", "[D] "), ("[unused0]", "[unused1]")
 
 
 @dataclass(frozen=True)
@@ -61,13 +60,13 @@ class ColbertEmbedder(Embedder):
 
     def folder_problems(self, folder: Path) -> list[str]:
         place, config = f"embedder.model={self.model}", json_object(folder / "config.json")
-        name = (describe(folder)["architectures"] or ["unknown"])[0]
+        name = architecture(folder)
         if name.endswith("ForSequenceClassification") or config.get("model_type") in DECODERS:
             return [f"{place}: holds {name}, which is not a ColBERT; give an embedder"]
         if more := modules_of(folder).besides("Transformer", "Dense"):
             added = ", ".join(more)
             return [f"{place}: its modules.json has {added}, so it is not a ColBERT; give an embedder"]
-        if not dense_folders(folder) and LINEAR not in tensors(folder):
+        if not module_folders(folder, "Dense") and LINEAR not in tensors(folder):
             return [
                 f"{place}: has no projection of its tokens, {LINEAR} or a Dense module, so it is no ColBERT"
                 "; give an embedder like that"
@@ -75,16 +74,12 @@ class ColbertEmbedder(Embedder):
         return own_code_problems(place, config, self.trust_remote_code) + dense_problems(place, folder)
 
     def fitted(self, folder: Path) -> Self:
-        said = Said.by(folder)
-        own: dict[str, Any] = {
-            name: value if getattr(self, name) is None else getattr(self, name)
-            for name, value in said.settings().items()
-        }
-        own["query_instruction"] = self.query_instruction or said.query_prompt
-        own["passage_instruction"] = self.passage_instruction or said.document_prompt
+        said, prompt = said_by(folder), modules_of(folder).prompt
+        own = said | {name: getattr(self, name) for name in said if getattr(self, name) is not None}
+        own["query_instruction"] = self.query_instruction or prompt("query")
+        own["passage_instruction"] = self.passage_instruction or prompt("document")
         own["attend_to_expansion_tokens"] = own["attend_to_expansion_tokens"] and own["query_expansion"]
-        own["max_length"] = self.max_length or said.document_length
-        own["query_max_length"] = self.query_max_length or said.query_length
+        own["max_length"] = self.max_length or said["max_length"]  # a reranker leaves it open by 0
         return replace(self, attention=super().fitted(folder).attention, **own)
 
     def for_queries(self) -> Self:
@@ -107,79 +102,58 @@ class ColbertEmbedder(Embedder):
         found = super().identity(weights, precision)
         for name in self.OF_DOCUMENTS if self.as_queries else self.OF_QUERIES:
             del found[name]
-        files = [file / "model.safetensors" for file in dense_folders(weights.folder)]
+        files = [file / "model.safetensors" for file in module_folders(weights.folder, "Dense")]
         return {**found, "vectors": "colbert", "heads": files_identity(files)}
 
     def load(self, weights: Weights, hardware: Hardware) -> EmbedderModel:
         return ColbertModel(self, weights, hardware)
 
 
-@dataclass(frozen=True)
-class Said:
-    """What a folder says of how its model reads texts."""
-
-    query_prefix: str
-    document_prefix: str
-    query_length: int = QUERY_LENGTH
-    document_length: int = DOCUMENT_LENGTH
-    query_expansion: bool = True
-    attend_to_expansion_tokens: bool = False
-    skiplist_words: list[str] = field(default_factory=lambda: list(string.punctuation))
-    query_prompt: str = ""
-    document_prompt: str = ""
-
-    @classmethod
-    def by(cls, folder: Path) -> Said:
-        """PyLate's words where they are, else Stanford's; what is damaged counts as not said."""
-        pylate = json_object(folder / "config_sentence_transformers.json")
-        stanford = json_object(folder / "artifact.metadata")
-        known = modules_of(folder)
-        if known.kinds:
-            prefixes, names, words = PYLATE_PREFIXES, OF_PYLATE, pylate
-        else:
-            prefixes, names, words = STANFORD_PREFIXES, OF_STANFORD, stanford
-        found: dict[str, Any] = {ours: words.get(theirs) for theirs, ours in names.items()}
-        if words.get("mask_punctuation") is False:
-            found["skiplist_words"] = []
-        usual = cls(*prefixes)
-        fits = {name: value for name, value in found.items() if type(value) is type(vars(usual)[name])}
-        fits |= {"query_prompt": known.prompt("query"), "document_prompt": known.prompt("document")}
-        return replace(usual, **fits)
-
-    def settings(self) -> dict[str, Any]:
-        """By the names of settings, lengths and prompts apart."""
-        names = (*ColbertEmbedder.OF_QUERIES, *ColbertEmbedder.OF_DOCUMENTS)
-        return {name: getattr(self, name) for name in names}
-
-
-OF_PYLATE = {
-    "query_prefix": "query_prefix",
-    "document_prefix": "document_prefix",
-    "query_length": "query_length",
-    "document_length": "document_length",
-    "do_query_expansion": "query_expansion",
-    "attend_to_expansion_tokens": "attend_to_expansion_tokens",
-    "skiplist_words": "skiplist_words",
+# What files call settings that have another name here.
+PYLATE, STANFORD = "config_sentence_transformers.json", "artifact.metadata"
+CALLED = {
+    PYLATE: {
+        "max_length": "document_length",
+        "query_max_length": "query_length",
+        "query_expansion": "do_query_expansion",
+    },
+    STANFORD: {
+        "max_length": "doc_maxlen",
+        "query_max_length": "query_maxlen",
+        "query_prefix": "query_token_id",
+        "document_prefix": "doc_token_id",
+        "attend_to_expansion_tokens": "attend_to_mask_tokens",
+    },
 }
-OF_STANFORD = {
-    "query_token_id": "query_prefix",
-    "doc_token_id": "document_prefix",
-    "query_maxlen": "query_length",
-    "doc_maxlen": "document_length",
-    "attend_to_mask_tokens": "attend_to_expansion_tokens",
-}
+PREFIXES = {PYLATE: ("[Q] ", "[D] "), STANFORD: ("[unused0]", "[unused1]")}
 
 
-def dense_folders(folder: Path) -> list[Path]:
-    """The folders of the Dense modules, in order; a path that leads out of the folder is not followed."""
-    listed = [entry for entry in json_list(folder / "modules.json") if isinstance(entry, dict)]
-    paths = [str(entry.get("path")) for entry in listed if str(entry.get("type")).endswith(".Dense")]
-    return [folder / path for path in paths if Path(path).name == path]
+def said_by(folder: Path) -> dict[str, Any]:
+    """What a folder says of how its model reads texts, by the names of settings.
+
+    PyLate's words where they are, else Stanford's; what is damaged counts as not said.
+    """
+    file = PYLATE if modules_of(folder).kinds else STANFORD
+    query_prefix, document_prefix = PREFIXES[file]
+    usual = {
+        "query_prefix": query_prefix,
+        "document_prefix": document_prefix,
+        "max_length": DOCUMENT_LENGTH,
+        "query_max_length": QUERY_LENGTH,
+        "query_expansion": True,
+        "attend_to_expansion_tokens": False,
+        "skiplist_words": list(string.punctuation),
+    }
+    words = json_object(folder / file)
+    found = {name: words.get(CALLED[file].get(name, name)) for name in usual}
+    if words.get("mask_punctuation") is False:
+        found["skiplist_words"] = []
+    return usual | {name: value for name, value in found.items() if type(value) is type(usual[name])}
 
 
 def dense_problems(place: str, folder: Path) -> list[str]:
     """What is in Dense modules besides a plain product."""
-    for part in dense_folders(folder):
+    for part in module_folders(folder, "Dense"):
         config = json_object(part / "config.json")
         if not (part / "model.safetensors").is_file():
             return [f"{place}: {part.name} has no model.safetensors; fetch the model again, or convert it"]
@@ -191,7 +165,7 @@ def dense_problems(place: str, folder: Path) -> list[str]:
 def projections(folder: Path, device: str) -> list[Any]:
     """The linear layers that make token vectors, in order. Raises UserError where they do not fit."""
     width, found = int(describe(folder)["hidden_size"]), []
-    for part in dense_folders(folder):
+    for part in module_folders(folder, "Dense"):
         held = safe_tensors(part / "model.safetensors", [LINEAR, "linear.bias"])
         own = {name.removeprefix("linear."): value for name, value in held.items()}
         found.append(linear(own, width, part, device))
@@ -233,20 +207,12 @@ class ColbertModel(MatrixModel):
         skipped = self.tokenizer.convert_tokens_to_ids(settings.skiplist_words or [])
         self.skipped = np.array([token for token in skipped if token is not None], np.int64)
 
-    @cached_property
-    def markers(self) -> dict[bool, int | None]:
-        """By whether texts are queries."""
-        own = self.settings
-        prefixes = {True: own.query_prefix, False: own.document_prefix}
-        return {kind: marker(self.tokenizer, prefix, self.folder) for kind, prefix in prefixes.items()}
-
     def tokenize(self, texts: Any, settings: Embedder) -> list[Tokens]:
         """Tokens of texts with the marker behind the first; expansion follows where batches are made."""
         assert isinstance(settings, ColbertEmbedder)
-        token, instructed = (
-            self.markers[settings.as_queries],
-            [settings.passage_instruction + text for text in texts],
-        )
+        prefix = settings.query_prefix if settings.as_queries else settings.document_prefix
+        token = marker(self.tokenizer, prefix, self.folder)
+        instructed = [settings.passage_instruction + text for text in texts]
         limit = settings.max_length - (token is not None)
         found = token_ids(self.tokenizer, instructed, limit, special=True)
         if token is None:
@@ -259,7 +225,7 @@ class ColbertModel(MatrixModel):
             return Filled(texts, 0, self.mask, True)
         return Filled(texts, settings.max_length, self.mask, bool(settings.attend_to_expansion_tokens))
 
-    def matrix(self, values: NDArray[np.float32], text: Tokens, settings: Embedder) -> NDArray[np.float32]:
+    def matrix(self, values: Floats, text: Tokens, settings: Embedder) -> Floats:
         assert isinstance(settings, ColbertEmbedder)
         if settings.as_queries:
             longest = settings.max_length if settings.query_expansion else len(text)
@@ -285,10 +251,10 @@ class Filled:
     attended: bool
 
     @cached_property
-    def lengths(self) -> NDArray[np.int64]:
+    def lengths(self) -> Ints:
         return np.maximum(sizes(self.texts), self.longest)
 
-    def collate(self, index: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    def collate(self, index: Ints) -> dict[str, Ints]:
         rows = [self.texts[i] for i in index]
         more = [max(0, self.longest - len(row)) for row in rows]
         filled = [np.pad(row, (0, n), constant_values=self.mask) for row, n in zip(rows, more, strict=True)]

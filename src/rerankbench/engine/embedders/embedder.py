@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rerankbench.basics.errors import Problem, UserError
-from rerankbench.basics.finding import shown
+from rerankbench.basics.arrays import Floats, Ints
+from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import checkpoint, references
 from rerankbench.engine.models.attention import usable
@@ -19,6 +19,7 @@ from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import Opened, opened, take, without_values
 from rerankbench.engine.models.model_config import CHECKED, DECODERS
 from rerankbench.engine.models.model_files import has_code, own_code_problems
+from rerankbench.engine.models.model_settings import ModelSettings
 from rerankbench.engine.models.sentence_modules import Modules, is_late_interaction, modules_of
 from rerankbench.engine.tokens import Tokens, pad, sizes, token_ids
 from rerankbench.store.rows import arithmetic
@@ -30,42 +31,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Embedder:
+class Embedder(ModelSettings):
     """Settings of a bi-encoder whose vectors are compared by inner product; every field is a config key.
 
-    model: a folder, a hub id such as BAAI/bge-base-en-v1.5, or wheel:NAME of a packaged model.
-    revision: a commit, tag or branch on the hub; null: the newest.
     pooling: cls (BGE) or mean (MiniLM, E5).
     normalize: whether vectors have length 1, so that inner products are cosines.
     max_length: most tokens of a document.
     query_max_length: most tokens of a query; null: as max_length.
-    query_instruction: text put in front of each query. passage_instruction: of each document.
-    attention: sdpa, eager or flash_attention_2.
-    trust_remote_code: run Python files that come with the model, with all your rights.
     """
 
-    model: str = "???"
-    revision: str | None = None
     pooling: str = "cls"
     normalize: bool = True
     max_length: int = 512
     query_max_length: int | None = None
-    query_instruction: str = ""
-    passage_instruction: str = ""
-    attention: str = "sdpa"
-    trust_remote_code: bool = False
 
-    FREE: ClassVar[frozenset[str]] = frozenset({"model", "revision", "trust_remote_code", "query_max_length"})
+    GROUP: ClassVar[str] = "embedder"
+    FREE: ClassVar[frozenset[str]] = ModelSettings.WHERE | {"query_max_length"}
 
     def problems(self) -> list[str]:
         """Impossible settings, one line each; reads no weights."""
-        wrong = references.reference_problems(self.model, self.revision, self.trust_remote_code)
-        found: list[str] = [Problem(f"embedder.{line}", "embedder.model", "place") for line in wrong]
-        if not found:
-            found += self.length_problems(references.positions(self.model))
-        if not found and references.is_local(self.model):
-            found += self.folder_problems(references.local_folder(self.model))
-        return found + self.setting_problems()
+        return self.model_problems() + self.setting_problems()
 
     def setting_problems(self) -> list[str]:
         """Impossible values, one line each."""
@@ -79,12 +64,10 @@ class Embedder:
         return found
 
     def length_problems(self, positions: int | None) -> list[str]:
-        """Lengths beyond the `positions` that the model has."""
         lengths = {f"embedder.{name}": getattr(self, name) for name in ("max_length", "query_max_length")}
         return references.length_problems(lengths, positions)
 
     def folder_problems(self, folder: Path) -> list[str]:
-        """What a whole folder says of itself that contradicts these settings, or that is not supported."""
         config, place = json_object(folder / "config.json"), f"embedder.model={self.model}"
         (name, *_) = checkpoint.describe(folder)["architectures"] or [""]
         if name.endswith("ForSequenceClassification"):
@@ -111,8 +94,7 @@ class Embedder:
             f"embedder.max_length={most} keeps to it"
         ]
 
-    def fitted(self, folder: Path) -> Embedder:
-        """These settings as the model in `folder` can follow them: what its vectors are stored under."""
+    def fitted(self, folder: Path) -> Self:
         return replace(self, attention=usable(self.attention, folder, AUTO, self.trust_remote_code))
 
     def open(self, weights: references.Weights, hardware: Hardware) -> Opened:
@@ -224,10 +206,14 @@ class EmbedderModel:
         return token_ids(self.tokenizer, texts, settings.max_length, special=True)
 
     def window(self, texts: list[Tokens], settings: Embedder) -> Window:
-        """Some texts, prepared for the loop."""
-        return TextWindow.of(self, texts)
+        """Some token sequences, prepared for the loop."""
+        return TextWindow(texts, self.padding)
 
-    def matrix(self, values: NDArray[np.float32], text: Tokens, settings: Embedder) -> NDArray[np.float32]:
+    def read(self, texts: Sequence[str], settings: Embedder) -> Window:
+        """Some texts, prepared for the loop."""
+        return self.window(self.tokenize(texts, settings), settings)
+
+    def matrix(self, values: Floats, text: Tokens, settings: Embedder) -> Floats:
         """The vectors of one text [vectors, dimensions] out of what `forward` gave for it."""
         return values[None].copy()
 
@@ -251,22 +237,19 @@ def try_out(model: EmbedderModel, folder: Path) -> None:
     """
     import torch
 
-    from rerankbench.engine.loop import to_device
+    from rerankbench.engine.loop import tried
 
     words = "it is this", "this is a longer text of several words, which is put beside a short one " * 400
-    window = text_window(model, words, model.settings)
-    longest = TextWindow([np.resize(window.texts[1], 16), *window.texts], model.padding, window.lengths)
-    with torch.inference_mode():
-        try:
-            alone = model.forward(to_device(longest.collate(np.array([1])), "cpu"))
-            together = model.forward(to_device(longest.collate(np.array([1, 0])), "cpu"))[:1]
-            model.forward(to_device(longest.collate(np.array([2])), "cpu"))
-        except Exception as error:  # whatever a model of any kind may raise
-            reason = shown(" ".join(str(error).split()))
-            raise UserError(
-                f"{folder}: embedding with it fails ({type(error).__name__}: {reason}); a smaller "
-                "embedder.max_length helps where it has too few positions"
-            ) from error
+    short, longest = model.tokenize(words, model.settings)
+    batches = [[short], [short, np.resize(longest, 16)], [longest]]
+    windows = [model.window(texts, model.settings) for texts in batches]
+    alone, together, _ = tried(
+        model.forward,
+        [window.collate(np.arange(len(window.lengths))) for window in windows],
+        f"{folder}: embedding with it fails",
+        "embedder.max_length",
+    )
+    together = together[:1]
     if not torch.isfinite(alone).all() or (alone - together).norm() > 0.05 * alone.norm():
         raise UserError(f"{folder}: its vector of a text depends on the texts beside it; it is not supported")
 
@@ -277,19 +260,14 @@ class TextWindow:
 
     texts: list[Tokens]
     padding: int
-    lengths: NDArray[np.int64]
 
-    @classmethod
-    def of(cls, model: EmbedderModel, texts: list[Tokens]) -> TextWindow:
-        return cls(texts, model.padding, sizes(texts))
+    @cached_property
+    def lengths(self) -> Ints:
+        return sizes(self.texts)
 
-    def collate(self, index: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    def collate(self, index: Ints) -> dict[str, Ints]:
         rows = [self.texts[i] for i in index]
         return {
             "input_ids": pad(rows, self.padding),
             "attention_mask": pad([np.ones(len(row), np.int32) for row in rows], 0),
         }
-
-
-def text_window(model: EmbedderModel, texts: Sequence[str], settings: Embedder) -> TextWindow:
-    return TextWindow.of(model, model.tokenize(texts, settings))

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Digests, Floats, Ints
 from rerankbench.basics.progress import Progress
-from rerankbench.engine.embedders.embedder import Embedder, EmbedderModel, TextWindow, text_window
+from rerankbench.engine.embedders.embedder import Embedder, EmbedderModel
 from rerankbench.engine.embedders.vector_ties import differing
 from rerankbench.engine.embedders.vectors import Vectors, block_name, finished, stretches, tokens_name, whole
 from rerankbench.engine.executors.executor import Executor
@@ -22,23 +22,16 @@ from rerankbench.engine.executors.job import Job
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.executors.worker import Worker
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models import computed_by, fit, references
+from rerankbench.engine.models import computed_by, references
 from rerankbench.engine.models.loading import without_values
 from rerankbench.engine.tokens import Tokens, token_digests
 from rerankbench.store.lock import SUFFIX, hold
-from rerankbench.store.rows import (
-    RowStore,
-    identity,
-    pair_keys,
-    read_array,
-    text_keys,
-    write_array,
-)
+from rerankbench.store.rows import RowStore, identity, pair_keys, read_array, text_keys, write_array
 
 if TYPE_CHECKING:
-    from rerankbench.engine.loop import Budget, Meter
+    from rerankbench.engine.loop import Budget, Meter, Window
 WINDOW = 8192  # texts that are tokenized and sorted together
-Texts = Callable[[NDArray[np.int64]], Sequence[str]]  # row numbers to texts
+Texts = Callable[[Ints], Sequence[str]]  # row numbers to texts
 
 
 @dataclass
@@ -59,26 +52,23 @@ class Embedding:
         from rerankbench.engine.loop import Meter
 
         if self.at_hand is None:
-            self.settings, self.weights = fit.resolved(self.settings, self.cache_dir)
+            self.settings, self.weights = self.settings.resolved(self.cache_dir)
         else:
-            self.settings, self.weights = fit.fitted(self.settings, self.at_hand), self.at_hand
+            self.settings, self.weights = self.settings.following(self.at_hand), self.at_hand
         self.meter: Meter = Meter()
-        self._model: EmbedderModel | None = None
 
-    @property
+    @cached_property
     def model(self) -> EmbedderModel:
-        if self._model is None:
-            self._model = self.settings.load(self.weights, self.hardware)
-        return self._model
+        return self.settings.load(self.weights, self.hardware)
 
     def take_over(self, other: Embedding) -> None:
         """Use what `other` has loaded, which is the same model."""
-        self._model = other.model
+        self.model = other.model
 
     @cached_property
     def reader(self) -> EmbedderModel:
         """What tokenizes: the model, or one without weights where only other processes load them."""
-        if self._model is not None or not self.executor.elsewhere:
+        if "model" in vars(self) or not self.executor.elsewhere:
             return self.model
         with without_values():
             return self.settings.load(self.weights, replace(self.hardware, device="meta"))
@@ -93,22 +83,22 @@ class Embedding:
 
     @cached_property
     def operators(self) -> dict[str, str]:
-        return computed_by.operators(self.weights.folder, self.hardware)
+        return self.settings.operators(self.weights, self.hardware)
 
     def passages(self, texts: Texts, rows: int) -> Vectors:
         return self.embed(self.settings, texts, rows, "embedding")
 
-    def queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def queries(self, texts: Sequence[str]) -> Floats:
         settings = self.settings.for_queries()
         return self.embed(settings, lambda rows: [texts[row] for row in rows], len(texts), "queries").array()
 
-    def vector(self, query: str) -> NDArray[np.float32]:
+    def vector(self, query: str) -> Floats:
         """One query's vector [1, dimensions], computed now: what a service does for each request."""
         import torch
 
         from rerankbench.engine.loop import to_device
 
-        window = text_window(self.model, [query], self.settings.for_queries())
+        window = self.model.read([query], self.settings.for_queries())
         with torch.inference_mode():
             inputs = to_device(window.collate(np.arange(1)), self.hardware.device)
             return self.model.forward(inputs).cpu().numpy()
@@ -121,11 +111,11 @@ class Embedding:
             self.executor.compute(job, progress)
         return Vectors(tuple(self.tied(settings, texts, rows, job.blocks())))
 
-    def cuts(self, settings: Embedder, texts: Texts, rows: int) -> list[NDArray[np.int64]]:
+    def cuts(self, settings: Embedder, texts: Texts, rows: int) -> list[Ints]:
         """The row numbers of each block."""
         return list(stretches(rows))
 
-    def computed(self, settings: Embedder, texts: list[Tokens]) -> list[NDArray[np.float32]]:
+    def computed(self, settings: Embedder, texts: list[Tokens]) -> list[Floats]:
         """The vectors of each token sequence, [vectors, dimensions], computed now; nothing is stored."""
         from rerankbench.engine.loop import Loop
 
@@ -138,9 +128,7 @@ class Embedding:
         self.meter.seconds += time.perf_counter() - started
         return found
 
-    def tied(
-        self, settings: Embedder, texts: Texts, rows: int, blocks: list[NDArray[np.float32]]
-    ) -> list[NDArray[np.float32]]:
+    def tied(self, settings: Embedder, texts: Texts, rows: int, blocks: list[Floats]) -> list[Floats]:
         """The blocks with one vector for texts that are the same tokens; where that changes one, it is
         written anew."""
         if len(blocks) < 2:
@@ -156,7 +144,7 @@ class Embedding:
             blocks[number] = whole(folder, names[number])
         return blocks
 
-    def digests(self, settings: Embedder, name: str, texts: Sequence[str]) -> NDArray[np.bytes_]:
+    def digests(self, settings: Embedder, name: str, texts: Sequence[str]) -> Digests:
         """What tells the token sequences of a block apart, kept beside it."""
         found = token_digests(self.model.tokenize(texts, settings))
         write_array(self.folder(settings), tokens_name(name), found)
@@ -172,7 +160,7 @@ class Embedding:
         names = ((len(block), block_name(text_keys(texts(block)))) for block in stretches(rows))
         return sum(size for size, name in names if not finished(folder, name))
 
-    def block(self, settings: Embedder, texts: Sequence[str], progress: Progress) -> NDArray[np.float32]:
+    def block(self, settings: Embedder, texts: Sequence[str], progress: Progress) -> Floats:
         """One block, named by its texts: read if whole, continued if begun."""
         folder, name = self.folder(settings), block_name(text_keys(texts))
         block = read_array(folder, name) if self.reuse else None
@@ -188,7 +176,7 @@ class Embedding:
 
     def compute(
         self, settings: Embedder, store: RowStore, texts: Sequence[str], progress: Progress
-    ) -> NDArray[np.float32]:
+    ) -> Floats:
         """Embed what `store` lacks, each token sequence once, then write the block and drop the parts."""
         from rerankbench.engine.loop import Loop, fill
 
@@ -200,12 +188,12 @@ class Embedding:
         columns = range(self.model.dimensions)
         values, found = store.lookup(distinct, columns)
 
-        def prepare(numbers: NDArray[np.int64]) -> TextWindow:
-            return TextWindow.of(self.model, [tokens[row] for row in first[numbers].tolist()])
+        def prepare(numbers: Ints) -> Window:
+            return self.model.window([tokens[row] for row in first[numbers].tolist()], settings)
 
         loop = Loop(self.model.forward, self.hardware, self.budget, self.meter, self.hardware.streams)
         progress.advance(len(keys) - int((~found).sum()))
-        fill(store, distinct, columns, np.arange(len(distinct)), WINDOW, prepare, loop, progress, found)
+        fill(store, distinct, columns, found, WINDOW, prepare, loop, progress)
         values, found = store.lookup(distinct, columns)
         if found.all():  # else somebody who took this block over has finished it and dropped the parts
             if read_array(folder, tokens_name(name)) is None:  # or damaged, and set aside by now
@@ -257,19 +245,17 @@ class EmbeddingJob(Job):
 
     worker, items = EmbeddingWorker, "texts"
 
-    def __init__(
-        self, embedding: Embedding, settings: Embedder, texts: Texts, cuts: list[NDArray[np.int64]]
-    ) -> None:
+    def __init__(self, embedding: Embedding, settings: Embedder, texts: Texts, cuts: list[Ints]) -> None:
         self.embedding, self.settings, self.texts, self.cuts = embedding, settings, texts, cuts
         self.meter, self.device = embedding.meter, embedding.hardware.device
-        self.held: dict[int, NDArray[np.float32]] = {}
+        self.held: dict[int, Floats] = {}
         self.names: dict[int, str] = {}
 
     def here(self, progress: Progress) -> None:
         for stretch in self.cuts:
             self.held[int(stretch[0])] = self.embedding.block(self.settings, self.texts(stretch), progress)
 
-    def stretches(self, progress: Progress) -> list[NDArray[np.int64]]:
+    def stretches(self, progress: Progress) -> list[Ints]:
         """The blocks that are not stored, or damaged, and set aside by now."""
         todo, folder = [], self.embedding.folder(self.settings)
         for stretch in self.cuts:
@@ -282,17 +268,17 @@ class EmbeddingJob(Job):
                 progress.advance(len(stretch))
         return todo
 
-    def missing(self, stretch: NDArray[np.int64]) -> int:
+    def missing(self, stretch: Ints) -> int:
         return len(stretch)
 
-    def task(self, stretch: NDArray[np.int64]) -> Sequence[str]:
+    def task(self, stretch: Ints) -> Sequence[str]:
         return self.texts(stretch)
 
     def hiring(self) -> tuple[Any, ...]:
         e = self.embedding
         return type(e), e.settings, self.settings, e.cache_dir, e.budget, e.reuse, e.hardware, e.operators
 
-    def blocks(self) -> list[NDArray[np.float32]]:
+    def blocks(self) -> list[Floats]:
         """All blocks in row order, once they are computed."""
         folder, found = self.embedding.folder(self.settings), []
         for stretch in self.cuts:

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from safetensors import safe_open
 
+from rerankbench.basics.arrays import Floats
 from rerankbench.basics.errors import UserError
 
-Tensors = dict[str, NDArray[np.float32]]
-
-
-def files_identity(files: Sequence[Path]) -> str:
-    """The hash of some files' contents, in order."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return f"sha256:{digest.hexdigest()}"
+Tensors = dict[str, Floats]
 
 
 def safe_tensors(file: Path, names: Sequence[str]) -> Tensors:

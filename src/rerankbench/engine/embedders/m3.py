@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.embedders.embedder import Embedder, EmbedderModel
-from rerankbench.engine.embedders.heads import files_identity, linear
+from rerankbench.engine.embedders.heads import linear
 from rerankbench.engine.embedders.matrices import MatrixModel
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models.checkpoint import describe
+from rerankbench.engine.models.checkpoint import describe, files_identity
 from rerankbench.engine.models.loading import take
 from rerankbench.engine.models.references import Weights
 from rerankbench.engine.models.torch_file import torch_tensors
@@ -71,12 +71,7 @@ class M3Model(MatrixModel):
         self.colbert, self.sparse = heads(weights.folder, hardware.device)
         self.width = max(self.dimensions, self.colbert.out_features)
         self.dimensions = self.width + EXTRA
-        special = (
-            self.tokenizer.cls_token_id,
-            self.tokenizer.eos_token_id,
-            self.tokenizer.pad_token_id,
-            self.tokenizer.unk_token_id,
-        )
+        special = (getattr(self.tokenizer, f"{name}_token_id") for name in ("cls", "eos", "pad", "unk"))
         self.unweighed = [token for token in special if token is not None]
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:

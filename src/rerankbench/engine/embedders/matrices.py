@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats, Ints
 from rerankbench.basics.progress import Progress
 from rerankbench.engine.embedders.embedder import Embedder, EmbedderModel
 from rerankbench.engine.embedders.embedding import Embedding, Texts
@@ -30,12 +30,8 @@ VECTORS = 65_536  # about as many in a block: 34 MB at 128 dimensions, 270 MB at
 class MatrixModel(EmbedderModel):
     """A loaded embedder whose `forward` gives [n, width, dimensions]: a vector for each token."""
 
-    def matrix(self, values: NDArray[np.float32], text: Tokens, settings: Embedder) -> NDArray[np.float32]:
-        return np.ascontiguousarray(values[: len(text)][self.kept(text, settings)])
-
-    def kept(self, text: Tokens, settings: Embedder) -> NDArray[np.bool_]:
-        """Which tokens' vectors are the text's."""
-        return np.ones(len(text), bool)
+    def matrix(self, values: Floats, text: Tokens, settings: Embedder) -> Floats:
+        return values[: len(text)].copy()
 
     @abstractmethod
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -48,7 +44,7 @@ class MatrixEmbedding(Embedding):
 
     several: ClassVar[bool] = True
 
-    def cuts(self, settings: Embedder, texts: Texts, rows: int) -> list[NDArray[np.int64]]:
+    def cuts(self, settings: Embedder, texts: Texts, rows: int) -> list[Ints]:
         """Blocks of about `VECTORS` vectors."""
         everything, lengths = np.arange(rows), [np.empty(0, np.int64)]
         for start in range(0, rows, SMALL_BLOCK):
@@ -57,15 +53,13 @@ class MatrixEmbedding(Embedding):
         ends = np.cumsum(np.concatenate(lengths))
         return [part for part in np.split(everything, places_of_cuts(ends)) if len(part)]
 
-    def tied(
-        self, settings: Embedder, texts: Texts, rows: int, blocks: list[NDArray[np.float32]]
-    ) -> list[NDArray[np.float32]]:
+    def tied(self, settings: Embedder, texts: Texts, rows: int, blocks: list[Floats]) -> list[Floats]:
         """The blocks as they are: who asks for a sequence is given the first that is found."""
         return blocks
 
     def compute(
         self, settings: Embedder, store: RowStore, texts: Sequence[str], progress: Progress
-    ) -> NDArray[np.float32]:
+    ) -> Floats:
         """Embed each token sequence of a block once, and write the block."""
         folder, name = store.folder.parent, store.folder.stem
         tokens = self.model.tokenize(texts, settings)
@@ -84,7 +78,7 @@ class MatrixEmbedding(Embedding):
         return whole(folder, name)
 
 
-def places_of_cuts(ends: NDArray[np.int64]) -> list[int]:
+def places_of_cuts(ends: Ints) -> list[int]:
     """Where texts that end at `ends` [texts] are cut into blocks: each is of one text, or not too large."""
     cuts, start = [], 0
     while start < len(ends):

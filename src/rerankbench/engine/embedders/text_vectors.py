@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Digests, Floats, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.embedders.embedding import Embedding, Texts
@@ -21,7 +22,7 @@ from rerankbench.engine.embedders.vectors import TOKENS
 from rerankbench.engine.tokens import token_digests
 from rerankbench.store.rows import read_array
 
-Matrix = NDArray[np.float32]  # [vectors, dimensions] of one text
+Matrix = Floats  # [vectors, dimensions] of one text
 
 TEXTS = 4096  # that are tokenized together
 
@@ -35,13 +36,13 @@ class Places:
 
     folder: Path
     names: list[str]
-    block: NDArray[np.int64]
-    first: NDArray[np.int64]
-    count: NDArray[np.int64]
+    block: Ints
+    first: Ints
+    count: Ints
     opened: dict[int, Matrix] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, folder: Path, digests: NDArray[np.bytes_], several: bool) -> Places:
+    def of(cls, folder: Path, digests: Digests, several: bool) -> Places:
         """Look for token sequences, by their digests S16 [sequences], each of them different.
 
         several: whether all rows of a sequence belong together; else each of them is the vector of it.
@@ -55,14 +56,7 @@ class Places:
                 found.take(number, stored, digests, order, several)
         return found
 
-    def take(
-        self,
-        number: int,
-        stored: NDArray[np.bytes_],
-        digests: NDArray[np.bytes_],
-        order: NDArray[np.int64],
-        several: bool,
-    ) -> None:
+    def take(self, number: int, stored: Digests, digests: Digests, order: Ints, several: bool) -> None:
         """Note what is in a block and was not found before; `stored` are its digests, `order` sorts ours."""
         place = np.minimum(np.searchsorted(halves(digests[order]), halves(stored)), len(order) - 1)
         rows = np.flatnonzero(digests[order[place]] == stored)
@@ -90,7 +84,7 @@ class Places:
         return self.opened[int(self.block[sequence])][first : first + self.count[sequence]]
 
 
-def halves(digests: NDArray[np.bytes_]) -> NDArray[np.uint64]:
+def halves(digests: Digests) -> NDArray[np.uint64]:
     """The first half of each digest as a number that sorts as the digests do: it compares faster."""
     return np.frombuffer(np.ascontiguousarray(digests), ">u8").reshape(-1, 2)[:, 0].astype(np.uint64)
 
@@ -109,7 +103,7 @@ class TextVectors:
     settings: Embedder
     title: str
 
-    def digests(self, texts: Texts, rows: NDArray[np.int64]) -> NDArray[np.bytes_]:
+    def digests(self, texts: Texts, rows: Ints) -> Digests:
         """The digest of the tokens of each text, S16 [rows]."""
         reader, found = self.embedding.reader, [np.empty(0, "S16")]
         for start in range(0, len(rows), TEXTS):
@@ -117,12 +111,12 @@ class TextVectors:
             found.append(token_digests(reader.tokenize(some, self.settings)))
         return np.concatenate(found)
 
-    def places(self, digests: NDArray[np.bytes_]) -> Places:
+    def places(self, digests: Digests) -> Places:
         """Where the vectors of different token sequences are stored."""
         folder = self.embedding.folder(self.settings)
         return Places.of(folder, digests, self.embedding.several)
 
-    def stored(self, texts: Texts, rows: NDArray[np.int64], digests: NDArray[np.bytes_]) -> Places:
+    def stored(self, texts: Texts, rows: Ints, digests: Digests) -> Places:
         """Where the vectors of texts with these different digests are, once those that lacked are embedded.
 
         Raises UserError where they are gone again.

@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Block = NDArray[np.float32]
+from rerankbench.basics.arrays import Digests, Floats, Ints
+
+Block = Floats
 
 
-def differing(blocks: Sequence[Block], digests: NDArray[np.bytes_]) -> dict[int, Block]:
+def differing(blocks: Sequence[Block], digests: Digests) -> dict[int, Block]:
     """The blocks, by number, that hold another vector than the first one of the same sequence, mended.
 
     digests: of the tokens of every row, S16 [rows].
@@ -43,7 +45,7 @@ def differing(blocks: Sequence[Block], digests: NDArray[np.bytes_]) -> dict[int,
     return mended
 
 
-def first_rows(digests: NDArray[np.bytes_]) -> NDArray[np.int64]:
+def first_rows(digests: Digests) -> Ints:
     """For each row the first one with the same digest. Compared by half of it first: numbers sort faster."""
     half = np.frombuffer(np.ascontiguousarray(digests), "<u8").reshape(-1, 2)[:, 0]
     _, first, number = np.unique(half, return_index=True, return_inverse=True)
@@ -51,7 +53,7 @@ def first_rows(digests: NDArray[np.bytes_]) -> NDArray[np.int64]:
     return np.where(digests[found] == digests, found, np.arange(len(digests)))
 
 
-def vectors_at(blocks: Sequence[Block], ends: NDArray[np.int64], rows: NDArray[np.int64]) -> Block:
+def vectors_at(blocks: Sequence[Block], ends: Ints, rows: Ints) -> Block:
     """The vectors of some rows, gathered from their blocks."""
     found = np.empty((len(rows), blocks[0].shape[1]), np.float32)
     number = np.searchsorted(ends, rows, "right")
@@ -65,7 +67,7 @@ def vectors_at(blocks: Sequence[Block], ends: NDArray[np.int64], rows: NDArray[n
 class Copies:
     """Which rows have the vector of an earlier one: `first` [rows] is the first row with the same."""
 
-    first: NDArray[np.int64]
+    first: Ints
 
     @classmethod
     def among(cls, blocks: Sequence[Block]) -> Copies:
@@ -85,13 +87,11 @@ class Copies:
         return cls(first)
 
     @cached_property
-    def rows(self) -> NDArray[np.int64]:
+    def rows(self) -> Ints:
         """The rows that are no copies, ascending."""
         return np.flatnonzero(self.first == np.arange(len(self.first)))
 
-    def put_back(
-        self, rows: NDArray[np.int64], scores: NDArray[np.float32], depth: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def put_back(self, rows: Ints, scores: Floats, depth: int) -> tuple[Ints, Floats]:
         """Ranked rows with their scores [queries, n] and, in order of rows, their copies: [queries, depth].
 
         -1 and -inf behind the end.
@@ -106,9 +106,7 @@ class Copies:
             listed[query, :some], values[query, :some] = found[:some], products[:some]
         return listed, values
 
-    def beside(
-        self, found: NDArray[np.int64], products: NDArray[np.float32]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def beside(self, found: Ints, products: Floats) -> tuple[Ints, Floats]:
         """One query's rows with all of their copies, in order of scores and rows."""
         order, starts, counts = self.groups
         each = counts[found]
@@ -118,14 +116,14 @@ class Copies:
         return rows[ranked], values[ranked]
 
     @cached_property
-    def groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    def groups(self) -> tuple[Ints, Ints, Ints]:
         """All rows by their first ones, and for each first row where its group starts and how many it has."""
         order, every = np.argsort(self.first, kind="stable"), np.arange(len(self.first))
         starts, ends = (np.searchsorted(self.first[order], every, side) for side in ("left", "right"))
         return order, starts, ends - starts
 
 
-def vector_digests(blocks: Sequence[Block], rows: NDArray[np.int64]) -> NDArray[np.bytes_]:
+def vector_digests(blocks: Sequence[Block], rows: Ints) -> Digests:
     """16-byte BLAKE2b digest of some rows, ascending."""
     ends = np.cumsum([len(block) for block in blocks])
     digests: list[bytes] = []

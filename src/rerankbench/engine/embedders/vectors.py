@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.embedders.vector_ties import Copies
 from rerankbench.store.rows import Keys, identity, read_array
@@ -24,7 +24,7 @@ SMALL_CORPUS = 65_536  # no more files than a larger corpus has
 class Vectors:
     """Vectors float32 [rows, dimensions] as memory-mapped blocks in row order."""
 
-    blocks: tuple[NDArray[np.float32], ...]
+    blocks: tuple[Floats, ...]
 
     def __len__(self) -> int:
         return sum(len(block) for block in self.blocks)
@@ -44,7 +44,7 @@ class Vectors:
         """Which rows have the vector of an earlier one."""
         return Copies.among(self.blocks)
 
-    def array(self) -> NDArray[np.float32]:
+    def array(self) -> Floats:
         """All of them in memory; meant for queries."""
         return np.concatenate(self.blocks)
 
@@ -54,7 +54,7 @@ def block_name(keys: Keys) -> str:
     return hashlib.sha256(keys.tobytes()).hexdigest()
 
 
-def stretches(rows: int) -> Iterator[NDArray[np.int64]]:
+def stretches(rows: int) -> Iterator[Ints]:
     """The row numbers of each block."""
     size = BLOCK if rows > SMALL_CORPUS else min(BLOCK, SMALL_BLOCK)
     return (np.arange(start, min(start + size, rows)) for start in range(0, rows, size))
@@ -68,7 +68,7 @@ def tokens_name(name: str) -> str:
     return f"{name}{TOKENS}"
 
 
-def whole(folder: Path, name: str) -> NDArray[np.float32]:
+def whole(folder: Path, name: str) -> Floats:
     """A block that was written a moment ago. Raises UserError where it is gone."""
     block = read_array(folder, name)
     if block is None:

@@ -6,9 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from rerankbench.basics.arrays import Ints
 from rerankbench.engine.executors.worker import Worker
 
 if TYPE_CHECKING:
@@ -32,15 +30,15 @@ class Job(ABC):
         """Compute what is missing in this process, and count it."""
 
     @abstractmethod
-    def stretches(self, progress: Progress) -> Sequence[NDArray[np.int64]]:
+    def stretches(self, progress: Progress) -> Sequence[Ints]:
         """The numbers of the items of each task, in order; where nothing is missing there is no task."""
 
     @abstractmethod
-    def missing(self, stretch: NDArray[np.int64]) -> int:
+    def missing(self, stretch: Ints) -> int:
         """How many items of a stretch are to be computed."""
 
     @abstractmethod
-    def task(self, stretch: NDArray[np.int64]) -> Any:
+    def task(self, stretch: Ints) -> Any:
         """All that a worker needs to know of a stretch; it can be pickled."""
 
     @abstractmethod

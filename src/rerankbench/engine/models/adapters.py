@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from rerankbench.basics.errors import UserError
-from rerankbench.basics.finding import shown
-from rerankbench.engine.models.checkpoint import safetensors_header
+from rerankbench.basics.finding import reason, shown
+from rerankbench.engine.models.checkpoint import files_identity, safetensors_header
 from rerankbench.engine.models.json_files import read_json
 
 SETTINGS, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -56,11 +55,8 @@ def base_of(folder: Path) -> tuple[str, str | None]:
 
 def adapter_identity(adapter: str) -> str:
     """The hash of the two files that determine what an adapter adds."""
-    digest = hashlib.sha256()
-    for name in (SETTINGS, WEIGHTS):
-        with (Path(adapter).expanduser() / name).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return f"sha256:{digest.hexdigest()}"
+    folder = Path(adapter).expanduser()
+    return files_identity([folder / SETTINGS, folder / WEIGHTS])
 
 
 def merged(model: Any, adapter: str | None) -> Any:
@@ -76,8 +72,7 @@ def merged(model: Any, adapter: str | None) -> Any:
     try:
         return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     except Exception as error:  # whatever peft raises for names and shapes that do not fit
-        reason = shown(" ".join(str(error).split()))
         raise UserError(
-            f"reranker.adapter={adapter}: does not fit the model ({reason}); give the base model that it was "
-            "trained on as reranker.model"
+            f"reranker.adapter={adapter}: does not fit the model ({reason(error)}); give the base model that "
+            "it was trained on as reranker.model"
         ) from error

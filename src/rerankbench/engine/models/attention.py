@@ -8,7 +8,7 @@ from typing import Any
 
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.model_config import text_part
-from rerankbench.engine.models.own_code import under_its_hash
+from rerankbench.engine.models.model_files import under_its_hash
 
 log = logging.getLogger(__name__)
 

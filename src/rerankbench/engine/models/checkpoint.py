@@ -11,15 +11,15 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from rerankbench.basics.arrays import Floats
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import visible
 from rerankbench.engine.models import model_config
@@ -56,6 +56,15 @@ def identity_of(sha256_by_name: Mapping[str, str]) -> str:
     return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
 
 
+def files_identity(files: Sequence[Path]) -> str:
+    """The hash of some files' contents, in order."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"sha256:{digest.hexdigest()}"
+
+
 def describe(folder: Path) -> dict[str, Any]:
     """What config.json says about the model's shape; None for what it does not say. Raises UserError.
 
@@ -70,6 +79,11 @@ def describe(folder: Path) -> dict[str, Any]:
     if config.get("id2label"):
         description["num_labels"] = len(config["id2label"])
     return description | {"positions": model_config.positions(config)}
+
+
+def architecture(folder: Path) -> str:
+    """The class that config.json names first, unknown where it names none. Raises UserError."""
+    return (describe(folder)["architectures"] or ["unknown"])[0]
 
 
 def tensors(folder: Path) -> dict[str, TensorEntry]:
@@ -211,7 +225,7 @@ def safetensors_header(file: Path) -> dict[str, TensorEntry]:
         raise UserError(f"{file}: {told}; fetch the model again") from None
 
 
-def write_safetensors(file: Path, tensors: Mapping[str, NDArray[np.float32]]) -> None:
+def write_safetensors(file: Path, tensors: Mapping[str, Floats]) -> None:
     """Write float32 tensors, sorted by name, with a header that depends on nothing but them.
 
     The safetensors library writes the same bytes today; a model that is pinned by its sha256 cannot depend

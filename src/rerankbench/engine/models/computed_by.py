@@ -52,6 +52,11 @@ def attends_ragged(hardware: Hardware) -> bool:
     return here and takes_ragged(torch.device(hardware.device), hardware.dtype)
 
 
+def stored(folder: Path) -> bool:
+    """Whether what a model computed is in `folder`: then it has been loaded before, as it is now."""
+    return any(file.suffix in (".shard", ".npy") for file in folder.iterdir()) if folder.is_dir() else False
+
+
 def refuse_others(label: str, here: Mapping[str, str], asked: Mapping[str, Any]) -> None:
     """Raise UserError unless this machine computes a model with the operators that a run began with."""
     own, others = (parts.get("operators", "plain torch") for parts in (here, asked))

@@ -14,7 +14,7 @@ from typing import Any
 
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.model_config import is_whole
-from rerankbench.engine.models.sentence_modules import ENDLESS, json_list, modules_of
+from rerankbench.engine.models.sentence_modules import ENDLESS, module_folders, modules_of
 
 TRANSFORMER, LOGIT_SCORE = "Transformer", "LogitScore"
 ASCENDING = ("Identity", "Sigmoid", "LogSigmoid", "Tanh", "Softplus", "Softsign")
@@ -100,15 +100,9 @@ def asked_problems(asked: Mapping[str, Any], chat: Mapping[str, Any]) -> list[st
 
 
 def answers_of(folder: Path) -> tuple[int, ...]:
-    """The tokens that a LogitScore module names; empty where there is none, or none that can be read.
-
-    A path that leads out of the folder is not followed.
-    """
-    listed = [one for one in json_list(folder / "modules.json") if isinstance(one, dict)]
-    paths = [str(one.get("path")) for one in listed if str(one.get("type")).endswith(f".{LOGIT_SCORE}")]
-    if not paths or Path(paths[0]).name != paths[0]:
-        return ()
-    config = json_object(folder / paths[0] / "config.json")
+    """The tokens that a LogitScore module names; empty where there is none, or none that can be read."""
+    places = module_folders(folder, LOGIT_SCORE)
+    config = json_object(places[0] / "config.json") if places else {}
     named = [config.get("true_token_id"), config.get("false_token_id")]
     found = [one for one in named if is_whole(one) and one >= 0]
     return tuple(found) if is_whole(named[0]) else ()

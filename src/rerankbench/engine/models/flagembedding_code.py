@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,14 +14,13 @@ from rerankbench.engine.models.model_config import older_rope, reads_version_5
 
 MODELS = "FlagEmbedding.inference.reranker.decoder_only.models."
 # What FlagEmbedding 1.4.2 imports of transformers and version 5 has no more; none of it is called here.
-GONE = {
-    "transformers.modeling_attn_mask_utils": (
-        "AttentionMaskConverter",
-        "_prepare_4d_attention_mask",
-        "_prepare_4d_causal_attention_mask",
-        "_prepare_4d_causal_attention_mask_for_sdpa",
-    )
-}
+GONE_MODULE = "transformers.modeling_attn_mask_utils"
+GONE = (
+    "AttentionMaskConverter",
+    "_prepare_4d_attention_mask",
+    "_prepare_4d_causal_attention_mask",
+    "_prepare_4d_causal_attention_mask_for_sdpa",
+)
 
 
 def layerwise_class() -> Any:
@@ -57,20 +56,15 @@ def code(module: str) -> Any:
 @contextmanager
 def what_is_gone() -> Iterator[None]:
     """Let modules be imported that name functions which transformers no longer has."""
-    lacking = []
-    for name, functions in GONE.items():
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            module = ModuleType(name)
-            vars(module).update(dict.fromkeys(functions, gone))
-            sys.modules[name] = module
-            lacking.append(name)
+    if importlib.util.find_spec(GONE_MODULE):
+        yield
+        return
+    module = sys.modules[GONE_MODULE] = ModuleType(GONE_MODULE)
+    vars(module).update(dict.fromkeys(GONE, gone))
     try:
         yield
     finally:
-        for name in lacking:
-            del sys.modules[name]
+        del sys.modules[GONE_MODULE]
 
 
 def gone(*_: Any, **__: Any) -> Any:

@@ -70,17 +70,13 @@ def safetensors(code: bool) -> Form:
     return Form(lambda names: wanted(names, code), lambda folder: folder_problems(folder, code))
 
 
-def snapshot(
-    model: str, revision: str | None, code: bool = False, form: Form | None = None
-) -> tuple[Path, str]:
+def snapshot(model: str, revision: str | None, form: Form) -> tuple[Path, str]:
     """(folder, commit) of a hub model: the newest commit of `revision` when the hub answers, else the
     cached one.
 
-    code: whether its own Python files are wanted, too. form: which files are; None: safetensors. A full
-    commit that is already cached is used without asking. Raises UserError, within seconds, when the model is
-    neither reachable nor cached, or lacks what is wanted.
+    form: which files are wanted. A full commit that is already cached is used without asking. Raises
+    UserError, within seconds, when the model is neither reachable nor cached, or lacks what is wanted.
     """
-    form = form or safetensors(code)
     if revision and re.fullmatch("[0-9a-f]{40}", revision) and (folder := cached(model, revision, form)):
         return folder, folder.name
     try:
@@ -118,13 +114,9 @@ def download(model: str, revision: str | None, form: Form) -> Path:
     # snapshot_download's own first question has no time limit; this one finds out whether anybody answers
     found = HfApi().model_info(model, revision=revision, timeout=REACH_SECONDS)
     listed = [file.rfilename for file in found.siblings or []]
+    wanted = form.wanted(listed)
     return Path(
-        snapshot_download(
-            model,
-            revision=revision,
-            allow_patterns=form.wanted(listed),
-            etag_timeout=REACH_SECONDS,
-        )
+        snapshot_download(model, revision=revision, allow_patterns=wanted, etag_timeout=REACH_SECONDS)
     )
 
 
@@ -135,7 +127,7 @@ def wanted(names: Sequence[str], code: bool) -> list[str]:
     return own + [name for name in names if name.count("/") == 1 and any(fnmatch(name, one) for one in BELOW)]
 
 
-def cached(model: str, revision: str | None, form: Form | None = None) -> Path | None:
+def cached(model: str, revision: str | None, form: Form) -> Path | None:
     """The folder in the hub's cache, if a whole model is there. An interrupted download does not count."""
     from huggingface_hub import snapshot_download
 
@@ -147,7 +139,7 @@ def cached(model: str, revision: str | None, form: Form | None = None) -> Path |
         if incomplete is None:
             return None
         folder = Path(incomplete)
-    return None if (form or safetensors(False)).problems(folder) else folder
+    return None if form.problems(folder) else folder
 
 
 def failure(model: str, revision: str | None, error: Exception) -> UserError:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from rerankbench.basics.errors import UserError
-from rerankbench.basics.finding import shown
+from rerankbench.basics.finding import reason
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.checkpoint import tensors
 from rerankbench.engine.models.model_config import older_rope, reads_version_5
-from rerankbench.engine.models.own_code import under_its_hash
+from rerankbench.engine.models.model_files import under_its_hash
 from rerankbench.engine.models.tokenizer_folder import tokenizer_of
 from rerankbench.engine.tokens import KNOWN_BELOW
 
@@ -44,7 +44,7 @@ class Opened:
 
 
 def opened(folder: Path, hardware: Hardware, attention: str, code: bool, kind: Any) -> Opened:
-    """The model in `folder` and its tokenizer.
+    """The model in `folder` and its tokenizer, from safetensors.
 
     kind: the class that reads the model, or the name of one of transformers, such as AutoModel. code: whether
     the folder's own Python files may be run.
@@ -52,46 +52,31 @@ def opened(folder: Path, hardware: Hardware, attention: str, code: bool, kind: A
     Raises UserError where the folder's files do not make a model, or the model lacks tokens of its tokenizer.
     """
     import transformers
-
-    reader = getattr(transformers, kind) if isinstance(kind, str) else kind
-    with reading(folder, hardware.dtype, attention, code) as place:
-        tokenizer = tokenizer_of(Path(place), code)
-        model = reader.from_pretrained(place, trust_remote_code=code)
-    return with_its_tokens(Opened(model, tokenizer), folder)
-
-
-@contextmanager
-def reading(folder: Path, dtype: Any, attention: str, code: bool = False) -> Iterator[str]:
-    """Make every `from_pretrained` inside read safetensors as `dtype` with this attention.
-
-    Yields the path to read `folder` from. code: whether its own Python files may be run.
-
-    Weights that the files lack would be drawn at random, with a warning that nobody sees.
-
-    Raises UserError where the folder's files do not make a model.
-    """
     from torch import OutOfMemoryError
 
-    refused: list[UserError] = []
-    options = {"dtype": dtype, "attn_implementation": attention, "use_safetensors": True}
+    reader = getattr(transformers, kind) if isinstance(kind, str) else kind
+    options = {"dtype": hardware.dtype, "attn_implementation": attention, "use_safetensors": True}
     options |= {"device_map": "meta"} if _WITHOUT_VALUES.get() else {}
+    refused: list[UserError] = []
     try:
-        with (
-            under_its_hash(folder, code) as place,
-            reading_checked(folder, options, refused),
-        ):
-            yield str(place)
+        with under_its_hash(folder, code) as place, reading_checked(folder, options, refused):
+            tokenizer = tokenizer_of(place, code)
+            model = reader.from_pretrained(str(place), trust_remote_code=code)
     except (UserError, OutOfMemoryError, MemoryError, ImportError):
         raise
     except Exception as error:  # tokenizers raises nothing more special
         if refused:  # transformers may have said it in its own words
             raise refused[0] from None
         raise UserError(cannot_be_loaded(folder, error)) from error
+    return with_its_tokens(Opened(model, tokenizer), folder)
 
 
 @contextmanager
 def reading_checked(folder: Path, options: dict[str, Any], refused: list[UserError]) -> Iterator[None]:
-    """Make `from_pretrained` read with these options, and refuse weights that are not the model's."""
+    """Make every `from_pretrained` inside read with these options; foreign weights are refused.
+
+    Those that the files lack would be drawn at random, with a warning that nobody sees.
+    """
     from transformers import PreTrainedModel
 
     original = PreTrainedModel.from_pretrained.__func__
@@ -142,9 +127,8 @@ def cannot_be_loaded(folder: Path, error: Exception) -> str:
             f"{folder}: needs the Python files that come with it; read them, then allow them with "
             "trust_remote_code=true (reranker.trust_remote_code=true or embedder.trust_remote_code=true)"
         )
-    reason = shown(" ".join(str(error).split()))
     return (
-        f"{folder}: cannot be loaded as a model ({type(error).__name__}: {reason}); "
+        f"{folder}: cannot be loaded as a model ({type(error).__name__}: {reason(error)}); "
         "check config.json and the tokenizer's files, or fetch the model again"
     )
 

@@ -171,7 +171,8 @@ def version_problems(config: Mapping[str, Any]) -> list[str]:
         return []
     kind = config.get("model_type")
     fifth = str(config.get("transformers_version", "")).startswith("5")
-    if fifth and not config.get("auto_map") and kind not in CHECKED and text_kind(config) not in CHECKED:
+    kinds = (kind, text_part(config).get("model_type"))
+    if fifth and not config.get("auto_map") and CHECKED.isdisjoint(kinds):
         return [f"transformers 5 wrote it, and what it means by {kind} is not known here; {OLDER}"]
     try:
         older_rope(config)
@@ -183,16 +184,12 @@ def version_problems(config: Mapping[str, Any]) -> list[str]:
 OLDER = "save the model with transformers 4, or give another one"
 
 
-def text_kind(config: Mapping[str, Any]) -> Any:
-    return text_part(config).get("model_type")
-
-
 def older_rope(config: Mapping[str, Any]) -> dict[str, Any]:
     """The `rope_parameters` that transformers 5 writes in the words of version 4; empty where there are none.
 
     Raises ValueError where they cannot be said so. For a multimodal model these are values of `text_config`.
     """
-    part = text_part(config) if text_kind(config) else config
+    part = text_part(config) if text_part(config).get("model_type") else config
     rope, kind = part.get("rope_parameters"), str(part.get("model_type"))
     if rope is None:
         return {}

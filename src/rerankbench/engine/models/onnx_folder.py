@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from rerankbench.basics.errors import UserError
-from rerankbench.engine.models import hub, wheels
+from rerankbench.engine.models import hub, references, wheels
 from rerankbench.engine.models.checkpoint import TOKENIZER_FILES, identity_of, tokenizer_problems
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.model_config import positions
@@ -61,7 +61,7 @@ def resolve(model: str, revision: str | None, file: str | None, cache_dir: Path)
         packaged, folder = wheels.MODELS[name], wheels.folder_of(name, cache_dir, hashes)
         return OnnxWeights(folder, packaged.identity, packaged.label, folder / USUAL[0])
     if not is_local(model):
-        folder, commit = hub.snapshot(model, revision, form=form_of(file))
+        folder, commit = hub.snapshot(model, revision, form_of(file))
         found = chosen(folder, file)
         label = f"{model} ({place_of(found, folder)})"
         return OnnxWeights(folder, f"hub:{model}@{commit} {place_of(found, folder)}", label, found)
@@ -88,8 +88,7 @@ def form_of(file: str | None) -> hub.Form:
 
 
 def is_local(model: str) -> bool:
-    looks_local = model in (".", "..") or model.startswith(("/", "./", "../", "~")) or model.endswith(SUFFIX)
-    return looks_local or os.path.exists(model)
+    return model.endswith(SUFFIX) or references.is_local(model)
 
 
 def place(model: str, file: str | None) -> tuple[Path, Path]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from rerankbench.basics.errors import UserError
-from rerankbench.basics.finding import shown
+from rerankbench.basics.finding import reason
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.tokens import Tokens, token_ids
 
@@ -87,8 +87,9 @@ def chat_text(tokenizer: Any, template: str, instruction: str) -> str:
             tokenizer.apply_chat_template([*system, *messages], tokenize=False, add_generation_prompt=opened)
         )
     except Exception as error:  # whatever a template raises
-        reason = shown(" ".join(str(error).split()))
-        raise UserError(f"reranker.template=chat: the model's chat template fails ({reason})") from error
+        raise UserError(
+            f"reranker.template=chat: the model's chat template fails ({reason(error)})"
+        ) from error
     if text in CHATS or template_problems(text):
         raise UserError(
             "reranker.template=chat: the model's chat template has no places for the roles query and "
@@ -195,20 +196,20 @@ def split(tokenizer: Any, text: str) -> list[str | Slot]:
 
 def shortest_lead(tokenizer: Any, literal: str) -> str:
     """The shortest end of `literal` whose tokens, with a text behind it, leave those before it alone."""
-    for size in range(len(literal) + 1):
-        fixed, lead = literal[: len(literal) - size], literal[len(literal) - size :]
-        if all(apart(tokenizer, fixed, lead + probe) for probe in PROBES):
-            return lead
-    return literal
+    return next(
+        literal[at:]
+        for at in reversed(range(len(literal) + 1))
+        if all(apart(tokenizer, literal[:at], literal[at:] + probe) for probe in PROBES)
+    )
 
 
 def shortest_trail(tokenizer: Any, literal: str) -> str:
     """The shortest beginning of `literal` whose tokens, with a text before it, leave the rest alone."""
-    for size in range(len(literal) + 1):
-        trail, fixed = literal[:size], literal[size:]
-        if all(apart(tokenizer, probe + trail, fixed) for probe in PROBES):
-            return trail
-    return literal
+    return next(
+        literal[:at]
+        for at in range(len(literal) + 1)
+        if all(apart(tokenizer, probe + literal[:at], literal[at:]) for probe in PROBES)
+    )
 
 
 def apart(tokenizer: Any, left: str, right: str) -> bool:

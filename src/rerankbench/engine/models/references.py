@@ -10,12 +10,7 @@ from pathlib import Path
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.models import hub, wheels
-from rerankbench.engine.models.checkpoint import (
-    describe,
-    folder_problems,
-    identity,
-    parameter_count,
-)
+from rerankbench.engine.models.checkpoint import describe, folder_problems, identity, parameter_count
 from rerankbench.engine.models.model_files import has_code
 from rerankbench.store.file_hashes import FileHashes
 
@@ -65,7 +60,7 @@ def resolve(model: str, revision: str | None, cache_dir: Path, code: bool = Fals
         folder = local_folder(model)
         runs = code and has_code(folder)
         return Weights(folder, identity(folder, hashes, runs), folder_label(folder))
-    folder, commit = hub.snapshot(model, revision, code)
+    folder, commit = hub.snapshot(model, revision, hub.safetensors(code))
     own = " with its code" if code and has_code(folder) else ""
     return Weights(folder, f"hub:{model}@{commit}{own}", model)
 

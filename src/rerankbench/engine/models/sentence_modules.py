@@ -58,7 +58,7 @@ class Modules:
 
 def modules_of(folder: Path) -> Modules:
     """Read from modules.json and what it names; damage counts as silence, except in modules.json itself."""
-    listed = [entry for entry in json_list(folder / "modules.json") if isinstance(entry, dict)]
+    listed = listed_modules(folder)
     kinds = tuple(str(entry.get("type", "unknown")).rpartition(".")[2] for entry in listed)
     general = json_object(folder / "config_sentence_transformers.json")
     own = json_object(folder / "sentence_bert_config.json")
@@ -69,7 +69,7 @@ def modules_of(folder: Path) -> Modules:
         longest = json_object(folder / "tokenizer_config.json").get("model_max_length")
     return Modules(
         kinds,
-        *pooling_of(folder, listed),
+        *pooling_of(folder),
         prompts,
         prompts.get(str(general.get("default_prompt_name")), ""),
         str(general.get("similarity_fn_name") or ""),
@@ -86,19 +86,26 @@ def is_late_interaction(folder: Path) -> bool:
     return stanford or (found.has("Dense") and not found.has("Pooling"))
 
 
-def pooling_of(folder: Path, listed: list[dict[str, Any]]) -> tuple[tuple[str, ...], bool]:
-    """The modes of the folder's pooling module, and whether it pools prompts.
-
-    A path that leads out of the folder is not followed.
-    """
-    paths = [str(entry.get("path")) for entry in listed if str(entry.get("type")).endswith(".Pooling")]
-    if not paths or Path(paths[0]).name != paths[0]:
+def pooling_of(folder: Path) -> tuple[tuple[str, ...], bool]:
+    """The modes of the folder's pooling module, and whether it pools prompts."""
+    places = module_folders(folder, "Pooling")
+    if not places:
         return (), True
-    config = json_object(folder / paths[0] / "config.json")
+    config = json_object(places[0] / "config.json")
     mode, prompts = config.get("pooling_mode"), config.get("include_prompt") is not False
     if isinstance(mode, (str, list)):
         return (mode,) if isinstance(mode, str) else tuple(map(str, mode)), prompts
     return tuple(name for flag, name in FLAGS.items() if config.get(flag) is True), prompts
+
+
+def listed_modules(folder: Path) -> list[dict[str, Any]]:
+    return [entry for entry in json_list(folder / "modules.json") if isinstance(entry, dict)]
+
+
+def module_folders(folder: Path, kind: str) -> list[Path]:
+    """The folders of the modules of a kind, in order; a path that leads out of the folder is not followed."""
+    entries = [one for one in listed_modules(folder) if str(one.get("type")).endswith(f".{kind}")]
+    return [folder / path for path in (str(one.get("path")) for one in entries) if Path(path).name == path]
 
 
 def json_list(file: Path) -> list[Any]:

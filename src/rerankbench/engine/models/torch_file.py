@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats
 from rerankbench.basics.errors import UserError
 
 LARGEST = 1_000_000_000  # bytes; a projection has millions
@@ -24,7 +24,7 @@ TYPES = {"FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "<u2"}
 MARK = object()
 
 
-def torch_tensors(file: Path) -> dict[str, NDArray[np.float32]]:
+def torch_tensors(file: Path) -> dict[str, Floats]:
     """The tensors of a state dictionary by name, as float32. Raises UserError for anything else."""
     try:
         if file.stat().st_size > LARGEST:
@@ -62,6 +62,9 @@ class Description:
                 self.stack.append(CONSTANTS[name]())
             elif name in LITERALS:
                 self.stack.append(argument)
+            elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+                size = int(name[-1])
+                self.stack[-size:] = [tuple(self.stack[-size:])]
             elif name in ("PROTO", "FRAME"):
                 continue
             elif hasattr(self, f"on_{name.lower()}"):
@@ -85,15 +88,6 @@ class Description:
 
     def on_tuple(self, _: Any) -> None:
         self.stack.append(tuple(self.above_mark()))
-
-    def on_tuple1(self, _: Any) -> None:
-        self.stack[-1:] = [tuple(self.stack[-1:])]
-
-    def on_tuple2(self, _: Any) -> None:
-        self.stack[-2:] = [tuple(self.stack[-2:])]
-
-    def on_tuple3(self, _: Any) -> None:
-        self.stack[-3:] = [tuple(self.stack[-3:])]
 
     def on_binput(self, place: int) -> None:
         self.memo[place] = self.stack[-1]
@@ -136,7 +130,7 @@ class Description:
         else:
             raise ValueError(f"it wants {called} to be called")
 
-    def storage(self, dtype: str, key: str, count: int) -> NDArray[np.float32]:
+    def storage(self, dtype: str, key: str, count: int) -> Floats:
         """Numbers of one file of the archive, as float32."""
         values = np.frombuffer(self.archive.read(f"{self.folder}data/{key}"), dtype, count)
         if dtype != "<u2":
@@ -154,9 +148,7 @@ CONSTANTS: dict[str, Any] = {
 LITERALS = ("BINUNICODE", "SHORT_BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1")
 
 
-def tensor(
-    storage: NDArray[np.float32], offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
-) -> NDArray[np.float32]:
+def tensor(storage: Floats, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Floats:
     """A tensor that lies in its storage row by row, as those of a linear layer do."""
     size = math.prod(shape)
     usual = tuple(math.prod(shape[place + 1 :]) for place in range(len(shape)))

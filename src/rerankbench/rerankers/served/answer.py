@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from rerankbench.basics.arrays import Floats
 
 
 class Malformed(ValueError):
@@ -29,7 +30,7 @@ class Places:
     index: str | None = "index"
     score: str = "relevance_score"
 
-    def scores(self, answer: Any, count: int) -> NDArray[np.float32]:
+    def scores(self, answer: Any, count: int) -> Floats:
         """Scores [count] of the documents of a request. Raises Malformed."""
         entries = at(answer, self.results)
         if not isinstance(entries, list):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
-from numpy.typing import NDArray
+
+from rerankbench.basics.arrays import Ints
 
 TOKEN_BYTES = 4  # of UTF-8 that a token stands for: an estimate, since the server's tokenizer is not here
 
@@ -33,7 +34,7 @@ class Request:
 
     query: str
     documents: tuple[str, ...]
-    positions: NDArray[np.int64]
+    positions: Ints
 
     @property
     def tokens(self) -> int:

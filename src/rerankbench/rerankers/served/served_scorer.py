@@ -7,8 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rerankbench.basics.arrays import Floats, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.served.answer import Malformed, Places
@@ -16,7 +16,7 @@ from rerankbench.rerankers.served.connection import Connection
 from rerankbench.rerankers.served.request import Limits, Request, requests
 from rerankbench.rerankers.served.words import words
 
-Part = tuple[NDArray[np.int64], NDArray[np.float32]]
+Part = tuple[Ints, Floats]
 
 
 class ServedScorer(Scorer):
@@ -35,7 +35,7 @@ class ServedScorer(Scorer):
         self.batch = limits.documents * concurrency
         self.pool = ThreadPoolExecutor(concurrency, "requests")
 
-    def stretches(self, queries: NDArray[np.int64]) -> Iterator[slice]:
+    def stretches(self, queries: Ints) -> Iterator[slice]:
         """Whole queries where possible: one that is taken apart would take a request more."""
         start, ends = 0, [*(np.flatnonzero(np.diff(queries)) + 1).tolist(), len(queries)]
         while start < len(queries):
@@ -44,7 +44,7 @@ class ServedScorer(Scorer):
             yield slice(start, end)
             start, ends = end, [one for one in ends if one > end]
 
-    def score(self, queries: Sequence[str], documents: Sequence[str]) -> NDArray[np.float32]:
+    def score(self, queries: Sequence[str], documents: Sequence[str]) -> Floats:
         found = np.full((len(documents), 1), np.nan, np.float32)
         for positions, values in self.parts(queries, documents):
             found[positions] = values
@@ -75,7 +75,7 @@ class ServedScorer(Scorer):
         for future in futures:
             future.cancel()
 
-    def ask(self, request: Request) -> NDArray[np.float32]:
+    def ask(self, request: Request) -> Floats:
         """Scores of the request's documents. Raises UserError with the server's words."""
         answer = self.connection.post(self.path, self.body(request))
         try:
