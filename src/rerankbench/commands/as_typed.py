@@ -129,7 +129,7 @@ def read(value: str) -> Any:
 def misread(file: Path, group: str) -> Iterator[Problem]:
     """Texts in a config file that YAML reads as numbers or truth values, since they are not in quotes."""
     try:
-        written = yaml.load(text_of(file), yaml.BaseLoader)
+        written = yaml.BaseLoader(text_of(file)).get_single_data()  # texts of all values
         made = OmegaConf.to_container(OmegaConf.create(text_of(file)))
     except (yaml.YAMLError, OmegaConfBaseException, ValueError):
         return  # Hydra says what is wrong with it
