@@ -54,7 +54,7 @@ REASONS = {
     "give an ONNX file or its folder": LATER,
     "is this a chat model": LATER,
     "judge....": LATER,
-    "record.py:63": LATER,
+    "record.py:68": LATER,
     "save it as “CSV UTF-8”": LATER,
     "are no longer at hand": LATER,
     "model=...: give a plain name": LATER,

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import visible
@@ -35,6 +35,8 @@ class Answer:
     judge: `person:NAME` or `model:NAME`; answer: one of ANSWERS; grade: None unless it was judged.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     query_id: str
     doc_id: str
     judge: str
@@ -46,6 +48,9 @@ class Answer:
     @property
     def pair(self) -> Pair:
         return self.query_id, self.doc_id
+
+
+ANSWER = TypeAdapter(Answer)
 
 
 class Record:
@@ -155,23 +160,11 @@ def append(path: Path, data: bytes) -> None:
 def parsed(line: bytes) -> Answer | None:
     """One line of the journal; None where it is none, or was torn."""
     try:
-        values = json.loads(line)
-        return checked(values)
-    except (ValueError, TypeError, RecursionError):
+        answer = ANSWER.validate_json(line, strict=True)
+    except (ValueError, RecursionError):
         return None
-
-
-def checked(values: Any) -> Answer | None:
-    """Values as an answer, if that is what they are."""
-    if not isinstance(values, Mapping) or not set(values) <= set(Answer.__dataclass_fields__):
-        return None
-    answer = Answer(**values)
-    texts = (answer.query_id, answer.doc_id, answer.judge, answer.answer, answer.note, answer.at)
-    if not all(isinstance(text, str) for text in texts) or answer.answer not in ANSWERS:
-        return None
-    grade = answer.grade
-    whole = isinstance(grade, int) and not isinstance(grade, bool) and 0 <= grade <= HIGHEST
-    return answer if whole == (answer.answer == JUDGED) else None
+    graded = answer.grade is not None and 0 <= answer.grade <= HIGHEST
+    return answer if answer.answer in ANSWERS and graded == (answer.answer == JUDGED) else None
 
 
 def judge_name(kind: str, name: str) -> str:

@@ -29,11 +29,10 @@ def over_budget(cost: Cost, arm: Arm, budget: Budget, book: Book | None = None) 
 
 def problems(cost: Cost, steps: Sequence[Arm], budget: Budget, book: Book) -> str:
     """The same of the plain arms that follow each other in an arrangement, one or more."""
-    reasons = [p95_problem(cost, steps, budget.latency_p95_ms, book)]
-    reasons.append(memory_problem(cost, steps[0], budget.memory_mb, book))
-    if budget.price_per_1k is not None:
-        reasons.append(price_problem(cost, steps, budget.price_per_1k, book))
-    return "; ".join(reason for reason in reasons if reason)
+    late = p95_problem(cost, steps, budget.latency_p95_ms, book)
+    large = memory_problem(cost, steps[0], budget.memory_mb, book)
+    dear = price_problem(cost, steps, budget.price_per_1k, book)
+    return "; ".join(filter(None, (late, large, dear)))
 
 
 def p95_problem(cost: Cost, steps: Sequence[Arm], bound: float | None, book: Book) -> str:
@@ -81,8 +80,10 @@ def memory_problem(cost: Cost, arm: Arm, bound: float | None, book: Book) -> str
     return f"peak memory {total:,.4g} MB {ABOVE} {bound:,.4g}" if total > bound else ""
 
 
-def price_problem(cost: Cost, steps: Sequence[Arm], bound: float, book: Book) -> str:
+def price_problem(cost: Cost, steps: Sequence[Arm], bound: float | None, book: Book) -> str:
     """Why the price is not within the bound: that of this machine's hours, and of services asked."""
+    if bound is None:
+        return ""
     if any(map(served, steps)) and cost.price_per_1k is None:
         return unmeasured("price per 1,000 queries", "", "set reranker.price_per_request for its run")
     if book.price_per_hour is None and not all(map(served, steps)):

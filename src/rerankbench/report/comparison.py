@@ -217,9 +217,8 @@ def claimed_p_values(
 ) -> ClaimedP:
     """All claims of the report as one family: each arm against the first stages, and against the best.
 
-    They may take a `share` of `alpha`, with the whole of which p-values are to be compared. Being better than
-    every first stage, or within delta of every arm, are claims that hold if each part holds; of such parts
-    the largest p-value counts (intersection-union, Berger 1982).
+    They may take a `share` of `alpha`. A claim about every first stage, or about every arm, holds if each of
+    its parts does: the largest p-value of these counts (intersection-union, Berger 1982).
     """
     tried = np.array(reranking(contest), dtype=np.intp)
     stages = [i for i in allowed if not contest.arms[i].reranks]

@@ -229,6 +229,14 @@ class Ratio:
     def more(self) -> bool:
         return self.low > 1
 
+    def times(self) -> str:
+        """5.1 [4.8, 5.4] times the latency."""
+        return f"{self.said('{:.2g}'.format)} times the {self.what}"
+
+    def share(self) -> str:
+        """25% [24%, 26%] of its latency."""
+        return f"{self.said(percent)} of its {self.what}"
+
     def said(self, form: Callable[[float], str]) -> str:
         if self.low == self.high:
             return form(self.value)
@@ -349,7 +357,7 @@ def price_words(order: Ordering, arm: int, best: int) -> str:
     """What the arm costs of the best one: `at 25% [24%, 26%] of its latency`."""
     found = order.ratio(arm, best)
     if found.known and found.less:
-        return f"at {found.said(percent)} of its {found.what}"
+        return f"at {found.share()}"
     if found.known:
         more = "more" if found.more else "about the same"
         return f"at {more} {order.what} ({found.said(percent)} of the best arm's)"
@@ -363,9 +371,7 @@ def price_words(order: Ordering, arm: int, best: int) -> str:
 def deeper_price_words(order: Ordering, arm: int, deepest: int, depth: int) -> str:
     """What the deepest arm of the same curve would cost more; empty where that is not shown."""
     found = order.ratio(deepest, arm)
-    if not found.known or not found.more:
-        return ""
-    return f", and depth {depth} would take {found.said('{:.2g}'.format)} times the {found.what}"
+    return f", and depth {depth} would take {found.times()}" if found.known and found.more else ""
 
 
 def front(quality: NDArray[np.float64], cost: NDArray[np.float64]) -> list[int]:

@@ -53,28 +53,23 @@ def quantiles(values: NDArray[np.float64], share: float = 0.5, level: float = LE
     found = []
     for row, count in zip(ordered, counts.tolist(), strict=True):
         low, high = ends[count]
-        found.append(
-            Estimate(
-                float(np.quantile(row[:count], share)),
-                float(row[low]) if low is not None else -math.inf,
-                float(row[high]) if high is not None else math.inf,
-                count,
-            )
-            if count
-            else UNKNOWN
-        )
+        bounds = [-math.inf, *row[:count].tolist(), math.inf]
+        middle = float(np.quantile(row[:count], share)) if count else math.nan
+        found.append(Estimate(middle, bounds[low], bounds[high], count))
     return found
 
 
-def ranks(count: int, share: float, level: float) -> tuple[int | None, int | None]:
-    """Between which two of `count` ordered values (from 0) a quantile lies; None: too few for that side."""
+def ranks(count: int, share: float, level: float) -> tuple[int, int]:
+    """Between which two of `count` ordered values (from 1) a quantile lies.
+
+    0 or count + 1 where there are too few for that side.
+    """
     from scipy.stats import binom
 
     tail, places = (1 - level) / 2, np.arange(1, count + 1)
     below = binom.cdf(places - 1, count, share) <= tail  # the quantile is under this rank's value
     above = binom.sf(places - 1, count, share) <= tail
-    low = int(np.flatnonzero(below)[-1]) if below.any() else None
-    return low, int(np.flatnonzero(above)[0]) if above.any() else None
+    return int(below.sum()), count + 1 - int(above.sum())
 
 
 def ratio(values: NDArray[np.float64], others: NDArray[np.float64], level: float = LEVEL) -> Estimate:

@@ -87,17 +87,9 @@ def race(runs: Sequence[Run], settings: Report, trusted: bool = True) -> Record:
             process.child.kill()  # all at once: each takes a moment to be gone
         for process in everyone:
             process.kill()
-    return Record(
-        started,
-        round(time.monotonic() - began, 1),
-        limit,
-        stopped,
-        settings.race.width,
-        len(texts.order),
-        machine,
-        tuple(seat.result() for seat in seats),
-        rounds,
-    )
+    took, people = round(time.monotonic() - began, 1), tuple(seat.result() for seat in seats)
+    asked = (settings.race.width, len(texts.order))
+    return Record(started, took, limit, stopped, *asked, machine, people, rounds)
 
 
 def without_code(entrant: Entrant) -> Entrant:

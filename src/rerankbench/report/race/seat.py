@@ -184,17 +184,10 @@ class Seat:
         return sum(cell.depth for cell in self.cells) / self.rate
 
     def result(self) -> Contestant:
-        greeting = self.greeting
-        return Contestant(
-            self.entrant.kind,
-            self.entrant.key,
-            self.entrant.label,
-            self.entrant.why or self.lost,
-            self.process.memory if self.process and greeting else {},
-            greeting.get("load_seconds"),
-            greeting.get("environment", {}),
-            self.longer,
-        )
+        e, told = self.entrant, self.greeting
+        memory = self.process.memory if self.process and told else {}
+        measured = (memory, told.get("load_seconds"), told.get("environment", {}))
+        return Contestant(e.kind, e.key, e.label, e.why or self.lost, *measured, self.longer)
 
 
 def rounded(seconds: float) -> float:
