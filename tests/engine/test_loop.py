@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from numbered_sequences import Sequences, numbers
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.progress import Progress
 from rerankbench.engine import loop as loop_module
@@ -26,30 +26,6 @@ from rerankbench.engine.loop import Batch, Budget, Loop, ahead, fill, out_of_mem
 from rerankbench.store.rows import RowStore, text_keys
 
 CPU = Hardware("cpu", "fp32")
-
-
-@dataclass
-class Sequences:
-    """Sequences whose tokens are their own number plus 1; `batches` records every forward's shape."""
-
-    lengths: NDArray[np.int64]
-    first: int = 0
-    batches: list[tuple[int, int]] = field(default_factory=list)
-
-    def collate(self, index: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
-        ids = np.zeros((len(index), int(self.lengths[index].max())), np.int64)
-        for row, number in zip(ids, index, strict=True):
-            row[: self.lengths[number]] = self.first + number + 1
-        self.batches.append(ids.shape)
-        return {"input_ids": ids}
-
-    def rows(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        return batches
-
-
-def numbers(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """A model whose score of a sequence is its number."""
-    return inputs["input_ids"].max(dim=1, keepdim=True).values.float() - 1
 
 
 def run(
@@ -307,11 +283,11 @@ def test_a_shared_budget_makes_full_rounds_of_the_smallest_batches(
     shared = budget.shared(np.array(lengths), streams)
     assert shared.tokens <= tokens
     assert shared.sequences == sequences
-    rounds = -(-budget.batches(order) // streams)
-    assert shared.batches(order) <= rounds * streams  # no more turns than without sharing
+    rounds = -(-len(budget.batches(order)) // streams)
+    assert len(shared.batches(order)) <= rounds * streams  # no more turns than without sharing
     if shared.tokens > 1:
         smaller = Budget(sequences, shared.tokens - 1)
-        assert smaller.batches(order) > rounds * streams
+        assert len(smaller.batches(order)) > rounds * streams
 
 
 def test_ten_documents_are_shared_by_two_streams_evenly() -> None:

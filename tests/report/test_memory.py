@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ from rerankbench.report import comparison
 from rerankbench.report.arms import Arm, Contest, contest
 from rerankbench.report.runs import Run, find
 from scored_runs import drawn, first_scores, scores_like, write_scored
+from simulated_runs import write_run
 
 NUMBER = 8  # bytes
 
@@ -57,3 +60,15 @@ def test_what_choosing_the_best_adds_takes_no_copy_of_all_resampled_means() -> N
     work()  # what is imported on the way is none of it
     held = peak(work)
     assert held < means.nbytes / 4
+
+
+def test_a_report_does_without_torch_which_takes_a_second_and_150_megabytes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    write_run(tmp_path / "0", "minilm", rng.random(20), {10: rng.random(20)})
+    code = (
+        "import sys\n"
+        "from rerankbench.commands.report import main\n"
+        "assert main([sys.argv[1]]) == 0\n"
+        "assert not {'torch', 'transformers', 'mlflow'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)

@@ -98,8 +98,8 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     return made
 
 
-def plain_plot(*_: Any) -> bytes:
-    return b'<?xml version="1.0"?><svg width="1pt" height="1pt"></svg>'
+def plain_plot(*arguments: Any) -> list[bytes]:
+    return [b'<?xml version="1.0"?><svg width="1pt" height="1pt"></svg>' for _ in arguments[3]]
 
 
 @given(damages)

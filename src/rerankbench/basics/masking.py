@@ -118,6 +118,9 @@ def order_known() -> None:
     _known.update(ordered)
 
 
+Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
 def stands_out(secret: str) -> bool:
     """Whether a secret is no word that a config or a message could hold by chance."""
     return len(secret) >= LONG and not WORD.fullmatch(secret.replace("*", ""))
@@ -160,12 +163,14 @@ def masked_yaml(text: str) -> str:
     YAML breaks long values and doubles quotes, so values are masked and not the text.
     """
     try:
-        tree = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        tree = yaml.load(text, Loader)
+        remember_all(tree)
+        if masked_tree(tree) == tree:
+            return text
+        as_omegaconf_reads = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        return OmegaConf.to_yaml(OmegaConf.create(masked_tree(as_omegaconf_reads)))
     except (ValueError, OSError, yaml.YAMLError, OmegaConfBaseException):
         return masked(text)
-    remember_all(tree)
-    found = masked_tree(tree)
-    return text if found == tree else OmegaConf.to_yaml(OmegaConf.create(found))
 
 
 def mask_file(path: Path) -> None:

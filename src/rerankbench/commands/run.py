@@ -279,6 +279,8 @@ class Job:
         sweep_id: str,
     ) -> Result:
         """Run one experiment; log and write its result, or the failure in its place."""
+        import torch  # noqa: F401  # before MLflow: it looks through all modules that are there
+
         from rerankbench.commands import summary
         from rerankbench.tracking import outputs
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from rerankbench.basics.progress import Progress
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
-from rerankbench.engine.loop import Loop
 from rerankbench.engine.run_context import RunContext
 from rerankbench.first_stages.first_stage import Searcher
 from rerankbench.rerankers.direct import score_texts
@@ -81,6 +80,8 @@ def rerank(
     model: PairModel | Scorer, query: str, documents: Sequence[str], context: RunContext
 ) -> NDArray[np.float32]:
     """Scores [documents, layers] of one query's documents, from texts to numbers."""
+    from rerankbench.engine.loop import Loop  # loads torch, which reports do without
+
     if isinstance(model, Scorer):
         return score_directly(model, [query] * len(documents), documents)
     machine = context.hardware

@@ -66,8 +66,8 @@ def write(folder: Path, findings: Findings) -> None:
         if name not in found:
             (folder / f"{name}.{kind}").unlink(missing_ok=True)
     for name, (title, draw) in found.items():
-        for kind in KINDS:
-            write_atomic(folder / f"{name}.{kind}", rendered(draw, findings, LIGHT, kind, name, title))
+        for kind, content in zip(KINDS, rendered(draw, findings, LIGHT, KINDS, name, title), strict=True):
+            write_atomic(folder / f"{name}.{kind}", content)
 
 
 def file_names() -> list[str]:
@@ -79,8 +79,8 @@ def inline(findings: Findings) -> dict[str, tuple[str, str]]:
     """Name to title and SVG element, for a page whose CSS has the palette's variables."""
     found = {}
     for name, (title, draw) in plots(findings).items():
-        svg = rendered(draw, findings, PLACES, "svg", name, "").decode()
-        found[name] = (title, embedded(svg, title))
+        (svg,) = rendered(draw, findings, PLACES, ("svg",), name, "")
+        found[name] = (title, embedded(svg.decode(), title))
     return found
 
 
@@ -99,8 +99,10 @@ def embedded(svg: str, title: str) -> str:
     return svg.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
 
 
-def rendered(draw: Draw, findings: Findings, palette: Palette, kind: str, name: str, title: str) -> bytes:
-    """One plot as the bytes of a file."""
+def rendered(
+    draw: Draw, findings: Findings, palette: Palette, kinds: Sequence[str], name: str, title: str
+) -> list[bytes]:
+    """One plot as the bytes of a file of each kind; laid out once for all."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -122,9 +124,15 @@ def rendered(draw: Draw, findings: Findings, palette: Palette, kind: str, name: 
         draw(axes, findings, palette)
         if name not in ("headroom", "queries"):
             within_reach(axes)
-        sink = io.BytesIO()
-        metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-        figure.savefig(sink, format=kind, dpi=150, metadata=metadata)
+        return [saved(figure, kind) for kind in kinds]
+
+
+def saved(figure: Any, kind: str) -> bytes:
+    """A figure as a file that says nothing of when and by what it was made."""
+    sink = io.BytesIO()
+    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    figure.savefig(sink, format=kind, dpi=150, metadata=metadata)
+    figure.set_layout_engine("none")  # it has its layout, which takes as long as drawing
     return sink.getvalue()
 
 

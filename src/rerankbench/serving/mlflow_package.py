@@ -6,6 +6,8 @@ import importlib.metadata as metadata
 import logging
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ def save(file: Path, folder: Path) -> None:
     from mlflow import pyfunc
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), not_compared():
         warnings.simplefilter("ignore")  # it asks for types, of which it would make a signature
         pyfunc.save_model(
             str(folder),
@@ -37,6 +39,26 @@ def save(file: Path, folder: Path) -> None:
             pip_requirements=requirements(),
             model_config={"trust": False},
         )
+
+
+@contextmanager
+def not_compared() -> Iterator[None]:
+    """Keep MLflow from comparing what is pinned with what is installed, of which the pins are made.
+
+    It would read the metadata of all that is installed, for a second.
+    """
+    from mlflow.utils import environment
+
+    name = "warn_dependency_requirement_mismatches"
+    compare = getattr(environment, name, None)  # no part of MLflow's interface
+    if compare is None:
+        yield
+        return
+    try:
+        setattr(environment, name, lambda requirements: None)
+        yield
+    finally:
+        setattr(environment, name, compare)
 
 
 def signature() -> Any:
