@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rerankbench.collections.sources.beir import Beir
 from rerankbench.collections.sources.sample import Sample
 from rerankbench.engine import hardware
-from rerankbench.engine.embedders.embedder import Embedder, EmbedderModel, text_window
+from rerankbench.engine.embedders.embedder import Embedder, EmbedderModel
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.loop import Budget, Loop
 from rerankbench.engine.models import references
@@ -27,7 +27,7 @@ SETTINGS = Embedder(model="wheel:all-MiniLM-L6-v2", pooling="mean", max_length=2
 
 
 def ours(model: EmbedderModel, machine: Hardware, texts: list[str]) -> NDArray[np.float32]:
-    window = text_window(model, texts, SETTINGS)
+    window = model.read(texts, SETTINGS)
     vectors = np.empty((len(texts), model.dimensions), np.float32)
     loop = Loop(model.forward, machine, Budget(4096, machine.batch_tokens), streams=machine.streams)
     for index, values in loop.run(window):

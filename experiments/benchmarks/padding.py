@@ -23,7 +23,6 @@ from rerankbench.engine.loop import Budget
 from rerankbench.engine.models.references import resolve
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.scoring import window_size
-from rerankbench.rerankers.weightless import weightless
 
 
 def shares(lengths: NDArray[np.int64], tokens: int) -> dict[str, float]:
@@ -57,7 +56,7 @@ def main() -> None:
     asked = parser.parse_args()
     collection, candidates = collection_of(asked.collection, asked.run, asked.cache_dir)
     weights = resolve(asked.model, None, asked.cache_dir)
-    reader = weightless(Encoder(asked.model, max_length=asked.max_length), weights, "fp32")
+    reader = Encoder(asked.model, max_length=asked.max_length).weightless(weights, "fp32")
     query, rank = np.nonzero(candidates.rows >= 0)
     rows, of = np.unique(candidates.rows[query, rank], return_inverse=True)
     sizes = [

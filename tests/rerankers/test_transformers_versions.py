@@ -132,7 +132,8 @@ def test_a_flagembedding_that_does_not_import_is_one_line(
 
 
 def test_what_is_gone_is_lent_for_an_import_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flagembedding_code, "GONE", {"transformers.never_was": ("helper",)})
+    monkeypatch.setattr(flagembedding_code, "GONE_MODULE", "transformers.never_was")
+    monkeypatch.setattr(flagembedding_code, "GONE", ("helper",))
     with flagembedding_code.what_is_gone():
         from transformers.never_was import helper
     assert "transformers.never_was" not in sys.modules
