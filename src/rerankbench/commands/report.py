@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from rerankbench.basics import printing
@@ -24,6 +25,8 @@ from rerankbench.tracking.mlflow_store import MLflow
 
 if TYPE_CHECKING:
     from rerankbench.commands.sweep_run import Found
+    from rerankbench.judging.differences import Differences
+    from rerankbench.judging.partly import Partly
     from rerankbench.judging.qrels import Qrels
     from rerankbench.judging.verdict import State
     from rerankbench.report.arrangements.trial import Trial
@@ -93,7 +96,10 @@ def build(
         if qrels is not None:
             at, settled, judgements = by_judgements(found, qrels, report)
             if settled.judged < WELL_JUDGED * settled.pairs:
-                return partly_judged(found, at, settled, report, target, places, costs, log)
+                from rerankbench.judging import partly, partly_pages
+
+                told = partly.partly(found, at, settled, report, costs)
+                return shown(partly_pages, told, target, places, log)
             found = judged_runs(found, at, judgements, Path(scratch) / "judged")
             report = replace(report, arrangements=False)  # what is settled is of plain arms
         findings = tried(find_out(found, report, costs, settled), found, report, target, race)
@@ -166,27 +172,6 @@ def by_judgements(found: Sequence[Run], file: Path, report: Report) -> tuple[Sta
     return at, verdict.settled(at, judgements, file, report.measure, warnings), judgements
 
 
-def partly_judged(
-    found: Sequence[Run],
-    at: State,
-    settled: Settled,
-    report: Report,
-    target: Path,
-    places: Sequence[str],
-    race: Record | None,
-    log: Log,
-) -> Path:
-    """What judgements of a small part of the pairs show; returns the page's path."""
-    from rerankbench.judging import partly_pages
-    from rerankbench.judging.partly import partly
-
-    told = partly(found, at, settled, report, race)
-    page = partly_pages.write(target, told)
-    log(told)
-    partly_pages.show(told, page, " ".join(places))
-    return page
-
-
 def compared(
     found: Sequence[Run],
     report: Report,
@@ -206,8 +191,14 @@ def compared(
     except UserError as error:  # the collection is elsewhere; the rest can be told without its texts
         say(f"no texts are shown: {'; '.join(error.problems)}", error=True)
         texts = None
-    told = differences(found, lists(found), texts, report, race)
-    page = pages.write(target, told)
+    return shown(pages, differences(found, lists(found), texts, report, race), target, places, log)
+
+
+def shown(
+    pages: ModuleType, told: Differences | Partly, target: Path, places: Sequence[str], log: Log
+) -> Path:
+    """Write, log and show what is told of runs without a verdict; returns the page's path."""
+    page: Path = pages.write(target, told)
     log(told)
     pages.show(told, page, " ".join(places))
     return page
