@@ -86,8 +86,7 @@ def build(
     files.check(target)  # before the work, which may be downloads of hours
     with tempfile.TemporaryDirectory(prefix="rerankbench-report-") as scratch:
         found = gather(folders, experiments, tracking, Path(scratch))
-        named = experiments or any(word.startswith("tracking.") for word in words)
-        log = logging_to(tracking if named else None, target, found)
+        log = logging_to(tracking if experiments or names_store(words) else None, target, found)
         qrels = qrels or kept_judgements(found, folders)
         costs = raced(found, report, target) if race else earlier_race(found, folders, target)
         if qrels is None and unjudged(found):
@@ -120,6 +119,10 @@ def logging_to(tracking: MLflow | None, target: Path, runs: Sequence[Run]) -> Lo
     if tracking is None:
         return lambda found: None
     return partial(sweep_run.log, tracking, folder=target, sweep_id=sweep_of(runs))
+
+
+def names_store(words: Sequence[str]) -> bool:
+    return any(word.startswith("tracking.") for word in words)
 
 
 def located(places: Sequence[str], out: Path | None) -> tuple[list[Path], list[str], Path]:
@@ -209,8 +212,9 @@ def raced(found: Sequence[Run], report: Report, target: Path) -> Record:
     from rerankbench.report.race.race import hold
 
     if not report.race.seconds:
-        said = "--race with report.race.seconds=0"
-        raise UserError(f"{said}: give the seconds that it may take, or leave one out")
+        raise UserError(
+            "--race with report.race.seconds=0: give the seconds that it may take, or leave one out"
+        )
     told = logging.getLogger("rerankbench")
     told.addHandler(logging.StreamHandler())
     told.setLevel(logging.INFO)
