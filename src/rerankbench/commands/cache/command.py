@@ -46,7 +46,7 @@ def main(words: list[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     about = "What rerankbench keeps for reuse, and care for it."
-    more = "All take cache_dir=FOLDER, as rerankbench does. A run computes again whatever is missing."
+    more = "All take cache_dir=FOLDER, as rerankbench does. A run computes again whatever\nis missing."
     top = cli.Parser("rerankbench-cache", about, epilog=more)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
