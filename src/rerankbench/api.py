@@ -215,8 +215,10 @@ def load_collection(kind_or_folder: str | Path = "sample", **settings: Any) -> C
     if kind not in GROUPS["dataset"].kinds:
         kind, settings = "beir", {"path": kind, **settings}
         if not Path(settings["path"]).expanduser().is_dir():
-            what = f"collection {settings['path']}: no such folder, and no kind either"
-            raise UserError(f"{what}; kinds: {', '.join(GROUPS['dataset'].kinds)}")
+            known = ", ".join(GROUPS["dataset"].kinds)
+            raise UserError(
+                f"collection {settings['path']}: no such folder, and no kind either; kinds: {known}"
+            )
     return cast(Source, _settings("dataset", kind, settings)).load(cache_dir)
 
 
@@ -279,8 +281,10 @@ def retrieve(
     if kind not in GROUPS["first_stage"].kinds:
         kind, settings = "run", {"path": kind, **settings}
         if not Path(settings["path"]).expanduser().is_file():
-            what = f"first_stage {first_stage}: no such file, and no first stage either"
-            raise UserError(f"{what}; there are {', '.join(GROUPS['first_stage'].kinds)}")
+            known = ", ".join(GROUPS["first_stage"].kinds)
+            raise UserError(
+                f"first_stage {first_stage}: no such file, and no first stage either; there are {known}"
+            )
     stage = cast(FirstStage, _settings("first_stage", kind, settings))
     read, indexed = _embedding(str(embedder), index) if stage.embeds() else (Embedder(), Index())
     machine, place = _machine(device, precision), _cache_dir(cache_dir)

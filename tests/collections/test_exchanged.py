@@ -177,3 +177,23 @@ def test_without_judgements_queries_that_look_like_documents_are_warned_of(tmp_p
     assert as_typed(source, cure).load(tmp_path).query_ids == ["q1"]
     straight = files(tmp_path, corpus=table(DOCUMENTS), queries=table(few)).load(tmp_path)
     assert not [one for one in straight.findings if one.severity == "warning"]
+
+
+def test_queries_that_are_the_documents_are_refused_unless_each_asks_for_others(tmp_path: Path) -> None:
+    twice = {"corpus": table(DOCUMENTS), "queries": table(DOCUMENTS)}
+    source = files(tmp_path, **twice)
+    for same in (source, replace(source, queries=source.corpus)):  # a copy of the file, and the file itself
+        with pytest.raises(UserError, match=r"the queries are the documents.* set dataset.drop_same_id=true"):
+            same.load(tmp_path)
+    found = replace(source, drop_same_id=True).load(tmp_path)
+    assert [note.partition(":")[0] for note in found.notes] == ["queries that are the documents themselves"]
+    with pytest.raises(UserError, match="in memory queries: the queries are the documents"):
+        collection_of(DOCUMENTS, DOCUMENTS)
+
+
+def test_a_table_may_hold_the_documents_and_other_texts_as_their_queries(tmp_path: Path) -> None:
+    rows = "".join(f"{one}\tabout {one}\t{text}\n" for one, text in DOCUMENTS.items())
+    (tmp_path / "faq.tsv").write_text("id\tquestion\ttext\n" + rows, encoding="utf-8")
+    faq = str(tmp_path / "faq.tsv")
+    found = Files(corpus=faq, queries=faq, query_text_column="question").load(tmp_path)
+    assert (found.query_texts[0], found.notes) == ("about d1", ())

@@ -403,6 +403,22 @@ def test_whatever_one_value_is_no_place_is_outside(data: st.DataObject, usual: D
             assert real != Path(os.path.abspath(folder)) or folder != Path.cwd()
 
 
+@pytest.mark.parametrize(
+    ("part", "key", "value", "said"),
+    [
+        ("formatters", "datefmt", "%Q", "use fields of dates such as %H:%M:%S"),
+        ("formatters", "style", "{", "give %, and fields such as %(message)s"),
+        ("handlers", "maxBytes", "many", "this handler has no such value"),
+        ("loggers", "filters", ["x"], "loggers have no such key or value here; take it out"),
+    ],
+)
+def test_a_part_of_logging_is_told_key_by_key(part: str, key: str, value: object, said: str) -> None:
+    own = {"class": "logging.handlers.RotatingFileHandler", "filename": "x.log"} if part == "handlers" else {}
+    node = {"version": 1, "root": None, part: {"x": {**own, key: value}}}
+    lines = [line for at, line in logging_section.wrong("job_logging", node) if at.endswith(f"x.{key}")]
+    assert [line.endswith(f": {said}") for line in lines] == [True]
+
+
 @given(st.recursive(st.none() | st.booleans() | st.integers(-1, 100) | st.text(max_size=6), lambda inner: st.one_of(
     st.lists(inner, max_size=3),
     st.dictionaries(st.sampled_from(["version", "formatters", "handlers", "root", "loggers", "class", "format", "level",

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
+from best_order import best_order
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.evaluation.measures import (
     Judged,
-    best_order,
     display_name,
     grades_at,
     mean,
@@ -279,19 +279,6 @@ def test_no_order_of_the_candidates_beats_the_oracle(ranked, missing, k):
     for order in permutations(ranked):
         other = values(one(list(order), missing), k)
         assert all(oracle[kind] >= other[kind] - 1e-15 for kind in ("ndcg", "recall", "mrr", "success"))
-
-
-def test_the_oracle_puts_unjudged_candidates_last():
-    ranked = padded([[UNJUDGED, 0, -1, 3, 1]])
-    assert best_order(ranked).tolist() == [[3, 1, 0, -1, UNJUDGED]]
-
-
-def test_below_the_depth_the_oracle_keeps_the_first_stage():
-    ranked = padded([[0, 1, 3, 2]])
-    assert best_order(ranked, depth=2).tolist() == [[1, 0, 3, 2]]
-    assert best_order(ranked, depth=0).tolist() == [[0, 1, 3, 2]]
-    assert best_order(ranked, depth=9).tolist() == [[3, 2, 1, 0]]
-    assert ranked.tolist() == [[0, 1, 3, 2]], "the argument must not change"
 
 
 def test_grades_follow_their_documents():

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as some
 from numpy.typing import NDArray
 
+from best_order import best_order
 from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.evaluation import ranking
-from rerankbench.evaluation.measures import best_order
 
 # Few distinct values, so that most lists have ties; NaN is padding.
 tied = st.sampled_from([-1.5, 0.0, 0.25, 3.0, float("nan")])
@@ -70,7 +70,7 @@ grade_arrays = some.arrays(
 
 @given(grade_arrays, depths)
 def test_oracle_is_the_best_order(grades: NDArray[np.int32], depth: int) -> None:
-    """As `measures.best_order`, which sorts grades and knows no positions; harm counts like nothing."""
+    """As `best_order`, which sorts grades and knows no positions; harm counts like nothing."""
     got = np.maximum(ranking.take(grades, ranking.oracle(grades, depth)), 0)
     np.testing.assert_array_equal(got, np.maximum(best_order(grades, depth), 0))
 

@@ -143,6 +143,16 @@ def exchanged(place: Place) -> list[str]:
     return [*command, "dataset=files", *(f"dataset.{key}={path}" for key, path in files.items())]
 
 
+def given_twice(place: Place) -> list[str]:
+    """The corpus is given as the queries, too, and nobody has judged any."""
+    command = [word for word in place.rerankbench() if not word.startswith("dataset")]
+    return [
+        *command,
+        "dataset=files",
+        *(f"dataset.{key}={place.data / 'corpus.jsonl'}" for key in ("corpus", "queries")),
+    ]
+
+
 def in_run(name: str, content: bytes | str) -> Make:
     """A run file holds `content`."""
     return lambda place: place.rerankbench(
@@ -418,6 +428,7 @@ FILES = [
     Fault("files", "judgements with the document first", "its query and document columns are swapped; set dataset.qrels_query_column=2", in_files("qrels", "qrels.tsv", "7\tq1\t1\nc\tq2\t1\n")),
     Fault("files", "BEIR judgements with the document first", "its query and document columns are swapped; put the query's id first", in_data("qrels/test.tsv", b"7\tq1\t1\nc\tq2\t1\n")),
     Fault("files", "corpus and queries exchanged", "corpus and queries are exchanged; set", exchanged),
+    Fault("files", "one file as corpus and queries", "the queries are the documents", given_twice),
     Fault("files", "a JSON list, cut off", "corpus.json entry 2: is not valid JSON", in_files("corpus", "corpus.json", '[{"_id": "7", "text": "a"},\n {"_id": "c", "te')),
     Fault("files", "two JSON lists in a file", "corpus.json entry 2: stands behind the end of the array", in_files("corpus", "corpus.json", '[{"_id": "7", "text": "a"}]\n[{"_id": "c", "text": "b"}]\n')),
     Fault("files", "a JSON list of texts", "corpus.json entry 1: is not a JSON object: 'a'", in_files("corpus", "corpus.json", '["a", "b"]')),

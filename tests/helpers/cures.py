@@ -313,6 +313,7 @@ CURES: dict[str, Cure] = {
     "files: judgements with the document first": as_offered(),
     "files: BEIR judgements with the document first": whole("q1\t7\t1\nq2\tc\t1\n"),
     "files: corpus and queries exchanged": as_offered(),
+    "files: one file as corpus and queries": as_offered(),
     **{f"files: {name}": whole('[{"_id": "7", "text": "a"}, {"_id": "c", "text": "b"}]') for name in (
         "a JSON list, cut off", "two JSON lists in a file", "a JSON list of texts", "JSON, two lists under keys",
         "JSON over all lines, cut off",

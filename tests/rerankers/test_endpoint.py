@@ -26,7 +26,7 @@ from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.run_context import RunContext
-from rerankbench.experiment import forecast
+from rerankbench.experiment import estimate
 from rerankbench.rerankers.endpoint import Endpoint
 from rerankbench.rerankers.scoring import distinct_pairs, score_store
 from rerankbench.rerankers.served import body, connection
@@ -497,19 +497,19 @@ def test_a_forecast_says_what_a_run_would_cost_and_asks_nothing(
     work = work_of(settings, tmp_path)
     queries, documents = work.texts(np.arange(len(work.pairs)))
     tokens = sum(-(-len(text.encode()) // 4) for text in [*queries, *documents])
-    line = forecast.text_step(work).line()
+    line = estimate.text_step(work).line()
     assert f"6 requests with about {tokens:,} tokens, for about 0.012 by the prices in the config" in line
     assert "how long is not known" in line
     voyage = work_of(endpoint(server, "voyage"), tmp_path)
-    assert f"for about {tokens * 0.05 / 1e6:,.4g} by" in forecast.text_step(voyage).line()
+    assert f"for about {tokens * 0.05 / 1e6:,.4g} by" in estimate.text_step(voyage).line()
     other = work_of(endpoint(server, "voyage", model="rerank-2.5-lite"), tmp_path)
-    assert "at a price that is known for rerank-2.5 only; give" in forecast.text_step(other).line()
+    assert "at a price that is known for rerank-2.5 only; give" in estimate.text_step(other).line()
     given = endpoint(server, "voyage", model="m", price_of=None, price_per_million_tokens=1e6)
-    assert f"for about {tokens:,} by" in forecast.text_step(work_of(given, tmp_path)).line()
+    assert f"for about {tokens:,} by" in estimate.text_step(work_of(given, tmp_path)).line()
     jina = work_of(endpoint(server, "jina"), tmp_path)
-    assert "at a price that is not known; give reranker.price_per_request" in forecast.text_step(jina).line()
+    assert "at a price that is not known; give reranker.price_per_request" in estimate.text_step(jina).line()
     assert not server.asked
-    free = forecast.text_step(work_of(endpoint(server), tmp_path))
+    free = estimate.text_step(work_of(endpoint(server), tmp_path))
     assert free.timed
     assert (
         "9 requests with about" not in free.line()

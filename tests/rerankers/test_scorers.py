@@ -15,7 +15,7 @@ from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.engine.executors.ray import Ray
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.run_context import RunContext
-from rerankbench.experiment import forecast, latency
+from rerankbench.experiment import estimate, forecast, latency
 from rerankbench.rerankers.scoring import distinct_pairs, read_cost, score_store
 from rerankbench.rerankers.text_scoring import TextWork, checked, score, score_directly
 from scorers import Overlap, OverlapScorer
@@ -145,7 +145,7 @@ def test_costs_are_counted_in_pairs_and_belong_to_this_machine(tmp_path: Path) -
 
 def test_a_forecast_times_a_pilot_and_only_counts_where_asking_costs_money(tmp_path: Path) -> None:
     free, paid = Overlap(), Overlap(costs=True)
-    timed, counted = (forecast.text_step(work_of(reranker, tmp_path)) for reranker in (free, paid))
+    timed, counted = (estimate.text_step(work_of(reranker, tmp_path)) for reranker in (free, paid))
     assert asked(free) > 0
     assert timed.rate > 0
     assert (asked(paid), counted.rate, counted.missing) == (0, 0.0, timed.missing)
@@ -155,7 +155,7 @@ def test_a_forecast_times_a_pilot_and_only_counts_where_asking_costs_money(tmp_p
     assert "not known" in lines[0]
     assert not any("workers" in line for line in lines)
     found(work_of(free, tmp_path))
-    assert forecast.text_step(work_of(paid, tmp_path)).line().endswith("stored: nothing to do")
+    assert estimate.text_step(work_of(paid, tmp_path)).line().endswith("stored: nothing to do")
 
 
 def test_a_service_is_timed_from_texts_to_scores(tmp_path: Path) -> None:

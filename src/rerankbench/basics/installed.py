@@ -84,8 +84,10 @@ def imported(group: str, name: str, base: type, key: str) -> type:
         what = f"lacks {lacking}" if lacking else "is no dataclass"
         raise UserError(f"{where}, but {points[0].value} {what}; ask the package's authors")
     if (said := vars(cls).get(key, name)) != name:
-        cure = f"the entry point's name and its {key} have to be one"
-        raise UserError(f"{where}, but its class says {key} = {said!r}; {cure}")
+        raise UserError(
+            f"{where}, but its class says {key} = {said!r}; the entry point's name and its "
+            f"{key} have to be one"
+        )
     setattr(cls, key, name)
     return cls
 

@@ -39,11 +39,8 @@ def convert(cls: type[T], values: Mapping[str, Any], prefix: str, problems: list
     """`values` as an instance of a dataclass; what does not fit is noted, key by key."""
     known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
     before = len(problems)
-    problems += [
-        complaints.unknown_key(prefix, name, value, known)
-        for name, value in values.items()
-        if name not in known
-    ]
+    unknown = [name for name in values if name not in known]
+    problems += [complaints.unknown_key(prefix, name, values[name], known) for name in unknown]
     given = {name: value for name, value in values.items() if name in known and value != "???"}
     node = merged(cls, given)
     if node is None:  # one by one, to name every value that does not fit
@@ -53,10 +50,8 @@ def convert(cls: type[T], values: Mapping[str, Any], prefix: str, problems: list
     missing = {str(name) for name in OmegaConf.missing_keys(node)}
     missing |= {name for name in known if values.get(name) == "???"}
     missing -= {name for name in given if len(problems) > before}
-    problems += [
-        Problem(f"{prefix}{name} is needed: add {prefix}{name}=VALUE", f"{prefix}{name}", "missing")
-        for name in sorted(missing)
-    ]
+    for key in (f"{prefix}{name}" for name in sorted(missing)):
+        problems.append(Problem(f"{key} is needed: add {key}=VALUE", key, "missing"))
     return None if len(problems) > before else cast(T, OmegaConf.to_object(node))
 
 

@@ -64,9 +64,8 @@ class Candidates:
 
     def __post_init__(self) -> None:
         if self.rows.ndim != 2 or self.rows.shape != self.scores.shape:
-            raise ValueError(
-                f"rows {self.rows.shape} and scores {self.scores.shape} must be the same [Q, depth]"
-            )
+            shapes = f"rows {self.rows.shape} and scores {self.scores.shape}"
+            raise ValueError(f"{shapes} must be the same [Q, depth]")
 
     def __repr__(self) -> str:
         queries, depth = self.rows.shape
@@ -124,8 +123,7 @@ def read_trec(
     out and noted; so are documents with the query's own id where the collection asks for that. Raises
     UserError with every fault, or if nothing matches.
     """
-    problem = file_problem(path, "first_stage.path")
-    if problem:
+    if problem := file_problem(path, "first_stage.path"):
         raise UserError(problem)
     entries, order = _ordered_entries(path, collection, layout, order_by)
     query = _match_queries(entries, collection, path)
@@ -145,8 +143,7 @@ def read_trec(
     kept, query, rows = entries.keep(known), query[known], rows[known]
     if (kept.ranks == _NO_RANK).all():  # of judgements there are none
         findings += _grades_finding(kept.scores, query, rows, collection)
-    candidates = _ranked(kept, query, rows, len(collection.query_ids), depth)
-    return candidates.with_findings(noticed(*findings))
+    return _ranked(kept, query, rows, len(collection.query_ids), depth).with_findings(noticed(*findings))
 
 
 def _ordered_entries(
@@ -162,8 +159,7 @@ def _ordered_entries(
         raise UserError(log.problems())
     _refuse_swapped(entries, collection, path, layout)
     order = ordered(entries.listed(is_unnamed(path, layout)), order_by)
-    entries = replace(entries, scores=order.values)
-    return entries, order
+    return replace(entries, scores=order.values), order
 
 
 def _ranked(

@@ -65,9 +65,8 @@ def ordered(run: Listed, order_by: OrderBy | None) -> Ordered:
     counting, rising = count_up(codes, run.scores), _rising(codes, run.scores)
     if counting and run.unnamed:
         what = "run entries whose last column has no name"
-        effect = (
-            f"it counts 1, 2, 3 for each query and was taken for the rank; {KEY}=score takes it for scores"
-        )
+        taken = "it counts 1, 2, 3 for each query and was taken for the rank"
+        effect = f"{taken}; {KEY}=score takes it for scores"
         return Ordered(-run.scores, (Finding("info", what, len(run.scores), (), effect),))
     if counting and rising and np.bincount(codes).max() >= _TELLING:
         cure = f"set {KEY}=distance (lowest first) or {KEY}=score (highest first)"

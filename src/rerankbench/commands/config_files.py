@@ -115,8 +115,10 @@ def count_files(loader: ConfigLoaderImpl) -> None:
 
         def limited(config_path: str) -> ConfigResult | None:
             if next(calls) > MOST_FILES:
-                what = f"the options include each other more than {MOST_FILES:,} times"
-                raise UserError(f"{config_path}: {what}; look into their defaults")
+                raise UserError(
+                    f"{config_path}: the options include each other more than {MOST_FILES:,} times; "
+                    "look into their defaults"
+                )
             return load(config_path)
 
         repository.load_config = limited  # type: ignore[method-assign]

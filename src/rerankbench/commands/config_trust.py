@@ -92,8 +92,9 @@ def load(loader: ConfigLoaderImpl, conf: Path, name: str, lines: list[str]) -> D
     except (HydraException, OmegaConfBaseException, UserError, YAMLError):
         raise
     except RecursionError:
-        what = "the options include each other without end"
-        raise UserError(f"{name}: {what}; look into their defaults") from None
+        raise UserError(
+            f"{name}: the options include each other without end; look into their defaults"
+        ) from None
     except Exception as error:  # of a config that Hydra does not expect
         if not foreign:
             raise

@@ -8,7 +8,7 @@ import socket
 import sys
 import webbrowser
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,8 +97,10 @@ def ask_model(session: Session, settings: ModelSettings) -> None:
     from rerankbench.judging.model import HIGHEST, ModelJudge
 
     if settings.prompt is None and session.highest != HIGHEST:
-        usual = f"the usual prompt asks for grades from 0 to {HIGHEST}"
-        raise UserError(f"--highest {session.highest}: {usual}; give your own with judge.prompt=FILE")
+        raise UserError(
+            f"--highest {session.highest}: the usual prompt asks for grades from 0 to {HIGHEST}; give your "
+            "own with judge.prompt=FILE"
+        )
     assert session.texts
     chat = Chat(settings, session.record.folder)
     judge = ModelJudge(session, chat, say)
@@ -121,11 +123,8 @@ def make_queries(words: Sequence[str], places: Sequence[str], count: int, out: P
     settings = model_of([word for word in words if not word.startswith("dataset.corpus=")])
     if settings is None:
         raise UserError("--make-queries: give judge.url=ADDRESS judge.model=NAME")
-    chat = Chat(settings, out.absolute().parent)
-    try:
+    with closing(Chat(settings, out.absolute().parent)) as chat:
         made = synthetic.queries(corpus_of(given[0], cache_dir.expanduser()), count, chat, say)
-    finally:
-        chat.close()
     synthetic.write(out, made)
     say(
         f"wrote      {len(made):,} synthetic queries to {out}, written by {settings.model}",

@@ -14,7 +14,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
-from rerankbench.basics import complaints, installed
+from rerankbench.basics import complaints
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import config, config_files, usage
 from rerankbench.experiment.config import Root
@@ -67,17 +67,15 @@ def root_keys(folders: Sequence[Path]) -> Iterator[tuple[str, str]]:
 def option_lines(group: str, option: str, folders: Sequence[Path]) -> Iterator[str]:
     """What an option is, and its keys with the values that it gives them."""
     file = next((f for folder in folders if (f := folder / group / f"{option}.yaml").is_file()), None)
-    if file is None and option in installed.names(group):
+    said = dict(usage.options(list(folders), group))
+    if option not in said:
+        raise UserError(f"--help {complaints.unknown_option(group, option, list(said))}")
+    yield f"{group}={option}"
+    yield f"  {said[option]}"
+    if file is None:
         config.GROUPS[group].has(option)
-        yield f"{group}={option}"
-        yield f"  of the installed package {installed.package_of(group, option)}"
         yield from key_lines(keys_of(group, config.options(group)[option], {}, {}))
         return
-    if file is None:
-        known = [name for name, _ in usage.options(list(folders), group)]
-        raise UserError(f"--help {complaints.unknown_option(group, option, known)}")
-    yield f"{group}={option}"
-    yield f"  {usage.comment(file)}"
     if group == "experiment":
         yield from (f"  {line}" for line in file.read_text(encoding="utf-8").splitlines() if line[:1] != "#")
         return

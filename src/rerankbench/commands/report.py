@@ -24,6 +24,8 @@ from rerankbench.tracking.mlflow_store import MLflow
 
 if TYPE_CHECKING:
     from rerankbench.commands.sweep_run import Found
+    from rerankbench.judging.differences import Differences
+    from rerankbench.judging.partly import Partly
     from rerankbench.judging.qrels import Qrels
     from rerankbench.judging.verdict import State
     from rerankbench.report.arrangements.trial import Trial
@@ -83,8 +85,7 @@ def build(
     files.check(target)  # before the work, which may be downloads of hours
     with tempfile.TemporaryDirectory(prefix="rerankbench-report-") as scratch:
         found = gather(folders, experiments, tracking, Path(scratch))
-        named = experiments or any(word.startswith("tracking.") for word in words)
-        log = logging_to(tracking if named else None, target, found)
+        log = logging_to(tracking if experiments or names_store(words) else None, target, found)
         qrels = qrels or kept_judgements(found, folders)
         costs = raced(found, report, target) if race else earlier_race(found, folders, target)
         if qrels is None and unjudged(found):
@@ -93,7 +94,9 @@ def build(
         if qrels is not None:
             at, settled, judgements = by_judgements(found, qrels, report)
             if settled.judged < WELL_JUDGED * settled.pairs:
-                return partly_judged(found, at, settled, report, target, places, costs, log)
+                from rerankbench.judging.partly import partly
+
+                return shown(partly(found, at, settled, report, costs), target, places, log)
             found = judged_runs(found, at, judgements, Path(scratch) / "judged")
             report = replace(report, arrangements=False)  # what is settled is of plain arms
         findings = tried(find_out(found, report, costs, settled), found, report, target, race)
@@ -114,6 +117,10 @@ def logging_to(tracking: MLflow | None, target: Path, runs: Sequence[Run]) -> Lo
     if tracking is None:
         return lambda found: None
     return partial(sweep_run.log, tracking, folder=target, sweep_id=sweep_of(runs))
+
+
+def names_store(words: Sequence[str]) -> bool:
+    return any(word.startswith("tracking.") for word in words)
 
 
 def located(places: Sequence[str], out: Path | None) -> tuple[list[Path], list[str], Path]:
@@ -166,27 +173,6 @@ def by_judgements(found: Sequence[Run], file: Path, report: Report) -> tuple[Sta
     return at, verdict.settled(at, judgements, file, report.measure, warnings), judgements
 
 
-def partly_judged(
-    found: Sequence[Run],
-    at: State,
-    settled: Settled,
-    report: Report,
-    target: Path,
-    places: Sequence[str],
-    race: Record | None,
-    log: Log,
-) -> Path:
-    """What judgements of a small part of the pairs show; returns the page's path."""
-    from rerankbench.judging import pages
-    from rerankbench.judging.partly import partly
-
-    told = partly(found, at, settled, report, race)
-    page = pages.write(target, told)
-    log(told)
-    pages.show(told, page, " ".join(places))
-    return page
-
-
 def compared(
     found: Sequence[Run],
     report: Report,
@@ -196,7 +182,6 @@ def compared(
     log: Log,
 ) -> Path:
     """What runs without judgements show; returns the page's path."""
-    from rerankbench.judging import pages
     from rerankbench.judging.differences import differences
     from rerankbench.judging.lists import lists
     from rerankbench.judging.texts import texts_of
@@ -206,7 +191,13 @@ def compared(
     except UserError as error:  # the collection is elsewhere; the rest can be told without its texts
         say(f"no texts are shown: {'; '.join(error.problems)}", error=True)
         texts = None
-    told = differences(found, lists(found), texts, report, race)
+    return shown(differences(found, lists(found), texts, report, race), target, places, log)
+
+
+def shown(told: Differences | Partly, target: Path, places: Sequence[str], log: Log) -> Path:
+    """Write, log and show what is told of runs without a verdict; returns the page's path."""
+    from rerankbench.judging import pages
+
     page = pages.write(target, told)
     log(told)
     pages.show(told, page, " ".join(places))
@@ -218,8 +209,9 @@ def raced(found: Sequence[Run], report: Report, target: Path) -> Record:
     from rerankbench.report.race.race import hold
 
     if not report.race.seconds:
-        said = "--race with report.race.seconds=0"
-        raise UserError(f"{said}: give the seconds that it may take, or leave one out")
+        raise UserError(
+            "--race with report.race.seconds=0: give the seconds that it may take, or leave one out"
+        )
     told = logging.getLogger("rerankbench")
     told.addHandler(logging.StreamHandler())
     told.setLevel(logging.INFO)

@@ -400,19 +400,14 @@ def end_of_sweep(results: Sequence[Result], folder: Path) -> None:
     """How many runs are done, and each failure once, with the runs that share it."""
     if not results:
         return
-    failed = [result for result in results if result.status == "failed"]
-    say(f"sweep      {len(results) - len(failed)} of {len(results)} runs done, in {folder.absolute()}")
     by_reason: dict[str, list[str]] = {}
-    for result in failed:
-        by_reason.setdefault(reason_of(result), []).append(result.arm)
+    for result in (result for result in results if result.status == "failed"):
+        lines = (re.sub(r"^model \S+: ", "model: ", line) for line in str(result.error).splitlines())
+        by_reason.setdefault(" | ".join(dict.fromkeys(lines)), []).append(result.arm)
+    done = len(results) - sum(map(len, by_reason.values()))
+    say(f"sweep      {done} of {len(results)} runs done, in {folder.absolute()}")
     for reason, arms in by_reason.items():
         say(f"failed: {', '.join(arms)}: {reason}", error=True)
-
-
-def reason_of(result: Result) -> str:
-    """Why a run failed, in one line, without what differs between runs that share the cause."""
-    lines = (re.sub(r"^model \S+: ", "model: ", line) for line in str(result.error).splitlines())
-    return " | ".join(dict.fromkeys(lines))
 
 
 def print_total(folder: Path) -> None:

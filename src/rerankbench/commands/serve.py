@@ -97,8 +97,7 @@ def add_check(check: argparse._ArgumentGroup) -> None:
     check.add_argument("--clients", type=int, default=4, help="that ask at the same time (default 4)")
 
 
-def limits_of(words: argparse.Namespace) -> Limits:
-    w = words
+def limits_of(w: argparse.Namespace) -> Limits:
     return Limits(w.max_documents, w.max_characters, w.max_bytes, w.seconds, w.waiting)
 
 

@@ -104,8 +104,9 @@ def wait(server: subprocess.Popen[bytes], health: str) -> None:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         if server.poll() is not None:
-            cure = "if the port is taken, choose one with --port"
-            raise UserError(f"MLflow's server ended at once ({health}); {cure}")
+            raise UserError(
+                f"MLflow's server ended at once ({health}); if the port is taken, choose one with --port"
+            )
         with suppress(OSError), urlopen(health, timeout=2):
             return
         time.sleep(0.3)

@@ -77,15 +77,6 @@ def mean(per_query: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
     return {name: float(values.mean()) for name, values in per_query.items()}
 
 
-def best_order(grades: NDArray[np.int32], depth: int | None = None) -> NDArray[np.int32]:
-    """The oracle: the best order that the candidates [queries, ranks] allow, unjudged ones last.
-
-    With `depth`, only the first `depth` ranks are put in order and the others stay where they are.
-    """
-    reranked = np.sort(grades[:, :depth], axis=1)[:, ::-1]
-    return np.concatenate([reranked, grades[:, reranked.shape[1] :]], axis=1)
-
-
 def grades_at(grades: NDArray[np.int32], order: NDArray[np.integer]) -> NDArray[np.int32]:
     """The grades of reordered lists: order [queries, ranks] holds positions in `grades`, -1 is padding."""
     if grades.shape[1] == 0:

@@ -11,19 +11,9 @@ from numpy.typing import NDArray
 from rerankbench.collections.collection import Collection
 from rerankbench.engine import hardware
 from rerankbench.engine.loop import Loop, Window
+from rerankbench.experiment import estimate
 from rerankbench.experiment.arm_name import arm
-from rerankbench.experiment.estimate import (
-    PILOT,
-    UNUSED,
-    WARM_UP,
-    Step,
-    duration,
-    pilot,
-    scoring_step,
-    spread,
-    text_step,
-    vector_steps,
-)
+from rerankbench.experiment.estimate import Step, duration
 from rerankbench.experiment.pipeline import load, make_context, plan
 from rerankbench.experiment.settings import Experiment
 from rerankbench.first_stages.dense import embedding
@@ -89,8 +79,10 @@ def scoring_steps(work: Work | TextWork, drawn: bool, embeds: bool, context: Sea
     """What the reranker has to do after a first stage that `embeds` the corpus, or not."""
     if isinstance(work, VectorWork):
         same = embeds and work.embedding.folder(work.documents.settings) == corpus_folder(context)
-        return vector_steps(work, drawn, same)
-    return [text_step(work, drawn) if isinstance(work, TextWork) else scoring_step(work, drawn)]
+        return estimate.vector_steps(work, drawn, same)
+    return [
+        estimate.text_step(work, drawn) if isinstance(work, TextWork) else estimate.scoring_step(work, drawn)
+    ]
 
 
 def corpus_folder(context: SearchContext) -> Path:
@@ -128,13 +120,13 @@ def embedding_step(experiment: Experiment, collection: Collection, context: Sear
     missing = embedder.missing(collection.corpus.texts, total) if context.reuse else total
     if not missing:
         return nothing
-    rows = spread(total, PILOT + WARM_UP)
+    rows = estimate.spread(total, estimate.PILOT + estimate.WARM_UP)
 
     def window(numbers: NDArray[np.int64]) -> Window:
         return embedder.model.read(collection.corpus.texts(rows[numbers]), embedder.settings)
 
     machine = context.hardware
     loop = Loop(embedder.model.forward, machine, context.budget(), streams=machine.streams)
-    rate = pilot(loop, window, len(rows))
+    rate = estimate.pilot(loop, window, len(rows))
     size = missing * embedder.model.dimensions * 4 / 1e6
-    return Step("documents", total, missing, rate, size, "" if context.reuse else UNUSED)
+    return Step("documents", total, missing, rate, size, "" if context.reuse else estimate.UNUSED)

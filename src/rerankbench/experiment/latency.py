@@ -45,35 +45,27 @@ def measure(
     vectors of documents, for a reranker that compares vectors: embedding the query is timed.
     """
     asked = np.unique(np.linspace(0, len(collection.query_ids) - 1, QUERIES).astype(int))
+
+    def once(query: int, depth: int) -> tuple[float, float]:
+        """(milliseconds of reranking, milliseconds of searching) for one query."""
+        text, rows = collection.query_texts[query], candidates.rows[query, :depth]
+        documents = collection.corpus.texts(rows[rows >= 0])
+        if isinstance(model, Scorer):
+            model.expect(documents)
+        searching = timed(lambda: searcher(text), context) if searcher else 0.0
+        return timed(lambda: rerank(model, text, documents, context), context), searching
+
     reranking: dict[int, NDArray[np.float64]] = {}
     whole: dict[int, NDArray[np.float64]] = {}
     with Progress("latency", len(depths) * (len(asked) + WARM_UP), "queries") as progress:
         for depth in depths:
             times = []
             for query in [*asked[:WARM_UP], *asked]:
-                times.append(once(model, collection, candidates, int(query), depth, searcher, context))
+                times.append(once(int(query), depth))
                 progress.advance(1)
             kept = np.array(times[min(WARM_UP, len(asked)) :])
             reranking[depth], whole[depth] = kept[:, 0], kept.sum(axis=1)
     return Latency(reranking, whole if searcher else {})
-
-
-def once(
-    model: PairModel | Scorer,
-    collection: Collection,
-    candidates: Candidates,
-    query: int,
-    depth: int,
-    searcher: Searcher | None,
-    context: RunContext,
-) -> tuple[float, float]:
-    """(milliseconds of reranking, milliseconds of searching) for one query."""
-    text, rows = collection.query_texts[query], candidates.rows[query, :depth]
-    documents = collection.corpus.texts(rows[rows >= 0])
-    if isinstance(model, Scorer):
-        model.expect(documents)
-    searching = timed(lambda: searcher(text), context) if searcher else 0.0
-    return timed(lambda: rerank(model, text, documents, context), context), searching
 
 
 def rerank(

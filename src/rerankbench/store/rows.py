@@ -190,10 +190,8 @@ class RowStore:
     def append(self, keys: Keys, values: NDArray[np.float32], columns: Sequence[int]) -> None:
         """Write one shard durably: when this returns, the rows survive a kill and a power cut."""
         if not np.isfinite(values).all():
-            raise NotFinite(
-                "the model's values are not finite (NaN or infinite), so none of them is kept; "
-                "try precision=fp32, or another copy of the model"
-            )
+            what = "the model's values are not finite (NaN or infinite), so none of them is kept"
+            raise NotFinite(f"{what}; try precision=fp32, or another copy of the model")
         shard = Shard(np.asarray(columns, np.int32), keys, np.ascontiguousarray(values, np.float32))
         data = shard.to_bytes()
         self.describe()

@@ -73,10 +73,8 @@ def dataset_of(collection: Collection) -> dict[str, Any]:
 
 def synthetic_note(count: int, queries: int) -> str:
     """What has to be known of queries that a language model wrote."""
-    return (
-        f"{count:,} of {queries:,} queries are synthetic: a language model wrote each from one document, "
-        "whose words it repeats more than people would; that favours what matches words"
-    )
+    wrote = "a language model wrote each from one document, whose words it repeats more than people would"
+    return f"{count:,} of {queries:,} queries are synthetic: {wrote}; that favours what matches words"
 
 
 def memory(outcome: Outcome) -> tuple[dict[str, float | None], str | None]:

@@ -220,8 +220,7 @@ def _quoted(
 
 def _tabs(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Cells]]:
     for number, line in lines:
-        content = line.rstrip("\r\n")
-        if content:
+        if content := line.rstrip("\r\n"):
             yield number, content.split("\t")
 
 
@@ -302,8 +301,9 @@ def _untabbed(first: Cells, layout: Layout) -> str:
 def _unknown(first: Cells, rest: list[Cells], layout: Layout) -> str:
     """What to say of a first row that is neither a header we know nor certainly a record."""
     numbers = cure([str(at) for at in range(1, len(first) + 1)], rest or [first], layout)
-    positions = next((shape for shape in layout.headerless if len(shape) == len(first)), None)
-    if positions is None and not _looks_named(first, rest, bool(layout.numbers)):
+    if all(len(shape) != len(first) for shape in layout.headerless) and not _looks_named(
+        first, rest, bool(layout.numbers)
+    ):
         widths = sorted({len(positions) for positions in layout.headerless})
         shapes = f"{', '.join(map(str, widths[:-1]))} or {widths[-1]}" if len(widths) > 1 else str(widths[0])
         what = f"has {len(first)} columns, not {shapes}, and no header: {shown(' '.join(first))}"

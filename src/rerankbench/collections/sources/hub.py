@@ -6,20 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from rerankbench.collections.sources import hub_access
 from rerankbench.collections.sources.assembly import Parts
 from rerankbench.collections.sources.conversion import Stored, stored_table
 from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.hub_access import (
-    config_names,
-    dataset_rows,
-    is_local,
-    load_split,
-    path_problems,
-    split_names,
-)
+from rerankbench.collections.sources.hub_access import dataset_rows, is_local, load_split, local_split
 from rerankbench.collections.sources.judgements import read_judgements
 from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
-from rerankbench.collections.sources.local_split import local_split, others
 from rerankbench.collections.sources.source import Source
 from rerankbench.collections.sources.tables import Tables, numeric_ids
 
@@ -52,7 +45,7 @@ class Hub(Source):
 
     def place_problems(self) -> list[str]:
         paths = [path for path in (self.path, self.qrels_path) if path is not None]
-        return [problem for path in paths for problem in path_problems(path)]
+        return [problem for path in paths for problem in hub_access.path_problems(path)]
 
     def places(self) -> tuple[str, ...]:
         given = {key: getattr(self, key) for key in ("path", "qrels_path")}
@@ -83,12 +76,12 @@ class Hub(Source):
 
     def _alone(self, folder: Path) -> bool:
         """Whether a local folder holds the corpus and the queries, and no other data."""
-        return others(folder, (self.corpus_config, self.queries_config)) == []
+        return hub_access.others(folder, (self.corpus_config, self.queries_config)) == []
 
     def _unjudged(self) -> bool:
         """Whether a dataset has configs for the corpus and the queries, and no other."""
         own = {self.corpus_config, self.queries_config}
-        return self._unasked and set(config_names(self.path, self.revision)) == own
+        return self._unasked and set(hub_access.config_names(self.path, self.revision)) == own
 
     def _load(self, cache_dir: Path) -> Parts:
         qrels_path = self.qrels_path or self.path
@@ -113,14 +106,14 @@ class Hub(Source):
         )
 
     def _records(self, config: str, layout: Layout, log: FileLog, cache_dir: Path) -> Stored:
-        have = split_names(self.path, config, self.revision)
+        have = hub_access.split_names(self.path, config, self.revision)
         split = next((name for name in (config, self.split) if name in have), have[0] if have else config)
         table = load_split(self.path, config, split, self.revision, cache_dir)
         identity = f"{self.path} {config} {split} {table._fingerprint} {layout.identity}"
         return stored_table(dataset_rows(table, layout, log), identity, log, cache_dir)
 
     def _judgements_config(self, path: str) -> str | None:
-        have = config_names(path, self._qrels_revision)
+        have = hub_access.config_names(path, self._qrels_revision)
         return next((name for name in ("qrels", "default") if name in have), None)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 REACH_SECONDS = 5.0
 _NAME = r"[A-Za-z0-9](?:[\w.-]*\w)?"
 _HUB_ID = re.compile(rf"(?:{_NAME}/)?{_NAME}")
+_FORMATS = (".parquet", ".jsonl", ".jsonl.gz", ".ndjson", ".json", ".csv", ".tsv")
 _CURE = "give a local folder of the same layout (dataset.path=/path/to/folder), or dataset=sample"
 
 
@@ -39,6 +41,30 @@ def path_problems(path: str) -> list[str]:
     there = local.exists()
     what = "is a file, not a folder" if there else "there is no such folder, and no hub id looks like it"
     return [f"dataset.path={path}: {what}; give a folder or an id such as mteb/scifact"]
+
+
+def local_split(folder: Path, split: str, places: tuple[str, ...] = ("", "data")) -> Path | None:
+    """`<split>.jsonl`, `data/<split>-00000-of-00003.parquet` (which stands for all three), ...; None if none.
+
+    places: the subfolders that are looked into, in this order; a folder named like the split is one of them.
+    A split whose name would lead out of the folder is not found.
+    """
+    if Path(split).name != split:
+        return None
+    for place in (*places, split):
+        inside = folder / place
+        for name in _FORMATS:
+            first = sorted(inside.glob(f"{glob.escape(split)}-00000-of-*{name}"))
+            for path in [inside / f"{split}{name}", *first]:
+                if path.is_file():
+                    return path
+    return None
+
+
+def others(folder: Path, splits: tuple[str, ...]) -> list[Path]:
+    """The data files of a folder that belong to none of these splits: not `<split>.jsonl`, `<split>/...`."""
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.name.endswith(_FORMATS))
+    return [path for path in files if path.parts[0].partition(".")[0].partition("-00000")[0] not in splits]
 
 
 def load_split(path: str, config: str | None, split: str, revision: str | None, cache_dir: Path) -> Dataset:

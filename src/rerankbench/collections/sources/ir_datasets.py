@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +13,6 @@ from rerankbench.collections.sources.assembly import Parts
 from rerankbench.collections.sources.conversion import stored_table, table_of
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.judgements import read_judgements
-from rerankbench.collections.sources.layout import Row
 from rerankbench.collections.sources.source import Source
 from rerankbench.collections.sources.tables import numeric_ids
 
@@ -59,10 +57,13 @@ class IrDatasets(Source):
 
     def _parts(self, dataset: Any, logs: list[FileLog], cache_dir: Path) -> Parts:
         identity = f"ir_datasets {self.id} {_version(dataset)} {self.join_titles}"
+        documents = ((one.doc_id, self._text(one)) for one in dataset.docs_iter())
+        queries = ((one.query_id, one.default_text()) for one in dataset.queries_iter())
+        judged = ((one.query_id, one.doc_id, one.relevance) for one in dataset.qrels_iter())
         return Parts(
-            documents=stored_table(self._documents(dataset), identity, logs[0], cache_dir),
-            queries=table_of(_queries(dataset), logs[1]),
-            judgements=read_judgements(_judgements(dataset), logs[2]),
+            documents=stored_table(enumerate(documents, start=1), identity, logs[0], cache_dir),
+            queries=table_of(enumerate(queries, start=1), logs[1]),
+            judgements=read_judgements(enumerate(judged, start=1), logs[2]),
             logs=logs,
             findings=numeric_ids(logs),
         )
@@ -81,10 +82,6 @@ class IrDatasets(Source):
             raise UserError(f"dataset.id={self.id}: has no {what}; add the split, such as beir/scifact/test")
         return dataset
 
-    def _documents(self, dataset: Any) -> Iterator[tuple[int, Row]]:
-        for number, document in enumerate(dataset.docs_iter(), start=1):
-            yield number, (document.doc_id, self._text(document))
-
     def _text(self, document: Any) -> object:
         return document.default_text() if self.join_titles else getattr(document, "text", None)
 
@@ -101,13 +98,3 @@ def _version(dataset: Any) -> str:
         return f"{ir_datasets.__version__} {stat.st_size} {stat.st_mtime_ns}"
     except (AttributeError, OSError, TypeError, ValueError):
         return str(ir_datasets.__version__)
-
-
-def _queries(dataset: Any) -> Iterator[tuple[int, Row]]:
-    for number, query in enumerate(dataset.queries_iter(), start=1):
-        yield number, (query.query_id, query.default_text())
-
-
-def _judgements(dataset: Any) -> Iterator[tuple[int, Row]]:
-    for number, judgement in enumerate(dataset.qrels_iter(), start=1):
-        yield number, (judgement.query_id, judgement.doc_id, judgement.relevance)

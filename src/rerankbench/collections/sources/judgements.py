@@ -111,12 +111,10 @@ def _grade(value: object, number: int, log: FileLog) -> int | None:
     """A whole number that an int32 holds; None, and a fault, for everything else."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         log.add(number, f"the grade is {shown(value)}: it must be a whole number")
-        return None
-    if not _WHOLE.fullmatch(str(value).strip()):
+    elif not _WHOLE.fullmatch(str(value).strip()):
         log.add(number, f"the grade is {shown(value)}: it must be a whole number of at most ten digits")
-        return None
-    grade = int(float(value))
-    if not UNJUDGED < grade <= np.iinfo(np.int32).max:
+    elif not UNJUDGED < (grade := int(float(value))) <= np.iinfo(np.int32).max:
         log.add(number, f"the grade {grade} is out of range: at most {np.iinfo(np.int32).max} either way")
-        return None
-    return grade
+    else:
+        return grade
+    return None

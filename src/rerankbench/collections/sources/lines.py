@@ -7,9 +7,9 @@ import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import pyarrow as pa
 
@@ -54,7 +54,8 @@ def read_bytes_lines(path: Path, log: FileLog) -> Iterator[tuple[int, bytes]]:
                     log.add(None, f"is {kind}")
                     return
                 if number == 1 and line.startswith(_UTF16):
-                    log.add(1, f"starts with the mark of {_wide(line)}, byte 0x{line[0]:02x}: {_CURE}")
+                    kind = "UTF-32" if line.startswith(b"\xff\xfe\0\0") else "UTF-16"
+                    log.add(1, f"starts with the mark of {kind}, byte 0x{line[0]:02x}: {_CURE}")
                     return
                 start, offset = offset, offset + len(line)
                 kept = line.removeprefix(_BOM) if number == 1 else line
@@ -71,26 +72,15 @@ def read_lines(path: Path, log: FileLog) -> Iterator[tuple[int, str]]:
 
 
 def _open(path: Path) -> IO[bytes]:
-    match path.suffix:
-        case ".gz":
-            return cast(IO[bytes], gzip.open(path, "rb"))
-        case ".bz2":
-            return cast(IO[bytes], bz2.open(path, "rb"))
-        case ".xz":
-            return cast(IO[bytes], lzma.open(path, "rb"))
-        case ".zst":
-            return io.BufferedReader(pa.input_stream(str(path), compression="zstd"))
-        case _:
-            return path.open("rb")
+    if path.suffix == ".zst":
+        return io.BufferedReader(pa.input_stream(str(path), compression="zstd"))
+    openers: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+    return cast(IO[bytes], openers.get(path.suffix, open)(path, "rb"))
 
 
 def binary_kind(line: bytes) -> str:
     """What a file is that starts so, and what to do with it; empty for a text."""
     return next((kind for start, kind in _BINARIES.items() if line.startswith(start)), "")
-
-
-def _wide(line: bytes) -> str:
-    return "UTF-32" if line.startswith(b"\xff\xfe\0\0") else "UTF-16"
 
 
 def _is_text(line: bytes, number: int, start: int, log: FileLog) -> bool:

@@ -13,13 +13,13 @@ import pyarrow as pa
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import Finding, noticed, shown
+from rerankbench.collections.sources import hub_access
 from rerankbench.collections.sources.assembly import Parts
 from rerankbench.collections.sources.conversion import Stored
 from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.hub_access import dataset_rows, is_local, load_split, path_problems
+from rerankbench.collections.sources.hub_access import dataset_rows, is_local, load_split, local_split
 from rerankbench.collections.sources.judgements import Judgements
 from rerankbench.collections.sources.layout import Layout, Row
-from rerankbench.collections.sources.local_split import local_split
 from rerankbench.collections.sources.records import SCHEMA
 from rerankbench.collections.sources.rows import new_log, read_rows
 from rerankbench.collections.sources.source import Source
@@ -67,7 +67,7 @@ class Msmarco(Source):
             for key, value in (("queries", self.queries), ("corpus_rows", self.corpus_rows))
             if value < 1
         ]
-        return problems + path_problems(self.path)
+        return problems + hub_access.path_problems(self.path)
 
     def places(self) -> tuple[str, ...]:
         return ("path",) if is_local(self.path) else ()

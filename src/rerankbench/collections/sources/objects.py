@@ -159,7 +159,7 @@ def _inside(text: str, is_record: IsRecord, log: FileLog) -> Iterator[tuple[int,
     elif isinstance(nodes := top.get(_DOCSTORE), dict):
         of = (node.get(_NODE) if isinstance(node, dict) else None for node in nodes.values())
         yield from _only_objects(enumerate(of, start=1), log)
-    elif lists := [key for key, value in top.items() if _is_list_of_objects(value)]:
+    elif lists := [key for key, v in top.items() if isinstance(v, list) and v and isinstance(v[0], dict)]:
         if len(lists) > 1:
             several = " and ".join(map(repr, lists[:3]))
             log.add(None, f"holds more than one list, {several}: write the one that counts to its own file")
@@ -167,10 +167,6 @@ def _inside(text: str, is_record: IsRecord, log: FileLog) -> Iterator[tuple[int,
         yield from _only_objects(enumerate(top[lists[0]], start=1), log)
     else:
         yield from _by_id(top, is_record, log)
-
-
-def _is_list_of_objects(value: object) -> bool:
-    return isinstance(value, list) and len(value) > 0 and isinstance(value[0], dict)
 
 
 def _by_id(top: Item, is_record: IsRecord, log: FileLog) -> Iterator[tuple[int, Item]]:
@@ -183,7 +179,7 @@ def _by_id(top: Item, is_record: IsRecord, log: FileLog) -> Iterator[tuple[int, 
             if any(value[name] != key for name in own):
                 log.add(number, f"the key {shown(key)} is not the {own[0]!r} in it: keep one of the two ids")
                 continue
-        if not is_record(item):
+        if is_record(item):
+            yield number, item
+        else:
             log.add(number, f"{shown(key)} has {shown(value)}, which is no record: {_FORMS}")
-            continue
-        yield number, item

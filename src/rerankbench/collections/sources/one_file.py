@@ -18,12 +18,9 @@ from rerankbench.collections.sources.lines import suffix
 from rerankbench.collections.sources.objects import ENDINGS, read_objects
 from rerankbench.collections.sources.parquet import table_items
 from rerankbench.collections.sources.rows import new_log
+from rerankbench.collections.sources.shapes import listing
 from rerankbench.collections.sources.shapes.gathered import Gathered
-from rerankbench.collections.sources.shapes.listing import (
-    collection_shapes,
-    collection_shapes_of,
-    list_columns,
-)
+from rerankbench.collections.sources.shapes.listing import collection_shapes, collection_shapes_of
 from rerankbench.collections.sources.shapes.shape import NONE, CollectionShape, Item
 from rerankbench.collections.sources.source import Source, given_problem
 from rerankbench.collections.sources.tables import numeric_ids
@@ -76,11 +73,8 @@ class OneFile(Source):
         shape.gather(_fitting(shape, chain(peeked, items), log), gathered, relevant)
         judgements = None if relevant == NONE else read_judgements(gathered.judgements, log)
         documents, queries = (table_of(rows, log) for rows in (gathered.documents, gathered.queries))
-        what, effect = (
-            f"queries of {self._file.name} read as {shape.name}",
-            f"dataset.shape={shape.key} says so",
-        )
-        taken = Finding("info", what, len(queries), (), effect)
+        what = f"queries of {self._file.name} read as {shape.name}"
+        taken = Finding("info", what, len(queries), (), f"dataset.shape={shape.key} says so")
         return Parts(
             documents=Stored(documents),
             queries=queries,
@@ -106,7 +100,7 @@ class OneFile(Source):
         if suffix(self._file) == ".parquet":
             return table_items(self._file, log)
         if suffix(self._file) == ".csv":
-            return csv_items(self._file, list_columns(), log)
+            return csv_items(self._file, listing.list_columns(), log)
         return read_objects(self._file, lambda item: bool(collection_shapes_of([item])), log)
 
     def _shape_of(self, first: list[Item]) -> list[CollectionShape]:

@@ -53,14 +53,13 @@ def checked_id(value: object, role: str, number: int, log: FileLog) -> str | Non
         return str(value)
     if not isinstance(value, str):
         log.add(number, f"the {role} is {_kind(value)}, {shown(value)}: ids are strings; quote it")
-        return None
-    if not value.strip():
+    elif not value.strip():
         log.add(number, f"the {role} is empty, {shown(value)}: give every record an id")
-        return None
-    if "\0" in value:
+    elif "\0" in value:
         log.add(number, f"the {role} holds a NUL character, {shown(value)}: remove it")
-        return None
-    return _character_string(value, role, number, log)
+    else:
+        return _character_string(value, role, number, log)
+    return None
 
 
 def _string(value: object, role: str, number: int, log: FileLog, absent: str | None = None) -> str | None:

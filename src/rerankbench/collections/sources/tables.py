@@ -9,6 +9,7 @@ import numpy as np
 
 from rerankbench.basics.finding import Finding, noticed, shown
 from rerankbench.collections.run_order import count_up
+from rerankbench.collections.sources import rows
 from rerankbench.collections.sources.assembly import Parts
 from rerankbench.collections.sources.column_guess import setting
 from rerankbench.collections.sources.conversion import read_table
@@ -18,14 +19,7 @@ from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIE
 from rerankbench.collections.sources.lines import read_lines, suffix
 from rerankbench.collections.sources.nested import read_pairs
 from rerankbench.collections.sources.object_rows import open_objects
-from rerankbench.collections.sources.rows import (
-    column_problems,
-    columns_taken,
-    is_delimited,
-    new_log,
-    settled_columns,
-    swap_cure,
-)
+from rerankbench.collections.sources.rows import columns_taken, is_delimited, new_log
 from rerankbench.collections.sources.swapped import BY_HAND
 
 _TELLING = 5  # judgements of a query from which on grades hardly count up by chance
@@ -56,7 +50,7 @@ class Tables:
         # Nested judgements have no columns; a corpus with the extension .json is one object per line.
         nested = self.judgements is not None and suffix(self.judgements) == ".json"
         files = self._files()[: 2 if nested else 3]
-        found = [column_problems(path, layout) for path, layout in files]
+        found = [rows.column_problems(path, layout) for path, layout in files]
         if self.judgements is not None and not nested and found[2] and is_run(self.judgements):
             found[2] = [f"{self.judgements}: is a run, in TREC's six columns; {self._run_cure()}"]
         return found
@@ -87,7 +81,7 @@ class Tables:
                 *shaped(self.queries, self.queries_layout, len(queries.table)),
                 *numeric_ids(logs),
             ),
-            swap_cure=swap_cure(self.judgements, self.judgements_layout) if self.judgements else BY_HAND,
+            swap_cure=rows.swap_cure(self.judgements, self.judgements_layout) if self.judgements else BY_HAND,
             exchange_cure=self.exchange_cure,
         )
 
@@ -103,7 +97,7 @@ class Tables:
             return
         if count_up(counts.astype(np.int64), judgements.grades.astype(np.float64)):
             keys = layout.keys
-            found = settled_columns(log.path, layout).items()
+            found = rows.settled_columns(log.path, layout).items()
             cure = " ".join(setting(keys[role], name) for role, name in found if role in keys)
             what = "its grades count 1, 2, 3 for each query, as the ranks of a run do: give the judgements"
             log.add(None, f"{what}, or, if these are grades, set {cure}" if cure else what)

@@ -30,9 +30,12 @@ PLACE = "cache_dir="
 def main(words: list[str]) -> int:
     """Returns the exit code: 0 done, 1 damaged files or nothing removed on request, 2 the user's mistake."""
     place = [word.removeprefix(PLACE) for word in words if word.startswith(PLACE)]
-    refuse_keys([word for word in words if "=" in word and not word.startswith(("-", PLACE))])
+    keys = [word.partition("=") for word in words if "=" in word and not word.startswith(("-", PLACE))]
+    if keys:
+        raise UserError([unknown_key("", key, value, [PLACE.rstrip("=")]) for key, _, value in keys])
     arguments = parser().parse_args([word for word in words if not word.startswith(PLACE)])
-    cache_dir = Path(place[-1] if place else default_place()).expanduser().resolve()
+    usual = os.environ.get("RERANKBENCH_CACHE") or "~/.cache/rerankbench"  # as the shipped config says
+    cache_dir = Path(place[-1] if place else usual).expanduser().resolve()
     try:
         return int(arguments.run(cache_dir, arguments))
     except BrokenPipeError:
@@ -41,21 +44,9 @@ def main(words: list[str]) -> int:
         raise UserError(str(disk.explained(error, {"cache_dir": cache_dir}))) from error
 
 
-def refuse_keys(words: Sequence[str]) -> None:
-    """Raises UserError for settings that this command does not have."""
-    parted = [word.partition("=") for word in words]
-    if parted:
-        raise UserError([unknown_key("", key, value, [PLACE.rstrip("=")]) for key, _, value in parted])
-
-
-def default_place() -> str:
-    """Where the shipped config puts the store."""
-    return os.environ.get("RERANKBENCH_CACHE") or "~/.cache/rerankbench"
-
-
 def parser() -> argparse.ArgumentParser:
     about = "What rerankbench keeps for reuse, and care for it."
-    more = "All take cache_dir=FOLDER, as rerankbench does. A run computes again whatever is missing."
+    more = "All take cache_dir=FOLDER, as rerankbench does. A run computes again whatever\nis missing."
     top = cli.Parser("rerankbench-cache", about, epilog=more)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 

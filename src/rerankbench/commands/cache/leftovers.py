@@ -10,16 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from rerankbench.commands.cache.entries import (
-    KINDS,
-    LOCKS,
-    Entry,
-    children,
-    entry_of,
-    files_below,
-    held,
-    identity_of,
-)
+from rerankbench.commands.cache import entries
+from rerankbench.commands.cache.entries import KINDS, LOCKS, Entry, children, files_below, held
 from rerankbench.store import lock
 from rerankbench.store.lock import ABANDONED_SECONDS
 
@@ -30,7 +22,7 @@ def leftovers(cache_dir: Path) -> list[Entry]:
     """Everything that no process will use again, in the folders that rerankbench makes."""
     found = []
     for path in (path for kind in KINDS for path in abandoned(kind, cache_dir / kind)):
-        entry = entry_of("leftovers", path.name, path.suffix.lstrip(".") or "temporary", [path])
+        entry = entries.entry_of("leftovers", path.name, path.suffix.lstrip(".") or "temporary", [path])
         found.append(replace(entry, modified=newest(path)))
     return found
 
@@ -40,7 +32,7 @@ def abandoned(kind: str, folder: Path) -> Iterator[Path]:
     for path in children(folder):
         if is_leftover(path):
             yield path
-        elif path.is_dir() and kind != "datasets" and identity_of(kind, path):
+        elif path.is_dir() and kind != "datasets" and entries.identity_of(kind, path):
             yield from (child for child in children(path) if is_leftover(child))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -40,18 +39,13 @@ def _word(key: str, value: object) -> str:
 
 def option(source: Source) -> str:
     """The option's YAML: files by their absolute paths, so that it holds wherever it is used."""
-    placed: dict[str, Any] = {
-        key: str(Path(getattr(source, key)).expanduser().absolute()) for key in source.places()
-    }
-    values: Mapping[str, object] = settings(replace(source, **placed))
-    plain = {key: _plain(value) for key, value in values.items()}
+    paths = {key: Path(getattr(source, key)).expanduser().absolute() for key in source.places()}
+    placed: dict[str, Any] = {key: str(path) for key, path in paths.items()}
+    values = settings(replace(source, **placed)).items()
+    # no config takes a value for a reference to another one
+    plain = {key: v.replace("${", "\\${") if isinstance(v, str) else v for key, v in values}
     written = yaml.safe_dump(plain, allow_unicode=True, sort_keys=False, width=1000) if plain else ""
     return f"defaults: [/schema/{GROUP}/{source.kind}@_here_, _self_]\n{written}"
-
-
-def _plain(value: object) -> object:
-    """A value that no config takes for a reference to another one."""
-    return value.replace("${", "\\${") if isinstance(value, str) else value
 
 
 def place(target: str, config_dir: str | None) -> Path:
