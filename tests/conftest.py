@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, Phase, settings
 
 from tiny_models import build_all
 
-# Models this small only get slower by a second thread, on a busy machine by a factor of ten. And with one thread
-# batches are computed one after the other: with two, how many are done when a test breaks in is chance. So
-# whatever the shell says, it is one.
+# Models this small only get slower by a second thread, on a busy machine by a factor of ten. Besides, one
+# thread computes one batch after the other; with two, how many are done when a test breaks in is chance. So
+# it is one, whatever the shell says.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 # Nothing that is written here has to outlive the machine, and a disk takes milliseconds to promise it, a

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,7 +79,6 @@ def test_every_fault_has_one_cure_and_every_cure_a_fault() -> None:
     assert set(NEXT) <= titles
 
 
-@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="other versions of Python use other words")
 def test_the_page_is_what_the_tests_make(
     outcomes: dict[str, Outcome], here: Path, models: Path, tmp_path: Path
 ) -> None:

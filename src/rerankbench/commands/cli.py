@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -73,4 +74,9 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--version", action="store_true", help="which rerankbench this is")
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; {self.prog.split()[0]} --help shows what there is")
+        raise UserError(f"{plain_choices(message)}; {self.prog.split()[0]} --help shows what there is")
+
+
+def plain_choices(message: str) -> str:
+    """A message of argparse's, with the choices as every Python prints them: 3.11 puts them in quotes."""
+    return re.sub(r"\(choose from .*\)$", lambda found: found[0].replace("'", ""), message)

@@ -16,7 +16,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import Problem, UserError
-from rerankbench.commands import as_typed, config, config_files, hydra_private
+from rerankbench.commands import as_typed, cli, config, config_files, hydra_private
 
 HELP = "rerankbench --help shows what there is"
 
@@ -50,7 +50,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
 
 
 def refuse_arguments(message: str) -> NoReturn:
-    raise UserError(f"{message}; {HELP}")
+    raise UserError(f"{cli.plain_choices(message)}; {HELP}")
 
 
 def refuse_folder(folder: Path) -> None:
