@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -255,6 +256,14 @@ def test_first_stages_are_lines_with_dashes_of_their_own(tmp_path: Path) -> None
         lines = drawn(two_stages(tmp_path / name, 0.1), name).get_lines()
         firsts = [line for line in lines if "without reranking" in str(line.get_label())]
         assert len({line.get_linestyle() for line in firsts}) == len(firsts) == 2
+
+
+def test_costs_of_nothing_have_no_logarithm(findings: Findings) -> None:
+    arms = findings.contest.arms
+    free = np.array([0.0 if arm.reranks else 5.0 for arm in arms])  # only first stages cost anything
+    assert (
+        drawn(replace(findings, order=replace(findings.order, values=free)), "cost").get_xscale() == "linear"
+    )
 
 
 def test_a_front_of_one_arm_is_no_line_and_not_in_the_legend(tmp_path: Path, findings: Findings) -> None:

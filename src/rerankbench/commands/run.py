@@ -236,6 +236,8 @@ class Job:
 
         Returns the reranked value of the report's measure, for sweepers that optimise.
         """
+        import torch  # noqa: F401  # before MLflow: it looks through all modules that are there
+
         hydra_config = HydraConfig.get()
         folder = Path(hydra_config.runtime.output_dir)
         labels = {group: str(choice) for group, choice in hydra_config.runtime.choices.items()}
@@ -272,8 +274,6 @@ class Job:
         sweep_id: str,
     ) -> Result:
         """Run one experiment; log and write its result, or the failure in its place."""
-        import torch  # noqa: F401  # before MLflow: it looks through all modules that are there
-
         from rerankbench.commands import summary
         from rerankbench.experiment.arm_name import run_name
         from rerankbench.tracking import outputs

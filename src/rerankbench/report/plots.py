@@ -270,7 +270,7 @@ def draw_cost(axes: Any, findings: Findings, palette: Palette) -> None:
     draw_front(axes, findings, palette)
     first_lines(axes, findings, palette)
     ring(axes, findings, palette, lambda row: float(costs[row]))
-    if any(costs > 0):
+    if any(costs[row] > 0 for row, arm in enumerate(arms) if arm.reranks):
         axes.set_xscale("log")
         axes.margins(x=0.12)
     round_ticks(axes)
