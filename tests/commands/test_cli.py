@@ -29,7 +29,7 @@ def test_secrets_in_mistakes_are_masked(capsys: pytest.CaptureFixture[str]) -> N
     def command(words: list[str]) -> int:
         raise UserError("tracking.uri=http://joe:s3cret@host: no")
 
-    assert cli.run(command, []) == 2
+    assert cli.command(command)([]) == 2
     assert "s3cret" not in capsys.readouterr().err
 
 
@@ -41,7 +41,7 @@ def test_a_closed_output_is_no_error() -> None:
 
     kept = os.dup(1)
     try:
-        assert cli.run(command, []) == 0
+        assert cli.command(command)([]) == 0
     finally:
         os.dup2(kept, 1)
         os.close(kept)
