@@ -641,7 +641,7 @@ COMMANDS = [
     command("a file for the output folder", "hydra.run.dir={here}/data/corpus.jsonl: cannot be written", "hydra.run.dir={data}/corpus.jsonl", cured="hydra.run.dir={here}/out2"),
     command("an output folder below a file", "corpus.jsonl is not a folder that you may write to", "hydra.run.dir={data}/corpus.jsonl/x", cured="hydra.run.dir={here}/out2"),
     command("no output folder", "hydra.run.dir=: give a folder", "hydra.run.dir=''", cured="hydra.run.dir=out2"),
-    command("an output folder left open", "hydra.run.dir: Missing mandatory value", "hydra.run.dir=???", cured="hydra.run.dir=out2"),
+    command("an output folder left open", "hydra.run.dir=: give a folder for the results", "hydra.run.dir=???", cured="hydra.run.dir=out2"),
     command("a file for the sweep's folder", "hydra.sweep.dir={here}/data/corpus.jsonl: cannot be written", "-m", "hydra.sweep.dir={data}/corpus.jsonl", cured="-m hydra.sweep.dir={here}/sweep2"),
     command("a home folder that no shell expands", "hydra.run.dir=~/out: ~ would be a folder of that name", "hydra.run.dir=~/out", cured="hydra.run.dir={here}/out"),
     command("a variable that is not there", "there is no NO_SUCH_VARIABLE in the environment; leave it out", "hydra.job.env_copy=[NO_SUCH_VARIABLE]", cured=""),
