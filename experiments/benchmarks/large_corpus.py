@@ -75,10 +75,12 @@ def stand_in(dimensions: int) -> Any:
         codes = np.array([zlib.crc32(text.encode()) for text in texts])
         return list(np.stack([codes % 1000, codes // 1000 % 100_000], axis=1).astype(np.int32))
 
-    tokenizer = SimpleNamespace(pad_token_id=0)
-    return SimpleNamespace(
-        forward=forward, tokenize=tokenize, tokenizer=tokenizer, padding=0, dimensions=dimensions
-    )
+    def window(texts: list[Any], settings: Any) -> Any:
+        from rerankbench.engine.embedders.embedder import TextWindow
+
+        return TextWindow(texts, 0)
+
+    return SimpleNamespace(forward=forward, tokenize=tokenize, window=window, dimensions=dimensions)
 
 
 def vectors_of(folder: Path, rows: int) -> Any:
@@ -94,7 +96,7 @@ def vectors_of(folder: Path, rows: int) -> Any:
     embedding.cache_dir, embedding.budget, embedding.reuse = folder, Budget(4096, 1 << 20), True
     embedding.executor = local()
     embedding.weights = SimpleNamespace(identity="stand-in", label="stand-in", folder=folder / "model")  # type: ignore[assignment]
-    embedding._model = stand_in(DIMENSIONS)
+    embedding.model = stand_in(DIMENSIONS)
     embedding.meter = meter()
     return embedding.passages(corpus(folder).texts, rows)
 
