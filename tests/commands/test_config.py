@@ -102,6 +102,7 @@ SAID = [
     ("depth==5", "depth==5: cannot be read; write KEY=VALUE: one =, no spaces, brackets closed"),
     ("depth=${candidats}", "depth=${candidats}: Interpolation key 'candidats' not found"),
     ("depth=1,2", "depth=1,2: several values need -m for a sweep"),
+    ("cutoffs=1,2", "cutoffs=1,2: several values need -m for a sweep, or brackets for a list: cutoffs=[1,2]"),
     ("depht=5", "depht=5: there is no such key; did you mean depth?"),
     ("top_k=5", "top_k=5: there is no such key; known keys: dataset, embedder"),
     ("candidates=null", "candidates=null: null is not possible here"),

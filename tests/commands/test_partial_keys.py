@@ -30,8 +30,8 @@ def test_a_job_lacks_what_its_options_lack() -> None:
 
 def test_what_does_not_apply_is_one_line_for_each_key() -> None:
     assert list(lines(FOUND))[:2] == [
-        "reranker.url does not apply to reranker=none: runs with that do without it",
-        "reranker.body.truncate does not apply to reranker=none, cohere: runs with that do without it",
+        "reranker.url does not apply to reranker=none, which runs without it",
+        "reranker.body.truncate does not apply to reranker=none, cohere, which run without it",
     ]
 
 

@@ -690,7 +690,7 @@ COMMANDS = [
     command("--info with a wrong value", "depth=abc: give a whole number", "--info", "config", "depth=abc", cured="--info config depth=2"),
     command("--cfg and -m", "--cfg: shows a config and runs nothing", "--cfg", "job", "-m", cured="--cfg job"),
     command("--resolve alone", "--resolve: goes together with --cfg", "--resolve", cured="--cfg job --resolve"),
-    command("an unknown config", "Cannot find primary config 'nope'", "--config-name", "nope", cured=""),
+    command("an unknown config", "--config-name nope: there is no such config; leave it out", "--config-name", "nope", cured=""),
     command("a config folder that is not there", "'/not/there'", "--config-path", "/not/there", cured=""),
     command("a dataset of the hub by a strange name", "dataset.path=a b: there is no such folder", "dataset=hub", "dataset.path='a b'", cured="dataset=hub dataset.path=a/b"),
     command("a password in a wrong address", "tracking.uri=ftp://***@host: give sqlite", "tracking=mlflow", "tracking.uri=ftp://joe:s3cret@host", cured="tracking=mlflow tracking.uri=http://joe:s3cret@host"),

@@ -53,11 +53,13 @@ def uncomposed(error: BaseException, options: Callable[[str], Sequence[str]]) ->
     group, _, option = str(getattr(error, "missing_cfg_file", None) or "").rpartition("/")
     if group:
         found = unknown_option(group, option, options(group))
+    elif option:
+        found = Problem(f"--config-name {option}: there is no such config; leave it out")
     elif isinstance(cause, OmegaConfBaseException):
         found = explained(cause)
     else:
-        cure = "" if hasattr(error, "missing_cfg_file") else "; in defaults, write override /GROUP: OPTION"
-        found = Problem(IN_FILE.sub("", one_line(error)).rstrip(".") + cure, kind="option")
+        cure = "in defaults, write override /GROUP: OPTION"
+        found = Problem(f"{IN_FILE.sub('', one_line(error)).rstrip('.')}; {cure}", kind="option")
     return found.saying(f"{where}{found}")
 
 

@@ -115,9 +115,6 @@ def replace_from_now_on(found: Mapping[str, str]) -> None:
     _known.update(ordered)
 
 
-Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
 def stands_out(secret: str) -> bool:
     """Whether a secret is no word that a config or a message could hold by chance."""
     return len(secret) >= LONG and not WORD.fullmatch(secret.replace("*", ""))
@@ -160,7 +157,7 @@ def masked_yaml(text: str) -> str:
     YAML breaks long values and doubles quotes, so values are masked and not the text.
     """
     try:
-        tree = yaml.load(text, Loader)
+        tree = yaml.safe_load(text)
         remember_all(tree)
         if masked_tree(tree) == tree:
             return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -57,23 +57,36 @@ def convert(cls: type[T], values: Mapping[str, Any], prefix: str, problems: list
 
 def merged(cls: type, values: Mapping[str, Any]) -> DictConfig | None:
     """The schema of a dataclass with values; None where one does not fit."""
+    if any(nested(get_type_hints(cls)[name], value) for name, value in values.items()):
+        return None
     try:
         return cast(DictConfig, OmegaConf.merge(schema(cls), dict(values)))
     except OmegaConfBaseException:
         return None
 
 
+def nested(kind: Any, value: object) -> bool:
+    """Whether lists or groups are where a list holds plain values, which OmegaConf lets pass."""
+    lists = [one for one in (kind, *get_args(kind)) if get_origin(one) is list]
+    plain = bool(lists) and all(inner in (int, float, str, bool) for one in lists for inner in get_args(one))
+    return plain and isinstance(value, list) and any(isinstance(one, list | Mapping) for one in value)
+
+
 def value_problems(cls: type, name: str, value: Any, prefix: str) -> list[str]:
     """Why a value does not fit its field, which may be a dataclass itself."""
-    inner = get_type_hints(cls)[name]
+    inner, key = get_type_hints(cls)[name], f"{prefix}{name}"
+    if nested(inner, value):
+        setting = f"{key}={complaints.shown(value)}"
+        line = f"{setting}: give a list of single values, for instance [1,10]"
+        return [Problem(line, key, "type", setting)]
     if is_dataclass(inner) and isinstance(value, Mapping):
         found: list[str] = []
-        convert(cast(type, inner), cast(Mapping[str, Any], value), f"{prefix}{name}.", found)
+        convert(cast(type, inner), cast(Mapping[str, Any], value), f"{key}.", found)
         return found
     try:
         OmegaConf.merge(schema(cls), {name: value})
     except OmegaConfBaseException as error:
-        return [complaints.explained(error, f"{prefix}{name}", value, schema(cls)._get_node(name))]
+        return [complaints.explained(error, key, value, schema(cls)._get_node(name))]
     return []
 
 

@@ -12,7 +12,7 @@ from dataclasses import is_dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 import yaml
 from hydra.conf import HydraConf
@@ -133,18 +133,28 @@ def misread(file: Path, group: str) -> Iterator[Problem]:
         made = OmegaConf.to_container(OmegaConf.create(text_of(file)))
     except (yaml.YAMLError, OmegaConfBaseException, ValueError):
         return  # Hydra says what is wrong with it
-    typed = {(path, name): value for path, name, value in leaves("", written)}
+    typed = {path: value for path, _, value in leaves("", written)}
     for path, name, value in leaves("", made):
-        key, said = f"{path}.{name}", typed.get((path, name))
-        key = key[1:] if group == "experiment" else group + key
+        key, said = path[1:] if group == "experiment" else group + path, typed.get(path)
         if said and isinstance(value, int | float) and str(value) != said and is_text(key):
             line = f"{file}: {key}={said} is read as {value}; put it in quotes, {name}: '{said}'"
             yield Problem(line, key)
 
 
-@cache
 def is_text(key: str) -> bool:
-    """Whether a key holds a text, in every option that has the key; plugins of Hydra have options, too."""
+    """Whether a key holds a text, in every option that has the key."""
+    found = types_of(key)
+    return bool(found) and found <= {str, str | None}
+
+
+def is_list(key: str) -> bool:
+    """Whether a key may hold a list."""
+    return any(found is Any or get_origin(found) is list for found in types_of(key))
+
+
+@cache
+def types_of(key: str) -> set[Any]:
+    """The types of a key in the options that have it; plugins of Hydra have options, too."""
     group, _, rest = key.partition(".")
     types = [field_type(Root, key)]
     if group in config.GROUPS:
@@ -154,8 +164,7 @@ def is_text(key: str) -> bool:
         stored = ConfigStore.instance().repo["hydra"].get(part, {}).values()
         plugged = [OmegaConf.get_type(one.node) for one in stored if isinstance(one, ConfigNode)]
         types = [field_type(HydraConf, rest), *(field_type(cls, inner) for cls in plugged)]
-    found = set(types) - {None}
-    return bool(found) and found <= {str, str | None}
+    return set(types) - {None}
 
 
 def field_type(cls: Any, path: str) -> Any:

@@ -20,8 +20,8 @@ def lacked(partial: Partial, choices: Mapping[str, str]) -> frozenset[str]:
 def lines(partial: Partial) -> Iterator[str]:
     """What is to be said of them."""
     for key, options in partial.items():
-        group = key.partition(".")[0]
-        yield f"{key} does not apply to {group}={', '.join(options)}: runs with that do without it"
+        group, run = key.partition(".")[0], "runs" if len(options) == 1 else "run"
+        yield f"{key} does not apply to {group}={', '.join(options)}, which {run} without it"
 
 
 def take_away(config: DictConfig, keys: Collection[str]) -> None:

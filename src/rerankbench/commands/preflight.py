@@ -29,7 +29,7 @@ from rerankbench.commands import (
     partial_keys,
     targets,
 )
-from rerankbench.commands.as_typed import MOST_JOBS, is_option, values
+from rerankbench.commands.as_typed import MOST_JOBS, is_list, is_option, values
 from rerankbench.commands.config import RunSettings
 
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError, OSError)
@@ -166,8 +166,8 @@ class Command:
         for o in (o for o in self.overrides if o.is_sweep_override()):
             word, key = str(o.input_line), o.key_or_group
             if not self.multirun:
-                simple = o.value_type is ValueType.SIMPLE_CHOICE_SWEEP and not is_option(key)
-                note = f", or brackets if a list is meant, {key}=[{word.partition('=')[2]}]" if simple else ""
+                simple = o.value_type is ValueType.SIMPLE_CHOICE_SWEEP and is_list(key)
+                note = f", or brackets for a list: {key}=[{word.partition('=')[2]}]" if simple else ""
                 line = f"{word}: several values need -m for a sweep{note}"
                 yield Problem(line, key, "sweep", word, f"-m {word}")
             elif o.is_hydra_override():
