@@ -61,23 +61,22 @@ class Budget:
     def shared(self, lengths: Ints, streams: int) -> Budget:
         """A smaller budget, in which these sequences are as many batches for each stream, of similar size."""
         lengths = np.sort(lengths)[::-1]
-        most = -(-len(self.batches(lengths)) // streams) * streams
+        most = -(-self.batches(lengths) // streams) * streams
         low, high = 1, self.tokens
         while low < high:  # fewer tokens never make fewer batches
             middle = (low + high) // 2
-            if len(replace(self, tokens=middle).batches(lengths)) <= most:
+            if replace(self, tokens=middle).batches(lengths) <= most:
                 high = middle
             else:
                 low = middle + 1
         return replace(self, tokens=high)
 
-    def batches(self, lengths: Ints) -> list[slice]:
-        """The batches that these sequences are, the longest first."""
-        found, place = [], 0
+    def batches(self, lengths: Ints) -> int:
+        """How many batches these sequences are, the longest first."""
+        place = count = 0
         while place < len(lengths):
-            found.append(slice(place, place + self.fit(lengths[place:])))
-            place = found[-1].stop
-        return found
+            place, count = place + self.fit(lengths[place:]), count + 1
+        return count
 
 
 @dataclass
@@ -142,20 +141,14 @@ class Loop:
     meter: Meter = field(default_factory=Meter)
     streams: int = 1
 
-    def run(
-        self,
-        window: Window,
-        wanted: Flags | None = None,
-        stretches: Sequence[Ints] | None = None,
-    ) -> Iterator[Batch]:
+    def run(self, window: Window, wanted: Flags | None = None) -> Iterator[Batch]:
         """Yield the values of the window's sequences, batch by batch, until all are done.
 
         Batches without a `wanted` sequence are left out. The others stay as they are: what is computed after
-        an interruption is, to the last bit, what would have been computed without it. `stretches`: positions
-        that have no batch in common, in each the longest first; all are one stretch where none are given.
+        an interruption is, to the last bit, what would have been computed without it.
         """
-        stretches = [np.argsort(-window.lengths, kind="stable")] if stretches is None else stretches
-        todo = deque(stretch for stretch in stretches if len(stretch))
+        order = np.argsort(-window.lengths, kind="stable")
+        todo = deque([order] if len(order) else [])
         flying: deque[tuple[Ints, Future[torch.Tensor]]] = deque()
         workers: Executor = Inline() if self.streams == 1 else threads(self.streams)
         try:
