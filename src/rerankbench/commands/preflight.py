@@ -149,9 +149,14 @@ class Command:
         counts = {o.key_or_group: len(values(o)) for o in self.overrides}
         jobs, most = math.prod(counts.values()), max(counts.values(), default=0)
         if max(jobs if self.expands else 0, most) > MOST_JOBS:
-            swept = " × ".join(f"{count:,} of {key}" for key, count in counts.items() if count > 1)
-            many = f"{jobs:,}{'+' * (most > MOST_JOBS)} jobs ({swept}), at most {MOST_JOBS:,} are possible"
-            raise UserError([Problem(f"the sweep has {many}: give fewer values", "", "sweep")])
+            beyond = f"more than {MOST_JOBS:,}"  # such values are not counted to their end
+            shown = {key: f"{count:,}" if count <= MOST_JOBS else beyond for key, count in counts.items()}
+            swept = " × ".join(f"{shown[key]} of {key}" for key, count in counts.items() if count > 1)
+            many = f"{jobs:,}" if most <= MOST_JOBS else beyond
+            line = (
+                f"the sweep has {many} jobs ({swept}), at most {MOST_JOBS:,} are possible: give fewer values"
+            )
+            raise UserError([Problem(line, "", "sweep")])
         self.problems += self.sweep_problems(counts)
         words = [[f"{o.get_key_element()}={value}" for value in values(o)] for o in self.overrides]
         lists = list(map(self.parser.parse_overrides, words))  # as Hydra gives them to the jobs
