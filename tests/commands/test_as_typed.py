@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -129,7 +130,7 @@ def test_a_text_in_ones_own_file_is_refused_where_yaml_misreads_it(typed: str, t
     with pytest.raises(UserError) as caught:
         preflight.check(words)
     (problem,) = caught.value.problems
-    assert problem.startswith(f"{file}: reranker.revision={typed} is read as ")
+    assert problem.startswith(f"{file}:4: reranker.revision={typed} is read as ")
     file.write_text(file.read_text().replace(f"revision: {typed}", problem.rpartition(", ")[2]))
     assert preflight.experiment(words).reranker.revision == typed
 
@@ -176,8 +177,9 @@ def test_a_run_file_with_a_comma_in_a_sweep_is_told_how_to_quote(models: Path, t
         preflight.check(["-m", *words, typed])
     for problem, half in zip(caught.value.problems, str(run_file).split(","), strict=True):
         assert problem.startswith(f"first_stage.path={half}: there is no such file")
-        assert problem.endswith("a text with commas needs quotes in a sweep: \"first_stage.path='A,B'\"")
-    assert run("-m", *words, f"first_stage.path='{run_file}'") == 0
+        cure = problem.rpartition("a text with commas needs quotes in a sweep: ")[2]
+        assert cure == f"\"first_stage.path='{run_file}'\""
+    assert run("-m", *words, *shlex.split(cure)) == 0
     assert len(results(tmp_path / "sweep")) == 1
 
 
@@ -187,10 +189,10 @@ def test_a_factory_runs_as_the_documentation_gives_it() -> None:
     assert (index.factory, index.search) == ("IVF16384,PQ64", "nprobe=128")
     with pytest.raises(UserError) as caught:
         preflight.check(["-m", *words])
-    assert "(in the job index.factory=IVF16384); a text with commas needs quotes in a sweep" in str(
-        caught.value
-    )
-    assert preflight.check(["-m", *words[:1], "index.factory='IVF16384,PQ64'", *words[2:]])
+    said, _, cure = caught.value.problems[0].partition("; a text with commas needs quotes in a sweep: ")
+    assert said.endswith("(in the job index.factory=IVF16384)")
+    assert cure == "\"index.factory='IVF16384,PQ64'\""
+    assert preflight.check(["-m", *words[:1], *shlex.split(cure), *words[2:]])
 
 
 def test_the_names_of_arms_show_texts_as_typed(models: Path, tmp_path: Path) -> None:

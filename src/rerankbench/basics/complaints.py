@@ -20,10 +20,10 @@ from rerankbench.basics.errors import Problem
 from rerankbench.basics.masking import masked
 
 NEEDED: dict[Any, str] = {
-    IntegerNode: "give a whole number",
-    FloatNode: "give a number",
-    BooleanNode: "give true or false",
-    StringNode: "give a text",
+    **dict.fromkeys((IntegerNode, int), "give a whole number"),
+    **dict.fromkeys((FloatNode, float), "give a number"),
+    **dict.fromkeys((BooleanNode, bool), "give true or false"),
+    **dict.fromkeys((StringNode, str), "give a text"),
     ListConfig: "give a list, for instance [1,10]",
     DictConfig: "it must be a group of keys; leave it out, or give its keys one by one",
 }
@@ -85,7 +85,10 @@ def explained(
         cure = f"{key}='null'" if isinstance(node, StringNode) else ""
         said = NULL + f'; for the word itself write "{cure}"' * bool(cure)
     else:
-        said = NEEDED.get(type(node), f"{one_line(error)}; see rerankbench --cfg all")
+        kind: Any = type(node)
+        if isinstance(node, ListConfig) and isinstance(value, list):  # an element does not fit
+            kind = node._metadata.element_type
+        said = NEEDED.get(kind, f"{one_line(error)}; see rerankbench --cfg all")
     return Problem(f"{setting}: {said}" if key else said, key, "type", setting, cure)
 
 

@@ -157,14 +157,12 @@ def masked_yaml(text: str) -> str:
     YAML breaks long values and doubles quotes, so values are masked and not the text.
     """
     try:
-        tree = yaml.safe_load(text)
-        remember_all(tree)
-        if masked_tree(tree) == tree:
-            return text
-        as_omegaconf_reads = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-        return OmegaConf.to_yaml(OmegaConf.create(masked_tree(as_omegaconf_reads)))
+        tree = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except (ValueError, OSError, yaml.YAMLError, OmegaConfBaseException):
         return masked(text)
+    remember_all(tree)
+    found = masked_tree(tree)
+    return text if found == tree else OmegaConf.to_yaml(OmegaConf.create(found))
 
 
 def mask_file(path: Path) -> None:

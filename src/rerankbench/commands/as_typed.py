@@ -6,9 +6,12 @@ is for. Where a key holds a text, words are put into the quotes with which Hydra
 
 from __future__ import annotations
 
+import math
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import is_dataclass
+from decimal import Decimal
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -26,7 +29,6 @@ from omegaconf.errors import OmegaConfBaseException
 from rerankbench.basics.errors import Problem, UserError
 from rerankbench.commands import config
 from rerankbench.commands.config_files import text_of
-from rerankbench.commands.targets import leaves
 from rerankbench.experiment.config import Root
 
 MOST_JOBS = 10_000  # of one command
@@ -98,6 +100,18 @@ def values(found: Override) -> list[str]:
         return []
 
 
+def count(found: Override) -> int | float:
+    """How many values a setting stands for, those of long ranges without going through them."""
+    listed, given = len(values(found)), found.value()
+    if listed <= MOST_JOBS or not isinstance(given, RangeSweep):
+        return listed
+    try:
+        start, stop, step = (Decimal(str(one)) for one in (given.start, given.stop, given.step))
+        return math.ceil((stop - start) / step)
+    except ArithmeticError:
+        return math.inf
+
+
 def element(value: str) -> str:
     """One text in Hydra's grammar; `null` stays the value that stands for none."""
     if cast := re.fullmatch(r"str\((.*)\)", value):
@@ -115,6 +129,11 @@ def quoted(value: str) -> str:
     return QuotedString(value, Quote.single).with_quotes()
 
 
+def in_shell(word: str) -> str:
+    """A setting that holds quotes as it is typed in a shell."""
+    return shlex.quote(word) if re.search(r'["$`\\!]', word) else f'"{word}"'
+
+
 _parser = cache(OverridesParser.create)
 
 
@@ -129,16 +148,25 @@ def read(value: str) -> Any:
 def misread(file: Path, group: str) -> Iterator[Problem]:
     """Texts in a config file that YAML reads as numbers or truth values, since they are not in quotes."""
     try:
-        written = yaml.BaseLoader(text_of(file)).get_single_data()  # texts of all values
-        made = OmegaConf.to_container(OmegaConf.create(text_of(file)))
+        root, values = yaml.compose(text_of(file)), OmegaConf.create(text_of(file))
+        found = [(path, node, OmegaConf.select(values, path)) for path, node in plain_scalars(root)]
     except (yaml.YAMLError, OmegaConfBaseException, ValueError):
         return  # Hydra says what is wrong with it
-    typed = {path: value for path, _, value in leaves("", written)}
-    for path, name, value in leaves("", made):
-        key, said = path[1:] if group == "experiment" else group + path, typed.get(path)
-        if said and isinstance(value, int | float) and str(value) != said and is_text(key):
-            line = f"{file}: {key}={said} is read as {value}; put it in quotes, {name}: '{said}'"
+    for path, node, value in found:
+        key, said = path if group == "experiment" else f"{group}.{path}", node.value
+        if isinstance(value, int | float) and str(value) != said and is_text(key):
+            where, name = f"{file}:{node.start_mark.line + 1}", path.rpartition(".")[2]
+            line = f"{where}: {key}={said} is read as {value}; put it in quotes, {name}: '{said}'"
             yield Problem(line, key)
+
+
+def plain_scalars(node: yaml.Node | None, path: str = "") -> Iterator[tuple[str, yaml.ScalarNode]]:
+    """The values of a YAML file, with their keys, that are not in quotes and refer to nothing."""
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        name = f"{path}.{key.value}" if path else str(key.value)
+        if isinstance(value, yaml.ScalarNode) and value.style is None and "$" not in value.value:
+            yield name, value
+        yield from plain_scalars(value, name)
 
 
 def is_text(key: str) -> bool:

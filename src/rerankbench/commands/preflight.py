@@ -29,7 +29,7 @@ from rerankbench.commands import (
     partial_keys,
     targets,
 )
-from rerankbench.commands.as_typed import MOST_JOBS, is_list, is_option, values
+from rerankbench.commands.as_typed import MOST_JOBS, count, is_list, is_option, values
 from rerankbench.commands.config import RunSettings
 
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError, OSError)
@@ -146,15 +146,13 @@ class Command:
 
     def list_jobs(self) -> None:
         """The settings of every job, as far as they are listed; what makes no sweep is noted."""
-        counts = {o.key_or_group: len(values(o)) for o in self.overrides}
+        counts = {o.key_or_group: count(o) for o in self.overrides}
         jobs, most = math.prod(counts.values()), max(counts.values(), default=0)
         if max(jobs if self.expands else 0, most) > MOST_JOBS:
-            beyond = f"more than {MOST_JOBS:,}"  # such values are not counted to their end
-            shown = {key: f"{count:,}" if count <= MOST_JOBS else beyond for key, count in counts.items()}
-            swept = " × ".join(f"{shown[key]} of {key}" for key, count in counts.items() if count > 1)
-            many = f"{jobs:,}" if most <= MOST_JOBS else beyond
+            swept = " × ".join(f"{many:,} of {key}" for key, many in counts.items() if many > 1)
+            total = f"{jobs:,}" if jobs < math.inf else "infinitely many"
             line = (
-                f"the sweep has {many} jobs ({swept}), at most {MOST_JOBS:,} are possible: give fewer values"
+                f"the sweep has {total} jobs ({swept}), at most {MOST_JOBS:,} are possible: give fewer values"
             )
             raise UserError([Problem(line, "", "sweep")])
         self.problems += self.sweep_problems(counts)
@@ -166,7 +164,7 @@ class Command:
         for option in (o for listed in self.listed.values() for o in listed if not self.expands):
             self.beside(option)  # for what it may not name
 
-    def sweep_problems(self, counts: Mapping[str, int]) -> Iterator[Problem]:
+    def sweep_problems(self, counts: Mapping[str, float]) -> Iterator[Problem]:
         """Why settings of several values make no sweep."""
         for o in (o for o in self.overrides if o.is_sweep_override()):
             word, key = str(o.input_line), o.key_or_group
@@ -217,19 +215,28 @@ class Command:
 
     def stopping(self, found: Sequence[Sequence[Problem]]) -> Iterator[Problem]:
         """What of the problems of each job stops the command, with what the jobs share that have it."""
-        parted = [o.key_or_group for o in self.overrides if o.value_type is ValueType.SIMPLE_CHOICE_SWEEP]
-        texts = {key.partition(".")[0]: key for key in parted if as_typed.is_text(key)}
+        whole = self.whole_texts()
         for problem in dict.fromkeys(one for problems in found for one in problems):
             jobs = [job for job, problems in zip(self.settings, found, strict=True) if problem in problems]
             if len(jobs) == len(found):
                 yield problem
             elif all(found) or problem.kind not in SPARED:
-                others, key = self.listed.keys() - {problem.key}, texts.get(problem.key.partition(".")[0])
-                note = f"; a text with commas needs quotes in a sweep: \"{key}='A,B'\"" if key else ""
+                others, cure = self.listed.keys() - {problem.key}, whole.get(problem.key.partition(".")[0])
+                note = f"; a text with commas needs quotes in a sweep: {cure}" if cure else ""
                 told = [[str(o.input_line) for o in job if o.key_or_group in others] for job in jobs]
                 shared = " ".join(word for word in told[0] if all(word in words for words in told))
                 where = f" (in the job{'s with' if len(jobs) > 1 else ''} {shared})" if shared else ""
                 yield problem.saying(f"{problem}{where}{note}")
+
+    def whole_texts(self) -> dict[str, str]:
+        """By group, what to type for a text that the sweep has torn at its commas."""
+        torn = {o.key_or_group for o in self.overrides if o.value_type is ValueType.SIMPLE_CHOICE_SWEEP}
+        typed = [word.lstrip("+").partition("=") for word in self.typed]
+        return {
+            key.partition(".")[0]: as_typed.in_shell(f"{key}={as_typed.quoted(value)}")
+            for key, _, value in typed
+            if key in torn and as_typed.is_text(key)
+        }
 
     # --- configs ---
 
