@@ -105,7 +105,7 @@ mutants: develop
 # With torch's build for CPUs: LOWEST_FLAGS="--torch-backend=cpu".
 LOWEST = $(VENV)-lowest
 LOWEST_FLAGS ?=
-LOWEST_TESTS = tests/evaluation tests/store/test_store.py tests/collections/test_sample.py tests/whole/test_api.py
+LOWEST_TESTS = tests/evaluation tests/engine/test_store.py tests/collections/test_sample.py tests/whole/test_api.py
 lowest:
 	$(PYTHON) -m venv $(LOWEST)-uv
 	$(LOWEST)-uv/bin/python -m pip install --quiet --constraint constraints.txt uv

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rerankbench.store.rows import RowStore, read_array, read_shard
+from rerankbench.engine.store.rows import RowStore, read_array, read_shard
 
 
 def scores(folder: Path, other: Path) -> tuple[int, int]:

@@ -31,6 +31,7 @@ from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.embedders.embedding import Embedding
 from rerankbench.engine.models import computed_by, references
 from rerankbench.engine.run_context import RunContext
+from rerankbench.engine.store.rows import identity
 from rerankbench.evaluation import ranking, significance
 from rerankbench.evaluation.evaluation import Judge, Measured, whole
 from rerankbench.experiment.groups import GROUPS
@@ -46,7 +47,6 @@ from rerankbench.rerankers.text_scoring import TextWork, score_directly
 from rerankbench.rerankers.text_scoring import score as score_work
 from rerankbench.rerankers.vector_reranker import VectorReranker, VectorScorer
 from rerankbench.rerankers.vector_scoring import VectorWork
-from rerankbench.store.rows import identity
 
 __all__ = [
     "Candidates",

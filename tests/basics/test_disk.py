@@ -11,11 +11,11 @@ import pytest
 from commands import own_options, run, tiny
 from rerankbench.basics.errors import UserError
 from rerankbench.collections import exports
-from rerankbench.store import disk
-from rerankbench.store import rows as store
-from rerankbench.store.disk import explained, told
-from rerankbench.tracking import outputs
-from rerankbench.tracking.result import Result
+from rerankbench.engine.store import disk
+from rerankbench.engine.store import rows as store
+from rerankbench.engine.store.disk import explained, told
+from rerankbench.experiment.tracking import outputs
+from rerankbench.experiment.tracking.result import Result
 
 PLACES = {"cache_dir": Path("/there/cache"), "hydra.run.dir": Path("/there/out")}
 

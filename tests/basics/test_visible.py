@@ -158,7 +158,7 @@ ELSEWHERE = {
 }  # fmt: skip
 ALLOWED = {
     ("basics/visible.py", "stream.write"): "the one way",
-    ("store/lock.py", "os.write"): "into a lock file",
+    ("engine/store/lock.py", "os.write"): "into a lock file",
     ("judging/record.py", "os.write"): "into the record of a judge",
     ("basics/printing.py", "sys.stdout"): "stands for the stream that `say` writes to",
     ("basics/printing.py", "sys.stderr"): "the same",

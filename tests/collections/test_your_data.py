@@ -17,7 +17,7 @@ from rerankbench.commands import report as report_command
 from rerankbench.commands import run as runner
 from rerankbench.commands.cache import command as cache_command
 from rerankbench.commands.check import command as check_command
-from rerankbench.tracking.result import Result
+from rerankbench.experiment.tracking.result import Result
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "your-data.md").read_text("utf-8")
 INDEX = (Path(__file__).resolve().parents[2] / "docs" / "index.md").read_text("utf-8")

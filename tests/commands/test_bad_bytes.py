@@ -22,9 +22,9 @@ from rerankbench.collections.sources.beir import Beir
 from rerankbench.collections.sources.files import Files
 from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.engine.models.checkpoint import folder_problems, safetensors_header
+from rerankbench.engine.store.rows import RowStore, Shard, read_array, text_keys
+from rerankbench.experiment.tracking.result import Result
 from rerankbench.report import runs
-from rerankbench.store.rows import RowStore, Shard, read_array, text_keys
-from rerankbench.tracking.result import Result
 
 often = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -131,7 +131,7 @@ odd_shards = st.one_of(
 @often
 def test_any_bytes_in_a_shard_never_give_a_wrong_value(content: bytes) -> None:
     """Under the name of other bytes they are set aside: a lookup finds the true values or none."""
-    logging.getLogger("rerankbench.store.rows").disabled = True
+    logging.getLogger("rerankbench.engine.store.rows").disabled = True
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / f"00000001-{hashlib.sha256(GOOD).hexdigest()}.shard").write_bytes(content)
@@ -144,7 +144,7 @@ def test_any_bytes_in_a_shard_never_give_a_wrong_value(content: bytes) -> None:
 @given(st.binary(max_size=300))
 @often
 def test_any_bytes_in_an_array_are_no_array(content: bytes) -> None:
-    logging.getLogger("rerankbench.store.rows").disabled = True
+    logging.getLogger("rerankbench.engine.store.rows").disabled = True
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / f"name-{'0' * 64}.npy").write_bytes(content)
         assert read_array(Path(folder), "name") is None

@@ -22,8 +22,8 @@ from rerankbench.commands.cache.compact import compact_folder
 from rerankbench.commands.cache.entries import entries
 from rerankbench.commands.cache.leftovers import leftovers
 from rerankbench.engine.models import wheels
-from rerankbench.store.lock import SUFFIX, hold
-from rerankbench.store.rows import RowStore, identity, text_keys, write_array
+from rerankbench.engine.store.lock import SUFFIX, hold
+from rerankbench.engine.store.rows import RowStore, identity, text_keys, write_array
 
 DAY = 86_400
 PARTS = {"label": "some-model", "family": "encoder", "precision": "fp32", "max_length": 512}

@@ -210,7 +210,7 @@ HARMLESS: dict[str, dict[str, Any]] = {
     "a format": formatter(format="%(asctime)s %(levelname)-8s %(name)s: %(message)s", datefmt="%H:%M:%S"),
     "less on the terminal": {"job_logging": {"handlers": {"console": {"level": "ERROR"}}}},
     "no log at all": {"job_logging": {"root": None}},
-    "more of everything": {"verbose": ["rerankbench.store.rows"]},
+    "more of everything": {"verbose": ["rerankbench.engine.store.rows"]},
     "a sweep": {"mode": "MULTIRUN", "sweeper": {"params": {"depth": "10,20"}}},
     "joblib": {"launcher": {**JOBLIB, "n_jobs": 4, "pre_dispatch": "2*n_jobs"}},
     "Slurm": {"launcher": {**SLURM, "partition": "gpu", "gres": "gpu:a100:1", "timeout_min": 60}},

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from rerankbench.basics.regular_file import NotRegular
 from rerankbench.commands.cache.command import main
-from rerankbench.store.file_hashes import FileHashes, sha256_of
+from rerankbench.engine.store.file_hashes import FileHashes, sha256_of
 from strange_caches import NOTES, damages, kind, nested, whole_cache
 from strange_runs import SECRET, canary, said, untouched
 

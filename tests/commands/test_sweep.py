@@ -145,7 +145,7 @@ def test_jobs_in_other_processes_are_reported_too(
 
 
 def test_results_of_earlier_commands_do_not_count(tmp_path: Path) -> None:
-    from rerankbench.tracking.result import Result
+    from rerankbench.experiment.tracking.result import Result
 
     old = tmp_path / "7" / "result.json"
     Result("old", status="failed").write(old.parent)
@@ -158,7 +158,7 @@ def test_results_of_earlier_commands_do_not_count(tmp_path: Path) -> None:
 
 
 def test_runs_that_fail_for_one_reason_are_named_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    from rerankbench.tracking.result import Result
+    from rerankbench.experiment.tracking.result import Result
 
     failed = [Result("a", status="failed", error="model org/a: no hub"),
               Result("b", status="failed", error="model org/b: no hub")]  # fmt: skip

@@ -26,7 +26,7 @@ from rerankbench.engine.models.checkpoint import (
     write_safetensors,
 )
 from rerankbench.engine.models.model_config import positions
-from rerankbench.store.file_hashes import FileHashes
+from rerankbench.engine.store.file_hashes import FileHashes
 from tiny_folder import PARAMETERS, WEIGHTS, safetensors_bytes, shard, write_tiny_folder
 
 

@@ -160,7 +160,7 @@ def test_a_sweeper_is_led_back_to_the_latency_budget() -> None:
     from omegaconf import OmegaConf
 
     from rerankbench.commands.run import objective
-    from rerankbench.tracking.result import Result
+    from rerankbench.experiment.tracking.result import Result
 
     found = Result("a", depth=20, measures={"reranked": {"ndcg_at_10": 0.7}})
     found.latency_ms = {"20": {"p95": 150.0}}

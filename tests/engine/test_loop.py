@@ -23,7 +23,7 @@ from rerankbench.basics.progress import Progress
 from rerankbench.engine import loop as loop_module
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.loop import Batch, Budget, Loop, ahead, fill, out_of_memory
-from rerankbench.store.rows import RowStore, text_keys
+from rerankbench.engine.store.rows import RowStore, text_keys
 
 CPU = Hardware("cpu", "fp32")
 

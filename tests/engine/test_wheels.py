@@ -17,7 +17,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.engine.models import onnx, wheels
 from rerankbench.engine.models.checkpoint import folder_problems, identity
 from rerankbench.engine.models.wheels import PackagedModel, Wheel
-from rerankbench.store.file_hashes import FileHashes, sha256_of
+from rerankbench.engine.store.file_hashes import FileHashes, sha256_of
 
 MODEL = tiny_onnx.cross_encoder(layers=1).model()
 INSIDE = "tiny_package/models/ranker"

@@ -368,7 +368,7 @@ def test_equal_texts_are_embedded_once(models: Path, tmp_path: Path) -> None:
 
 def test_embedding_again_computes_and_the_new_vectors_stand(models: Path, tmp_path: Path) -> None:
     """A wrong block is planted; reuse=true believes its hash, reuse=false replaces it."""
-    from rerankbench.store.rows import text_keys, write_array
+    from rerankbench.engine.store.rows import text_keys, write_array
 
     true = embedder_at(models, tmp_path).passages(all_texts, 4).array()
     (folder,) = (tmp_path / "vectors").iterdir()

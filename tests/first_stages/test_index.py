@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.embedders.vectors import Vectors
+from rerankbench.engine.store.rows import read_array, write_array
 from rerankbench.first_stages import index as index_module
 from rerankbench.first_stages.index import Exact, Index, recall, recall_notes, search
-from rerankbench.store.rows import read_array, write_array
 
 # Codes of four bits: FAISS needs ten seconds to train the usual eight.
 FACTORIES = ["IVF8,Flat", "HNSW8", "IVF8,PQ8x4", "IVF8,PQ8x4,RFlat", "PQ8x4"]

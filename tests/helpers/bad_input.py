@@ -589,7 +589,7 @@ def taken(name: str, hydra: str, said: str, *more: str) -> Fault:
 CODE = "a config cannot name code to run"
 STRANGERS = [
     taken("a callback of their own", "callbacks:\n  x: {_target_: pathlib.Path.touch, _args_: [{_target_: pathlib.Path, _args_: [SPRUNG]}]}", f"hydra.callbacks.x._target_=pathlib.Path.touch: {CODE}"),
-    taken("a function of ours as a callback", "callbacks:\n  x: {_target_: rerankbench.store.rows.write_atomic, data: x}", f"_target_=rerankbench.store.rows.write_atomic: {CODE}"),
+    taken("a function of ours as a callback", "callbacks:\n  x: {_target_: rerankbench.engine.store.rows.write_atomic, data: x}", f"_target_=rerankbench.engine.store.rows.write_atomic: {CODE}"),
     taken("a callback of Hydra's that pickles", "callbacks:\n  x: {_target_: hydra.experimental.callbacks.PickleJobInfoCallback}", f"PickleJobInfoCallback: {CODE}"),
     taken("a callback inside one of ours", "callbacks:\n  report:\n    x: {_target_: os.mkdir, path: SPRUNG}", f"hydra.callbacks.report.x._target_=os.mkdir: {CODE}"),
     taken("a target by interpolation", "callbacks:\n  x: {_target_: '${hydra.job.name}'}", CODE),

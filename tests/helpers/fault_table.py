@@ -27,8 +27,8 @@ from rerankbench.commands.cache import command as cache
 from rerankbench.commands.check import command as check_command
 from rerankbench.commands.hydra_private import ConfigLoaderImpl
 from rerankbench.experiment import pipeline
+from rerankbench.experiment.tracking import run_folders
 from rerankbench.report import runs
-from rerankbench.tracking import run_folders
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 PROGRAMS: dict[str, Callable[[list[str]], int]] = {

@@ -23,7 +23,7 @@ STAGES = {
     "embedding": "rerankbench.engine.embedders.embedding:Embedding.embed",
     "scoring": "rerankbench.experiment.pipeline:score",
     "measures": "rerankbench.experiment.pipeline:measure",
-    "files": "rerankbench.tracking.outputs:write",
+    "files": "rerankbench.experiment.tracking.outputs:write",
     "tracking": "rerankbench.commands.run:track",
     "report": "rerankbench.commands.callbacks:report",
 }
@@ -56,7 +56,7 @@ def hurry() -> None:
     For one process at a time: beside others, on a busy machine, an owner may not get to touch its lock in
     three seconds.
     """
-    from rerankbench.store import lock
+    from rerankbench.engine.store import lock
 
     flush_at_once()
     lock.LEASE, lock.WAIT_SECONDS, lock.NAMELESS_SECONDS = 3.0, 0.5, 1.0

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from rerankbench.store.rows import RowStore, identity, text_keys, write_array
+from rerankbench.engine.store.rows import RowStore, identity, text_keys, write_array
 from strange_runs import KINDS, NASTY, Damage, byte, cut, field, kind, odd, shares
 
 PARTS = {"label": "some-model", "family": "encoder", "precision": "fp32", "max_length": 512}

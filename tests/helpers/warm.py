@@ -25,8 +25,8 @@ PRELOADED = [
     "transformers.models.bert.modeling_bert", "mlflow.tracking", "mlflow.store.tracking.sqlalchemy_store",
     "matplotlib.pyplot", "scipy.stats", "faiss", "hydra.main", "hydra._internal.hydra",
     "hydra._internal.core_plugins.basic_launcher", "rerankbench.commands.run",
-    "rerankbench.experiment.pipeline", "rerankbench.experiment.forecast", "rerankbench.tracking.outputs",
-    "rerankbench.commands.summary", "rerankbench.commands.report",
+    "rerankbench.experiment.pipeline", "rerankbench.experiment.forecast",
+    "rerankbench.experiment.tracking.outputs", "rerankbench.commands.summary", "rerankbench.commands.report",
 ]  # fmt: skip
 ENOUGH = (
     240.0  # seconds that no command here takes; at a load of 8 the first one, which imports all, took 113

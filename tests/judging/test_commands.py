@@ -11,8 +11,8 @@ import pytest
 
 from commands import store
 from rerankbench.commands import judge, report
+from rerankbench.experiment.tracking.mlflow_store import MLflow
 from rerankbench.report.tracked import earlier
-from rerankbench.tracking.mlflow_store import MLflow
 from unjudged_sweep import DOCUMENTS, QUERIES, grade, texts
 
 GOOD = "function@14 function=unjudged_mine:good model=unjudged_mine:good"

@@ -19,6 +19,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.commands import report as command
 from rerankbench.commands import ui
 from rerankbench.commands.report import build, main, usual
+from rerankbench.experiment.tracking.mlflow_store import MLflow
 from rerankbench.report import cost, document, files, html, markdown, plots, scripts, terminal, tracked
 from rerankbench.report.arms import contest
 from rerankbench.report.findings import Findings, find_out
@@ -26,7 +27,6 @@ from rerankbench.report.headroom import Headroom, bottleneck
 from rerankbench.report.palette import LIGHT
 from rerankbench.report.runs import Run, find
 from rerankbench.report.settings import Report
-from rerankbench.tracking.mlflow_store import MLflow
 from simulated_runs import noisy, write_failure, write_run
 
 COUNT = 30

@@ -19,12 +19,12 @@ from commands import store as fresh_store
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import report as command
 from rerankbench.commands import track
+from rerankbench.experiment.tracking import mlflow_store as tracking
+from rerankbench.experiment.tracking import run_folders
+from rerankbench.experiment.tracking.result import Result
 from rerankbench.report import plots, runs, tracked
 from rerankbench.report.findings import find_out
 from rerankbench.report.settings import Report
-from rerankbench.tracking import mlflow_store as tracking
-from rerankbench.tracking import run_folders
-from rerankbench.tracking.result import Result
 from simulated_runs import write_failure
 from strange_runs import NASTY, SECRET, canary, damages, hidden, kind, said, table, untouched, whole_run
 

@@ -21,6 +21,7 @@ from commands import run
 from family_instances import CPU, INSTANCES, NOTHING_SCORED, OTHER_VALUES, scores
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.run_context import RunContext
+from rerankbench.engine.store.rows import identity
 from rerankbench.experiment.groups import GROUPS, own_kinds
 from rerankbench.experiment.pipeline import kind_of_work
 from rerankbench.rerankers.reranker import LocalReranker, PairModel, Reranker
@@ -28,7 +29,6 @@ from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.scoring import distinct_pairs, score_store
 from rerankbench.rerankers.text_scoring import released, score
 from rerankbench.rerankers.vector_reranker import VectorReranker
-from rerankbench.store.rows import identity
 
 LONG = "Mars has two small moons, Phobos and Deimos, discovered in 1877. "
 QUERIES = ["what is the capital of France?", "", "法国的首都是哪里？", "Mars? " * 60]

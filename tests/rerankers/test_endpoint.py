@@ -188,7 +188,7 @@ def test_a_bump_of_this_machines_arithmetic_buys_no_score_again(
 ) -> None:
     settings = endpoint(server, "cohere")
     before = folder(settings, tmp_path)
-    monkeypatch.setattr("rerankbench.store.rows.ARITHMETIC", 999_999)
+    monkeypatch.setattr("rerankbench.engine.store.rows.ARITHMETIC", 999_999)
     assert folder(settings, tmp_path) == before
 
 

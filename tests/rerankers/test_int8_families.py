@@ -10,7 +10,7 @@ import pytest
 
 from rerankbench.engine import hardware
 from rerankbench.engine.operators.int8 import Int8Linear
-from rerankbench.store import rows
+from rerankbench.engine.store import rows
 from tiny_rerankers import EVERY, load, scores, settings
 
 pytestmark = pytest.mark.skipif(

@@ -18,9 +18,9 @@ from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.checkpoint import parameter_count
 from rerankbench.engine.models.onnx_folder import form_of
 from rerankbench.engine.models.onnx_graph import read_graph
+from rerankbench.engine.store.rows import identity
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.onnx import Onnx, providers_for
-from rerankbench.store.rows import identity
 from tiny_architectures import SCORERS
 from tiny_exports import by_onnxruntime, exported, quantized
 from tiny_rerankers import scores, window_of

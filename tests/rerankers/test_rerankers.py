@@ -19,9 +19,9 @@ from flagembedding_oracle import oracle_scores
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.references import Weights, resolve
+from rerankbench.engine.store.rows import identity
 from rerankbench.rerankers.none import NoReranker
 from rerankbench.rerankers.reranker import Reranker
-from rerankbench.store.rows import identity
 from tiny_models import ALL, FAMILIES, LAYERS, LIGHTWEIGHT_PROMPT, START_LAYER
 from tiny_rerankers import CLASSES, EVERY, EVERY_LAYER, LAYERED, PROMPTED, load, scores, settings, window_of
 

@@ -14,7 +14,7 @@ from collections_on_disk import beir
 from commands import run, tiny
 from flagembedding_oracle import oracle_scores
 from rerankbench import UserError, compare, evaluate, load_collection, load_reranker, retrieve, score
-from rerankbench.tracking.result import Result
+from rerankbench.experiment.tracking.result import Result
 
 PANDA = (
     "The giant panda (Ailuropoda melanoleuca), sometimes called a panda bear or simply panda, is a bear "

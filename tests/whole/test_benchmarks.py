@@ -20,7 +20,7 @@ import pytest
 
 from collections_on_disk import beir
 from flagembedding_oracle import quiet
-from rerankbench.store.rows import RowStore, text_keys, write_array
+from rerankbench.engine.store.rows import RowStore, text_keys, write_array
 from tiny_exports import exported, quantized
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"

@@ -17,7 +17,7 @@ from ir_measures import RR, R, Success, nDCG
 
 from collections_on_disk import Pairs, Texts, beir
 from commands import run, store
-from rerankbench.tracking.result import Result
+from rerankbench.experiment.tracking.result import Result
 
 CUTOFFS = (1, 3, 5)
 EXACTLY = {"abs": 1e-9, "rel": 0}

@@ -14,7 +14,7 @@ import pytest
 import warm
 from acme_server import Acme, acme, shared
 from commands import results
-from rerankbench.store.rows import RowStore, pair_keys, text_digests
+from rerankbench.engine.store.rows import RowStore, pair_keys, text_digests
 from scratch_packages import install, offer
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extend.md").read_text()

@@ -93,7 +93,7 @@ def test_a_full_disk_under_an_earlier_result(disk: Path, calm: Path, models: Pat
     shutil.copytree(calm / "out", disk / "out")
     arguments = command(models, tmp_path, "tracking=none", "depth=6", f"hydra.run.dir={disk / 'out'}")
     here = tmp_path / "here"
-    wait = partial(faults.wait_before, "rerankbench.tracking.outputs:parquet", 2, here)
+    wait = partial(faults.wait_before, "rerankbench.experiment.tracking.outputs:parquet", 2, here)
     process = Command(arguments, tmp_path / "cwd", wait)
     process.wait_for(here)
     leave(disk, 0)
@@ -128,8 +128,8 @@ def test_an_index_on_a_full_disk(disk: Path) -> None:
     """FAISS says in a text only why it could not write."""
     import faiss
 
+    from rerankbench.engine.store.disk import explained
     from rerankbench.first_stages.index import write_index
-    from rerankbench.store.disk import explained
 
     index = faiss.IndexFlatIP(64)
     index.add(np.ones((1000, 64), np.float32))

@@ -15,7 +15,7 @@ import pytest
 
 import faults
 from commands import store
-from rerankbench.store.rows import read_shard
+from rerankbench.engine.store.rows import read_shard
 from small_collection import PAIRS, command, differing, numbers
 from warm import Command, Fault
 

@@ -84,7 +84,7 @@ def test_while_mlflow_is_written(number: int, calm: Path, models: Path, tmp_path
     process = Command(
         arguments,
         tmp_path / "cwd",
-        partial(faults.wait_before, "rerankbench.tracking.mlflow_store:log_dataset", 1, here),
+        partial(faults.wait_before, "rerankbench.experiment.tracking.mlflow_store:log_dataset", 1, here),
     )
     process.wait_for(here)
     stop(process, number)

@@ -21,8 +21,8 @@ from commands import run, tiny
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import targets, ui
+from rerankbench.experiment.tracking import mlflow_store as tracking
 from rerankbench.report import tracked
-from rerankbench.tracking import mlflow_store as tracking
 
 SOURCE = Path(__file__).parents[2] / "src" / "rerankbench"
 

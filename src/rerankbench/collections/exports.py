@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.collections.collection import Collection
-from rerankbench.store import disk
+from rerankbench.engine.store import disk
 
 _QUERIES_AT_ONCE = 256  # keeps the ids that are in memory together few
 _SMALLEST_STEP = np.float32(1e-30)  # above the denormal numbers, which some libraries flush to zero

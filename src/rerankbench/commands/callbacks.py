@@ -16,7 +16,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import masked, masked_yaml
 from rerankbench.basics.visible import say
 from rerankbench.commands import sweep_run
-from rerankbench.tracking.mlflow_store import MLflow, why
+from rerankbench.experiment.tracking.mlflow_store import MLflow, why
 
 if TYPE_CHECKING:
     from rerankbench.commands.sweep_run import Found

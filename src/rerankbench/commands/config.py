@@ -18,8 +18,8 @@ from rerankbench.experiment import groups
 from rerankbench.experiment.config import Root
 from rerankbench.experiment.groups import Group, own_kinds
 from rerankbench.experiment.settings import Experiment
+from rerankbench.experiment.tracking.mlflow_store import Tracking
 from rerankbench.report.settings import Report, missing_measure
-from rerankbench.tracking.mlflow_store import Tracking
 
 ROOT_KEYS = tuple(f.name for f in fields(Root))
 GROUPS = {

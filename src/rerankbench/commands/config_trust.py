@@ -32,7 +32,7 @@ from rerankbench.commands.cache import entries
 from rerankbench.commands.hydra_private import ConfigLoaderImpl, ConfigSearchPathImpl
 from rerankbench.commands.hydra_section import is_typed
 from rerankbench.commands.targets import plain
-from rerankbench.tracking.mlflow_store import SQLITE
+from rerankbench.experiment.tracking.mlflow_store import SQLITE
 
 # Folders and files that lie at the top of a cache.
 CACHE = {*entries.KINDS, "hashes.json"}

@@ -13,7 +13,7 @@ from rerankbench.basics import complaints
 from rerankbench.basics.errors import Problem
 from rerankbench.commands.as_typed import MOST_JOBS
 from rerankbench.commands.targets import plain
-from rerankbench.tracking.mlflow_store import place_problem
+from rerankbench.experiment.tracking.mlflow_store import place_problem
 
 
 def problems(hydra: DictConfig, part: str, writes: bool) -> Iterator[Problem]:

@@ -17,10 +17,10 @@ from rerankbench.basics import printing
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import say
 from rerankbench.commands import cli, sweep_run
+from rerankbench.experiment.tracking.mlflow_store import MLflow
 from rerankbench.report import measure_names
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import USUAL, Report, closest
-from rerankbench.tracking.mlflow_store import MLflow
 
 if TYPE_CHECKING:
     from rerankbench.commands.sweep_run import Found

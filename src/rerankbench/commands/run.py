@@ -45,9 +45,9 @@ from rerankbench.commands import (
     usage,
 )
 from rerankbench.commands.config import RunSettings
-from rerankbench.store import disk
-from rerankbench.tracking.mlflow_store import Tracking, why
-from rerankbench.tracking.result import Result
+from rerankbench.engine.store import disk
+from rerankbench.experiment.tracking.mlflow_store import Tracking, why
+from rerankbench.experiment.tracking.result import Result
 
 log = logging.getLogger(__name__)
 
@@ -276,7 +276,7 @@ class Job:
         """Run one experiment; log and write its result, or the failure in its place."""
         from rerankbench.commands import summary
         from rerankbench.experiment.arm_name import run_name
-        from rerankbench.tracking import outputs
+        from rerankbench.experiment.tracking import outputs
 
         experiment, begun = None, None
         try:
@@ -349,7 +349,7 @@ def only_forecast(experiment: RunSettings, folder: Path) -> Result:
 def perform(experiment: RunSettings, folder: Path, sweep_id: str, begun: str | None = None) -> Result:
     """Run and write; then log, which may fail without harm."""
     from rerankbench.experiment.pipeline import run
-    from rerankbench.tracking import outputs
+    from rerankbench.experiment.tracking import outputs
 
     started = time.monotonic()
 

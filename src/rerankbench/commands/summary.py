@@ -13,10 +13,10 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import masked
 from rerankbench.basics.visible import Console, Lines, visible
 from rerankbench.evaluation.measures import display_name
-from rerankbench.tracking.mlflow_store import Tracking
-from rerankbench.tracking.mlflow_tags import SHOWN, cell
-from rerankbench.tracking.precision import computed_in
-from rerankbench.tracking.result import Result
+from rerankbench.experiment.tracking.mlflow_store import Tracking
+from rerankbench.experiment.tracking.mlflow_tags import SHOWN, cell
+from rerankbench.experiment.tracking.precision import computed_in
+from rerankbench.experiment.tracking.result import Result
 
 STAGES = ("first_stage", "reranked", "oracle")
 TUTORIAL = "tutorial_"

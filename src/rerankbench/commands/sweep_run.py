@@ -11,9 +11,9 @@ from omegaconf import DictConfig
 
 from rerankbench.basics.errors import UserError
 from rerankbench.commands.config import read_tracking
-from rerankbench.tracking.mlflow_store import MLflow, why
-from rerankbench.tracking.mlflow_tags import REPORT
-from rerankbench.tracking.running import FAILED
+from rerankbench.experiment.tracking.mlflow_store import MLflow, why
+from rerankbench.experiment.tracking.mlflow_tags import REPORT
+from rerankbench.experiment.tracking.running import FAILED
 
 if TYPE_CHECKING:
     from rerankbench.judging.differences import Differences

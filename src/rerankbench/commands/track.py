@@ -15,10 +15,10 @@ from rerankbench.basics.quiet_libraries import quiet_libraries
 from rerankbench.basics.regular_file import open_regular, read_regular
 from rerankbench.basics.visible import say
 from rerankbench.commands import as_typed, cli
-from rerankbench.tracking import run_folders
-from rerankbench.tracking.mlflow_store import SQLITE, MLflow, why
-from rerankbench.tracking.result import Result
-from rerankbench.tracking.run_folders import SETTINGS
+from rerankbench.experiment.tracking import run_folders
+from rerankbench.experiment.tracking.mlflow_store import SQLITE, MLflow, why
+from rerankbench.experiment.tracking.result import Result
+from rerankbench.experiment.tracking.run_folders import SETTINGS
 
 USAGE = """usage: rerankbench-track FOLDER... [tracking.uri=URI] [tracking.experiment=NAME]
 

@@ -17,8 +17,8 @@ from rerankbench.basics import printing
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import say
 from rerankbench.commands import cli
-from rerankbench.tracking import headline
-from rerankbench.tracking.mlflow_store import MLflow
+from rerankbench.experiment.tracking import headline
+from rerankbench.experiment.tracking.mlflow_store import MLflow
 
 HOST = "127.0.0.1"  # the store has no password, so nobody else may reach it
 START_SECONDS = 60

@@ -1,1 +1,1 @@
-"""How models run: batches, hardware, tokens."""
+"""How models run: batches, hardware, tokens, and the store of what they computed."""

@@ -25,7 +25,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import reason
 from rerankbench.basics.progress import Progress
 from rerankbench.engine.hardware import Hardware
-from rerankbench.store.rows import Keys, RowStore
+from rerankbench.engine.store.rows import Keys, RowStore
 
 log = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from rerankbench.basics import complaints
 from rerankbench.basics.errors import Kind, Problem, UserError
 from rerankbench.basics.typed_settings import convert, resolved
 from rerankbench.engine import hardware
+from rerankbench.engine.store import disk
 from rerankbench.experiment.groups import GROUPS, Group
 from rerankbench.experiment.settings import Experiment
 from rerankbench.rerankers.reranker import LocalReranker
-from rerankbench.store import disk
 
 # Least and most of the root's numbers: more than 1024 threads end a process without a word.
 BOUNDS = {

@@ -19,6 +19,7 @@ from rerankbench.engine import hardware
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.executors.executor import Executor
 from rerankbench.engine.models import computed_by
+from rerankbench.engine.store.rows import identity
 from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Evaluation, evaluate
 from rerankbench.experiment import latency
@@ -31,7 +32,6 @@ from rerankbench.rerankers.scoring import Scored, Work, distinct_pairs, score_st
 from rerankbench.rerankers.text_scoring import TextWork, released, score
 from rerankbench.rerankers.vector_reranker import VectorReranker
 from rerankbench.rerankers.vector_scoring import VectorWork
-from rerankbench.store.rows import identity
 
 log = logging.getLogger(__name__)
 

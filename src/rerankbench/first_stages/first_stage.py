@@ -17,10 +17,10 @@ from rerankbench.basics.arrays import Ints
 from rerankbench.basics.finding import Finding
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
+from rerankbench.engine.store.lock import SUFFIX, hold
+from rerankbench.engine.store.rows import identity, read_array, text_keys, write_array, write_atomic
 from rerankbench.first_stages.index import recall_notes
 from rerankbench.first_stages.search_context import SearchContext
-from rerankbench.store.lock import SUFFIX, hold
-from rerankbench.store.rows import identity, read_array, text_keys, write_array, write_atomic
 
 STORED = np.dtype([("row", "<i8"), ("score", "<f4")])
 Searcher = Callable[[str], Any]

@@ -22,10 +22,10 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.regular_file import NotRegular, TooLarge, open_regular
 from rerankbench.engine.embedders.vector_ties import release
 from rerankbench.engine.embedders.vectors import Vectors
-from rerankbench.store import disk
-from rerankbench.store.aside import make_way, set_aside
-from rerankbench.store.lock import SUFFIX, hold
-from rerankbench.store.rows import identity, write_atomic
+from rerankbench.engine.store import disk
+from rerankbench.engine.store.aside import make_way, set_aside
+from rerankbench.engine.store.lock import SUFFIX, hold
+from rerankbench.engine.store.rows import identity, write_atomic
 
 ROWS = 8192  # vectors compared with a batch of queries at once: 12 MB of them at 384 dimensions
 MOST_LISTS = 10_000_000  # FAISS would take memory for them before it has seen a vector

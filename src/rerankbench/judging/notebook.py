@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rerankbench.api import order
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
+from rerankbench.experiment.tracking.outputs import dataset_of
 from rerankbench.judging import pages
 from rerankbench.judging.differences import Differences
 from rerankbench.judging.differences import differences as found_in
@@ -21,7 +22,6 @@ from rerankbench.report.arms import Arm
 from rerankbench.report.naming import NO_RERANKING
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
-from rerankbench.tracking.outputs import dataset_of
 
 
 class Shown(Differences):

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich import table as rich
 
 from rerankbench.basics.visible import Console, visible, visible_json
+from rerankbench.engine.store.rows import write_atomic
 from rerankbench.judging import costs
 from rerankbench.judging.differences import HEADINGS, Differences
 from rerankbench.judging.partly import Partly
@@ -15,7 +16,6 @@ from rerankbench.judging.told import Table
 from rerankbench.report.files import JSON, MARKDOWN, PAGE
 from rerankbench.report.html import environment
 from rerankbench.report.markdown import bullets, rows_of, safe
-from rerankbench.store.rows import write_atomic
 
 MOST_ROWS = 15  # pairs of arms in the terminal
 Told = Differences | Partly

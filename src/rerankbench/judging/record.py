@@ -17,10 +17,10 @@ from pydantic import ConfigDict, TypeAdapter
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import visible
+from rerankbench.engine.store import disk
+from rerankbench.engine.store.rows import sync_folder, write_atomic
 from rerankbench.judging.pool import Pair
 from rerankbench.judging.qrels import MODEL, PERSON
-from rerankbench.store import disk
-from rerankbench.store.rows import sync_folder, write_atomic
 
 JOURNAL, QRELS, NESTED = "judgements.jsonl", "qrels.txt", "qrels.json"
 JUDGED, SKIPPED, UNCLEAR, UNDONE = "judged", "skipped", "cannot tell", "undone"

@@ -21,13 +21,13 @@ from rerankbench.basics import typed_parquet
 from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.evaluation import measures, ranking
 from rerankbench.evaluation.evaluation import Measured
+from rerankbench.experiment.tracking.outputs import order_table, parquet
+from rerankbench.experiment.tracking.result import Result
 from rerankbench.judging.beliefs import Beliefs
 from rerankbench.judging.lists import Lists, Scored, read
 from rerankbench.judging.pool import Pair, Pool
 from rerankbench.judging.standing import completions
 from rerankbench.report.runs import CONFIG, HYDRA, PER_QUERY, SCORES, TEXTS, Run, telling
-from rerankbench.tracking.outputs import order_table, parquet
-from rerankbench.tracking.result import Result
 
 COMPLETIONS = 50
 Grades = NDArray[np.int32]

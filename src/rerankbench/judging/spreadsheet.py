@@ -18,10 +18,10 @@ from typing import Any
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.regular_file import read_regular
 from rerankbench.basics.visible import visible
+from rerankbench.engine.store.rows import write_atomic
 from rerankbench.judging.pool import Pair
 from rerankbench.judging.record import JUDGED, MOST_NOTE, UNCLEAR, Answer
 from rerankbench.judging.texts import Texts
-from rerankbench.store.rows import write_atomic
 
 COLUMNS = ("pair", "query", "document", "grade", "note", "query_id", "doc_id")
 UNSAFE = ("=", "+", "-", "@", "\t", "\r")

@@ -21,11 +21,11 @@ from rerankbench.collections.sources.conversion import read_table
 from rerankbench.collections.sources.layout import DOCUMENTS
 from rerankbench.collections.sources.rows import new_log
 from rerankbench.collections.sources.source import given_problem
+from rerankbench.engine.store.rows import write_atomic
 from rerankbench.judging.budget import Spent
 from rerankbench.judging.chat import Chat
 from rerankbench.judging.model import THOUGHTS, filled
 from rerankbench.judging.model_settings import own
-from rerankbench.store.rows import write_atomic
 
 SEED = 0
 SHORTEST, LONGEST = 5, 500  # characters of a question

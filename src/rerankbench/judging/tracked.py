@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from rerankbench.basics.visible import visible
+from rerankbench.experiment.tracking.mlflow_store import MLflow
 from rerankbench.judging.differences import Differences
 from rerankbench.judging.partly import Partly
 from rerankbench.report.tracked import log_report
-from rerankbench.tracking.mlflow_store import MLflow
 
 
 def log(tracking: MLflow, found: Differences | Partly, folder: Path, sweep_id: str, config: str = "") -> str:

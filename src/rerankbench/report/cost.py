@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.experiment.tracking.precision import scored_in
 from rerankbench.report.arms import Arm
 from rerankbench.report.book import Book, Times
 from rerankbench.report.race.intervals import UNKNOWN, Estimate, quantile, ratio
 from rerankbench.report.race.record import Contestant, batch
-from rerankbench.tracking.precision import scored_in
 
 QUERY = "raced whole-query latency"  # median of searching and reranking one query
 RACED = "raced latency"  # median of reranking one query

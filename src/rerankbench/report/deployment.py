@@ -17,6 +17,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import masked_tree
 from rerankbench.basics.regular_file import read_regular
 from rerankbench.basics.visible import visible
+from rerankbench.engine.store.rows import write_atomic
 from rerankbench.experiment.settings import Experiment
 from rerankbench.report import document
 from rerankbench.report.arms import Arm
@@ -27,7 +28,6 @@ from rerankbench.report.findings import Findings
 from rerankbench.report.race.texts import experiment_of
 from rerankbench.report.runs import CONFIG, Run
 from rerankbench.report.wording import first_of
-from rerankbench.store.rows import write_atomic
 
 log = logging.getLogger(__name__)
 

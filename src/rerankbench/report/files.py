@@ -6,10 +6,10 @@ import tempfile
 from pathlib import Path
 
 from rerankbench.basics.errors import UserError
+from rerankbench.engine.store.rows import write_atomic
 from rerankbench.report import deployment, document, html, markdown, plots
 from rerankbench.report.findings import Findings
 from rerankbench.report.take_home import recipes
-from rerankbench.store.rows import write_atomic
 
 PAGE, MARKDOWN, JSON, PLOTS = "report.html", "report.md", "report.json", "plots"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from rerankbench.basics.masking import masked
+from rerankbench.experiment.tracking.precision import computed_in
 from rerankbench.report.runs import Run
-from rerankbench.tracking.precision import computed_in
 
 
 @dataclass(frozen=True)

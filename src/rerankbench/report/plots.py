@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import visible
+from rerankbench.engine.store.rows import write_atomic
 from rerankbench.evaluation.significance import Interval
 from rerankbench.report.findings import Findings
 from rerankbench.report.headroom import Headroom
 from rerankbench.report.palette import LIGHT, MARKERS, PLACES, Palette, variables
-from rerankbench.store.rows import write_atomic
 
 SIZE = (5.6, 3.7)  # inches; 400 points wide, so that text stays readable on a phone
 # Of first stages: dots first, each clearly another pattern, also in the short line of a legend.

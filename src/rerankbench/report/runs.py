@@ -15,9 +15,9 @@ import yaml
 from rerankbench.basics.alike import folded
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import visible
-from rerankbench.tracking import run_folders
-from rerankbench.tracking.result import Result
-from rerankbench.tracking.run_folders import CURE, FILES, PER_QUERY, RESULT, SCORES, TEXTS
+from rerankbench.experiment.tracking import run_folders
+from rerankbench.experiment.tracking.result import Result
+from rerankbench.experiment.tracking.run_folders import CURE, FILES, PER_QUERY, RESULT, SCORES, TEXTS
 
 CONFIG, HYDRA = Path(".hydra/config.yaml"), Path(".hydra/hydra.yaml")
 

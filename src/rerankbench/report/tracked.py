@@ -12,16 +12,16 @@ from typing import Any
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import masked
 from rerankbench.basics.visible import visible
+from rerankbench.experiment.tracking import running
+from rerankbench.experiment.tracking.mlflow_store import MLflow, patience, why
+from rerankbench.experiment.tracking.mlflow_tags import KIND, LONGEST_NOTE, NOTE, REPORT, origin
+from rerankbench.experiment.tracking.run_folders import plain_files
 from rerankbench.report import deployment, files, plots
 from rerankbench.report.arrangements.arrangement import reranker_name
 from rerankbench.report.findings import Findings
 from rerankbench.report.measure_names import metric
 from rerankbench.report.race.record import FILE as RACE
 from rerankbench.report.runs import FILES, RESULT, Run, read
-from rerankbench.tracking import running
-from rerankbench.tracking.mlflow_store import MLflow, patience, why
-from rerankbench.tracking.mlflow_tags import KIND, LONGEST_NOTE, NOTE, REPORT, origin
-from rerankbench.tracking.run_folders import plain_files
 
 PAGE_SIZE = 1000
 CONFIG = "config.yaml"

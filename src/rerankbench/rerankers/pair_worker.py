@@ -16,10 +16,10 @@ from rerankbench.basics.progress import Progress
 from rerankbench.engine.executors.worker import Worker
 from rerankbench.engine.models import computed_by, references
 from rerankbench.engine.run_context import RunContext
+from rerankbench.engine.store.rows import Keys, RowStore
 from rerankbench.rerankers.pair_window import PairWindow
 from rerankbench.rerankers.reranker import LocalReranker
 from rerankbench.rerankers.sequences import columns
-from rerankbench.store.rows import Keys, RowStore
 
 if TYPE_CHECKING:
     from rerankbench.engine.loop import Meter

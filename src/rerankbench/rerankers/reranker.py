@@ -22,9 +22,9 @@ from rerankbench.engine.models.cross_encoder_folder import described
 from rerankbench.engine.models.loading import without_values
 from rerankbench.engine.models.model_settings import ModelSettings
 from rerankbench.engine.run_context import RunContext
+from rerankbench.engine.store.rows import arithmetic
 from rerankbench.engine.tokens import Tokens, token_ids
 from rerankbench.rerankers.scorer import Scorer
-from rerankbench.store.rows import arithmetic
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -30,13 +30,8 @@ from rerankbench.engine import hardware
 from rerankbench.engine.executors.job import Job
 from rerankbench.engine.models.references import Weights
 from rerankbench.engine.run_context import RunContext
-from rerankbench.engine.tokens import Tokens
-from rerankbench.rerankers.pair_window import PairWindow
-from rerankbench.rerankers.pair_worker import PairTask, PairWorker
-from rerankbench.rerankers.reranker import LocalReranker, Origin, PairModel, Reranker
-from rerankbench.rerankers.sequences import SEQUENCE, best, columns, first_of_each, sequences_of
-from rerankbench.store.lock import SUFFIX, hold
-from rerankbench.store.rows import (
+from rerankbench.engine.store.lock import SUFFIX, hold
+from rerankbench.engine.store.rows import (
     Keys,
     RowStore,
     identity,
@@ -46,6 +41,11 @@ from rerankbench.store.rows import (
     write_array,
     write_atomic,
 )
+from rerankbench.engine.tokens import Tokens
+from rerankbench.rerankers.pair_window import PairWindow
+from rerankbench.rerankers.pair_worker import PairTask, PairWorker
+from rerankbench.rerankers.reranker import LocalReranker, Origin, PairModel, Reranker
+from rerankbench.rerankers.sequences import SEQUENCE, best, columns, first_of_each, sequences_of
 
 if TYPE_CHECKING:
     from rerankbench.engine.executors.executor import Executor

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.basics.arrays import Digests, Floats, Ints
+from rerankbench.engine.store.rows import KEY, pair_keys
 from rerankbench.engine.tokens import Tokens, sizes, token_digests
 from rerankbench.rerankers.reranker import PairModel
-from rerankbench.store.rows import KEY, pair_keys
 
 # Sequences of some pairs: which `pair`, which `part` of its document, and the `key` that equal ones share.
 SEQUENCE = np.dtype([("pair", "<i8"), ("part", "<i4"), ("key", KEY)])

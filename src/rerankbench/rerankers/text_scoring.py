@@ -15,10 +15,10 @@ import numpy as np
 from rerankbench.basics.arrays import Floats, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.progress import Progress
+from rerankbench.engine.store.rows import RowStore
 from rerankbench.rerankers import scoring
 from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.scoring import ComputedWork, Scored, write_cost
-from rerankbench.store.rows import RowStore
 
 if TYPE_CHECKING:
     from rerankbench.engine.executors.executor import Executor

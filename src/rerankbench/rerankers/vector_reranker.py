@@ -20,10 +20,10 @@ from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import references
 from rerankbench.engine.models.model_settings import ModelSettings
 from rerankbench.engine.run_context import RunContext
+from rerankbench.engine.store.rows import arithmetic
 from rerankbench.rerankers.families import option_for
 from rerankbench.rerankers.reranker import Reranker
 from rerankbench.rerankers.scorer import Scorer
-from rerankbench.store.rows import arithmetic
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from rerankbench.basics.arrays import Digests, Floats, Ints
 from rerankbench.engine.embedders.embedding import Embedding, Texts
 from rerankbench.engine.embedders.text_vectors import Matrix, Places, TextVectors
 from rerankbench.engine.models.references import Weights
+from rerankbench.engine.store.rows import RowStore, pair_keys
 from rerankbench.rerankers.scorer import Scorer
 from rerankbench.rerankers.sequences import columns
 from rerankbench.rerankers.text_scoring import TextWork, cost
 from rerankbench.rerankers.vector_reranker import VectorReranker
-from rerankbench.store.rows import RowStore, pair_keys
 
 WINDOW = 1024  # documents whose pairs are scored together
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rerankbench.experiment.tracking.mlflow_store import MLflow, patience
 from rerankbench.report import deployment
-from rerankbench.tracking.mlflow_store import MLflow, patience
 
 NAME = "model"  # of the folder in a run
 EXAMPLE = {"query": ["What is the capital of France?"], "documents": [["Paris is in France.", "Lions hunt."]]}

@@ -26,8 +26,8 @@ from rerankbench.collections.sources.layout import Layout, Row
 from rerankbench.collections.sources.parquet import parts
 from rerankbench.collections.sources.records import SCHEMA, read_records
 from rerankbench.collections.sources.rows import read_rows
-from rerankbench.store.aside import make_way
-from rerankbench.store.rows import write_atomic
+from rerankbench.engine.store.aside import make_way
+from rerankbench.engine.store.rows import write_atomic
 
 
 @dataclass(frozen=True)

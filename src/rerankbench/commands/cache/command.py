@@ -20,7 +20,7 @@ from rerankbench.commands.cache.entries import KINDS, Entry, entries
 from rerankbench.commands.cache.leftovers import leftovers
 from rerankbench.commands.cache.prune import chosen, refuse_unknown, remove, seconds
 from rerankbench.commands.cache.verify import verify
-from rerankbench.store import disk
+from rerankbench.engine.store import disk
 
 PLACE = "cache_dir="
 

@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from rerankbench.commands.cache.entries import entries_of
-from rerankbench.store.rows import Keys, RowStore, Shard, append_lock, read_shard, shard_names, write_atomic
+from rerankbench.engine.store.rows import (
+    Keys,
+    RowStore,
+    Shard,
+    append_lock,
+    read_shard,
+    shard_names,
+    write_atomic,
+)
 
 Columns = tuple[int, ...]
 

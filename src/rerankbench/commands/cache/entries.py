@@ -17,7 +17,7 @@ from rerankbench.basics import typed_json
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.typed_json import OBJECT, shown
 from rerankbench.engine.models import wheels
-from rerankbench.store import lock
+from rerankbench.engine.store import lock
 
 LOCKS = (lock.SUFFIX, ".lock")  # ours, and the system's
 KINDS = ("models", "wheels", "corpora", "datasets", "vectors", "candidates", "scores", "indexes")

@@ -12,8 +12,8 @@ from filelock import FileLock, Timeout
 
 from rerankbench.commands.cache import entries
 from rerankbench.commands.cache.entries import KINDS, LOCKS, Entry, children, files_below, held
-from rerankbench.store import lock
-from rerankbench.store.lock import ABANDONED_SECONDS
+from rerankbench.engine.store import lock
+from rerankbench.engine.store.lock import ABANDONED_SECONDS
 
 _TEMPORARY = re.compile(r".*\.(tmp|partial)|again-[0-9a-f]{32}|.*\.owner\.(break|restore)\..*")
 

@@ -14,9 +14,9 @@ from rerankbench.basics.regular_file import NotRegular
 from rerankbench.basics.typed_json import OBJECT
 from rerankbench.commands.cache.entries import children, entries_of, files_below
 from rerankbench.engine.models import wheels
-from rerankbench.store.aside import set_aside
-from rerankbench.store.file_hashes import sha256_of
-from rerankbench.store.rows import NAME, read_shard
+from rerankbench.engine.store.aside import set_aside
+from rerankbench.engine.store.file_hashes import sha256_of
+from rerankbench.engine.store.rows import NAME, read_shard
 
 _NAMED = re.compile(r".+-([0-9a-f]{64})\.(npy|shard)")
 

@@ -21,8 +21,8 @@ from rerankbench.engine.models.model_config import CHECKED, DECODERS
 from rerankbench.engine.models.model_files import has_code, own_code_problems
 from rerankbench.engine.models.model_settings import ModelSettings
 from rerankbench.engine.models.sentence_modules import Modules, is_late_interaction, modules_of
+from rerankbench.engine.store.rows import arithmetic
 from rerankbench.engine.tokens import Tokens, pad, sizes, token_ids
-from rerankbench.store.rows import arithmetic
 
 if TYPE_CHECKING:
     from torch import Tensor

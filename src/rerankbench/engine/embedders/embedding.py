@@ -24,9 +24,9 @@ from rerankbench.engine.executors.worker import Worker
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import computed_by, references
 from rerankbench.engine.models.loading import without_values
+from rerankbench.engine.store.lock import SUFFIX, hold
+from rerankbench.engine.store.rows import RowStore, identity, pair_keys, read_array, text_keys, write_array
 from rerankbench.engine.tokens import Tokens, token_digests
-from rerankbench.store.lock import SUFFIX, hold
-from rerankbench.store.rows import RowStore, identity, pair_keys, read_array, text_keys, write_array
 
 if TYPE_CHECKING:
     from rerankbench.engine.loop import Budget, Meter, Window

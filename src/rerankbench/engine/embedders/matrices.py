@@ -18,8 +18,8 @@ from rerankbench.basics.progress import Progress
 from rerankbench.engine.embedders.embedder import Embedder, EmbedderModel
 from rerankbench.engine.embedders.embedding import Embedding, Texts
 from rerankbench.engine.embedders.vectors import SMALL_BLOCK, tokens_name, whole
+from rerankbench.engine.store.rows import NotFinite, RowStore, write_array
 from rerankbench.engine.tokens import Tokens, sizes, token_digests
-from rerankbench.store.rows import NotFinite, RowStore, write_array
 
 if TYPE_CHECKING:
     from torch import Tensor

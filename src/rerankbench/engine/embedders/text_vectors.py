@@ -19,8 +19,8 @@ from rerankbench.basics.errors import UserError
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.embedders.embedding import Embedding, Texts
 from rerankbench.engine.embedders.vectors import TOKENS
+from rerankbench.engine.store.rows import read_array
 from rerankbench.engine.tokens import token_digests
-from rerankbench.store.rows import read_array
 
 Matrix = Floats  # [vectors, dimensions] of one text
 

@@ -13,7 +13,7 @@ import numpy as np
 from rerankbench.basics.arrays import Floats, Ints
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.embedders.vector_ties import Copies
-from rerankbench.store.rows import Keys, identity, read_array
+from rerankbench.engine.store.rows import Keys, identity, read_array
 
 BLOCK = 8192  # texts whose vectors share a file, the unit that executors share out: 13 MB at 384 dimensions
 SMALL_BLOCK = 2048  # of corpora up to SMALL_CORPUS texts, so that a few thousand are work for several workers

@@ -25,7 +25,7 @@ from rerankbench.basics.visible import visible
 from rerankbench.engine.models import model_config
 from rerankbench.engine.models.json_files import json_object, read_json
 from rerankbench.engine.models.model_files import names_elsewhere, odd_files, place_of, relevant_files
-from rerankbench.store.file_hashes import FileHashes
+from rerankbench.engine.store.file_hashes import FileHashes
 
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"

@@ -21,7 +21,7 @@ from rerankbench.engine.models.model_config import positions
 from rerankbench.engine.models.model_files import odd_files, place_of, relevant_files
 from rerankbench.engine.models.onnx_graph import OnnxGraph, read_graph
 from rerankbench.engine.models.references import WHEEL_PREFIX, Weights, folder_label, local_folder
-from rerankbench.store.file_hashes import FileHashes
+from rerankbench.engine.store.file_hashes import FileHashes
 
 SUFFIX = ".onnx"
 CONFIGS = ("*.json", "*.txt", "*.model", "vocab.*")

@@ -12,7 +12,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.engine.models import hub, wheels
 from rerankbench.engine.models.checkpoint import describe, folder_problems, identity, parameter_count
 from rerankbench.engine.models.model_files import has_code
-from rerankbench.store.file_hashes import FileHashes
+from rerankbench.engine.store.file_hashes import FileHashes
 
 WHEEL_PREFIX = "wheel:"
 EMPTY = "model is empty; give a folder, a hub id such as BAAI/bge-reranker-base, or wheel:<name>"

@@ -22,7 +22,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.engine.models import onnx
 from rerankbench.engine.models.checkpoint import identity_of
 from rerankbench.engine.models.model_files import relevant_files
-from rerankbench.store.file_hashes import FileHashes, sha256_of
+from rerankbench.engine.store.file_hashes import FileHashes, sha256_of
 
 logger = logging.getLogger(__name__)
 

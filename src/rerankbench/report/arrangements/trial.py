@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from rerankbench.basics.errors import UserError
+from rerankbench.engine.store.rows import write_atomic
 from rerankbench.report.arrangements import arrangement as arranging
 from rerankbench.report.arrangements.arrangement import Arrangement
 from rerankbench.report.arrangements.costing import Clock
@@ -31,7 +32,6 @@ from rerankbench.report.race.process import Lost, Process
 from rerankbench.report.race.race import without_code
 from rerankbench.report.race.texts import Texts, texts_of
 from rerankbench.report.runs import Run
-from rerankbench.store.rows import write_atomic
 
 log = logging.getLogger(__name__)
 

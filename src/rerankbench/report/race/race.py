@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rerankbench.basics.masking import masked
+from rerankbench.experiment.tracking.precision import scored_in
 from rerankbench.report.race.contestant import settings as settings_of
 from rerankbench.report.race.entrants import RERANKER, Entrant, entrants
 from rerankbench.report.race.process import Lost, Process
@@ -25,7 +26,6 @@ from rerankbench.report.race.turns import LEAST, Turns
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
 from rerankbench.rerankers.served.address import stays_here
-from rerankbench.tracking.precision import scored_in
 
 log = logging.getLogger(__name__)
 

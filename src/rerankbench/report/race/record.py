@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.engine.store.rows import write_atomic
 from rerankbench.report.race.intervals import typical
-from rerankbench.store.rows import write_atomic
 
 FILE, SCHEMA = "race.json", 1
 FILLED = 0.2  # of the queries, at most, that may count by disturbed rounds alone

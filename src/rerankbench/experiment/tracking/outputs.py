@@ -20,18 +20,18 @@ from rerankbench.collections.collection import Collection
 from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.engine import hardware
 from rerankbench.engine.models import references
+from rerankbench.engine.store.rows import identity, write_atomic
 from rerankbench.evaluation import ranking
 from rerankbench.evaluation.evaluation import Measured, whole
 from rerankbench.experiment import latency
 from rerankbench.experiment.arm_name import arm, changed, run_name
 from rerankbench.experiment.pipeline import Outcome
 from rerankbench.experiment.settings import Experiment
+from rerankbench.experiment.tracking.result import Result
 from rerankbench.rerankers.listed import ListWork
 from rerankbench.rerankers.reranker import LocalReranker, Reranker
 from rerankbench.rerankers.scoring import rests_on_enough
 from rerankbench.rerankers.vector_reranker import VectorReranker
-from rerankbench.store.rows import identity, write_atomic
-from rerankbench.tracking.result import Result
 
 EXAMPLES = 60  # queries whose texts are kept: the most helped and the most hurt
 EXAMPLE_RANKS = 10

@@ -20,16 +20,16 @@ import numpy as np
 import pytest
 from filelock import Timeout
 
-from rerankbench.store import lock
-from rerankbench.store.lock import hold
-from rerankbench.store.rows import RowStore, text_keys
+from rerankbench.engine.store import lock
+from rerankbench.engine.store.lock import hold
+from rerankbench.engine.store.rows import RowStore, text_keys
 
 Spawned = Callable[..., "subprocess.Popen[str]"]
 
 OWNER = """
 import sys
 from pathlib import Path
-from rerankbench.store import lock
+from rerankbench.engine.store import lock
 lock.LEASE = {lease}
 with lock.hold(Path(sys.argv[1]), "embedding"):
     print("owned", flush=True)
@@ -236,7 +236,7 @@ def test_two_owners_at_once_change_no_result(tmp_path: Path, monkeypatch: pytest
     """Without any lock, eight threads append the same rows: the first value of each key stays."""
     from contextlib import nullcontext
 
-    from rerankbench.store import rows as store
+    from rerankbench.engine.store import rows as store
 
     monkeypatch.setattr(store, "FileLock", lambda *_: nullcontext())
     rows, keys = RowStore(tmp_path, {}), text_keys([f"text {n}" for n in range(50)])

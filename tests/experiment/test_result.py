@@ -8,8 +8,8 @@ from pathlib import Path
 import warm
 from commands import run, tiny
 from rerankbench.basics.errors import UserError
-from rerankbench.tracking import outputs
-from rerankbench.tracking.result import Result
+from rerankbench.experiment.tracking import outputs
+from rerankbench.experiment.tracking.result import Result
 
 KEYS = (
     "schema status dataset identity pairs measures by_depth by_layer throughput latency_ms memory_mb model "

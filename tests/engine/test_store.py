@@ -25,7 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
-from rerankbench.store.rows import (
+from rerankbench.engine.store.rows import (
     KEY,
     RowStore,
     identity,
@@ -59,10 +59,10 @@ class Histories(RuleBasedStateMachine):
         self.store = RowStore(self.folder, {"model": "m"})
         self.shards: dict[str, dict[tuple[str, int], np.float32]] = {}
         self.value = 0
-        logging.getLogger("rerankbench.store.rows").disabled = True
+        logging.getLogger("rerankbench.engine.store.rows").disabled = True
 
     def teardown(self) -> None:
-        logging.getLogger("rerankbench.store.rows").disabled = False
+        logging.getLogger("rerankbench.engine.store.rows").disabled = False
         shutil.rmtree(self.folder)
 
     @rule(
@@ -419,7 +419,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     def full(file: int) -> None:
         raise OSError(errno.ENOSPC, "no space left on device")
 
-    monkeypatch.setattr("rerankbench.store.rows.os.fsync", full)
+    monkeypatch.setattr("rerankbench.engine.store.rows.os.fsync", full)
     with pytest.raises(OSError, match="no space") as caught:
         write_atomic(tmp_path / "file", b"content")
     assert caught.value.filename == str(tmp_path / "file"), "the system does not say which"
@@ -437,7 +437,7 @@ def test_a_write_is_durable_before_and_after_it_gets_its_name(
         of = "folder" if inode == tmp_path.stat().st_ino else (tmp_path / names[0]).read_bytes()
         synced.append((of, names))
 
-    monkeypatch.setattr("rerankbench.store.rows.os.fsync", record)
+    monkeypatch.setattr("rerankbench.engine.store.rows.os.fsync", record)
     write_atomic(tmp_path / "file", b"content")
     (before, (temporary,)), after = synced
     assert before == b"content"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rerankbench.basics.regular_file import KINDS
 
-log = logging.getLogger("rerankbench.store.rows")
+log = logging.getLogger("rerankbench.engine.store.rows")
 
 _told: set[Path] = set()  # what could not be renamed, so that it is told once
 

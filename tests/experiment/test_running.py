@@ -15,11 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from commands import store
 from rerankbench.commands import sweep_run
+from rerankbench.experiment.tracking import running
+from rerankbench.experiment.tracking.mlflow_store import MLflow
+from rerankbench.experiment.tracking.mlflow_tags import REPORT, RUN
+from rerankbench.experiment.tracking.result import Result
 from rerankbench.report import tracked
-from rerankbench.tracking import running
-from rerankbench.tracking.mlflow_store import MLflow
-from rerankbench.tracking.mlflow_tags import REPORT, RUN
-from rerankbench.tracking.result import Result
 
 
 @pytest.fixture

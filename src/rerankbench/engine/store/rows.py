@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.regular_file import NotRegular, open_regular, read_regular
-from rerankbench.store import disk
-from rerankbench.store.aside import make_way, set_aside
+from rerankbench.engine.store import disk
+from rerankbench.engine.store.aside import make_way, set_aside
 
 log = logging.getLogger(__name__)
 

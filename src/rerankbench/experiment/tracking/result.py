@@ -19,8 +19,8 @@ from rerankbench.basics.masking import masked_tree
 from rerankbench.basics.regular_file import read_regular
 from rerankbench.basics.typed_json import Amount, Count, Name, Number, Step
 from rerankbench.basics.visible import visible, visible_json, visible_lines
-from rerankbench.store.rows import write_atomic
-from rerankbench.tracking.run_folders import CURE, RESULT
+from rerankbench.engine.store.rows import write_atomic
+from rerankbench.experiment.tracking.run_folders import CURE, RESULT
 
 SCHEMA = 1
 MOST_PARAMS = 100  # that MLflow takes of a run at once

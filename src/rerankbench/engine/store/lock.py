@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rerankbench.basics.regular_file import read_regular
-from rerankbench.store.aside import make_way
+from rerankbench.engine.store.aside import make_way
 
 if TYPE_CHECKING:
     from filelock import LeaseCompromise, SoftFileLease

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rerankbench.store import file_hashes
-from rerankbench.store.file_hashes import FileHashes
+from rerankbench.engine.store import file_hashes
+from rerankbench.engine.store.file_hashes import FileHashes
 
 OLD = time.time_ns() - 60 * 10**9
 

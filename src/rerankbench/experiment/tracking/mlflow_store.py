@@ -23,12 +23,12 @@ from rerankbench.basics.masking import MASK, masked, remember
 from rerankbench.basics.regular_file import NotRegular, open_regular
 from rerankbench.basics.visible import visible, visible_lines
 from rerankbench.collections.sources.column_guess import setting
-from rerankbench.store import disk
-from rerankbench.tracking import run_folders, running
-from rerankbench.tracking.mlflow_tags import KIND, NOTE, RUN, description, origin
+from rerankbench.engine.store import disk
+from rerankbench.experiment.tracking import run_folders, running
+from rerankbench.experiment.tracking.mlflow_tags import KIND, NOTE, RUN, description, origin
 
 if TYPE_CHECKING:
-    from rerankbench.tracking.result import Result
+    from rerankbench.experiment.tracking.result import Result
 
 log = logging.getLogger(__name__)
 

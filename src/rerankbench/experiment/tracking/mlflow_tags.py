@@ -10,7 +10,7 @@ from rerankbench.basics.visible import visible
 from rerankbench.evaluation.measures import display_name
 
 if TYPE_CHECKING:
-    from rerankbench.tracking.result import Result
+    from rerankbench.experiment.tracking.result import Result
 
 KIND, RUN, REPORT = "kind", "run", "report"  # which runs are experiments, and which sum up a sweep
 NOTE = "mlflow.note.content"

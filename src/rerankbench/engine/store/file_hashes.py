@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from rerankbench.basics import typed_json
 from rerankbench.basics.regular_file import open_regular
-from rerankbench.store.aside import make_way
+from rerankbench.engine.store.aside import make_way
 
 # Some file systems keep times to two seconds: a younger file could still change without its time changing.
 SETTLED_NS = 2_000_000_000

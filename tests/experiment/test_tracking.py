@@ -20,9 +20,9 @@ from commands import run, store, tiny
 from rerankbench.basics import masking, progress
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import track
-from rerankbench.tracking import mlflow_store as tracking
-from rerankbench.tracking.mlflow_store import MLflow
-from rerankbench.tracking.result import Result
+from rerankbench.experiment.tracking import mlflow_store as tracking
+from rerankbench.experiment.tracking.mlflow_store import MLflow
+from rerankbench.experiment.tracking.result import Result
 
 SECRET = "http://joe:s3cret@127.0.0.1:9"
 
@@ -180,7 +180,8 @@ def test_the_default_store_is_absolute(tmp_path: Path, monkeypatch: pytest.Monke
 def test_four_processes_on_a_cold_store_lose_nothing(tmp_path: Path) -> None:
     script = (
         "import multiprocessing, pathlib, mlflow.tracking\n"  # imported once, then four processes from here
-        "from test_tracking import example, folder_of; from rerankbench.tracking.mlflow_store import MLflow\n"
+        "from test_tracking import example, folder_of\n"
+        "from rerankbench.experiment.tracking.mlflow_store import MLflow\n"
         "def log(name):\n"
         "    result = example(arm=name)\n"
         "    MLflow(uri='sqlite:///cold.db').log(result, folder_of(result, pathlib.Path(name)))\n"
