@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from commands import results, run, store, tiny
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import as_typed, config, preflight, report, track, ui
+from rerankbench.commands import as_typed, config, preflight, report, track, ui, yaml_texts
 
 # What YAML, Python or Hydra read as a number, a truth value or a list.
 LIKE_VALUES = [
@@ -139,7 +139,7 @@ def test_values_that_a_file_merges_into_others_are_left_to_hydra(tmp_path: Path)
     (tmp_path / "dataset").mkdir()
     text = "kind: sample\nbase: &b {name: 2019_06}\n<<: *b\n"
     (tmp_path / "dataset" / "mine.yaml").write_text(text)
-    assert list(as_typed.misread(tmp_path / "dataset" / "mine.yaml", "dataset")) == []
+    assert list(yaml_texts.misread(tmp_path / "dataset" / "mine.yaml", "dataset")) == []
 
 
 def test_numbers_that_are_written_as_they_are_read_may_stand_in_ones_own_file(tmp_path: Path) -> None:

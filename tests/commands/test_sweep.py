@@ -16,6 +16,7 @@ from commands import own_options, results, run, spawn, store, tiny
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import config, preflight
 from rerankbench.commands import run as runner
+from rerankbench.commands.job import Job
 from rerankbench.commands.hydra_private import ConfigLoaderImpl
 
 MSMARCO = [("capital of France?", ["Paris is the capital of France."]),
@@ -224,8 +225,8 @@ def test_each_job_is_validated_and_composed_once(
 
 def test_another_process_checks_its_job_itself() -> None:
     known = {("depth=1",): UserError("no such folder here")}
-    assert pickle.loads(pickle.dumps(runner.Job(checked=known))).checked == {}  # noqa: S301 -- our own
-    assert runner.Job(checked=known).checked == known
+    assert pickle.loads(pickle.dumps(Job(checked=known))).checked == {}  # noqa: S301 -- our own
+    assert Job(checked=known).checked == known
 
 
 def test_all_jobs_of_a_sweep_have_one_time() -> None:

@@ -159,7 +159,7 @@ def test_a_sweeper_is_led_back_to_the_latency_budget() -> None:
     """Within the budget the measure counts, beyond it the excess, as a loss."""
     from omegaconf import OmegaConf
 
-    from rerankbench.commands.run import objective
+    from rerankbench.commands.job import objective
     from rerankbench.experiment.tracking.result import Result
 
     found = Result("a", depth=20, measures={"reranked": {"ndcg_at_10": 0.7}})

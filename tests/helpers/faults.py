@@ -24,7 +24,7 @@ STAGES = {
     "scoring": "rerankbench.experiment.pipeline:score",
     "measures": "rerankbench.experiment.pipeline:measure",
     "files": "rerankbench.experiment.tracking.outputs:write",
-    "tracking": "rerankbench.commands.run:track",
+    "tracking": "rerankbench.commands.job:track",
     "report": "rerankbench.commands.callbacks:report",
 }
 EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "sqlite3.connect")

@@ -9,27 +9,18 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Iterator
-from dataclasses import is_dataclass
 from decimal import Decimal
 from functools import cache
 from itertools import islice
-from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any
 
-import yaml
-from hydra.conf import HydraConf
-from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString, RangeSweep
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from rerankbench.basics.errors import Problem, UserError
 from rerankbench.commands import config
-from rerankbench.commands.config_files import text_of
-from rerankbench.experiment.config import Root
+from rerankbench.commands.key_types import is_text
 
 MOST_JOBS = 10_000  # of one command
 CHOSEN = (*config.GROUPS, "experiment")
@@ -143,60 +134,3 @@ def read(value: str) -> Any:
         return _parser().parse_rule(f"key={value}", "override").value()
     except (HydraException, ValueError, TypeError):
         return None
-
-
-def misread(file: Path, group: str) -> Iterator[Problem]:
-    """Texts in a config file that YAML reads as numbers or truth values, since they are not in quotes."""
-    try:
-        root, values = yaml.compose(text_of(file)), OmegaConf.create(text_of(file))
-        found = [(path, node, OmegaConf.select(values, path)) for path, node in plain_scalars(root)]
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError):
-        return  # Hydra says what is wrong with it
-    for path, node, value in found:
-        key, said = path if group == "experiment" else f"{group}.{path}", node.value
-        if isinstance(value, int | float) and str(value) != said and is_text(key):
-            where, name = f"{file}:{node.start_mark.line + 1}", path.rpartition(".")[2]
-            line = f"{where}: {key}={said} is read as {value}; put it in quotes, {name}: '{said}'"
-            yield Problem(line, key)
-
-
-def plain_scalars(node: yaml.Node | None, path: str = "") -> Iterator[tuple[str, yaml.ScalarNode]]:
-    """The values of a YAML file, with their keys, that are not in quotes and refer to nothing."""
-    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
-        name = f"{path}.{key.value}" if path else str(key.value)
-        if isinstance(value, yaml.ScalarNode) and value.style is None and "$" not in value.value:
-            yield name, value
-        yield from plain_scalars(value, name)
-
-
-def is_text(key: str) -> bool:
-    """Whether a key holds a text, in every option that has the key."""
-    found = types_of(key)
-    return bool(found) and found <= {str, str | None}
-
-
-def is_list(key: str) -> bool:
-    """Whether a key may hold a list."""
-    return any(found is Any or get_origin(found) is list for found in types_of(key))
-
-
-@cache
-def types_of(key: str) -> set[Any]:
-    """The types of a key in the options that have it; plugins of Hydra have options, too."""
-    group, _, rest = key.partition(".")
-    types = [field_type(Root, key)]
-    if group in config.GROUPS:
-        types = [field_type(cls, rest) for cls in config.options(group).values()]
-    elif group == "hydra":
-        part, _, inner = rest.partition(".")
-        stored = ConfigStore.instance().repo["hydra"].get(part, {}).values()
-        plugged = [OmegaConf.get_type(one.node) for one in stored if isinstance(one, ConfigNode)]
-        types = [field_type(HydraConf, rest), *(field_type(cls, inner) for cls in plugged)]
-    return set(types) - {None}
-
-
-def field_type(cls: Any, path: str) -> Any:
-    """The type of a field of nested dataclasses; None where there is none."""
-    for name in path.split("."):
-        cls = get_type_hints(cls).get(name) if is_dataclass(cls) else None
-    return cls

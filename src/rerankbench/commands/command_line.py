@@ -16,7 +16,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import Problem, UserError
-from rerankbench.commands import as_typed, cli, config, config_files, hydra_private
+from rerankbench.commands import cli, config, config_files, hydra_private, yaml_texts
 
 HELP = "rerankbench --help shows what there is"
 
@@ -64,7 +64,7 @@ def refuse_folder(folder: Path) -> None:
     problems: list[Problem] = []
     for file in sorted(folder.glob("*/*.yaml")):
         config_files.refuse(file)
-        problems += as_typed.misread(file, file.parent.name)
+        problems += yaml_texts.misread(file, file.parent.name)
     if problems:
         raise UserError(problems)
 

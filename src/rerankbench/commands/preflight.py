@@ -29,8 +29,9 @@ from rerankbench.commands import (
     partial_keys,
     targets,
 )
-from rerankbench.commands.as_typed import MOST_JOBS, count, is_list, is_option, values
+from rerankbench.commands.as_typed import MOST_JOBS, count, is_option, values
 from rerankbench.commands.config import RunSettings
+from rerankbench.commands.key_types import is_list, is_text
 
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError, OSError)
 # What can be shown may be incomplete or impossible yet.
@@ -235,7 +236,7 @@ class Command:
         return {
             key.partition(".")[0]: as_typed.in_shell(f"{key}={as_typed.quoted(value)}")
             for key, _, value in typed
-            if key in torn and as_typed.is_text(key)
+            if key in torn and is_text(key)
         }
 
     # --- configs ---

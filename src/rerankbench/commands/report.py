@@ -324,14 +324,14 @@ def put(values: dict[str, Any], word: str, problems: list[str]) -> None:
     """Set report.budget.memory_mb=100 as values["report"]["budget"]["memory_mb"] = 100."""
     import yaml
 
-    from rerankbench.commands import as_typed
+    from rerankbench.commands import as_typed, key_types
 
     path, _, text = word.partition("=")
     *above, name = path.split(".")
     for part in above:
         values = values.setdefault(part, {})
     try:
-        values[name] = as_typed.text(text) if as_typed.is_text(path) else yaml.safe_load(text)
+        values[name] = as_typed.text(text) if key_types.is_text(path) else yaml.safe_load(text)
     except yaml.YAMLError:
         problems.append(f"{word}: the value cannot be read")
 
