@@ -4,8 +4,8 @@
     for position, score, text in load_reranker("minilm").rank("what is panda?", texts):
         print(f"{score:.2f} {text}")
 
-What is exported here is described in `rerankbench.api`, and `differences` in `rerankbench.judging.notebook`;
-it is imported when first used.
+What is exported here is described in `rerankbench.api`; `differences` is in
+`rerankbench.judging.notebook`. All of it is imported when first used.
 """
 
 from __future__ import annotations
