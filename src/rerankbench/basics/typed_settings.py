@@ -57,7 +57,8 @@ def convert(cls: type[T], values: Mapping[str, Any], prefix: str, problems: list
 
 def merged(cls: type, values: Mapping[str, Any]) -> DictConfig | None:
     """The schema of a dataclass with values; None where one does not fit."""
-    if any(nested(get_type_hints(cls)[name], value) for name, value in values.items()):
+    kinds = get_type_hints(cls)
+    if any(nested(kinds[name], value) for name, value in values.items()):
         return None
     try:
         return cast(DictConfig, OmegaConf.merge(schema(cls), dict(values)))
