@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rerankbench.basics import installed, printing
@@ -66,14 +66,15 @@ def root_keys(config: Path) -> Iterator[tuple[str, str]]:
     for line in config.read_text(encoding="utf-8").splitlines():
         if match := re.fullmatch(r"(\w+): (.*?)(?: # (.*))?", line):
             key, value, comment = match.groups()
-            yield f"{key}={'~/.cache/rerankbench' if value.startswith('${') else value}", comment or ""
+            shown = "~/.cache/rerankbench" if value.startswith("${") else value.replace(", ", ",")
+            yield f"{key}={shown}", comment or ""
 
 
 def options(folders: list[Path], group: str) -> Iterator[tuple[str, str]]:
     """The options of a group, the user's own first, each with its first comment that is no command."""
     seen: set[str] = set()
     for folder in folders:
-        for file in sorted((folder / group).glob("*.yaml")):
+        for file in sorted((folder / group).glob("*.yaml"), key=lambda file: file.stem):
             if file.stem not in seen:
                 seen.add(file.stem)
                 yield file.stem, comment(file)
@@ -90,5 +91,8 @@ def comment(file: Path) -> str:
     return said[0] if said else ""
 
 
-def aligned(rows: Iterator[tuple[str, str]]) -> list[str]:
-    return [f"  {name:<20} {said}".rstrip() for name, said in rows]
+def aligned(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """Names and what is said of them, in two columns."""
+    listed = list(rows)
+    width = max((len(name) for name, _ in listed), default=0)
+    return [f"  {name:<{width}}  {said}".rstrip() for name, said in listed]
