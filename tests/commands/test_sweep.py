@@ -16,8 +16,8 @@ from commands import own_options, results, run, spawn, store, tiny
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import config, preflight
 from rerankbench.commands import run as runner
-from rerankbench.commands.job import Job
 from rerankbench.commands.hydra_private import ConfigLoaderImpl
+from rerankbench.commands.job import Job
 
 MSMARCO = [("capital of France?", ["Paris is the capital of France."]),
            ("moons of Mars?", ["Mars has two small moons.", "Phobos and Deimos orbit Mars."]),
