@@ -167,12 +167,15 @@ def test_runs_that_fail_for_one_reason_are_named_in_one_line(capsys: pytest.Capt
     printed = capsys.readouterr()
     assert printed.err == "failed: a, b: model: no hub\n"
     assert printed.out.startswith("sweep      1 of 3 runs done")
+    runner.end_of_sweep(failed, None)  # forecasts leave nothing behind
+    assert capsys.readouterr() == ("", "failed: a, b: model: no hub\n")
 
 
-def test_the_tutorial_without_a_hub_says_so_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [[], ["dry_run=true"]], ids=["run", "forecast"])
+def test_the_tutorial_without_a_hub_says_so_in_one_line(asked: list[str], tmp_path: Path) -> None:
     started = time.monotonic()
     done = spawn(
-        "experiment=tutorial", "tracking=none", f"cache_dir={tmp_path}/cache", cwd=tmp_path,
+        "experiment=tutorial", "tracking=none", *asked, f"cache_dir={tmp_path}/cache", cwd=tmp_path,
         HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path / "hf"),
     )  # fmt: skip
     assert done.returncode == 1

@@ -174,13 +174,13 @@ def launch(hydra: Any, name: str, command: preflight.Command) -> int:
         if sweep:
             for file in folder.glob("*.yaml"):
                 mask_file(file)
-            end_of_sweep(results, folder)
+            end_of_sweep(results, None if command.dry_run else folder)
         elif task.mistake:
             return 2
+        failed = any(result.status == "failed" for result in results)
         if command.dry_run:
             print_total(folder)
-            return printing.lost()
-        failed = any(result.status == "failed" for result in results)
+            return 1 if failed else printing.lost()
         return 1 if failed or len(results) < command.jobs else 0
 
 
@@ -222,16 +222,20 @@ def stamp(file: Path) -> tuple[str, int, int]:
     return str(file), found.st_ino, found.st_mtime_ns
 
 
-def end_of_sweep(results: Sequence[Result], folder: Path) -> None:
-    """How many runs are done, and each failure once, with the runs that share it."""
+def end_of_sweep(results: Sequence[Result], folder: Path | None) -> None:
+    """How many runs are done, and each failure once, with the runs that share it.
+
+    `folder`: where they are; None for forecasts, of which only those that failed are known here.
+    """
     if not results:
         return
     by_reason: dict[str, list[str]] = {}
     for result in (result for result in results if result.status == "failed"):
         lines = (re.sub(r"^model \S+: ", "model: ", line) for line in str(result.error).splitlines())
         by_reason.setdefault(" | ".join(dict.fromkeys(lines)), []).append(result.arm)
-    done = len(results) - sum(map(len, by_reason.values()))
-    say(f"sweep      {done} of {len(results)} runs done, in {folder.absolute()}")
+    if folder is not None:
+        done = len(results) - sum(map(len, by_reason.values()))
+        say(f"sweep      {done} of {len(results)} runs done, in {folder.absolute()}")
     for reason, arms in by_reason.items():
         say(f"failed: {', '.join(arms)}: {reason}", error=True)
 
