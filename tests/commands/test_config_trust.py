@@ -27,7 +27,6 @@ from rerankbench.commands import (
     config_trust,
     hydra_private,
     hydra_section,
-    logging_section,
     preflight,
 )
 
@@ -204,10 +203,7 @@ HARMLESS: dict[str, dict[str, Any]] = {
     "a folder for results": {"run": {"dir": "runs/${hydra.runtime.choices.reranker}/${now:%Y-%m-%d}"}},
     "one that holds results": {"run": {"dir": "before"}},
     "a folder for a sweep": {"sweep": {"dir": "sweeps/mine_1", "subdir": "job-${hydra.job.num}"}},
-    "another log": handler(filename=f"{LOG}/more.log", mode="w", level="DEBUG", formatter="plain"),
-    "a log that is cut": {"job_logging": {"handlers": {"x": {
-        "class": "logging.handlers.RotatingFileHandler", "filename": f"{LOG}/x.log", "maxBytes": 1000}}}},
-    "a format": formatter(format="%(asctime)s %(levelname)-8s %(name)s: %(message)s", datefmt="%H:%M:%S"),
+    "silence": {"job_logging": {"loggers": {"rerankbench": {"level": "ERROR", "propagate": False}}}},
     "less on the terminal": {"job_logging": {"handlers": {"console": {"level": "ERROR"}}}},
     "no log at all": {"job_logging": {"root": None}},
     "more of everything": {"verbose": ["rerankbench.engine.store.rows"]},
@@ -229,9 +225,9 @@ def test_what_does_no_harm_may_be_said(name: str, usual: DictConfig, here: Path)
 def test_what_is_typed_may_be_anything(usual: DictConfig) -> None:
     assert said({"run": {"dir": "/data/runs"}}, usual, ("hydra.run.dir",)) == []
     log = handler(filename="/var/log/x.log")
-    assert said(log, usual, ("hydra.job_logging.handlers.x.filename",)) == []
-    assert said(log, usual, ("hydra.job_logging",)) == []
-    assert said(log, usual, ("hydra.job",)) != []
+    keys = tuple(f"hydra.job_logging.handlers.x.{key}" for key in ("class", "filename"))
+    assert said(log, usual, keys) == []
+    assert said(log, usual, ("hydra.job_logging",)) != []  # Hydra merges what is typed for a group into it
 
 
 # --- the command itself ---
@@ -259,21 +255,45 @@ def test_a_command_leaves_other_files_alone(change: dict[str, Any], here: Path, 
     assert files(here) == before
 
 
-def test_a_config_that_does_no_harm_writes_where_it_says(models: Path, here: Path) -> None:
-    change = {
-        "hydra": {"run": {"dir": "runs/mine"}, **handler(filename=f"{LOG}/more.log", formatter="plain")}
-    }
+def test_a_config_that_does_no_harm_writes_where_it_says(models: Path, here: Path, capsys: Any) -> None:
+    quiet = {"job_logging": {"loggers": {"rerankbench": {"level": "ERROR"}}}}
     words = [word for word in tiny(models, here) if not word.startswith("hydra.run.dir")]
     for _ in range(2):  # into a folder that holds results, too
-        assert run(*option(here, change), *words, *GOOD_WORDS) == 0
-    assert {"result.json", "more.log"} <= {path.name for path in (here / "runs" / "mine").iterdir()}
+        assert run(*option(here, {"hydra": {"run": {"dir": "runs/mine"}, **quiet}}), *words, *GOOD_WORDS) == 0
+    assert {"result.json", "rerankbench.log"} <= {path.name for path in (here / "runs" / "mine").iterdir()}
+
+
+def test_a_log_of_ones_own_is_typed(models: Path, here: Path) -> None:
+    """What is refused in a config does what it says on the command line."""
+    own = handler(filename=f"{LOG}/more.log", formatter="plain")
+    words = option(here, {"hydra": own})
+    (line,) = refusals(words, *GOOD_WORDS)
+    settings, _, why = line.partition(": ")
+    assert why == "a config cannot set this; take it out, or give it on the command line"
+    typed = [f"+{setting}" for setting in settings.split(", ")]
+    assert [word.rpartition(".x.")[2].partition("=")[0] for word in typed] == [
+        "class",
+        "filename",
+        "formatter",
+    ]
+    root = "hydra.job_logging.root.handlers=[x]"
+    assert run(*typed, root, *tiny(models, here), *GOOD_WORDS) == 0
+    assert (here / "out" / "more.log").exists()
+    typed = [word.removeprefix("+") for word in typed]
+    assert run(*words, *typed, root, *tiny(models, here), *GOOD_WORDS, "hydra.run.dir=again") == 0
+    assert (here / "again" / "more.log").exists()
+
+
+def refusals(words: list[str], *more: str) -> list[str]:
+    """What is said of a command that cannot be run."""
+    with pytest.raises(UserError) as error:
+        preflight.check([*words, *more])
+    return error.value.problems
 
 
 def refused(here: Path, content: Any, *words: str, name: str = "experiment/theirs.yaml") -> str:
-    with pytest.raises(UserError) as error:
-        preflight.check([*option(here, content, name), *GOOD_WORDS, *words])
-    assert len(error.value.problems) == 1, error.value.problems
-    return str(error.value)
+    (line,) = refusals(option(here, content, name), *GOOD_WORDS, *words)
+    return line
 
 
 @pytest.mark.parametrize(
@@ -284,7 +304,7 @@ def refused(here: Path, content: Any, *words: str, name: str = "experiment/their
         ({"executor": {"address": "evil:1"}}, "executor.address=evil:1: a config may only name local or auto"),
         ({"reranker": {"trust_remote_code": True}}, "reranker.trust_remote_code=true: a config cannot run code"),
         ({"hydra": {"sweeper": {"params": {"+cache_dir": "/x"}}}}, "hydra.sweeper.params.+cache_dir"),
-        ({"hydra": {"sweeper": {"params": {"reranker.trust_remote_code": "true"}}}}, "cannot sweep over this"),
+        ({"hydra": {"sweeper": {"params": {"reranker.trust_remote_code": "true"}}}}, "a config cannot set this"),
         ({"hydra": {"job": {"env_copy": ["NOT_THERE"]}}}, "KeyError"),
         ("defaults: [/experiment/theirs]\n", "the options include each other without end"),
         ("dataset:\n  name: ${dataset.name}\n", "it refers to itself"),
@@ -403,33 +423,27 @@ def test_whatever_one_value_is_no_place_is_outside(data: st.DataObject, usual: D
             assert real != Path(os.path.abspath(folder)) or folder != Path.cwd()
 
 
-@pytest.mark.parametrize(
-    ("part", "key", "value", "said"),
-    [
-        ("formatters", "datefmt", "%Q", "use fields of dates such as %H:%M:%S"),
-        ("formatters", "style", "{", "give %, and fields such as %(message)s"),
-        ("handlers", "maxBytes", "many", "this handler has no such value"),
-        ("loggers", "filters", ["x"], "loggers have no such key or value here; take it out"),
-    ],
-)
-def test_a_part_of_logging_is_told_key_by_key(part: str, key: str, value: object, said: str) -> None:
-    own = {"class": "logging.handlers.RotatingFileHandler", "filename": "x.log"} if part == "handlers" else {}
-    node = {"version": 1, "root": None, part: {"x": {**own, key: value}}}
-    lines = [line for at, line in logging_section.wrong("job_logging", node) if at.endswith(f"x.{key}")]
-    assert [line.endswith(f": {said}") for line in lines] == [True]
-
-
 @given(st.recursive(st.none() | st.booleans() | st.integers(-1, 100) | st.text(max_size=6), lambda inner: st.one_of(
     st.lists(inner, max_size=3),
     st.dictionaries(st.sampled_from(["version", "formatters", "handlers", "root", "loggers", "class", "format", "level",
                                      "filename", "x", "()", "stream", "filters"]), inner, max_size=4)),
     max_leaves=12))  # fmt: skip
 @settings(max_examples=200, deadline=None)
-def test_any_logging_is_set_up_or_told(node: Any) -> None:
-    """What is not told is set up by Python's logging without a fault, writing in its folder only."""
-    lines = list(logging_section.strangers("job_logging", node))
-    assert all(key.startswith("hydra.job_logging") for key, _ in lines)
-    assert lines or node is None or (isinstance(node, dict) and node["version"] == 1)
+def test_any_logging_has_the_packages_handlers_and_formats_or_is_told(usual: DictConfig, node: Any) -> None:
+    tree = OmegaConf.to_container(usual.hydra, resolve=False)
+    assert isinstance(tree, dict)
+    own = merged(tree["job_logging"], node) if isinstance(node, dict) else node
+    hydra = OmegaConf.create({"hydra": {**tree, "job_logging": own}}).hydra
+    if hydra_section.problems(hydra, usual.hydra, (), ()):
+        return
+    for part in ("formatters", "handlers"):
+        assert own.keys() >= {part}
+        assert unlevelled(own[part]) == unlevelled(tree["job_logging"][part])
+
+
+def unlevelled(handlers: dict[str, Any]) -> dict[str, Any]:
+    """Handlers without their levels."""
+    return {name: {k: v for k, v in one.items() if k != "level"} for name, one in handlers.items()}
 
 
 @given(st.integers(0, 10**6), st.integers(0, 255), st.sampled_from(["change", "cut", "double"]))

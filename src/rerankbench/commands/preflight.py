@@ -25,9 +25,9 @@ from rerankbench.commands import (
     config,
     config_trust,
     hydra_private,
+    hydra_section,
     hydra_settings,
     partial_keys,
-    targets,
 )
 from rerankbench.commands.as_typed import MOST_JOBS, count, is_list, is_option, values
 from rerankbench.commands.config import RunSettings
@@ -99,7 +99,7 @@ class Command:
         given = self.take(first)
         master = self.compose(o for o in given.values() if not o.is_sweep_override())
         self.fill(master, (o for o in given.values() if not is_option(o.key_or_group)))
-        if found := targets.problems(master.hydra):
+        if found := list(hydra_section.mistakes(master.hydra)):
             raise UserError(found)
         self.multirun = multirun or master.hydra.mode == RunMode.MULTIRUN
         # Hydra's own sweeper has all values listed; others choose them as they go.
@@ -257,8 +257,7 @@ class Command:
             file = f"experiment/{made.hydra.runtime.choices.get('experiment')}.yaml"
             line = f"{file}: its first line must be `# @package _global_`; without it its keys do nothing"
             raise UserError([Problem(line, "experiment")])
-        found = [*targets.problems(made.hydra), *targets.command_problems(made.hydra)]
-        if found := found or config_trust.problems(made, self.loader, conf_folder(), options, self.typed):
+        if found := config_trust.problems(made, self.loader, conf_folder(), options, self.typed):
             raise UserError(found)
         self.composed[words] = made
         return made
