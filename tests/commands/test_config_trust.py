@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -299,10 +298,10 @@ def refused(here: Path, content: Any, *words: str, name: str = "experiment/their
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"cache_dir": "theirs"}, "cache_dir=theirs: holds other files than a cache"),
-        ({"cache_dir": "x/${dataset.name}"}, "it may only refer to ${oc.env:NAME}"),
-        ({"executor": {"address": "evil:1"}}, "executor.address=evil:1: a config may only name local or auto"),
-        ({"reranker": {"trust_remote_code": True}}, "reranker.trust_remote_code=true: a config cannot run code"),
+        ({"cache_dir": "theirs"}, "cache_dir=theirs: a config cannot set this; take it out, or give it on the command line"),
+        ({"cache_dir": "x/${dataset.name}"}, "cache_dir=x/${dataset.name}: a config cannot set this"),
+        ({"executor": {"address": "evil:1"}}, "executor.address=evil:1: in a config, this may be local or auto"),
+        ({"reranker": {"trust_remote_code": True}}, "reranker.trust_remote_code=true: a config cannot set this"),
         ({"hydra": {"sweeper": {"params": {"+cache_dir": "/x"}}}}, "hydra.sweeper.params.+cache_dir"),
         ({"hydra": {"sweeper": {"params": {"reranker.trust_remote_code": "true"}}}}, "a config cannot set this"),
         ({"hydra": {"job": {"env_copy": ["NOT_THERE"]}}}, "KeyError"),
@@ -320,25 +319,27 @@ def test_a_command_refuses_what_a_config_may_not_decide(content: Any, said: str,
 
 
 @pytest.mark.parametrize(
-    ("uri", "said"),
+    ("uri", "fits"),
     [
-        ("sqlite:///theirs/precious.db", ""),  # a new file below this folder
-        ("sqlite:///theirs/precious.txt", "a config may only name a file that ends with .db"),
-        ("sqlite:///theirs/other.db", "is a file that MLflow did not make"),
-        ("sqlite:///theirs/others.db", "is a file that MLflow did not make"),
-        ("sqlite:///theirs/precious.txt?x=.db", "a config may only name a file that ends with .db"),
-        ("sqlite:////etc/x.db", "a config may make a new store below the current folder only"),
-        ("sqlite:///../x.db", "a config may make a new store below the current folder only"),
-        ("mssql://host/x?driver=/tmp/evil.so", "a config may name a file, sqlite:///NAME.db, or a server"),
-        ("http://host:5000", ""),
+        ("sqlite:///mlflow.db", True),  # as the package says
+        ("http://host:5000", True),
+        ("${oc.env:MLFLOW_TRACKING_URI}", True),
+        ("https://${oc.env:HOST}:5000/x", True),
+        ("sqlite:///theirs/precious.db", False),
+        ("sqlite:///mlflow.db?x=/etc/x", False),
+        ("mssql://host/x?driver=/tmp/evil.so", False),
+        ("${oc.env:HOME}", False),
+        ("http://${dataset.name}", False),
+        (["http://host:5000"], False),
+        ({"x": 1}, False),
     ],
 )  # fmt: skip
-def test_a_store_of_a_config_is_a_new_file_or_mlflows_own(uri: str, said: str, here: Path) -> None:
-    (here / "theirs" / "other.db").write_text("no database")
-    with sqlite3.connect(here / "theirs" / "others.db") as other:
-        other.execute("create table precious (x)")
-    problem = config_trust.store_problem(uri)
-    assert problem == said if not said else said in problem
+def test_a_store_of_a_config_is_a_server(uri: Any, fits: bool, usual: DictConfig) -> None:
+    made = OmegaConf.merge(usual, {"tracking": {"uri": uri}})
+    assert isinstance(made, DictConfig)
+    lines = list(config_trust.value_problems(made, usual, ()))
+    assert [line.split("=")[0] for line in lines] == [] if fits else ["tracking.uri"]
+    assert list(config_trust.value_problems(made, usual, ("tracking.uri",))) == []
 
 
 @pytest.mark.parametrize(

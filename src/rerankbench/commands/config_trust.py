@@ -8,11 +8,8 @@ to be harmless by itself, or be typed on the command line, which is trusted.
 from __future__ import annotations
 
 import copy
-import os
 import re
-import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +23,9 @@ from yaml import YAMLError
 
 from rerankbench.basics.complaints import shown
 from rerankbench.basics.errors import UserError
-from rerankbench.basics.masking import masked
-from rerankbench.basics.regular_file import open_regular
 from rerankbench.commands import hydra_section, interpolations
-from rerankbench.commands.cache import entries
 from rerankbench.commands.hydra_private import ConfigLoaderImpl, ConfigSearchPathImpl
-from rerankbench.commands.hydra_section import written
-from rerankbench.experiment.tracking.mlflow_store import SQLITE
+from rerankbench.commands.hydra_section import COMMAND, GUARDED, written
 
 # Options of Hydra's groups that a config may choose: it is compared with what they say by themselves.
 CHOICES = {
@@ -41,21 +34,9 @@ CHOICES = {
     "hydra/job_logging": ".*",
     "hydra/hydra_logging": ".*",
 }
-# Folders and files that lie at the top of a cache.
-CACHE = {*entries.KINDS, "hashes.json"}
-STORES = (".db", ".sqlite", ".sqlite3")
-CODE = (
-    "reranker.trust_remote_code",
-    "embedder.trust_remote_code",
-    "reranker.allow_code",
-    "reranker.function",
-)
 # Which key is sent, and where to: together they have to be the package's own, or the first be typed.
 KEY, SENT = "reranker.key_variable", ("reranker.url", "reranker.path", "reranker.key_header")
 PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "cache_dir")
-TYPE = "to have it all the same, give it on the command line"
-ENVIRONMENT = "in a config, it may only refer to ${oc.env:NAME}"
-SHIPPED_URI = "sqlite:///mlflow.db"
 
 
 def problems(
@@ -156,22 +137,15 @@ def value_problems(made: DictConfig, usual: DictConfig, typed: Collection[str]) 
     for group in ("tracking", "executor", "reranker", "embedder"):
         if isinstance(raw.get(group), str):
             yield f"{group}={shown(raw[group])}: it must be a group of keys"
-    for key in CODE:
-        if value(raw, key) not in (None, False, "???") and key not in typed:
-            yield f"{key}={shown(value(raw, key))}: a config cannot run code; {TYPE}"
+    for key, rule in GUARDED.items():
+        said = value(raw, key)
+        if said in (None, value(shipped, key)) or key in typed:
+            continue
+        if why := rule.complaint(said):
+            yield f"{key}={shown(said)}: {why}"
     own = any(value(raw, key) != value(shipped, key) for key in (KEY, *SENT))
     if own and value(raw, KEY) is not None and KEY not in typed:
-        yield f"{KEY}={shown(value(raw, KEY))}: a config cannot send a key to a server; {TYPE}"
-    for key, check, otherwise in (
-        ("cache_dir", cache_problem, None),
-        ("tracking.uri", store_problem, SHIPPED_URI),
-        ("executor.address", address_problem, "local"),
-    ):
-        said = value(raw, key)
-        if said in (None, otherwise, value(shipped, key)) or key in typed:
-            continue
-        if problem := check(resolved(made, key, str(said))):
-            yield f"{key}={shown(masked(str(said)))}: {problem}; {TYPE}"
+        yield f"{KEY}={shown(value(raw, KEY))}: a config cannot send a key to a server; {COMMAND}"
 
 
 def typed_place_problems(made: DictConfig, typed: Mapping[str, str]) -> Iterator[str]:
@@ -202,55 +176,3 @@ def value(tree: Any, key: str) -> Any:
     for name in key.split("."):
         tree = tree.get(name) if isinstance(tree, dict) else None
     return tree
-
-
-def resolved(made: DictConfig, key: str, raw: str) -> str:
-    """A value with what it reads of the environment; as written where it refers to what jobs may change."""
-    others = [part for part in raw.split("${")[1:] if not part.startswith("oc.env:")]
-    return raw if others else resolved_text(made, key)
-
-
-def cache_problem(place: str) -> str:
-    """Why a cache that only a config names may not be there; empty if it may: a new folder, or a cache."""
-    if "${" in place:
-        return ENVIRONMENT
-    folder = Path(place).expanduser()
-    if not folder.exists():
-        return ""
-    names = set(os.listdir(folder)) if folder.is_dir() else set()
-    return "" if folder.is_dir() and (not names or names & CACHE) else "holds other files than a cache"
-
-
-def store_problem(uri: str) -> str:
-    """Why a store that only a config names may not be used; empty if it may."""
-    if "${" in uri:
-        return ENVIRONMENT
-    if uri.startswith(("http://", "https://")):
-        return ""
-    if not uri.startswith("sqlite:///"):
-        return "a config may name a file, sqlite:///NAME.db, or a server, http://host:port"
-    file = Path(uri.removeprefix("sqlite:///")).expanduser().resolve()
-    if file.suffix not in STORES or {"?", "#"} & set(uri):
-        return f"a config may only name a file that ends with {', '.join(STORES)}"
-    if file.exists():
-        return "" if is_store(file) else "is a file that MLflow did not make"
-    below = file.is_relative_to(Path.cwd().resolve())
-    return "" if below else "a config may make a new store below the current folder only"
-
-
-def is_store(file: Path) -> bool:
-    """Whether a file is a database with MLflow's tables; nothing is written."""
-    try:
-        with open_regular(file) as stream:
-            if stream.read(len(SQLITE)) != SQLITE:
-                return False
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as opened:
-            found = opened.execute("select name from sqlite_master where type = 'table'").fetchall()
-    except (OSError, sqlite3.Error):
-        return False
-    return {"experiments", "runs"} <= {name for (name,) in found}
-
-
-def address_problem(address: str) -> str:
-    """Why jobs may not be sent there because a config says so: what answers could run code here."""
-    return "" if address in ("local", "auto") else "a config may only name local or auto"

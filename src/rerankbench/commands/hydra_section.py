@@ -42,19 +42,6 @@ class Rule(NamedTuple):
 COMMAND = "give it on the command line"
 REFUSED = f"a config cannot set this; take it out, or {COMMAND}"
 SHOWN = 3  # of settings that are refused for the same reason
-# What a config cannot have set for the jobs of a sweep either, since it cannot set it at all.
-TYPED_ONLY = (
-    "cache_dir",
-    "tracking.uri",
-    "executor.address",
-    "reranker.url",
-    "reranker.key_variable",
-    "reranker.trust_remote_code",
-    "embedder.trust_remote_code",
-    "reranker.allow_code",
-    "reranker.function",
-)
-SWEPT_KEY = rf"[+~]*(?!(hydra|{'|'.join(map(re.escape, TYPED_ONLY))})\b)[a-zA-Z]\w*([./][a-zA-Z]\w*)*"
 # Interpolations that give one plain name: no slash, no `..`.
 NOW = r"now:(?:%[YmdHMSjyBbAaIpUWfGVu]|[\w.:-])+"
 NAME = rf"(?:[\w,=+-]|\$\{{(?:{NOW}|hydra\.job\.(?:name|num)|hydra\.runtime\.choices\.\w+)\}})"
@@ -74,6 +61,23 @@ SWITCH = Rule("true|false|null", "true or false")
 WHOLE = Rule(r"-?\d{1,12}|null", "a whole number")
 NUMBER = Rule(r"-?\d{1,12}(\.\d{1,9})?(e-?\d{1,2})?|null", "a number")
 NOTHING = Rule(r"null|\{\}")
+NEVER = Rule(r"false|\?\?\?")
+# What decides over places, machines and code in the rest of a config, and what a config may say there. It may
+# not sweep over them, nor over where keys are sent.
+GUARDED = {
+    "tracking.uri": Rule(
+        r"sqlite:///mlflow\.db|\$\{oc\.env:MLFLOW_TRACKING_URI\}|https?://([^$]|\$\{oc\.env:\w+\})*",
+        f"the address of a server, http://host:port; {COMMAND}",
+    ),
+    "executor.address": Rule("local|auto", f"local or auto; {COMMAND}"),
+    "cache_dir": Rule("(?!)"),
+    "reranker.trust_remote_code": NEVER,
+    "embedder.trust_remote_code": NEVER,
+    "reranker.allow_code": NEVER,
+    "reranker.function": NEVER,
+}
+UNSWEPT = "|".join(map(re.escape, ("hydra", *GUARDED, "reranker.url", "reranker.key_variable")))
+SWEPT = rf"[+~]*(?!({UNSWEPT})\b)[a-zA-Z]\w*([./][a-zA-Z]\w*)*"
 ALLOWED = {
     r"mode": Rule(r"null|(RunMode\.)?(RUN|MULTIRUN)", "RUN or MULTIRUN"),
     r"(run|sweep)\.dir": Rule(
@@ -93,7 +97,7 @@ ALLOWED = {
     r"(job|hydra)_logging\.root": Rule("null", "null, for no log"),
     # launchers
     r"launcher\._target_": Rule(LAUNCHERS),
-    r"launcher\.(n_jobs|nodes|\w+_per_(task|node|gpu)|timeout_min|mem_gb|max_num_timeout)": WHOLE,
+    r"launcher\.(n_jobs|nodes|[cgt]\w+s_per_(task|node|gpu)|timeout_min|mem_gb|max_num_timeout)": WHOLE,
     r"launcher\.(verbose|signal_delay_s|array_parallelism|ray\.remote\.max_(retries|calls))": WHOLE,
     r"launcher\.(timeout|ray\.(init|remote)\.num_[cg]pus|ray\.remote\.(memory|resources\.\w+))": NUMBER,
     r"launcher\.ray\.init\.object_store_memory": NUMBER,
@@ -113,7 +117,7 @@ ALLOWED = {
     r"launcher\.(temp_folder|setup|additional_parameters)": NOTHING,
     # sweepers
     r"sweeper\._target_": Rule(SWEEPERS),
-    rf"sweeper\.params\.{SWEPT_KEY}": Rule(
+    rf"sweeper\.params\.{SWEPT}": Rule(
         r"(?:[^$]|\$\{oc\.env:\w+\}){0,10000}", "a text that refers to ${oc.env:NAME} only", True
     ),
     r"sweeper\.(max_batch_size|n_trials|n_jobs)": WHOLE,
