@@ -160,6 +160,35 @@ ATTACKS: dict[str, tuple[dict[str, Any], str]] = {
         "sampler.gamma",
     ),
     "what Hydra does not know": ({"x": "y"}, "hydra.x"),
+    "a date that leads up": ({"sweep": {"subdir": "${now:..}"}}, "sweep.subdir"),
+    "dates that lead up together": ({"run": {"dir": "x/${now:.}${now:.}"}}, "run.dir"),
+    "the usual handler with another file": ({"job_logging": {"handlers": {"file": {"filename": "/x"}}}}, "file.filename"),
+    "the usual handler without masks": (
+        {"job_logging": {"formatters": {"timed": {"class": "logging.Formatter"}}}},
+        "formatters.timed.class",
+    ),
+    "a handler that is only a level": ({"job_logging": {"handlers": {"x": {"level": "INFO"}}}}, "handlers.x.level"),
+    "a key with dots that hides another": (
+        {"launcher": {**RAY, "ray": {"init": {"address": "evil:1"}}, "ray.init.address": "local"}},
+        "init.address=evil:1",
+    ),
+    "arguments without a name": ({"launcher": {**JOBLIB, "_args_": ["x"]}}, "launcher._args_"),
+    "what instantiate obeys": ({"launcher": {**JOBLIB, "_recursive_": True}}, "launcher._recursive_"),
+    "a class for a number": ({"launcher": {**JOBLIB, "n_jobs": {"_target_": "os.mkdir"}}}, "n_jobs._target_"),
+    "a class inside a sampler": (
+        {"sweeper": {**OPTUNA, "sampler": {"_target_": "optuna.samplers.TPESampler", "x": {"_target_": "os.mkdir"}}}},
+        "sampler.x._target_",
+    ),
+    "a private class for a sampler": ({"sweeper": {**OPTUNA, "sampler": {"_target_": "optuna.samplers._base.X"}}}, "sampler._target_"),
+    "a study beside the sweep": ({"sweeper": {**OPTUNA, "storage": "sqlite:///${hydra.sweep.dir}/../x.db"}}, "storage"),
+    "a class among a sweep's values": ({"sweeper": {"params": {"depth": {"_target_": "os.mkdir"}}}}, "depth._target_"),
+    "a class in a list of them": ({"sweeper": {"params": {"depth": [{"_target_": "os.mkdir"}]}}}, "params.depth"),
+    "a class with a key of dots": ({"sweeper": {"params": {"depth._target_": "os.mkdir"}}}, "depth._target_"),
+    "a value by a resolver": ({"sweeper": {"params": {"depth": "${oc.create:{_target_: os.mkdir}}"}}}, "params.depth"),
+    "all values by reference": ({"sweeper": {"params": "${hydra.env}"}}, "sweeper.params"),
+    "a sweep over launchers": ({"sweeper": {"params": {"+hydra/launcher": "joblib"}}}, "params.+hydra/launcher"),
+    "a sweep over part of a cache": ({"sweeper": {"params": {"cache_dir": {"x": "/y"}}}}, "params.cache_dir"),
+    "a sweep over servers": ({"sweeper": {"params": {"++tracking.uri": "x,y"}}}, "params.++tracking.uri"),
 }  # fmt: skip
 
 
@@ -288,6 +317,85 @@ def refusals(words: list[str], *more: str) -> list[str]:
     with pytest.raises(UserError) as error:
         preflight.check([*words, *more])
     return error.value.problems
+
+
+# Ways into Hydra's section, and out of the folder of options: files, the words that use them, what is said.
+EVIL = "_target_: os.mkdir\npath: SPRUNG\n"
+GLOBAL = "# @package _global_\n"
+DIR = "hydra: {run: {dir: /x}}\n"
+WAYS: dict[str, tuple[dict[str, str], str, str]] = {
+    "a package in the header": (
+        {"experiment/x.yaml": "# @package hydra\nrun: {dir: /x}\n"}, "experiment=x", "hydra.run.dir=/x",
+    ),
+    "a package in the header of another group": (
+        {"dataset/x.yaml": "# @package hydra.callbacks.x\n" + EVIL}, "dataset=x", "hydra.callbacks.x._target_=os.mkdir",
+    ),
+    "a package in the defaults": (
+        {"experiment/x.yaml": GLOBAL + "defaults: ['/evil@hydra.callbacks.x']\n", "evil.yaml": EVIL},
+        "experiment=x", "hydra.callbacks.x._target_=os.mkdir",
+    ),
+    "Hydra's own option in another place": (
+        {"experiment/x.yaml": GLOBAL + "defaults: [{'/hydra/launcher@hydra.callbacks.x': joblib}]\n"},
+        "experiment=x", "hydra.callbacks.x._target_=",
+    ),
+    "an option that the defaults choose": (
+        {"experiment/x.yaml": GLOBAL + "defaults: [override /hydra/launcher: ray_aws]\n"},
+        "experiment=x", "hydra.launcher._target_=",
+    ),
+    "one in the place of the usual one": (
+        {"hydra/job_logging/rerankbench.yaml": "version: 1\nroot: null\n"}, "depth=5",
+        "hydra.job_logging.formatters.plain.class: a config cannot leave this out",
+    ),
+    "a primary config": ({"x.yaml": "defaults: [config, _self_]\n" + DIR}, "--config-name x", "hydra.run.dir=/x"),
+    "another path for options": ({"experiment/x.yaml": GLOBAL + DIR}, "hydra.searchpath=[own] experiment=x", "hydra.run.dir=/x"),
+    "a typed group around it": (
+        {"experiment/x.yaml": GLOBAL + "hydra: {launcher: {ray: {init: {_temp_dir: /x}}}}\n"},
+        "hydra/launcher=ray hydra.launcher.ray.init={address:auto} experiment=x", "hydra.launcher.ray.init._temp_dir=/x",
+    ),
+    "an option outside": ({"experiment/x.yaml": GLOBAL + "defaults: [../../x]\n"}, "experiment=x", "there is no such option"),
+    "a typed cache": (
+        {"experiment/x.yaml": GLOBAL + "dataset: {name: ../../x}\n"},
+        "experiment=x cache_dir='c/${dataset.name}'", "what a config puts into it leads elsewhere",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_no_way_leads_around_the_list(name: str, here: Path) -> None:
+    texts, words, said = WAYS[name]
+    for file, text in texts.items():
+        (here / "own" / file).parent.mkdir(parents=True, exist_ok=True)
+        (here / "own" / file).write_text(text)
+    folder = [] if "searchpath" in words else ["--config-dir", "own"]
+    words = words.replace("[own]", f"[file://{here}/own]")
+    lines = refusals([*folder, *words.split()], *GOOD_WORDS)
+    assert any(said in line for line in lines), lines
+
+
+def test_hydras_help_builds_nothing_of_a_strangers_log(here: Path, capsys: Any) -> None:
+    x = "{class: logging.FileHandler, filename: SPRUNG}"
+    (here / "own" / "hydra" / "hydra_logging").mkdir(parents=True)
+    (here / "own" / "hydra" / "hydra_logging" / "x.yaml").write_text(
+        f"version: 1\nhandlers: {{x: {x}}}\nroot: {{handlers: [x]}}\n"
+    )
+    assert run("--config-dir", "own", "--hydra-help", "hydra/hydra_logging=x") == 0
+    assert "Flags" in capsys.readouterr().out
+    assert not (here / "SPRUNG").exists()
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "hydra.job_logging.root.level=LOUD",
+        "hydra.hydra_logging.root.handlers=[x]",
+        "hydra.job_logging.version=2",
+    ],
+)
+def test_a_log_that_python_does_not_set_up_is_one_line(word: str, here: Path, capsys: Any) -> None:
+    assert run(word, *GOOD_WORDS, "hydra.run.dir=out") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: logging cannot be set up: Un")
+    assert not (here / "out" / "result.json").exists()
 
 
 def refused(here: Path, content: Any, *words: str, name: str = "experiment/theirs.yaml") -> str:
@@ -429,7 +537,7 @@ def test_whatever_one_value_is_no_place_is_outside(data: st.DataObject, usual: D
     st.dictionaries(st.sampled_from(["version", "formatters", "handlers", "root", "loggers", "class", "format", "level",
                                      "filename", "x", "()", "stream", "filters"]), inner, max_size=4)),
     max_leaves=12))  # fmt: skip
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_logging_has_the_packages_handlers_and_formats_or_is_told(usual: DictConfig, node: Any) -> None:
     tree = OmegaConf.to_container(usual.hydra, resolve=False)
     assert isinstance(tree, dict)

@@ -57,11 +57,9 @@ def problems(
     usual = without_strangers(made, loader, conf, groups)
     typed = {word: word.partition("=")[0].lstrip("+~") for word in words}
     keys = {key for key in typed.values() if not loader.repository.group_exists(key)}
-    return [
-        *hydra_section.problems(made.hydra, usual.hydra, keys, lines),
-        *value_problems(made, usual, keys),
-        *typed_place_problems(made, typed),
-    ]
+    found = hydra_section.problems(made.hydra, usual.hydra, keys, lines)
+    found += value_problems(made, usual, keys)
+    return found or list(typed_place_problems(made, typed))
 
 
 def load(loader: ConfigLoaderImpl, conf: Path, name: str, lines: list[str]) -> DictConfig:
@@ -150,8 +148,7 @@ def value_problems(made: DictConfig, usual: DictConfig, typed: Collection[str]) 
 
 def typed_place_problems(made: DictConfig, typed: Mapping[str, str]) -> Iterator[str]:
     """Places that are typed, but lead elsewhere by a config: `hydra.run.dir='runs/${dataset.name}'`."""
-    params = OmegaConf.select(made, "hydra.sweeper.params") or {}
-    swept = [str(value) for value in (params.values() if OmegaConf.is_dict(params) else ())]
+    swept = [str(value) for value in (value(written(made), "hydra.sweeper.params") or {}).values()]
     for word, key in typed.items():
         text = word.partition("=")[2].strip("'\"")
         if key not in PLACES or "${" not in text:

@@ -43,7 +43,7 @@ COMMAND = "give it on the command line"
 REFUSED = f"a config cannot set this; take it out, or {COMMAND}"
 SHOWN = 3  # of settings that are refused for the same reason
 # Interpolations that give one plain name: no slash, no `..`.
-NOW = r"now:(?:%[YmdHMSjyBbAaIpUWfGVu]|[\w.:-])+"
+NOW = r"now:(?:%[YmdHMSjyBbAaIUWfGVu]|[\w:-])(?:%[YmdHMSjyBbAaIUWfGVu]|[\w:-]|\.(?!\.))*"
 NAME = rf"(?:[\w,=+-]|\$\{{(?:{NOW}|hydra\.job\.(?:name|num)|hydra\.runtime\.choices\.\w+)\}})"
 PART = rf"{NAME}(?:{NAME}|\.(?!\.))*"
 LAUNCHERS = (
@@ -90,7 +90,7 @@ ALLOWED = {
     r"runtime\.choices\.[\w/@.]+": Rule(r"null|\w[\w+-]*(\.[\w+-]+)*(/\w[\w.+-]*)*", "the name of an option"),
     # logs: how much is said; which handlers and formats there are, is a matter of the chosen option
     r"verbose": Rule(r"true|false|[a-zA-Z_][\w.]{0,99}", "true, false or the names of loggers", True),
-    r"(job|hydra)_logging\.(root|loggers\.[\w.]+|handlers\.\w+)\.level": Rule(
+    r"(job|hydra)_logging\.(root|loggers\.[\w.]+|handlers\.(console|file))\.level": Rule(
         rf"{'|'.join(LEVELS)}|\d\d?", f"one of {', '.join(LEVELS)}"
     ),
     r"(job|hydra)_logging\.(disable_existing_loggers|loggers\.[\w.]+\.propagate)": SWITCH,
@@ -103,7 +103,7 @@ ALLOWED = {
     r"launcher\.ray\.init\.object_store_memory": NUMBER,
     r"launcher\.(stderr_to_stdout|ray\.init\.(ignore_reinit_error|log_to_driver))": SWITCH,
     r"launcher\.(backend|prefer|require|batch_size|max_nbytes|mmap_mode)": Rule(
-        r"null|auto|loky|threading|multiprocessing|processes|threads|sharedmem|r|\d{1,9}", "as joblib names it"
+        r"null|auto|loky|threading|multiprocessing|processes|threads|sharedmem|r|\d{1,9}", "one of joblib's"
     ),
     # joblib evaluates this text
     r"launcher\.pre_dispatch": Rule(r"all|\d{1,9}|(\d{1,9}\*)?n_jobs", "all, or 2*n_jobs"),
