@@ -353,6 +353,14 @@ WAYS: dict[str, tuple[dict[str, str], str, str]] = {
         "hydra/launcher=ray hydra.launcher.ray.init={address:auto} experiment=x", "hydra.launcher.ray.init._temp_dir=/x",
     ),
     "an option outside": ({"experiment/x.yaml": GLOBAL + "defaults: [../../x]\n"}, "experiment=x", "there is no such option"),
+    "somebody's folder": (
+        {"experiment/x.yaml": GLOBAL + "hydra: {run: {dir: theirs}}\n"}, "experiment=x",
+        "hydra.run.dir=theirs: holds other files than results; to have it all the same, give it on the command line",
+    ),
+    "a folder behind a link": (
+        {"experiment/x.yaml": GLOBAL + "hydra: {sweep: {dir: link/x}}\n"}, "-m experiment=x",
+        "hydra.sweep.dir=link/x: a config may only name a folder below the current one",
+    ),
     "a typed cache": (
         {"experiment/x.yaml": GLOBAL + "dataset: {name: ../../x}\n"},
         "experiment=x cache_dir='c/${dataset.name}'", "what a config puts into it leads elsewhere",
@@ -363,6 +371,7 @@ WAYS: dict[str, tuple[dict[str, str], str, str]] = {
 @pytest.mark.parametrize("name", WAYS)
 def test_no_way_leads_around_the_list(name: str, here: Path) -> None:
     texts, words, said = WAYS[name]
+    (here / "link").symlink_to("/tmp")
     for file, text in texts.items():
         (here / "own" / file).parent.mkdir(parents=True, exist_ok=True)
         (here / "own" / file).write_text(text)

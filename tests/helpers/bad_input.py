@@ -726,7 +726,7 @@ OTHERS = [
     other("rerankbench-check", "an unknown argument", "--jsn: there is no such argument", "--jsn", cured="dataset=beir dataset.path={data} reranker=none --json"),
     other("rerankbench-check", "an unknown option", "dataset=beer: there is no such option; did you mean beir?", "dataset=beer", cured="dataset=beir dataset.path={data} reranker=none"),
     other("rerankbench-check", "a wrong value", "reranker.max_length=4: give at least 8 tokens", "reranker.max_length=4", cured="dataset=beir dataset.path={data} reranker=none"),
-    other("rerankbench-check", "an experiment that names code", f"hydra.callbacks.x._target_=os.mkdir: {CODE}", "--config-dir", "{here}/own", "experiment=theirs", files={"own/experiment/theirs.yaml": "# @package _global_\nhydra:\n  callbacks:\n    x: {_target_: os.mkdir, path: SPRUNG}\n"}, cured="dataset=beir dataset.path={data} reranker=none"),
+    other("rerankbench-check", "an experiment that names code", f"hydra.callbacks.x._target_=os.mkdir, hydra.callbacks.x.path=SPRUNG: {CODE}", "--config-dir", "{here}/own", "experiment=theirs", files={"own/experiment/theirs.yaml": "# @package _global_\nhydra:\n  callbacks:\n    x: {_target_: os.mkdir, path: SPRUNG}\n"}, cured="dataset=beir dataset.path={data} reranker=none"),
     other("rerankbench-report", "nothing given", "arguments are required", cured="{done}"),
     other("rerankbench-report", "a folder without runs", "holds no result.json", "{here}/own", files={"own/x": ""}, cured="{done}"),
     other("rerankbench-report", "an unknown setting", "settings here start with report. or tracking.", "{here}", "depth=5", cured="{done}"),

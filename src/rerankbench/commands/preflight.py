@@ -203,7 +203,7 @@ class Command:
             return error
         own = [o for o in job if not (is_option(o.key_or_group) or o.is_hydra_override())]
         own = [o for o in own if o.key_or_group not in lacked]
-        whole = OmegaConf.create({k: v for k, v in config_trust.written(made).items() if k != "hydra"})
+        whole = OmegaConf.create({k: v for k, v in hydra_section.written(made).items() if k != "hydra"})
         OmegaConf.copy_cache(from_config=self.cached, to_config=whole)
         self.cached = whole
         self.fill(whole, own)
