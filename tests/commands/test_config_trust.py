@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from rerankbench.commands import (
     config_trust,
     hydra_private,
     hydra_section,
-    logging_section,
     preflight,
 )
 
@@ -162,6 +160,35 @@ ATTACKS: dict[str, tuple[dict[str, Any], str]] = {
         "sampler.gamma",
     ),
     "what Hydra does not know": ({"x": "y"}, "hydra.x"),
+    "a date that leads up": ({"sweep": {"subdir": "${now:..}"}}, "sweep.subdir"),
+    "dates that lead up together": ({"run": {"dir": "x/${now:.}${now:.}"}}, "run.dir"),
+    "the usual handler with another file": ({"job_logging": {"handlers": {"file": {"filename": "/x"}}}}, "file.filename"),
+    "the usual handler without masks": (
+        {"job_logging": {"formatters": {"timed": {"class": "logging.Formatter"}}}},
+        "formatters.timed.class",
+    ),
+    "a handler that is only a level": ({"job_logging": {"handlers": {"x": {"level": "INFO"}}}}, "handlers.x.level"),
+    "a key with dots that hides another": (
+        {"launcher": {**RAY, "ray": {"init": {"address": "evil:1"}}, "ray.init.address": "local"}},
+        "init.address=evil:1",
+    ),
+    "arguments without a name": ({"launcher": {**JOBLIB, "_args_": ["x"]}}, "launcher._args_"),
+    "what instantiate obeys": ({"launcher": {**JOBLIB, "_recursive_": True}}, "launcher._recursive_"),
+    "a class for a number": ({"launcher": {**JOBLIB, "n_jobs": {"_target_": "os.mkdir"}}}, "n_jobs._target_"),
+    "a class inside a sampler": (
+        {"sweeper": {**OPTUNA, "sampler": {"_target_": "optuna.samplers.TPESampler", "x": {"_target_": "os.mkdir"}}}},
+        "sampler.x._target_",
+    ),
+    "a private class for a sampler": ({"sweeper": {**OPTUNA, "sampler": {"_target_": "optuna.samplers._base.X"}}}, "sampler._target_"),
+    "a study beside the sweep": ({"sweeper": {**OPTUNA, "storage": "sqlite:///${hydra.sweep.dir}/../x.db"}}, "storage"),
+    "a class among a sweep's values": ({"sweeper": {"params": {"depth": {"_target_": "os.mkdir"}}}}, "depth._target_"),
+    "a class in a list of them": ({"sweeper": {"params": {"depth": [{"_target_": "os.mkdir"}]}}}, "params.depth"),
+    "a class with a key of dots": ({"sweeper": {"params": {"depth._target_": "os.mkdir"}}}, "depth._target_"),
+    "a value by a resolver": ({"sweeper": {"params": {"depth": "${oc.create:{_target_: os.mkdir}}"}}}, "params.depth"),
+    "all values by reference": ({"sweeper": {"params": "${hydra.env}"}}, "sweeper.params"),
+    "a sweep over launchers": ({"sweeper": {"params": {"+hydra/launcher": "joblib"}}}, "params.+hydra/launcher"),
+    "a sweep over part of a cache": ({"sweeper": {"params": {"cache_dir": {"x": "/y"}}}}, "params.cache_dir"),
+    "a sweep over servers": ({"sweeper": {"params": {"++tracking.uri": "x,y"}}}, "params.++tracking.uri"),
 }  # fmt: skip
 
 
@@ -204,10 +231,7 @@ HARMLESS: dict[str, dict[str, Any]] = {
     "a folder for results": {"run": {"dir": "runs/${hydra.runtime.choices.reranker}/${now:%Y-%m-%d}"}},
     "one that holds results": {"run": {"dir": "before"}},
     "a folder for a sweep": {"sweep": {"dir": "sweeps/mine_1", "subdir": "job-${hydra.job.num}"}},
-    "another log": handler(filename=f"{LOG}/more.log", mode="w", level="DEBUG", formatter="plain"),
-    "a log that is cut": {"job_logging": {"handlers": {"x": {
-        "class": "logging.handlers.RotatingFileHandler", "filename": f"{LOG}/x.log", "maxBytes": 1000}}}},
-    "a format": formatter(format="%(asctime)s %(levelname)-8s %(name)s: %(message)s", datefmt="%H:%M:%S"),
+    "silence": {"job_logging": {"loggers": {"rerankbench": {"level": "ERROR", "propagate": False}}}},
     "less on the terminal": {"job_logging": {"handlers": {"console": {"level": "ERROR"}}}},
     "no log at all": {"job_logging": {"root": None}},
     "more of everything": {"verbose": ["rerankbench.engine.store.rows"]},
@@ -229,9 +253,9 @@ def test_what_does_no_harm_may_be_said(name: str, usual: DictConfig, here: Path)
 def test_what_is_typed_may_be_anything(usual: DictConfig) -> None:
     assert said({"run": {"dir": "/data/runs"}}, usual, ("hydra.run.dir",)) == []
     log = handler(filename="/var/log/x.log")
-    assert said(log, usual, ("hydra.job_logging.handlers.x.filename",)) == []
-    assert said(log, usual, ("hydra.job_logging",)) == []
-    assert said(log, usual, ("hydra.job",)) != []
+    keys = tuple(f"hydra.job_logging.handlers.x.{key}" for key in ("class", "filename"))
+    assert said(log, usual, keys) == []
+    assert said(log, usual, ("hydra.job_logging",)) != []  # Hydra merges what is typed for a group into it
 
 
 # --- the command itself ---
@@ -259,32 +283,144 @@ def test_a_command_leaves_other_files_alone(change: dict[str, Any], here: Path, 
     assert files(here) == before
 
 
-def test_a_config_that_does_no_harm_writes_where_it_says(models: Path, here: Path) -> None:
-    change = {
-        "hydra": {"run": {"dir": "runs/mine"}, **handler(filename=f"{LOG}/more.log", formatter="plain")}
-    }
+def test_a_config_that_does_no_harm_writes_where_it_says(models: Path, here: Path, capsys: Any) -> None:
+    quiet = {"job_logging": {"loggers": {"rerankbench": {"level": "ERROR"}}}}
     words = [word for word in tiny(models, here) if not word.startswith("hydra.run.dir")]
     for _ in range(2):  # into a folder that holds results, too
-        assert run(*option(here, change), *words, *GOOD_WORDS) == 0
-    assert {"result.json", "more.log"} <= {path.name for path in (here / "runs" / "mine").iterdir()}
+        assert run(*option(here, {"hydra": {"run": {"dir": "runs/mine"}, **quiet}}), *words, *GOOD_WORDS) == 0
+    assert {"result.json", "rerankbench.log"} <= {path.name for path in (here / "runs" / "mine").iterdir()}
+
+
+def test_a_log_of_ones_own_is_typed(models: Path, here: Path) -> None:
+    """What is refused in a config does what it says on the command line."""
+    own = handler(filename=f"{LOG}/more.log", formatter="plain")
+    words = option(here, {"hydra": own})
+    (line,) = refusals(words, *GOOD_WORDS)
+    settings, _, why = line.partition(": ")
+    assert why == "a config cannot set this; take it out, or give it on the command line"
+    typed = [f"+{setting}" for setting in settings.split(", ")]
+    assert [word.rpartition(".x.")[2].partition("=")[0] for word in typed] == [
+        "class",
+        "filename",
+        "formatter",
+    ]
+    root = "hydra.job_logging.root.handlers=[x]"
+    assert run(*typed, root, *tiny(models, here), *GOOD_WORDS) == 0
+    assert (here / "out" / "more.log").exists()
+    typed = [word.removeprefix("+") for word in typed]
+    assert run(*words, *typed, root, *tiny(models, here), *GOOD_WORDS, "hydra.run.dir=again") == 0
+    assert (here / "again" / "more.log").exists()
+
+
+def refusals(words: list[str], *more: str) -> list[str]:
+    """What is said of a command that cannot be run."""
+    with pytest.raises(UserError) as error:
+        preflight.check([*words, *more])
+    return error.value.problems
+
+
+# Ways into Hydra's section, and out of the folder of options: files, the words that use them, what is said.
+EVIL = "_target_: os.mkdir\npath: SPRUNG\n"
+GLOBAL = "# @package _global_\n"
+DIR = "hydra: {run: {dir: /x}}\n"
+WAYS: dict[str, tuple[dict[str, str], str, str]] = {
+    "a package in the header": (
+        {"experiment/x.yaml": "# @package hydra\nrun: {dir: /x}\n"}, "experiment=x", "hydra.run.dir=/x",
+    ),
+    "a package in the header of another group": (
+        {"dataset/x.yaml": "# @package hydra.callbacks.x\n" + EVIL}, "dataset=x", "hydra.callbacks.x._target_=os.mkdir",
+    ),
+    "a package in the defaults": (
+        {"experiment/x.yaml": GLOBAL + "defaults: ['/evil@hydra.callbacks.x']\n", "evil.yaml": EVIL},
+        "experiment=x", "hydra.callbacks.x._target_=os.mkdir",
+    ),
+    "Hydra's own option in another place": (
+        {"experiment/x.yaml": GLOBAL + "defaults: [{'/hydra/launcher@hydra.callbacks.x': joblib}]\n"},
+        "experiment=x", "hydra.callbacks.x._target_=",
+    ),
+    "an option that the defaults choose": (
+        {"experiment/x.yaml": GLOBAL + "defaults: [override /hydra/launcher: ray_aws]\n"},
+        "experiment=x", "hydra.launcher._target_=",
+    ),
+    "one in the place of the usual one": (
+        {"hydra/job_logging/rerankbench.yaml": "version: 1\nroot: null\n"}, "depth=5",
+        "hydra.job_logging.formatters.plain.class: a config cannot leave this out",
+    ),
+    "a primary config": ({"x.yaml": "defaults: [config, _self_]\n" + DIR}, "--config-name x", "hydra.run.dir=/x"),
+    "another path for options": ({"experiment/x.yaml": GLOBAL + DIR}, "hydra.searchpath=[own] experiment=x", "hydra.run.dir=/x"),
+    "a typed group around it": (
+        {"experiment/x.yaml": GLOBAL + "hydra: {launcher: {ray: {init: {_temp_dir: /x}}}}\n"},
+        "hydra/launcher=ray hydra.launcher.ray.init={address:auto} experiment=x", "hydra.launcher.ray.init._temp_dir=/x",
+    ),
+    "an option outside": ({"experiment/x.yaml": GLOBAL + "defaults: [../../x]\n"}, "experiment=x", "there is no such option"),
+    "somebody's folder": (
+        {"experiment/x.yaml": GLOBAL + "hydra: {run: {dir: theirs}}\n"}, "experiment=x",
+        "hydra.run.dir=theirs: holds other files than results; to have it all the same, give it on the command line",
+    ),
+    "a folder behind a link": (
+        {"experiment/x.yaml": GLOBAL + "hydra: {sweep: {dir: link/x}}\n"}, "-m experiment=x",
+        "hydra.sweep.dir=link/x: a config may only name a folder below the current one",
+    ),
+    "a typed cache": (
+        {"experiment/x.yaml": GLOBAL + "dataset: {name: ../../x}\n"},
+        "experiment=x cache_dir='c/${dataset.name}'", "what a config puts into it leads elsewhere",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_no_way_leads_around_the_list(name: str, here: Path) -> None:
+    texts, words, said = WAYS[name]
+    (here / "link").symlink_to("/tmp")
+    for file, text in texts.items():
+        (here / "own" / file).parent.mkdir(parents=True, exist_ok=True)
+        (here / "own" / file).write_text(text)
+    folder = [] if "searchpath" in words else ["--config-dir", "own"]
+    words = words.replace("[own]", f"[file://{here}/own]")
+    lines = refusals([*folder, *words.split()], *GOOD_WORDS)
+    assert any(said in line for line in lines), lines
+
+
+def test_hydras_help_builds_nothing_of_a_strangers_log(here: Path, capsys: Any) -> None:
+    x = "{class: logging.FileHandler, filename: SPRUNG}"
+    (here / "own" / "hydra" / "hydra_logging").mkdir(parents=True)
+    (here / "own" / "hydra" / "hydra_logging" / "x.yaml").write_text(
+        f"version: 1\nhandlers: {{x: {x}}}\nroot: {{handlers: [x]}}\n"
+    )
+    assert run("--config-dir", "own", "--hydra-help", "hydra/hydra_logging=x") == 0
+    assert "Flags" in capsys.readouterr().out
+    assert not (here / "SPRUNG").exists()
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "hydra.job_logging.root.level=LOUD",
+        "hydra.hydra_logging.root.handlers=[x]",
+        "hydra.job_logging.version=2",
+    ],
+)
+def test_a_log_that_python_does_not_set_up_is_one_line(word: str, here: Path, capsys: Any) -> None:
+    assert run(word, *GOOD_WORDS, "hydra.run.dir=out") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: logging cannot be set up: Un")
+    assert not (here / "out" / "result.json").exists()
 
 
 def refused(here: Path, content: Any, *words: str, name: str = "experiment/theirs.yaml") -> str:
-    with pytest.raises(UserError) as error:
-        preflight.check([*option(here, content, name), *GOOD_WORDS, *words])
-    assert len(error.value.problems) == 1, error.value.problems
-    return str(error.value)
+    (line,) = refusals(option(here, content, name), *GOOD_WORDS, *words)
+    return line
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"cache_dir": "theirs"}, "cache_dir=theirs: holds other files than a cache"),
-        ({"cache_dir": "x/${dataset.name}"}, "it may only refer to ${oc.env:NAME}"),
-        ({"executor": {"address": "evil:1"}}, "executor.address=evil:1: a config may only name local or auto"),
-        ({"reranker": {"trust_remote_code": True}}, "reranker.trust_remote_code=true: a config cannot run code"),
+        ({"cache_dir": "theirs"}, "cache_dir=theirs: a config cannot set this; take it out, or give it on the command line"),
+        ({"cache_dir": "x/${dataset.name}"}, "cache_dir=x/${dataset.name}: a config cannot set this"),
+        ({"executor": {"address": "evil:1"}}, "executor.address=evil:1: in a config, this may be local or auto"),
+        ({"reranker": {"trust_remote_code": True}}, "reranker.trust_remote_code=true: a config cannot set this"),
         ({"hydra": {"sweeper": {"params": {"+cache_dir": "/x"}}}}, "hydra.sweeper.params.+cache_dir"),
-        ({"hydra": {"sweeper": {"params": {"reranker.trust_remote_code": "true"}}}}, "cannot sweep over this"),
+        ({"hydra": {"sweeper": {"params": {"reranker.trust_remote_code": "true"}}}}, "a config cannot set this"),
         ({"hydra": {"job": {"env_copy": ["NOT_THERE"]}}}, "KeyError"),
         ("defaults: [/experiment/theirs]\n", "the options include each other without end"),
         ("dataset:\n  name: ${dataset.name}\n", "it refers to itself"),
@@ -300,25 +436,27 @@ def test_a_command_refuses_what_a_config_may_not_decide(content: Any, said: str,
 
 
 @pytest.mark.parametrize(
-    ("uri", "said"),
+    ("uri", "fits"),
     [
-        ("sqlite:///theirs/precious.db", ""),  # a new file below this folder
-        ("sqlite:///theirs/precious.txt", "a config may only name a file that ends with .db"),
-        ("sqlite:///theirs/other.db", "is a file that MLflow did not make"),
-        ("sqlite:///theirs/others.db", "is a file that MLflow did not make"),
-        ("sqlite:///theirs/precious.txt?x=.db", "a config may only name a file that ends with .db"),
-        ("sqlite:////etc/x.db", "a config may make a new store below the current folder only"),
-        ("sqlite:///../x.db", "a config may make a new store below the current folder only"),
-        ("mssql://host/x?driver=/tmp/evil.so", "a config may name a file, sqlite:///NAME.db, or a server"),
-        ("http://host:5000", ""),
+        ("sqlite:///mlflow.db", True),  # as the package says
+        ("http://host:5000", True),
+        ("${oc.env:MLFLOW_TRACKING_URI}", True),
+        ("https://${oc.env:HOST}:5000/x", True),
+        ("sqlite:///theirs/precious.db", False),
+        ("sqlite:///mlflow.db?x=/etc/x", False),
+        ("mssql://host/x?driver=/tmp/evil.so", False),
+        ("${oc.env:HOME}", False),
+        ("http://${dataset.name}", False),
+        (["http://host:5000"], False),
+        ({"x": 1}, False),
     ],
 )  # fmt: skip
-def test_a_store_of_a_config_is_a_new_file_or_mlflows_own(uri: str, said: str, here: Path) -> None:
-    (here / "theirs" / "other.db").write_text("no database")
-    with sqlite3.connect(here / "theirs" / "others.db") as other:
-        other.execute("create table precious (x)")
-    problem = config_trust.store_problem(uri)
-    assert problem == said if not said else said in problem
+def test_a_store_of_a_config_is_a_server(uri: Any, fits: bool, usual: DictConfig) -> None:
+    made = OmegaConf.merge(usual, {"tracking": {"uri": uri}})
+    assert isinstance(made, DictConfig)
+    lines = list(config_trust.value_problems(made, usual, ()))
+    assert [line.split("=")[0] for line in lines] == [] if fits else ["tracking.uri"]
+    assert list(config_trust.value_problems(made, usual, ("tracking.uri",))) == []
 
 
 @pytest.mark.parametrize(
@@ -403,33 +541,27 @@ def test_whatever_one_value_is_no_place_is_outside(data: st.DataObject, usual: D
             assert real != Path(os.path.abspath(folder)) or folder != Path.cwd()
 
 
-@pytest.mark.parametrize(
-    ("part", "key", "value", "said"),
-    [
-        ("formatters", "datefmt", "%Q", "use fields of dates such as %H:%M:%S"),
-        ("formatters", "style", "{", "give %, and fields such as %(message)s"),
-        ("handlers", "maxBytes", "many", "this handler has no such value"),
-        ("loggers", "filters", ["x"], "loggers have no such key or value here; take it out"),
-    ],
-)
-def test_a_part_of_logging_is_told_key_by_key(part: str, key: str, value: object, said: str) -> None:
-    own = {"class": "logging.handlers.RotatingFileHandler", "filename": "x.log"} if part == "handlers" else {}
-    node = {"version": 1, "root": None, part: {"x": {**own, key: value}}}
-    lines = [line for at, line in logging_section.wrong("job_logging", node) if at.endswith(f"x.{key}")]
-    assert [line.endswith(f": {said}") for line in lines] == [True]
-
-
 @given(st.recursive(st.none() | st.booleans() | st.integers(-1, 100) | st.text(max_size=6), lambda inner: st.one_of(
     st.lists(inner, max_size=3),
     st.dictionaries(st.sampled_from(["version", "formatters", "handlers", "root", "loggers", "class", "format", "level",
                                      "filename", "x", "()", "stream", "filters"]), inner, max_size=4)),
     max_leaves=12))  # fmt: skip
-@settings(max_examples=200, deadline=None)
-def test_any_logging_is_set_up_or_told(node: Any) -> None:
-    """What is not told is set up by Python's logging without a fault, writing in its folder only."""
-    lines = list(logging_section.strangers("job_logging", node))
-    assert all(key.startswith("hydra.job_logging") for key, _ in lines)
-    assert lines or node is None or (isinstance(node, dict) and node["version"] == 1)
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_logging_has_the_packages_handlers_and_formats_or_is_told(usual: DictConfig, node: Any) -> None:
+    tree = OmegaConf.to_container(usual.hydra, resolve=False)
+    assert isinstance(tree, dict)
+    own = merged(tree["job_logging"], node) if isinstance(node, dict) else node
+    hydra = OmegaConf.create({"hydra": {**tree, "job_logging": own}}).hydra
+    if hydra_section.problems(hydra, usual.hydra, (), ()):
+        return
+    for part in ("formatters", "handlers"):
+        assert own.keys() >= {part}
+        assert unlevelled(own[part]) == unlevelled(tree["job_logging"][part])
+
+
+def unlevelled(handlers: dict[str, Any]) -> dict[str, Any]:
+    """Handlers without their levels."""
+    return {name: {k: v for k, v in one.items() if k != "level"} for name, one in handlers.items()}
 
 
 @given(st.integers(0, 10**6), st.integers(0, 255), st.sampled_from(["change", "cut", "double"]))

@@ -119,7 +119,7 @@ def test_a_function_needs_the_key_that_allows_it_typed(
     ):
         (place / "own" / "reranker" / "theirs.yaml").write_text(schema + text)
         assert typed("--config-dir", "own", "reranker=theirs", *words) == 2
-        assert "a config cannot run code" in capsys.readouterr().err
+        assert "a config cannot set this" in capsys.readouterr().err
     assert "mine" not in sys.modules
 
 

@@ -6,7 +6,8 @@ pipe under a config's name is waited for without end. Hydra reads files through 
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,11 @@ class FileConfigSource(HydraFileConfigSource):
     def load_config(self, config_path: str) -> ConfigResult:
         if ".." in Path(config_path).parts or Path(config_path).is_absolute():
             raise UserError(f"{config_path}: leads out of the folder of configs; name an option in it")
-        file = Path(os.path.realpath(os.path.join(self.path, self._normalize_file_name(config_path))))
+        file = Path(self.path, self._normalize_file_name(config_path)).resolve()
         if file.exists():
             refuse(file)
-        try:
+        with told(file):
             loaded = super().load_config(config_path)
-        except yaml.YAMLError as error:
-            raise UserError(f"{file}{unreadable(error)}") from None
         if problem := shape_problem(loaded.config):
             raise UserError(f"{file}: {problem}")
         return loaded
@@ -80,13 +79,20 @@ CURES = {
 def values_of(file: Path) -> dict[str, Any]:
     """What an option says, as plain values. Raises UserError where that cannot be read."""
     refuse(file)
-    try:
+    with told(file):
         found = yaml.safe_load(text_of(file)) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{file}{unreadable(error)}") from None
     if not isinstance(found, dict):
         raise UserError(f"{file}: {NO_KEYS}")
     return found
+
+
+@contextmanager
+def told(file: Path) -> Iterator[None]:
+    """Raise UserError for what PyYAML cannot read."""
+    try:
+        yield
+    except yaml.YAMLError as error:
+        raise UserError(f"{file}{unreadable(error)}") from None
 
 
 def unreadable(error: yaml.YAMLError) -> str:
@@ -111,15 +117,13 @@ def count_files(loader: ConfigLoaderImpl) -> None:
 
     def counted(name: str | None, lines: list[str]) -> tuple[list[Override], CachingConfigRepository]:
         parsed, repository = begin(name, lines)
-        load, calls = repository.load_config, count(1)
+        load, loaded = repository.load_config, count(1)
 
         def limited(config_path: str) -> ConfigResult | None:
-            if next(calls) > MOST_FILES:
-                raise UserError(
-                    f"{config_path}: the options include each other more than {MOST_FILES:,} times; "
-                    "look into their defaults"
-                )
-            return load(config_path)
+            if next(loaded) <= MOST_FILES:
+                return load(config_path)
+            line = f"the options include each other more than {MOST_FILES:,} times; look into their defaults"
+            raise UserError(f"{config_path}: {line}")
 
         repository.load_config = limited  # type: ignore[method-assign]
         return parsed, repository
@@ -149,9 +153,9 @@ def bomb(text: str) -> str:
     What is no YAML at all is left to Hydra, which says where and why.
     """
     sizes: dict[str, int] = {}  # of what each anchor stands for
-    open_: list[tuple[str, int]] = []  # anchors and sizes before, of the groups that are not closed yet
+    groups: list[tuple[str, int]] = []  # anchors and sizes before, of those that are not closed yet
     total = 0
-    try:
+    with suppress(yaml.YAMLError):
         for event in yaml.parse(text, Loader=Loader):
             anchor = getattr(event, "anchor", None) or ""
             if isinstance(event, yaml.AliasEvent):
@@ -159,19 +163,16 @@ def bomb(text: str) -> str:
                     return f"*{anchor} stands in what it names, or before it; write the values themselves"
                 total += sizes[anchor]
             elif isinstance(event, yaml.CollectionStartEvent):
-                open_.append((anchor, total))
+                groups.append((anchor, total))
                 sizes.pop(anchor, None)
-            elif isinstance(event, yaml.CollectionEndEvent):
-                name, before = open_.pop()
+            elif isinstance(event, yaml.CollectionEndEvent | yaml.ScalarEvent):
                 total += 1
+                name, before = (
+                    groups.pop() if isinstance(event, yaml.CollectionEndEvent) else (anchor, total - 1)
+                )
                 sizes[name] = total - before
-            elif isinstance(event, yaml.ScalarEvent):
-                total += 1
-                sizes[anchor] = 1
-            if len(open_) > DEEPEST:
+            if len(groups) > DEEPEST:
                 return f"nested deeper than {DEEPEST} levels; make it flatter"
             if total > MOST_VALUES:
                 return f"holds more than {MOST_VALUES:,} values, aliases counted in; make it smaller"
-    except yaml.YAMLError:
-        return ""
     return ""

@@ -8,10 +8,8 @@ to be harmless by itself, or be typed on the command line, which is trusted.
 from __future__ import annotations
 
 import copy
-import os
-import sqlite3
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,32 +23,20 @@ from yaml import YAMLError
 
 from rerankbench.basics.complaints import shown
 from rerankbench.basics.errors import UserError
-from rerankbench.basics.masking import masked
-from rerankbench.basics.regular_file import open_regular
 from rerankbench.commands import hydra_section, interpolations
-from rerankbench.commands.cache import entries
 from rerankbench.commands.hydra_private import ConfigLoaderImpl, ConfigSearchPathImpl
-from rerankbench.commands.hydra_section import is_typed
-from rerankbench.commands.targets import plain
-from rerankbench.experiment.tracking.mlflow_store import SQLITE
+from rerankbench.commands.hydra_section import COMMAND, GUARDED, written
 
-# Folders and files that lie at the top of a cache.
-CACHE = {*entries.KINDS, "hashes.json"}
-STORES = (".db", ".sqlite", ".sqlite3")
-CODE = (
-    "reranker.trust_remote_code",
-    "embedder.trust_remote_code",
-    "reranker.allow_code",
-    "reranker.function",
-)
+# Options of Hydra's groups that a config may choose: it is compared with what they say by themselves.
+CHOICES = {
+    "hydra/launcher": "basic|joblib|ray|submitit_local|submitit_slurm",
+    "hydra/sweeper": "basic|optuna|optuna_tpe",
+    "hydra/job_logging": ".*",
+    "hydra/hydra_logging": ".*",
+}
 # Which key is sent, and where to: together they have to be the package's own, or the first be typed.
 KEY, SENT = "reranker.key_variable", ("reranker.url", "reranker.path", "reranker.key_header")
-TYPED_ONLY = ("cache_dir", "tracking.uri", "executor.address", KEY, "reranker.url", *CODE)
-PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir")
-TYPE = "to have it all the same, give it on the command line"
-ELSEWHERE = "a config may make a new store below the current folder only"
-SHIPPED_URI = "sqlite:///mlflow.db"
-written = plain  # a config as plain values, nothing of it resolved
+PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "cache_dir")
 
 
 def problems(
@@ -65,18 +51,15 @@ def problems(
     made: what the options in `groups` make, read by `loader`; conf: the package's configs; words: the
     command line's, options and settings alike.
     """
-    usual = without_strangers(loader, conf, groups)
-    if usual is None:
+    lines = {*words, *(str(o.input_line) for o in groups)}
+    if not reads_others(loader, conf, lines):
         return []
+    usual = without_strangers(made, loader, conf, groups)
     typed = {word: word.partition("=")[0].lstrip("+~") for word in words}
     keys = {key for key in typed.values() if not loader.repository.group_exists(key)}
-    lines = {*words, *(str(o.input_line) for o in groups)}
-    return [
-        *hydra_section.problems(made.hydra, usual.hydra, keys, lines),
-        *value_problems(made, usual, keys),
-        *swept_problems(made, usual),
-        *typed_place_problems(made, typed),
-    ]
+    found = hydra_section.problems(made.hydra, usual.hydra, keys, lines)
+    found += value_problems(made, usual, keys)
+    return found or list(typed_place_problems(made, typed))
 
 
 def load(loader: ConfigLoaderImpl, conf: Path, name: str, lines: list[str]) -> DictConfig:
@@ -84,7 +67,7 @@ def load(loader: ConfigLoaderImpl, conf: Path, name: str, lines: list[str]) -> D
 
     Raises UserError for what Hydra cannot put together or nobody could resolve.
     """
-    foreign = reads_others(loader, conf)
+    foreign = reads_others(loader, conf, lines)
     if foreign and name != "config":
         refuse_search_path(loader, name)
     try:
@@ -114,9 +97,11 @@ def refuse_search_path(loader: ConfigLoaderImpl, name: str) -> None:
         raise UserError(f"{name}: hydra.searchpath: a config cannot set this; give it on the command line")
 
 
-def reads_others(loader: ConfigLoaderImpl, conf: Path) -> bool:
+def reads_others(loader: ConfigLoaderImpl, conf: Path, lines: Collection[str]) -> bool:
     """Whether options may come from elsewhere than the package."""
-    return any(is_foreign(element, conf) for element in loader.get_search_path().get_path())
+    path = loader.get_search_path().get_path()
+    further = any(line.startswith("hydra.searchpath=") for line in lines)
+    return further or any(is_foreign(element, conf) for element in path)
 
 
 def is_foreign(element: SearchPathElement, conf: Path) -> bool:
@@ -125,10 +110,10 @@ def is_foreign(element: SearchPathElement, conf: Path) -> bool:
     return element.provider == "command-line"
 
 
-def without_strangers(loader: ConfigLoaderImpl, conf: Path, groups: Sequence[Override]) -> DictConfig | None:
-    """The config that the same command makes of the package's own options; None if it reads no others."""
-    if not reads_others(loader, conf):
-        return None
+def without_strangers(
+    made: DictConfig, loader: ConfigLoaderImpl, conf: Path, groups: Sequence[Override]
+) -> DictConfig:
+    """The config that the same command makes of the package's own options, those in `CHOICES` included."""
     path = ConfigSearchPathImpl()
     for element in loader.get_search_path().get_path():
         if element.provider == "main":
@@ -136,8 +121,11 @@ def without_strangers(loader: ConfigLoaderImpl, conf: Path, groups: Sequence[Ove
         elif element.provider != "command-line":
             path.append(str(element.provider), str(element.path))
     package = ConfigLoaderImpl(path)
-    known = [o for o in groups if o.value() in package.get_group_options(o.key_or_group)]
-    lines = [str(o.input_line) for o in known]
+    chosen = {o.key_or_group: (o.value(), str(o.input_line)) for o in groups}
+    for group, safe in CHOICES.items():
+        if re.fullmatch(safe, option := str(made.hydra.runtime.choices.get(group))):
+            chosen[group] = option, f"{group}={option}"
+    lines = [line for group, (option, line) in chosen.items() if option in package.get_group_options(group)]
     return package.load_configuration("config", lines, RunMode.RUN, from_shell=False)
 
 
@@ -147,52 +135,33 @@ def value_problems(made: DictConfig, usual: DictConfig, typed: Collection[str]) 
     for group in ("tracking", "executor", "reranker", "embedder"):
         if isinstance(raw.get(group), str):
             yield f"{group}={shown(raw[group])}: it must be a group of keys"
-    for key in CODE:
-        if value(raw, key) not in (None, False, "???") and not is_typed(key, typed):
-            yield f"{key}={shown(value(raw, key))}: a config cannot run code; {TYPE}"
-    own = any(value(raw, key) != value(shipped, key) for key in (KEY, *SENT))
-    if own and value(raw, KEY) is not None and not is_typed(KEY, typed):
-        yield f"{KEY}={shown(value(raw, KEY))}: a config cannot send a key to a server; {TYPE}"
-    for key, check, otherwise in (
-        ("cache_dir", cache_problem, None),
-        ("tracking.uri", store_problem, SHIPPED_URI),
-        ("executor.address", address_problem, "local"),
-    ):
+    for key, rule in GUARDED.items():
         said = value(raw, key)
-        if said in (None, otherwise, value(shipped, key)) or is_typed(key, typed):
+        if said in (None, value(shipped, key)) or key in typed:
             continue
-        if problem := check(resolved(made, key)):
-            yield f"{key}={shown(masked(str(said)))}: {problem}; {TYPE}"
-
-
-def swept_problems(made: DictConfig, usual: DictConfig) -> Iterator[str]:
-    """Keys that a config's own sweep may not set, since it may not set them at all."""
-    if written(made)["hydra"]["sweeper"] == written(usual)["hydra"]["sweeper"]:
-        return
-    for kind in ("params", "search_space"):
-        swept = OmegaConf.select(made, f"hydra.sweeper.{kind}") or {}
-        for key in swept if OmegaConf.is_dict(swept) else ():
-            if str(key).lstrip("+~") in TYPED_ONLY:
-                yield f"hydra.sweeper.{kind}.{key}: a config cannot sweep over this; {TYPE}"
+        if why := rule.complaint(said):
+            yield f"{key}={shown(said)}: {why}"
+    own = any(value(raw, key) != value(shipped, key) for key in (KEY, *SENT))
+    if own and value(raw, KEY) is not None and KEY not in typed:
+        yield f"{KEY}={shown(value(raw, KEY))}: a config cannot send a key to a server; {COMMAND}"
 
 
 def typed_place_problems(made: DictConfig, typed: Mapping[str, str]) -> Iterator[str]:
     """Places that are typed, but lead elsewhere by a config: `hydra.run.dir='runs/${dataset.name}'`."""
+    swept = [str(value) for value in (value(written(made), "hydra.sweeper.params") or {}).values()]
     for word, key in typed.items():
         text = word.partition("=")[2].strip("'\"")
         if key not in PLACES or "${" not in text:
             continue
         filled = copy.deepcopy(made)
         OmegaConf.update(filled, key, text)
-        params = OmegaConf.select(made, "hydra.sweeper.params") or {}
-        swept = [str(value) for value in (params.values() if OmegaConf.is_dict(params) else ())]
         up = sum(part.count("..") for part in (resolved_text(filled, key), *swept))
         if up > text.count("..") or any(part.startswith(("/", "~")) for part in swept):
             yield f"{word}: what a config puts into it leads elsewhere; write a plain folder"
 
 
 def resolved_text(config: DictConfig, key: str) -> str:
-    """A value as text; empty where it cannot be resolved yet."""
+    """A value as text; empty where it cannot be resolved yet, or refers to nothing, as is told elsewhere."""
     try:
         return str(OmegaConf.select(config, key))
     except OmegaConfBaseException:
@@ -204,56 +173,3 @@ def value(tree: Any, key: str) -> Any:
     for name in key.split("."):
         tree = tree.get(name) if isinstance(tree, dict) else None
     return tree
-
-
-def resolved(made: DictConfig, key: str) -> str:
-    """A value as text; empty where it refers to nothing, which is told elsewhere."""
-    raw = str(value(written(made), key))
-    if "${" in raw and not all(part.startswith("oc.env:") for part in raw.split("${")[1:]):
-        return raw  # what else it refers to may change from job to job
-    return resolved_text(made, key)
-
-
-def cache_problem(place: str) -> str:
-    """Why a cache that only a config names may not be there; empty if it may: a new folder, or a cache."""
-    if "${" in place:
-        return "in a config, it may only refer to ${oc.env:NAME}"
-    folder = Path(place).expanduser()
-    if not folder.exists():
-        return ""
-    names = set(os.listdir(folder)) if folder.is_dir() else set()
-    return "" if folder.is_dir() and (not names or names & CACHE) else "holds other files than a cache"
-
-
-def store_problem(uri: str) -> str:
-    """Why a store that only a config names may not be used; empty if it may."""
-    if "${" in uri:
-        return "in a config, it may only refer to ${oc.env:NAME}"
-    if uri.startswith(("http://", "https://")):
-        return ""
-    if not uri.startswith("sqlite:///"):
-        return "a config may name a file, sqlite:///NAME.db, or a server, http://host:port"
-    file = Path(uri.removeprefix("sqlite:///")).expanduser().resolve()
-    if file.suffix not in STORES or {"?", "#"} & set(uri):
-        return f"a config may only name a file that ends with {', '.join(STORES)}"
-    if file.exists():
-        return "" if is_store(file) else "is a file that MLflow did not make"
-    return "" if file.is_relative_to(Path.cwd().resolve()) else ELSEWHERE
-
-
-def is_store(file: Path) -> bool:
-    """Whether a file is a database with MLflow's tables; nothing is written."""
-    try:
-        with open_regular(file) as stream:
-            if stream.read(len(SQLITE)) != SQLITE:
-                return False
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as opened:
-            found = opened.execute("select name from sqlite_master where type = 'table'").fetchall()
-    except (OSError, sqlite3.Error):
-        return False
-    return {"experiments", "runs"} <= {name for (name,) in found}
-
-
-def address_problem(address: str) -> str:
-    """Why jobs may not be sent there because a config says so: what answers could run code here."""
-    return "" if address in ("local", "auto") else "a config may only name local or auto"

@@ -12,12 +12,12 @@ from omegaconf.errors import OmegaConfBaseException
 from rerankbench.basics import complaints
 from rerankbench.basics.errors import Problem
 from rerankbench.commands.as_typed import MOST_JOBS
-from rerankbench.commands.targets import plain
+from rerankbench.commands.hydra_section import written
 from rerankbench.experiment.tracking.mlflow_store import place_problem
 
 
 def problems(hydra: DictConfig, part: str, writes: bool) -> Iterator[Problem]:
-    """What Hydra's section, in which `targets` finds nothing wrong, cannot be used for.
+    """What Hydra's section, in which `hydra_section` finds nothing wrong, cannot be used for.
 
     part: `sweep` or `run`; writes: whether results are written.
     """
@@ -43,7 +43,7 @@ def folder_problems(hydra: DictConfig, part: str, writes: bool) -> Iterator[Prob
     try:
         place = str(OmegaConf.select(hydra, f"{part}.dir") or "")
     except OmegaConfBaseException as error:
-        yield complaints.explained(error, key, plain(hydra)[part]["dir"])
+        yield complaints.explained(error, key, written(hydra)[part]["dir"])
         return
     if place.partition("/")[0] == "~":  # the shell expands it at the start of a word only
         cure = f"{key}={Path(place).expanduser()}"
@@ -52,7 +52,7 @@ def folder_problems(hydra: DictConfig, part: str, writes: bool) -> Iterator[Prob
         yield Problem(f"{key}={place}: give a folder for the results", key)
     elif writes and (said := place_problem(Path(place).absolute() / "result.json")):
         yield Problem(f"{key}={place}: {said}", key)
-    subdir = Path(str(plain(hydra)["sweep"]["subdir"]))
+    subdir = Path(str(written(hydra)["sweep"]["subdir"]))
     if part == "sweep" and (subdir.is_absolute() or ".." in subdir.parts):
         key = "hydra.sweep.subdir"
         yield Problem(f"{key}={subdir}: leads out of hydra.sweep.dir; give a name", key)

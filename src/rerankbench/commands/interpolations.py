@@ -31,6 +31,8 @@ def problems(tree: dict[str, Any]) -> list[str]:
         total = Sizes(tree).of((), tree)
     except Circle as error:
         return [f"{error}: it refers to itself; write a value"]
+    except RecursionError:
+        return ["the config's ${...} lead from value to value further than anybody follows; write values"]
     if total > MOST:
         return [f"the config becomes more than {MOST:,} characters once its ${{...}} are resolved; cut it"]
     return []
@@ -44,22 +46,17 @@ class Sizes:
         self.known: dict[Path, int | None] = {}  # None: being added up
 
     def of(self, path: Path, node: Any) -> int:
-        if isinstance(node, dict):
-            return 1 + sum(self.at((*path, str(key)), child) for key, child in node.items())
-        if isinstance(node, list):
-            return 1 + sum(self.at((*path, str(key)), child) for key, child in enumerate(node))
-        if not isinstance(node, str) or "${" not in node:
-            return 1 + len(str(node))
-        return 1 + len(node) + sum(self.at(*target) for target in self.targets(path, node))
+        if isinstance(node, dict | list):
+            children = node.items() if isinstance(node, dict) else enumerate(node)
+            return 1 + sum(self.at((*path, str(key)), child) for key, child in children)
+        return 1 + len(str(node)) + sum(self.at(*target) for target in self.targets(path, str(node)))
 
     def at(self, path: Path, node: Any) -> int:
-        if path in self.known:
-            size = self.known[path]
-            if size is None:
-                raise Circle(f"{'.'.join(path)}={shown(node)}")
-            return size
-        self.known[path] = None
-        self.known[path] = size = min(self.of(path, node), 10 * MOST)
+        if path not in self.known:
+            self.known[path] = None
+            self.known[path] = min(self.of(path, node), 10 * MOST)
+        if (size := self.known[path]) is None:
+            raise Circle(f"{'.'.join(path)}={shown(node)}")
         return size
 
     def targets(self, path: Path, text: str) -> Iterator[tuple[Path, Any]]:
@@ -78,13 +75,12 @@ class Sizes:
                         yield whole, found
 
     def find(self, path: Path) -> Any:
-        """The value at a path, or the reference on the way to it that stands for a whole group."""
+        """The value at a path; None where there is none."""
         node: Any = self.tree
         for name in path:
+            index = int(name) if name.isdecimal() and len(name) < 7 else -1
             if isinstance(node, dict):
-                node = next((child for key, child in node.items() if str(key) == name), None)
-            elif isinstance(node, list):
-                node = node[int(name)] if name.isdecimal() and int(name) < len(node) else None
+                node = node.get(name, node.get(index))
             else:
-                return None
+                node = node[index] if isinstance(node, list) and -1 < index < len(node) else None
         return node

@@ -25,9 +25,9 @@ from rerankbench.commands import (
     config,
     config_trust,
     hydra_private,
+    hydra_section,
     hydra_settings,
     partial_keys,
-    targets,
 )
 from rerankbench.commands.as_typed import MOST_JOBS, count, is_option, values
 from rerankbench.commands.config import RunSettings
@@ -100,7 +100,7 @@ class Command:
         given = self.take(first)
         master = self.compose(o for o in given.values() if not o.is_sweep_override())
         self.fill(master, (o for o in given.values() if not is_option(o.key_or_group)))
-        if found := targets.problems(master.hydra):
+        if found := list(hydra_section.mistakes(master.hydra)):
             raise UserError(found)
         self.multirun = multirun or master.hydra.mode == RunMode.MULTIRUN
         # Hydra's own sweeper has all values listed; others choose them as they go.
@@ -204,7 +204,7 @@ class Command:
             return error
         own = [o for o in job if not (is_option(o.key_or_group) or o.is_hydra_override())]
         own = [o for o in own if o.key_or_group not in lacked]
-        whole = OmegaConf.create({k: v for k, v in config_trust.written(made).items() if k != "hydra"})
+        whole = OmegaConf.create({k: v for k, v in hydra_section.written(made).items() if k != "hydra"})
         OmegaConf.copy_cache(from_config=self.cached, to_config=whole)
         self.cached = whole
         self.fill(whole, own)
@@ -258,8 +258,7 @@ class Command:
             file = f"experiment/{made.hydra.runtime.choices.get('experiment')}.yaml"
             line = f"{file}: its first line must be `# @package _global_`; without it its keys do nothing"
             raise UserError([Problem(line, "experiment")])
-        found = [*targets.problems(made.hydra), *targets.command_problems(made.hydra)]
-        if found := found or config_trust.problems(made, self.loader, conf_folder(), options, self.typed):
+        if found := config_trust.problems(made, self.loader, conf_folder(), options, self.typed):
             raise UserError(found)
         self.composed[words] = made
         return made

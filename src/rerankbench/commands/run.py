@@ -51,6 +51,7 @@ CLUSTERS = {  # what a launcher says where there is no cluster, and what to do a
     "object_store_memory must not be provided": "hydra.launcher.ray.init.address: a running cluster has "
     "its own object store; add hydra.launcher.ray.init.object_store_memory=null",
 }
+LOGGING = ("Unable to configure ", "Unsupported version: ")  # what Python says of a log that it cannot set up
 
 
 class Stopped(KeyboardInterrupt):
@@ -141,6 +142,7 @@ def printed_as(hide: Callable[[str], str]) -> Iterator[None]:
 def show_by_hydra(hydra: Any, parsed: Namespace, name: str) -> None:
     """What Hydra itself prints: its help, completions for a shell, configs and how they came about."""
     if parsed.hydra_help:
+        parsed.overrides = []  # they could choose a stranger's option, which nothing has looked at
         hydra.hydra_help(name, hydra_private.arguments_parser(), parsed)
     elif parsed.shell_completion:
         hydra.shell_completion(name, parsed.overrides)
@@ -164,6 +166,10 @@ def launch(hydra: Any, name: str, command: preflight.Command) -> int:
             (hydra.multirun if sweep else hydra.run)(name, task, words)
         except (RuntimeError, ConnectionError, ValueError) as error:  # of launchers
             lines = [line for sign, line in CLUSTERS.items() if sign in str(error)]
+            if str(error).startswith(LOGGING):
+                why_not = f"{error}: {error.__cause__}" if error.__cause__ else error
+                line = "leave out what you set of hydra.job_logging or hydra.hydra_logging"
+                lines = [f"logging cannot be set up: {why_not}; {line}"]
             if not lines:
                 raise
             raise UserError(lines[0]) from error
