@@ -26,8 +26,11 @@ from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.store.rows import (
+    ARITHMETIC,
+    INT8,
     KEY,
     RowStore,
+    arithmetic,
     identity,
     pair_keys,
     read_array,
@@ -330,6 +333,12 @@ def test_an_identity_is_the_hash_of_canonical_json() -> None:
     canonical = '{"batch":[1,2.5],"model":"é","none":null}'
     parts = {"none": None, "model": "é", "batch": [1, 2.5]}
     assert identity(parts) == hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def test_what_int8_computes_has_a_version_of_its_own() -> None:
+    """Pinned: under other keys or for other precisions, whole caches would be computed again."""
+    assert arithmetic("bf16") == {"arithmetic": ARITHMETIC, "precision": "bf16"}
+    assert arithmetic("int8") == {"arithmetic": ARITHMETIC, "precision": "int8", "int8": INT8}
 
 
 def test_identity_is_of_content_not_of_order() -> None:
