@@ -198,7 +198,7 @@ def test_rows_of_another_width_and_broken_csv_are_told(tmp_path: Path) -> None:
     assert "a.csv:2: has 3 columns instead of 2" in said
     assert "quote cells that hold ','" in said
     said = refusal(tmp_path, "a.csv", "query,pos\na\rb,['c']\n")
-    assert "a.csv:2: is no row of CSV (new-line character" in said
+    assert "a.csv:2: is not a row of CSV (new-line character" in said
     assert "write the file as .jsonl or .parquet, which keep lists" in said
 
 

@@ -191,4 +191,4 @@ def test_swaps_of_practically_equal_scores_are_no_drift(
     code, text = printed(capsys, *words)
     assert code == 0
     assert "same order for 0 of 8" in text
-    assert "as good as equal" in text
+    assert "practically equal" in text
