@@ -110,7 +110,7 @@ def test_what_is_set_aside_is_never_exceeded_by_what_an_answer_claims() -> None:
     budget.set_aside(0.4)
     budget.settle(0.4, 5.0)
     budget.set_aside(0.4)
-    with pytest.raises(Spent, match="could be crossed"):
+    with pytest.raises(Spent, match="could be exceeded"):
         budget.set_aside(0.4)
     assert (budget.sent, budget.paid) == (2, pytest.approx(0.8))
 
