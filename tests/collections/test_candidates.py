@@ -432,6 +432,11 @@ def test_scores_or_ranks_that_only_some_entries_have(tmp_path: Path, letters: Co
     ]
 
 
+def test_blanks_around_a_score_are_no_part_of_it(tmp_path: Path, letters: Collection) -> None:
+    run = written(tmp_path / "run.csv", "qid,docno,score\nq1,b, 1.5\nq1,a,2 \nq2,b,1\n")
+    assert names(letters, read_trec(run, letters, 10)) == [["a", "b"], ["b"]]
+
+
 def test_judgements_given_as_a_run_are_noted(tmp_path: Path, letters: Collection) -> None:
     head = "qid,docno,score\n"
     for name, lines, counts in [
@@ -459,6 +464,9 @@ def test_a_run_of_several_tags_is_noted(tmp_path: Path, letters: Collection) -> 
         "tags in one run: 2 ('one', 'two'); "
         "taken together as one run; split the file if they are several systems' runs"
     )
+    entries = [{"qid": q, "docno": "b", "score": 1, "tag": tag} for q, tag in (("q1", "one"), ("q2", None))]
+    untagged = written(tmp_path / "run.json", json.dumps(entries))
+    assert read_trec(untagged, letters, 10).findings == ()
 
 
 def test_candidates_show_their_size(letters: Collection) -> None:

@@ -188,7 +188,7 @@ def test_a_list_that_cannot_be_read_for_sure_is_refused(tmp_path: Path, column: 
         writer.writeheader()
         writer.writerow({"query": "a", "pos": "['b']", "neg": "", column: cell})
     with pytest.raises(
-        UserError, match=f"a.csv:2: '{column}' is .*no list that can be read; write the file as"
+        UserError, match=f"a.csv:2: '{column}' is .*cannot be read as a list; write the file as"
     ):
         OneFile(path=str(tmp_path / "a.csv")).load(tmp_path)
 
