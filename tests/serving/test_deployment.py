@@ -109,7 +109,7 @@ def test_another_collection_is_told_and_texts_are_still_reranked(
         assert "there is no search" in caplog.text
         assert ask(service, "/rerank", {"query": "a", "documents": ["b"]}).status_code == 200
         answer = ask(service, "/search", {"query": "a"})
-        assert (answer.status_code, "others than when" in answer.json()["error"]) == (503, True)
+        assert (answer.status_code, "have changed since" in answer.json()["error"]) == (503, True)
 
 
 def test_where_nothing_can_be_deployed_an_earlier_file_goes(swept: Path, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_served_check import listening
 
+from listening import listening
 from rerankbench.serving import protocol
 from rerankbench.serving.gate import Gate
 from rerankbench.serving.limits import Limits

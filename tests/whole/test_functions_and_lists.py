@@ -126,7 +126,7 @@ def test_a_function_needs_the_key_that_allows_it_typed(
 @pytest.mark.parametrize(
     ("place_of", "told"),
     [
-        ("mine:nothing", "is no function"),
+        ("mine:nothing", "is not a function"),
         ("mine:gone", "cannot be imported"),
         ("nowhere:scores", "No module named"),
         ("mine", "give MODULE:NAME"),
