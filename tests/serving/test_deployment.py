@@ -92,7 +92,7 @@ def test_a_model_with_another_hash_is_refused(swept: Path, models: Path, tmp_pat
     written = deployments(swept, ["base@12"])[0].to_yaml()
     (tmp_path / "deploy.yaml").write_text(written.replace(str(models / "base"), str(models / "large")))
     [found] = deployments(tmp_path / "deploy.yaml", [])
-    with pytest.raises(UserError, match="its weights are others"):
+    with pytest.raises(UserError, match="its weights have changed"):
         arms.load(found, Models(), tmp_path)
 
 
@@ -126,14 +126,14 @@ def test_where_nothing_can_be_deployed_an_earlier_file_goes(swept: Path, tmp_pat
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", r"is no deploy\.yaml; write one with rerankbench-report FOLDER"),
-        ("[]", r"is no deploy\.yaml; write one with"),
-        ("{", "is no YAML"),
+        ("", r"is not a deploy\.yaml; write one with rerankbench-report FOLDER"),
+        ("[]", r"is not a deploy\.yaml; write one with"),
+        ("{", "is not YAML"),
         ("a: &a [1]\nb: *a\n", "aliases"),
-        ("!!python/object/apply:os.system ['true']", "is no YAML"),
+        ("!!python/object/apply:os.system ['true']", "is not YAML"),
         ("schema: 1\narm: x\n", "Field required"),
         ("[" * 50_000, "levels"),
-        ("\x00", "is no YAML"),
+        ("\x00", "is not YAML"),
     ],
 )
 def test_what_is_no_deployment_is_told_in_a_line(tmp_path: Path, text: str, why: str) -> None:

@@ -198,7 +198,7 @@ def test_candidates_of_another_collection_are_refused(tmp_path: Path) -> None:
         (lambda: load_collection("/nope"), "collection /nope: there is no such folder, nor a kind"),
         (lambda: load_collection("beir", path="/nope"), "dataset.path=/nope: there is no such folder"),
         (lambda: load_collection("sample", limit=1), "dataset.limit=1: there is no such key"),
-        (lambda: retrieve(load_collection(), "nope.trec"), "first_stage nope.trec: no such file"),
+        (lambda: retrieve(load_collection(), "nope.trec"), "first_stage nope.trec: there is no such file"),
         (lambda: retrieve(load_collection(), "bm25", language="klingon"), "first_stage.language=klingon"),
         (
             lambda: retrieve(load_collection(), "dense", embedder="minilmm"),
