@@ -25,8 +25,8 @@ BATCH = "rerankbench.engine.loop:Loop.attempt"
 
 def test_help_names_every_key_and_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     from rerankbench.basics.conf_folder import conf_folder
+    from rerankbench.commands.config import GROUPS
     from rerankbench.experiment.config import Root
-    from rerankbench.experiment.groups import GROUPS
 
     assert run("--help") == 0
     text = capsys.readouterr().out
