@@ -101,7 +101,8 @@ mutants: develop
 	$(BIN)/mutmut run --max-children $(WORKERS)
 	$(BIN)/mutmut results
 
-# The lowest versions that pyproject.toml allows: resolved, installed beside the usual ones, and tried.
+# The lowest versions that pyproject.toml allows: resolved, installed beside the usual ones, and tried. And whether
+# the first release of each Python can install what constraints.txt pins (Debian 12 has 3.11.2).
 # With torch's build for CPUs: LOWEST_FLAGS="--torch-backend=cpu".
 LOWEST = $(VENV)-lowest
 LOWEST_FLAGS ?=
@@ -109,6 +110,8 @@ LOWEST_TESTS = tests/evaluation tests/engine/test_store.py tests/collections/tes
 lowest:
 	$(PYTHON) -m venv $(LOWEST)-uv
 	$(LOWEST)-uv/bin/python -m pip install --quiet --constraint constraints.txt uv
+	for python in 3.11.0 3.12.0 3.13.0; do $(LOWEST)-uv/bin/uv pip compile --quiet --all-extras --python-version $$python \
+	  --constraint constraints.txt pyproject.toml --output-file /dev/null || exit 1; done
 	$(LOWEST)-uv/bin/uv venv --quiet --clear --python $(PYTHON) $(LOWEST)
 	$(LOWEST)-uv/bin/uv pip compile --quiet --resolution lowest-direct --python $(LOWEST)/bin/python $(LOWEST_FLAGS) \
 	  pyproject.toml --output-file $(LOWEST)/requirements.txt

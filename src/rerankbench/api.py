@@ -217,7 +217,8 @@ def load_collection(kind_or_folder: str | Path = "sample", **settings: Any) -> C
         if not Path(settings["path"]).expanduser().is_dir():
             known = ", ".join(GROUPS["dataset"].kinds)
             raise UserError(
-                f"collection {settings['path']}: no such folder, and no kind either; kinds: {known}"
+                f"collection {settings['path']}: there is no such folder, nor a kind of collection; "
+                f"kinds: {known}"
             )
     return cast(Source, _settings("dataset", kind, settings)).load(cache_dir)
 
@@ -283,7 +284,7 @@ def retrieve(
         if not Path(settings["path"]).expanduser().is_file():
             known = ", ".join(GROUPS["first_stage"].kinds)
             raise UserError(
-                f"first_stage {first_stage}: no such file, and no first stage either; there are {known}"
+                f"first_stage {first_stage}: there is no such file, nor a first stage; choose one of {known}"
             )
     stage = cast(FirstStage, _settings("first_stage", kind, settings))
     read, indexed = _embedding(str(embedder), index) if stage.embeds() else (Embedder(), Index())
@@ -423,7 +424,7 @@ def _texts(query: object, texts: Iterable[object]) -> list[str]:
     if isinstance(texts, str):
         raise UserError("texts: one string; give a list of texts")
     named = [("query", query), *((f"texts[{position}]", text) for position, text in enumerate(texts))]
-    wrong = [f"{name}: {text!r:.60} is no string" for name, text in named if not isinstance(text, str)]
+    wrong = [f"{name}: {text!r:.60} is not a string" for name, text in named if not isinstance(text, str)]
     if wrong:
         raise UserError(wrong)
     return [str(text) for _, text in named[1:]]

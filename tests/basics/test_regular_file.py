@@ -51,7 +51,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
 def test_a_file_is_not_read_where_it_is_too_large(tmp_path: Path) -> None:
     with (tmp_path / "x").open("wb") as file:
         file.truncate(10**12)  # takes no room
-    with pytest.raises(TooLarge, match="1,000,000,000,000 bytes, at most 1,000 are possible"):
+    with pytest.raises(TooLarge, match="1,000,000,000,000 bytes, at most 1,000 are allowed"):
         read_regular(tmp_path / "x", 1000)
 
 

@@ -423,6 +423,57 @@ def test_the_largest_number_of_single_precision_is_a_score(tmp_path: Path, lette
     assert read_trec(run, letters, 3).scores.tolist()[0] == [largest, 0.0, -largest]
 
 
+def test_scores_or_ranks_that_only_some_entries_have(tmp_path: Path, letters: Collection) -> None:
+    entries = [{"qid": "q1", "docno": "a", "rank": 1}, {"qid": "q1", "docno": "b", "score": 3}]
+    run = written(tmp_path / "run.json", json.dumps(entries))
+    assert problems(run, letters) == [
+        f"{run} entry {number}: lacks the {what} that others have: give it to each"
+        for number, what in ((1, "score"), (2, "rank"))
+    ]
+
+
+def test_blanks_around_a_score_are_no_part_of_it(tmp_path: Path, letters: Collection) -> None:
+    run = written(tmp_path / "run.csv", "qid,docno,score\nq1,b, 1.5\nq1,a,2 \nq2,b,1\n")
+    assert names(letters, read_trec(run, letters, 10)) == [["a", "b"], ["b"]]
+
+
+def test_judgements_given_as_a_run_are_noted(tmp_path: Path, letters: Collection) -> None:
+    head = "qid,docno,score\n"
+    for name, lines, counts in [
+        ("all", "q1,a,1\nq2,b,2\n", [2]),
+        ("one", "q2,b,2\n", [1, 1]),  # and q1 has nothing
+        ("other grade", "q1,a,1\nq2,b,1\n", []),
+        ("not judged", "q1,a,1\nq2,c,2\n", []),
+        ("more than judged", "q1,a,1\nq1,b,0\nq2,b,2\n", []),
+    ]:
+        findings = read_trec(written(tmp_path / f"{name}.csv", head + lines), letters, 10).findings
+        assert [finding.count for finding in findings] == counts, name
+        if counts:
+            assert findings[-1].severity == "warning"
+            assert findings[-1].line() == (
+                f"ranked documents, all judged and scored by their grades: {counts[-1]}; "
+                "the file seems to be the judgements; figures of a first stage need its run"
+            )
+
+
+def test_a_run_of_several_tags_is_noted(tmp_path: Path, letters: Collection) -> None:
+    run = written(tmp_path / "run.trec", "q1 Q0 a 1 2 one\nq2 Q0 b 1 1 two\nq2 Q0 c 2 .5 two\n")
+    (finding,) = read_trec(run, letters, 10).findings
+    assert finding.severity == "warning"
+    assert finding.line() == (
+        "tags in one run: 2 ('one', 'two'); "
+        "taken together as one run; split the file if they are several systems' runs"
+    )
+    entries = [{"qid": q, "docno": "b", "score": 1, "tag": tag} for q, tag in (("q1", "one"), ("q2", None))]
+    untagged = written(tmp_path / "run.json", json.dumps(entries))
+    assert read_trec(untagged, letters, 10).findings == ()
+
+
+def test_candidates_show_their_size(letters: Collection) -> None:
+    found = Candidates(np.array([[0, 1, 2]] * 2), np.zeros((2, 3), np.float32))
+    assert repr(found) == "<Candidates of 2 queries, at most 3 of each>"
+
+
 def test_many_faults_are_told_at_once_and_counted(tmp_path: Path, letters: Collection) -> None:
     told = problems(written(tmp_path / "run.trec", RUN + "q1 Q0 b 1 x t\n" * 30 + RUN * 2), letters)
     assert told == [

@@ -188,7 +188,7 @@ def test_a_list_that_cannot_be_read_for_sure_is_refused(tmp_path: Path, column: 
         writer.writeheader()
         writer.writerow({"query": "a", "pos": "['b']", "neg": "", column: cell})
     with pytest.raises(
-        UserError, match=f"a.csv:2: '{column}' is .*no list that can be read; write the file as"
+        UserError, match=f"a.csv:2: '{column}' is .*cannot be read as a list; write the file as"
     ):
         OneFile(path=str(tmp_path / "a.csv")).load(tmp_path)
 
@@ -198,7 +198,7 @@ def test_rows_of_another_width_and_broken_csv_are_told(tmp_path: Path) -> None:
     assert "a.csv:2: has 3 columns instead of 2" in said
     assert "quote cells that hold ','" in said
     said = refusal(tmp_path, "a.csv", "query,pos\na\rb,['c']\n")
-    assert "a.csv:2: is no row of CSV (new-line character" in said
+    assert "a.csv:2: is not a row of CSV (new-line character" in said
     assert "write the file as .jsonl or .parquet, which keep lists" in said
 
 

@@ -365,7 +365,7 @@ def test_a_query_with_nothing_relevant_and_one_without_text_are_noted(tmp_path: 
     queries = [("q1", "", "a"), ("q2", "", "\u3000")]
     notes = load(beir(tmp_path, queries=queries, judgements=judgements), relevance_threshold=2).notes
     assert notes[0].startswith("judged queries without a document of grade 2 or more: 1")
-    assert notes[1].startswith("judged queries without text: 1 ('q2'); they ask for nothing")
+    assert notes[1].startswith("judged queries without text: 1 ('q2'); there is nothing to search for")
 
 
 def test_the_threshold_is_kept_and_checked(tmp_path: Path) -> None:

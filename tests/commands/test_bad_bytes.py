@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from rerankbench.engine.models.checkpoint import folder_problems, safetensors_he
 from rerankbench.engine.store.rows import RowStore, Shard, read_array, text_keys
 from rerankbench.experiment.tracking.result import Result
 from rerankbench.report import runs
+from silence import silent_store
 
 often = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -131,8 +131,7 @@ odd_shards = st.one_of(
 @often
 def test_any_bytes_in_a_shard_never_give_a_wrong_value(content: bytes) -> None:
     """Under the name of other bytes they are set aside: a lookup finds the true values or none."""
-    logging.getLogger("rerankbench.engine.store.rows").disabled = True
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, silent_store():
         folder = Path(place)
         (folder / f"00000001-{hashlib.sha256(GOOD).hexdigest()}.shard").write_bytes(content)
         values, found = RowStore(folder, {}).lookup(KEYS, [0])
@@ -144,8 +143,7 @@ def test_any_bytes_in_a_shard_never_give_a_wrong_value(content: bytes) -> None:
 @given(st.binary(max_size=300))
 @often
 def test_any_bytes_in_an_array_are_no_array(content: bytes) -> None:
-    logging.getLogger("rerankbench.engine.store.rows").disabled = True
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, silent_store():
         (Path(folder) / f"name-{'0' * 64}.npy").write_bytes(content)
         assert read_array(Path(folder), "name") is None
 

@@ -114,7 +114,7 @@ def test_the_table_is_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["dataset=beir", f"dataset.path={folder}", "reranker=none", f"cache_dir={tmp_path}"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert printed.startswith("my-data, split test")
-    assert "they cannot be found but stay in the ideal" in printed
+    assert "they cannot be retrieved but count in" in printed
     assert "in characters" in printed
     assert "reranker=none has no tokenizer" in printed
     assert "0 errors, 1 warning, 8 notes" in printed

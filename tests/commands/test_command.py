@@ -24,16 +24,16 @@ BATCH = "rerankbench.engine.loop:Loop.attempt"
 
 
 def test_help_names_every_key_and_every_option(capsys: pytest.CaptureFixture[str]) -> None:
-    from test_config import CONF, DESIGN
-
+    from rerankbench.basics.conf_folder import conf_folder
+    from rerankbench.commands.config import GROUPS
     from rerankbench.experiment.config import Root
 
     assert run("--help") == 0
     text = capsys.readouterr().out
-    for key in set(Root.__dataclass_fields__) - set(DESIGN) - {"report"}:
+    for key in set(Root.__dataclass_fields__) - set(GROUPS) - {"report", "experiment"}:
         assert re.search(rf"^  {key}=.* +\w+", text, re.M), key
-    for group in DESIGN:
-        for file in (CONF / group).glob("*.yaml"):
+    for group in GROUPS:
+        for file in (conf_folder() / group).glob("*.yaml"):
             assert re.search(rf"^  {re.escape(file.stem)} +\S.*\.$", text, re.M), file
     assert "Traceback" not in text
 
@@ -205,7 +205,7 @@ def test_a_dry_run_writes_nothing(
     assert re.findall(r"^ +(workers|\d+) .+ (price|[\d.]+)$", text, re.M) == [
         ("workers", "price"), ("1", "0.00"), ("8", "0.00"), ("64", "0.00")
     ]  # fmt: skip
-    assert "8 pairs to compute (at most: which of them are stored shows when the candidates" in text
+    assert "8 pairs to compute (at most: how many are stored is known once the candidates" in text
     assert "MB of memory" in text
     assert "MB of disk" in text
     assert run("-m", "depth=2,4", *base) == 0
@@ -227,7 +227,7 @@ def test_a_dry_run_after_the_run_has_nothing_to_do(
     assert "4 of 4 documents stored: nothing to do" in text
     assert run(*base, "dry_run=true", "candidates=2") == 0  # candidates that nobody has looked for
     text = capsys.readouterr().out
-    assert "4 pairs to compute (at most: which of them are stored shows when the candidates are" in text
+    assert "4 pairs to compute (at most: how many are stored is known once the candidates are" in text
     assert run(*base, "dry_run=true", "reuse=false") == 0
     text = capsys.readouterr().out
     assert "8 pairs to compute (reuse=false uses nothing that is stored), measured" in text

@@ -30,7 +30,7 @@ BOMBS = {
     "braces": ("x: " + "{a: " * 51 + "1" + "}" * 51, "nested deeper than 50 levels"),
     "itself": ("x: &a [*a]", r"\*a stands in what it names"),
     "itself as a key": ("x: &a {y: {z: *a}}", r"\*a stands in what it names"),
-    "a file without end": ("x: " + "y" * 1_000_001, "at most 1,000,000 are possible"),
+    "a file without end": ("x: " + "y" * 1_000_001, "at most 1,000,000 are allowed"),
     "many values": ("x: [" + "1," * 120_000 + "]", "more than 100,000 values"),
 }  # fmt: skip
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import signal
 import socket
@@ -22,6 +21,7 @@ from rerankbench.commands.cache.compact import compact_folder
 from rerankbench.engine.store import lock
 from rerankbench.engine.store.file_hashes import FileHashes
 from rerankbench.engine.store.rows import RowStore, Shard, read_array, text_keys, write_array
+from silence import silent_store
 
 KEYS = text_keys(["a", "b", "c"])
 VALUES = np.array([[1.0], [2.0], [3.0]], np.float32)
@@ -211,8 +211,7 @@ def test_arrays_locks_and_hashes_are_made_in_spite_of_what_is_there(kind: str, c
 )
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_change_of_one_file_costs_its_part_only(which: int, change: str | tuple[int, int]) -> None:
-    logging.getLogger("rerankbench.engine.store.rows").disabled = True
-    with tempfile.TemporaryDirectory() as place, at_once():
+    with tempfile.TemporaryDirectory() as place, at_once(), silent_store():
         (Path(place) / "outside").write_bytes(OUTSIDE)
         folder = Path(place) / "cache" / "scores" / ("0" * 64)
         store = RowStore(folder, {"label": "x"})

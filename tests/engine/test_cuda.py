@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from test_flat_encoder import BUILDS, CLASSIFIERS, LENGTHS, build_model, inputs_of, logits
-from test_loop import Sequences, numbers
 
 from commands import own_options, run, tiny
+from numbered_sequences import Sequences, numbers
 from rerankbench.engine import hardware
 from rerankbench.engine.hardware import Hardware, Precision, has_cuda
 from rerankbench.engine.loop import Budget, Loop
 from rerankbench.engine.operators.fused import FusedNorm
+from tiny_encoders import BUILDS, CLASSIFIERS, LENGTHS, build_model, inputs_of, logits
 from tiny_models import ALL
 from tiny_rerankers import EVERY_LAYER, LAYERED, PROMPTED, load, scores, settings
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from test_flat_encoder import BODIES, BUILDS, build_model
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.embedders.embedder import Embedder
@@ -24,6 +23,7 @@ from rerankbench.engine.run_context import RunContext
 from rerankbench.rerankers.bi_encoder import BiEncoder
 from rerankbench.rerankers.pair_worker import PairWorker
 from rerankbench.rerankers.scoring import parts_of, score_store
+from tiny_encoders import BODIES, BUILDS, build_model
 from tiny_models import ALL
 from tiny_rerankers import PROMPTED, settings
 

@@ -26,8 +26,11 @@ from numpy.typing import NDArray
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.store.rows import (
+    ARITHMETIC,
+    INT8,
     KEY,
     RowStore,
+    arithmetic,
     identity,
     pair_keys,
     read_array,
@@ -239,6 +242,54 @@ def npy(*arrays: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.parametrize("name", ["x.shard", "00000001.shard", "1-" + "a" * 64 + ".shard"])
+def test_what_is_called_a_shard_but_not_as_one_is_set_aside(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RowStore(tmp_path, {})
+    (tmp_path / name).write_bytes(b"x")
+    (tmp_path / f".{name}").write_bytes(b"x")  # hidden ones, of a file browser perhaps, are left alone
+    assert not store.lookup(keys_of(NAMES), [0])[1].any()
+    told = f"set aside a damaged store file, its part is computed again: {tmp_path / name}"
+    assert caplog.messages == [f"{told} (its name is not that of a shard)"]
+    assert (tmp_path / f".{name}").exists()
+
+
+def test_numbers_that_leave_no_room_are_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = npy(ONE, keys_of(NAMES[:2]), VALUES)
+    digest = hashlib.sha256(data).hexdigest()
+    for number in (98_999_999, 99_000_000, 99_999_999):
+        (tmp_path / f"{number}-{digest}.shard").write_bytes(data)
+    RowStore(tmp_path, {}).append(keys_of(NAMES[2:4]), VALUES, [0])
+    assert [path.name[:8] for path in sorted(tmp_path.glob("*.shard"))] == ["98999999", "99000000"]
+    assert [path.name[:8] for path in sorted(tmp_path.glob("*.damaged"))] == ["99000000", "99999999"]
+    assert all(message.endswith("(its number leaves no room for others)") for message in caplog.messages)
+    assert len(caplog.messages) == 2
+
+
+def test_a_linked_folder_holds_nothing(tmp_path: Path) -> None:
+    RowStore(tmp_path / "elsewhere", {}).append(keys_of(NAMES[:2]), VALUES, [0])
+    (tmp_path / "rows").symlink_to(tmp_path / "elsewhere")
+    assert not RowStore(tmp_path / "rows", {}).lookup(keys_of(NAMES), [0])[1].any()
+
+
+def test_links_are_set_aside_as_what_they_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "elsewhere").write_bytes(b"x")
+    for name in (f"00000001-{'a' * 64}.shard", f"name-{'a' * 64}.npy"):
+        (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    assert not RowStore(tmp_path, {}).lookup(keys_of(NAMES), [0])[1].any()
+    assert read_array(tmp_path, "name") is None
+    assert [message.endswith("(it is a link, not a file)") for message in caplog.messages] == [True, True]
+
+
+def test_values_of_other_types_come_back_as_single_precision(tmp_path: Path) -> None:
+    store = RowStore(tmp_path, {})
+    store.append(keys_of(NAMES[:2]), np.array([[0.1], [2.0]]), [0])
+    values, found = store.lookup(keys_of(NAMES[:2]), [0])
+    assert found.all()
+    np.testing.assert_array_equal(values, np.array([[0.1], [2.0]], np.float32))
+
+
 APART = "its arrays do not belong together"
 ONE, TWO = np.array([0], np.int32), np.array([0, 1], np.int32)
 VALUES = np.ones((2, 1), np.float32)
@@ -253,6 +304,7 @@ WRONG = {
     "keys of another width": (APART, npy(ONE, keys_of(NAMES[:2]).astype("S8"), VALUES)),
     "columns that are no numbers": (APART, npy(ONE.astype("S1"), keys_of(NAMES[:2]), VALUES)),
     "whole numbers": (APART, npy(ONE, keys_of(NAMES[:2]), VALUES.astype(np.int64))),
+    "values that are cut off": (APART, npy(ONE, keys_of(NAMES[:2]), VALUES)[:-1]),
     "values that are NaN": (
         "it holds values that are not finite",
         npy(ONE, keys_of(NAMES[:2]), np.full((2, 1), np.nan, np.float32)),
@@ -330,6 +382,12 @@ def test_an_identity_is_the_hash_of_canonical_json() -> None:
     canonical = '{"batch":[1,2.5],"model":"é","none":null}'
     parts = {"none": None, "model": "é", "batch": [1, 2.5]}
     assert identity(parts) == hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def test_what_int8_computes_has_a_version_of_its_own() -> None:
+    """Pinned: under other keys or for other precisions, whole caches would be computed again."""
+    assert arithmetic("bf16") == {"arithmetic": ARITHMETIC, "precision": "bf16"}
+    assert arithmetic("int8") == {"arithmetic": ARITHMETIC, "precision": "int8", "int8": INT8}
 
 
 def test_identity_is_of_content_not_of_order() -> None:

@@ -20,10 +20,12 @@ from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.evaluation.measures import (
     Judged,
     display_name,
+    gained,
     grades_at,
     mean,
     measure_name,
     per_query,
+    share,
 )
 from rerankbench.evaluation.tutorial_measures import tutorial_per_query
 
@@ -131,6 +133,27 @@ def test_four_thousand_random_runs_agree_with_trec_eval(threshold):
             np.testing.assert_allclose(ours[name], expected, rtol=0, atol=1e-9, err_msg=name)
             compared += len(expected)
     assert compared == 100 * 20 * 4 * len(CUTOFFS)
+
+
+@pytest.mark.parametrize("threshold", [1, 2])
+def test_what_is_gained_is_the_measure_times_what_it_is_a_share_of(threshold: int) -> None:
+    judged = judge(*random_collection(np.random.default_rng(threshold), queries=50), threshold)
+    relevant = np.count_nonzero(judged.ideal >= threshold, axis=1)
+    positive = np.maximum(judged.ideal, 0)
+    for cutoff in CUTOFFS:
+        ranks = np.arange(min(cutoff, positive.shape[1]))
+        wholes = {
+            "ndcg": (positive[:, ranks] / np.log2(ranks + 2)).sum(axis=1),
+            "recall": relevant,
+            "judged": np.minimum(cutoff, judged.length),
+        }
+        for name, expected in per_query(judged, [cutoff]).items():
+            kind = name.partition("_at_")[0]
+            part = gained(judged.grades, kind, cutoff, threshold)
+            assert part.dtype == np.float64
+            np.testing.assert_allclose(
+                share(part, wholes[kind]) if kind in wholes else part, expected, rtol=1e-12
+            )
 
 
 def test_the_mean_counts_queries_that_the_run_does_not_answer():

@@ -69,7 +69,7 @@ def test_a_run_whose_process_was_killed_is_closed_when_the_next_begins(
     for each in theirs:
         status, why = status_of(mlflow, each)
         assert status == "KILLED"
-        assert why.startswith("its process ended without a word")
+        assert why.startswith("its process ended without reporting")
     assert status_of(mlflow, mine) == ("RUNNING", "")
 
 

@@ -111,7 +111,7 @@ def wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def check_logged(uri: str, result: Result) -> None:
-    """Names, steps, dataset and files of DESIGN.md."""
+    """Names, steps, dataset and files as they are promised."""
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(uri)

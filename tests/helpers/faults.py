@@ -96,17 +96,6 @@ def note_scored(file: Path) -> None:
     wrap(SCORER, forward)
 
 
-def note_end(file: Path, function: str) -> None:
-    """Make `file` when `function` returns."""
-
-    def note(original: Any, *args: Any, **options: Any) -> Any:
-        value = original(*args, **options)
-        file.touch()
-        return value
-
-    wrap(function, note)
-
-
 # --- moments ---
 
 

@@ -70,7 +70,7 @@ def test_what_is_no_grade_is_counted_and_neither_guessed_nor_asked_again(
     server.say = lambda prompt: "I would say \x1b[2J it depends"
     assert judge_it(sweep, server, "judge.budget_requests=30") == 0
     said = capsys.readouterr().out
-    assert "answers were no grade, and count as not judged: I would say \\x1b[2J it depends" in said
+    assert "answers gave no grade and count as not judged: I would say \\x1b[2J it depends" in said
     record = Record(sweep / "judging")
     assert record.grades() == {}
     assert {answer.answer for answer in record.latest.values()} == {UNCLEAR}
@@ -110,7 +110,7 @@ def test_what_is_set_aside_is_never_exceeded_by_what_an_answer_claims() -> None:
     budget.set_aside(0.4)
     budget.settle(0.4, 5.0)
     budget.set_aside(0.4)
-    with pytest.raises(Spent, match="could be crossed"):
+    with pytest.raises(Spent, match="could be exceeded"):
         budget.set_aside(0.4)
     assert (budget.sent, budget.paid) == (2, pytest.approx(0.8))
 

@@ -80,7 +80,7 @@ def test_ids_with_white_space_are_written_as_json_and_read_back(tmp_path: Path) 
 
 def test_another_file_in_the_place_of_the_record_is_refused(tmp_path: Path) -> None:
     (tmp_path / JOURNAL).write_text("date,what\n")
-    with pytest.raises(UserError, match="this is no record of judgements"):
+    with pytest.raises(UserError, match="this is not a record of judgements"):
         Record(tmp_path)
 
 

@@ -103,4 +103,4 @@ def test_a_damaged_file_of_judgements_is_named_with_its_line(tmp_path: Path) -> 
     (tmp_path / "0" / "qrels.trec").write_text("q0 0 d1 1\nq0 d2 1\n")
     told = leaning(found, len(found.arms) - 1)
     assert isinstance(told, Unread)
-    assert re.search(r"is not known: \S+/0/qrels\.trec: line 2 is no judgement", told.line())
+    assert re.search(r"is not known: \S+/0/qrels\.trec: line 2 is not a judgement", told.line())

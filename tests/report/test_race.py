@@ -431,7 +431,7 @@ def test_what_cannot_be_loaded_again_says_why(sweep: Path) -> None:
     reranker = next(e for e in entrants(find([sweep])) if e.kind == "reranker")
     process = Process("base", reranker.run.command_folder)
     asked = {"kind": "reranker", "config": str(reranker.run.config), "key": "another one"}
-    with pytest.raises(Lost, match="computed otherwise than when the run was made"):
+    with pytest.raises(Lost, match="computed differently than in its run"):
         process.ask(asked, time.monotonic() + 120)
     process.kill()
 

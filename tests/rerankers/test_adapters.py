@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_causal import FP32, PAIRS, ready
 
+from ready_models import FP32, PAIRS, ready
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.models.references import resolve
 from rerankbench.rerankers.causal import Causal

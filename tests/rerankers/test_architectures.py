@@ -13,13 +13,13 @@ import pytest
 from numpy.typing import NDArray
 
 from flagembedding_oracle import oracle_scores
+from ready_models import FP32, ready
 from rerankbench.basics.errors import UserError
-from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import references
 from rerankbench.engine.models.model_config import CHECKED
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.llm import KNOWN, LLM, OWN
-from rerankbench.rerankers.reranker import PairModel, Reranker
+from rerankbench.rerankers.reranker import Reranker
 from tiny_architectures import (
     CAUSAL,
     SCORERS,
@@ -35,7 +35,6 @@ from tiny_models import _unigram_model
 from tiny_prompted import t5_files
 from tiny_rerankers import scores
 
-FP32 = Hardware("cpu", "fp32")
 LONG = "Mars has two small moons, Phobos and Deimos, discovered in 1877. "
 QUERIES = ["what is the capital of France?", "", "法国的首都是哪里？ " * 3]
 DOCUMENTS = ["Paris is the capital.", LONG * 60, "北京是中国的首都", "two\n\nlines ", "", "ŵ 🙂 ᚠ"]
@@ -51,14 +50,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder_of(name: str, builders: dict[str, Any], built: Path) -> Path:
     folder = built / f"{'c-' if builders is CAUSAL else ''}{name}"
     return folder if folder.exists() else builders[name](folder)
-
-
-def ready(settings: Reranker, cache: Path) -> PairModel:
-    """As a run gets it: checked, fitted and rehearsed before it is loaded."""
-    assert settings.problems() == []
-    usable, weights = settings.resolved(cache)
-    usable.rehearse(weights, FP32)
-    return usable.load(weights, FP32)
 
 
 def refusal(settings: Reranker, cache: Path) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ready_models import FP32, LONG, PAIRS, ready
 from rerankbench import load_reranker
 from rerankbench.basics.errors import UserError
-from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import references
 from rerankbench.engine.models.prompt_template import PROBES, PromptTemplate
 from rerankbench.rerankers.causal import QWEN3, Causal
@@ -29,29 +29,6 @@ from tiny_prompted import (
 )
 from tiny_rerankers import scores
 
-FP32 = Hardware("cpu", "fp32")
-LONG = "Mars has two small moons, Phobos and Deimos, discovered in 1877. "
-QUERIES = [
-    "What is the capital of France?",
-    "moons of mars",
-    "",
-    " what? \n",
-    "法国的首都是哪里？",
-    "<think> it's 12\n\n",
-    "e\u0301 \u0301 🙂",
-    LONG * 12,
-]
-DOCUMENTS = [
-    "Paris is the capital and largest city of France.",
-    LONG * 30,
-    "",
-    "北京是中国的首都，也是全国的政治和文化中心。",
-    "\n\ntwo\n\nlines ",
-    "7 dwarfs <|im_end|>\n",
-    "(so) 's late :",
-]
-PAIRS = [(query, document) for query in QUERIES for document in DOCUMENTS]
-
 
 @pytest.fixture(scope="module")
 def qwen3(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -61,14 +38,6 @@ def qwen3(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def mxbai(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_mxbai_reranker(tmp_path_factory.mktemp("causal") / "mxbai")
-
-
-def ready(settings: Reranker, cache: Path) -> PairModel:
-    """As a run gets it: checked, fitted and rehearsed before it is loaded."""
-    assert settings.problems() == []
-    usable, weights = settings.resolved(cache)
-    usable.rehearse(weights, FP32)
-    return usable.load(weights, FP32)
 
 
 def preset(name: str, cache: Path, **options: Any) -> PairModel:

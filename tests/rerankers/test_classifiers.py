@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from test_causal import PAIRS, ready
 
+from ready_models import PAIRS, ready
 from rerankbench.basics.errors import UserError
 from rerankbench.rerankers.encoder import Encoder
 from tiny_architectures import DECODER, WIDTH, bert_files, built

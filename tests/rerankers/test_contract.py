@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_ties import collection
 
 from collections_on_disk import beir
 from commands import run
 from family_instances import CPU, INSTANCES, NOTHING_SCORED, OTHER_VALUES, scores
+from numbered_texts import collection
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.run_context import RunContext
 from rerankbench.engine.store.rows import identity

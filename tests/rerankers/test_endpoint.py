@@ -423,7 +423,7 @@ def test_any_answer_is_scores_or_malformed(answer: Any) -> None:
         ),
         ({"body": {"q": "{query}", "d": "{documents}", "m": "{model}"}}, "reranker.model is needed"),
         ({"key_variable": "hidden1-key"}, "reranker.key_variable: give the name of an environment variable"),
-        ({"key_header": "a b"}, "reranker.key_header=a b: no header"),
+        ({"key_header": "a b"}, "reranker.key_header=a b: this cannot be the name"),
         ({"concurrency": 0}, "reranker.concurrency=0: choose between 1 and 256"),
         ({"timeout": float("nan")}, "reranker.timeout=nan: choose between"),
         ({"price_per_request": -1.0}, "give what asking costs, 0 or more"),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, save
 
+from ready_models import ready
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.checkpoint import parameter_count
@@ -39,14 +40,6 @@ def folder(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = exported(models / "minilm", tmp_path_factory.mktemp("onnx") / "tiny")
     quantized(found / "model.onnx", found / INT8)
     return found
-
-
-def ready(settings: Onnx, cache: Path) -> Any:
-    """As a run gets it: checked and rehearsed before it is loaded."""
-    assert settings.problems() == []
-    usable, weights = settings.resolved(cache)
-    usable.rehearse(weights, CPU)
-    return usable.load(weights, CPU)
 
 
 def refusal(settings: Onnx, cache: Path) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_causal import PAIRS, ready
 
+from ready_models import PAIRS, ready
 from rerankbench import load_reranker
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.seq2seq import Seq2Seq

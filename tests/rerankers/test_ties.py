@@ -7,7 +7,6 @@ every cut of the work, in every order, and beside what earlier runs stored.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,9 @@ import tiny_rerankers
 from collections_on_disk import beir
 from commands import run
 from folded_texts import VARIANTS, texts
+from numbered_texts import collection
 from rerankbench import api
 from rerankbench.collections.collection import Collection
-from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.engine.embedders import vectors as vectors_module
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.embedders.embedding import Embedding
@@ -80,12 +79,6 @@ def work_of(
     store = score_store(reranker, weights, machine)
     pairs = distinct_pairs(of, rows)
     return LoadedWork(reranker, weights, model.layers, machine, of, pairs, store, held=model)
-
-
-def collection(queries: Sequence[str], documents: Sequence[str]) -> Collection:
-    named = {f"d{number}": text for number, text in enumerate(documents)}
-    asked = {f"q{number}": text for number, text in enumerate(queries)}
-    return collection_of(named, asked, {query: {"d0": 1} for query in asked})
 
 
 def inputs_of(model: PairModel, query: str, document: str) -> list[tuple[Any, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from flagembedding_oracle import quiet
 from folded_texts import VARIANTS
+from numbered_texts import collection
 from rerankbench import api, load_reranker
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
-from rerankbench.collections.collection import Collection
-from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.hardware import Hardware
 from rerankbench.experiment import latency
@@ -216,12 +215,6 @@ ROWS = np.tile(np.arange(len(TEXTS)), (len(ASKED), 1))
 KINDS = ("bi-encoder", "m3", "late-interaction")
 
 
-def collection(documents: Sequence[str] = TEXTS) -> Collection:
-    ids = {f"d{number}": text for number, text in enumerate(documents)}
-    queries = {f"q{number}": text for number, text in enumerate(ASKED)}
-    return collection_of(ids, queries, {query: {"d0": 1} for query in queries})
-
-
 def settings_of(kind: str, models: Path, folders: Path) -> VectorReranker:
     if kind == "bi-encoder":
         return BiEncoder(model=str(models / "bge-small-en"))
@@ -235,8 +228,8 @@ def work_of(
 ) -> VectorWork:
     machine = SearchContext(Hardware("cpu", "fp32"), cache, **bench)
     reranker, weights = settings.resolved(cache)
-    pairs, store = distinct_pairs(collection(), rows), score_store(reranker, weights, machine)
-    return VectorWork(reranker, weights, (0,), machine, collection(), pairs, store)
+    pairs, store = distinct_pairs(collection(ASKED, TEXTS), rows), score_store(reranker, weights, machine)
+    return VectorWork(reranker, weights, (0,), machine, collection(ASKED, TEXTS), pairs, store)
 
 
 def scored(work: VectorWork) -> Scored:
@@ -272,7 +265,7 @@ def test_after_a_dense_first_stage_nothing_is_embedded_and_no_order_changes(
     given = {"pooling": "mean", "query_instruction": "find: ", "max_length": 40}
     embedder = Embedder(model=str(models / "bge-small-en"), **given)  # type: ignore[arg-type]
     bench = SearchContext(Hardware("cpu", "fp32"), tmp_path, embedder=embedder)
-    found, _ = Dense().retrieve(collection(), len(TEXTS), bench)
+    found, _ = Dense().retrieve(collection(ASKED, TEXTS), len(TEXTS), bench)
     work = work_of(BiEncoder(model=embedder.model, **given), tmp_path, found.rows)  # type: ignore[arg-type]
     scores = work.pairs.spread(scored(work).values)[:, :, 0]
     assert embedded(work) == 0
@@ -366,7 +359,7 @@ def test_in_python_scores_are_those_of_a_run(models: Path, folders: Path, tmp_pa
         reranker = load_reranker(settings.model, family=kind, cache_dir=tmp_path, **CPU)
         alone = [reranker.score(query, TEXTS)[:, 0] for query in ASKED]
         candidates = api.Candidates(ROWS, -ROWS.astype(np.float32))
-        run = api.score(collection(), candidates, reranker, cache_dir=tmp_path)[:, :, 0]
+        run = api.score(collection(ASKED, TEXTS), candidates, reranker, cache_dir=tmp_path)[:, :, 0]
         np.testing.assert_allclose(alone, run, rtol=1e-5)
 
 

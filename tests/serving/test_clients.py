@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_served_check import listening
 
+from listening import listening
 from served_sweep import ask, served
 
 PYTHON = os.environ.get("RERANKBENCH_CLIENTS", "")

@@ -92,7 +92,7 @@ def test_a_model_with_another_hash_is_refused(swept: Path, models: Path, tmp_pat
     written = deployments(swept, ["base@12"])[0].to_yaml()
     (tmp_path / "deploy.yaml").write_text(written.replace(str(models / "base"), str(models / "large")))
     [found] = deployments(tmp_path / "deploy.yaml", [])
-    with pytest.raises(UserError, match="its weights are others"):
+    with pytest.raises(UserError, match="its weights have changed"):
         arms.load(found, Models(), tmp_path)
 
 
@@ -109,7 +109,7 @@ def test_another_collection_is_told_and_texts_are_still_reranked(
         assert "there is no search" in caplog.text
         assert ask(service, "/rerank", {"query": "a", "documents": ["b"]}).status_code == 200
         answer = ask(service, "/search", {"query": "a"})
-        assert (answer.status_code, "others than when" in answer.json()["error"]) == (503, True)
+        assert (answer.status_code, "have changed since" in answer.json()["error"]) == (503, True)
 
 
 def test_where_nothing_can_be_deployed_an_earlier_file_goes(swept: Path, tmp_path: Path) -> None:
@@ -126,14 +126,14 @@ def test_where_nothing_can_be_deployed_an_earlier_file_goes(swept: Path, tmp_pat
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", r"is no deploy\.yaml; write one with rerankbench-report FOLDER"),
-        ("[]", r"is no deploy\.yaml; write one with"),
-        ("{", "is no YAML"),
+        ("", r"is not a deploy\.yaml; write one with rerankbench-report FOLDER"),
+        ("[]", r"is not a deploy\.yaml; write one with"),
+        ("{", "is not YAML"),
         ("a: &a [1]\nb: *a\n", "aliases"),
-        ("!!python/object/apply:os.system ['true']", "is no YAML"),
+        ("!!python/object/apply:os.system ['true']", "is not YAML"),
         ("schema: 1\narm: x\n", "Field required"),
         ("[" * 50_000, "levels"),
-        ("\x00", "is no YAML"),
+        ("\x00", "is not YAML"),
     ],
 )
 def test_what_is_no_deployment_is_told_in_a_line(tmp_path: Path, text: str, why: str) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,36 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from listening import listening
 from rerank_server import rerank_server, texts_of
 from rerankbench.commands import serve
 from rerankbench.rerankers.served import connection
 from rerankbench.serving.comparison import inversions
-from rerankbench.serving.server import bound, server_of
-from rerankbench.serving.service import Service
+from rerankbench.serving.server import bound
 from served_sweep import served
-
-
-@contextmanager
-def listening(service: Service, stop: float | None = None) -> Iterator[int]:
-    """The service in a thread of this process; yields its port. `stop`: what its end may take, in seconds."""
-    socket, server = bound("127.0.0.1", 0), server_of(service)
-    server.config.timeout_graceful_shutdown = stop or server.config.timeout_graceful_shutdown  # type: ignore[assignment]
-    thread = threading.Thread(target=server.run, args=([socket],), daemon=True)
-    server.capture_signals = nothing  # type: ignore[method-assign]  # signals are the main thread's
-    thread.start()
-    while not server.started and thread.is_alive():
-        time.sleep(0.005)
-    try:
-        yield int(socket.getsockname()[1])
-    finally:
-        server.should_exit = True
-        thread.join(30)
-        socket.close()
-
-
-@contextmanager
-def nothing() -> Iterator[None]:
-    yield
 
 
 @pytest.fixture(autouse=True)
@@ -191,4 +165,4 @@ def test_swaps_of_practically_equal_scores_are_no_drift(
     code, text = printed(capsys, *words)
     assert code == 0
     assert "same order for 0 of 8" in text
-    assert "as good as equal" in text
+    assert "practically equal" in text

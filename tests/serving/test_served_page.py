@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_served_check import listening
 
+from listening import listening
 from served_sweep import served
 
 playwright = pytest.importorskip(

@@ -261,7 +261,9 @@ def test_a_body_without_a_length_is_cut_off_where_it_is_too_large(service: Servi
 )
 def test_a_name_that_is_not_this_machines_is_refused(service: Service, host: str) -> None:
     """As a page of another site would use whose name suddenly means this machine."""
-    assert ask_all(service, [("/info", None)], host=host)[0].status_code == 421
+    answer = ask_all(service, [("/info", None)], host=host)[0]
+    assert answer.status_code == 421
+    assert answer.json()["error"] == "only requests to this machine's own name are answered: localhost"
 
 
 @pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1", "127.0.0.1:9000", "[::1]:8080"])

@@ -195,10 +195,10 @@ def test_candidates_of_another_collection_are_refused(tmp_path: Path) -> None:
         (lambda: load_reranker("minilm", max_length=1000), "the model reads at most 512 tokens"),
         (lambda: load_reranker("minilm", max_len=3), "did you mean reranker.max_length"),
         (lambda: load_reranker("minilm", precision="fp8"), "precision=fp8: choose one of"),
-        (lambda: load_collection("/nope"), "collection /nope: no such folder, and no kind either"),
+        (lambda: load_collection("/nope"), "collection /nope: there is no such folder, nor a kind"),
         (lambda: load_collection("beir", path="/nope"), "dataset.path=/nope: there is no such folder"),
         (lambda: load_collection("sample", limit=1), "dataset.limit=1: there is no such key"),
-        (lambda: retrieve(load_collection(), "nope.trec"), "first_stage nope.trec: no such file"),
+        (lambda: retrieve(load_collection(), "nope.trec"), "first_stage nope.trec: there is no such file"),
         (lambda: retrieve(load_collection(), "bm25", language="klingon"), "first_stage.language=klingon"),
         (
             lambda: retrieve(load_collection(), "dense", embedder="minilmm"),
@@ -208,8 +208,8 @@ def test_candidates_of_another_collection_are_refused(tmp_path: Path) -> None:
         (lambda: evaluate(*tiny_run(), depth=-1), "depth=-1: give a whole number of at least 0"),
         (lambda: score(*tiny_run(), reranker=None, depth=2.5), "depth=2.5: give a whole number"),
         (lambda: rank_with("q", "one text"), "texts: one string; give a list of texts"),
-        (lambda: rank_with("q", ["a", None]), "texts[1]: None is no string"),
-        (lambda: rank_with(7, ["a"]), "query: 7 is no string"),
+        (lambda: rank_with("q", ["a", None]), "texts[1]: None is not a string"),
+        (lambda: rank_with(7, ["a"]), "query: 7 is not a string"),
     ],
 )
 def test_mistakes_are_one_line(call: object, line: str) -> None:

@@ -23,15 +23,6 @@ from warm import Command
 pytestmark = pytest.mark.faults
 
 
-@pytest.fixture(scope="module")
-def calm(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An undisturbed run, in whose folder are `out` and `cache`."""
-    folder = tmp_path_factory.mktemp("calm")
-    process = Command(command(models, folder, "tracking=none"), folder / "cwd")
-    assert process.wait() == 0, process.printed()
-    return folder
-
-
 def cut_off(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 

@@ -36,15 +36,6 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-@pytest.fixture(scope="module")
-def calm(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An undisturbed run, in whose folder are `out` and `cache`."""
-    folder = tmp_path_factory.mktemp("calm")
-    process = Command(command(models, folder, "tracking=none"), folder / "cwd")
-    assert process.wait() == 0, process.printed()
-    return folder
-
-
 def size(folder: Path) -> int:
     """Bytes in pages of 4 KB, as a tmpfs takes them."""
     return sum(-(-file.stat().st_size // 4096) * 4096 for file in folder.rglob("*") if file.is_file())

@@ -23,14 +23,6 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 ENOUGH = 10.0  # seconds on a quiet machine; this test's processes are two on two cores
 
 
-@pytest.fixture(scope="module")
-def calm(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("calm")
-    process = Command(command(models, folder, "tracking=none"), folder / "cwd")
-    assert process.wait() == 0, process.printed()
-    return folder / "out"
-
-
 @pytest.fixture
 def deaf() -> Iterator[str]:
     """The address of a server that takes connections and never answers."""
@@ -68,7 +60,7 @@ def test_between_batches(
     before = scored.stat().st_size
     assert (before > 0) == (stage == "scoring")
     assert Command(arguments, tmp_path / "cwd", noted).wait() == 0
-    assert differing(numbers(tmp_path / "out"), numbers(calm)) == []
+    assert differing(numbers(tmp_path / "out"), numbers(calm / "out")) == []
     assert scored.stat().st_size <= PAIRS + 4  # at most the batch that was being computed is computed again
     if stage == "scoring":
         assert pairs(tmp_path / "out")["reused"] >= before - 4 > 0
@@ -88,11 +80,11 @@ def test_while_mlflow_is_written(number: int, calm: Path, models: Path, tmp_path
     )
     process.wait_for(here)
     stop(process, number)
-    assert differing(numbers(tmp_path / "out"), numbers(calm)) == []
+    assert differing(numbers(tmp_path / "out"), numbers(calm / "out")) == []
     here.unlink()
     again = Command(arguments, tmp_path / "cwd")
     assert again.wait() == 0, again.printed()
-    assert differing(numbers(tmp_path / "out"), numbers(calm)) == []
+    assert differing(numbers(tmp_path / "out"), numbers(calm / "out")) == []
     client = MlflowClient(uri)
     found = client.search_runs([client.get_experiment_by_name("rerankbench").experiment_id])
     assert [run.info.status for run in found] == ["FINISHED"]
@@ -104,7 +96,7 @@ def test_while_a_server_does_not_answer(deaf: str, calm: Path, models: Path, tmp
     process.wait_for(tmp_path / "out" / "result.json")
     time.sleep(0.5)
     stop(process, signal.SIGTERM)
-    assert differing(numbers(tmp_path / "out"), numbers(calm)) == []
+    assert differing(numbers(tmp_path / "out"), numbers(calm / "out")) == []
 
 
 def test_a_batch_that_does_not_end_is_not_waited_for(models: Path, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_function_needs_the_key_that_allows_it_typed(
 @pytest.mark.parametrize(
     ("place_of", "told"),
     [
-        ("mine:nothing", "is no function"),
+        ("mine:nothing", "is not a function"),
         ("mine:gone", "cannot be imported"),
         ("nowhere:scores", "No module named"),
         ("mine", "give MODULE:NAME"),
@@ -200,7 +200,7 @@ def test_listed_documents_that_are_no_candidates_are_reported(capsys: pytest.Cap
     other = next(n for n in range(8) if n not in own)
     words = ("reranker=run", listing({"q0": [other, *own[::-1]]}), "candidates=3", "cutoffs=[1,3]")
     assert typed(*words, "report.measure=ndcg_at_3") == 0
-    assert f"listed documents that are no candidates: 1 ('q0 d{other}')" in capsys.readouterr().err
+    assert f"listed documents that are not candidates: 1 ('q0 d{other}')" in capsys.readouterr().err
     assert reranked()["q0"] == own[::-1]
     (Path("none.trec")).write_text(f"q0 Q0 d{other} 1 1.0 x\n")
     assert typed(*words[:1], "reranker.path=none.trec", *words[2:], "report.measure=ndcg_at_3") == 2

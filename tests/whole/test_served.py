@@ -147,9 +147,7 @@ def test_a_server_is_raced_as_it_is_felt_under_a_stated_concurrency(
     (line,) = served_lines(
         [arm for arm in contest(find([swept.sweep]), "ndcg_at_2").arms if "tei" in arm.name]
     )
-    assert line.startswith(
-        f"tei is a server, {server.url}: its times include the way there and back, with at"
-    )
+    assert line.startswith(f"tei is a server, {server.url}: its times include the network, with at")
     assert "at most 4 requests at once, of 1 documents at most; its memory is not known here." in line
 
 

@@ -78,15 +78,15 @@ def imported(group: str, name: str, base: type, key: str) -> type:
         told = shown(" ".join(f"{type(error).__name__}: {error}".split()))
         raise UserError(f"{where}, which cannot be imported: {told}") from error
     if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise UserError(f"{where}, but {points[0].value} is no {base.__name__}; ask the package's authors")
+        raise UserError(f"{where}, but {points[0].value} is not a {base.__name__}; ask the package's authors")
     if not hasattr(cls, "__dataclass_fields__") or inspect.isabstract(cls):
         lacking = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
-        what = f"lacks {lacking}" if lacking else "is no dataclass"
+        what = f"lacks {lacking}" if lacking else "is not a dataclass"
         raise UserError(f"{where}, but {points[0].value} {what}; ask the package's authors")
     if (said := vars(cls).get(key, name)) != name:
         raise UserError(
             f"{where}, but its class says {key} = {said!r}; the entry point's name and its "
-            f"{key} have to be one"
+            f"{key} have to be the same"
         )
     setattr(cls, key, name)
     return cls

@@ -57,7 +57,9 @@ class Forgiving:
         with suppress(OSError, ValueError):
             self.stream.flush()
         with suppress(OSError, ValueError):
-            self.other.write(f"not everything could be printed ({error.strerror}); results are not touched\n")
+            self.other.write(
+                f"not everything could be printed ({error.strerror}); the results are complete all the same\n"
+            )
 
 
 class Main(Protocol):

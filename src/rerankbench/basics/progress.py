@@ -81,7 +81,7 @@ class Progress:
             try:
                 listener(self.description, self.done, self.total)
             except Exception as error:
-                log.debug("progress is not told any more: %s", error)
+                log.debug("progress is no longer shown: %s", error)
                 listeners.remove(listener)
 
     def line(self) -> str:

@@ -72,4 +72,4 @@ def not_regular(path: Path, mode: int) -> NotRegular:
 
 
 def too_large(path: Path, size: int, most: int) -> TooLarge:
-    return TooLarge(errno.EINVAL, f"it has {size:,} bytes, at most {most:,} are possible", str(path))
+    return TooLarge(errno.EINVAL, f"it has {size:,} bytes, at most {most:,} are allowed", str(path))

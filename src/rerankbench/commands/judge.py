@@ -128,7 +128,7 @@ def make_queries(words: Sequence[str], places: Sequence[str], count: int, out: P
     synthetic.write(out, made)
     say(
         f"wrote      {len(made):,} synthetic queries to {out}, written by {settings.model}",
-        "note       each repeats words of the document it was made from: that favours what matches words",
+        "note       each repeats words of its document, which favours what matches words",
         f"next       rerankbench -m dataset=files dataset.corpus={given[0]} dataset.queries={out}",
     )
 
@@ -165,26 +165,32 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("places", nargs="*", metavar="FOLDER|KEY=VALUE", help=places)
     made.add_argument("--export", type=Path, metavar="FILE", help="write pairs to judge as CSV")
     made.add_argument("--import", dest="imported", type=Path, metavar="FILE", help="read judged CSV")
-    made.add_argument("--count", type=number, help="how many pairs (default: as many as are likely needed)")
+    made.add_argument("--count", type=number, help="how many pairs (default: as many as are probably needed)")
     made.add_argument("--judge", default="me", metavar="NAME", help="who judges (default: me)")
-    made.add_argument("--pool", type=number, metavar="K", help="judge all first K ranks instead")
-    made.add_argument("--check", type=number, metavar="N", help="judge N pairs that others judged once more")
-    made.add_argument("--cutoff", type=number, default=10, metavar="K", help="ranks that count (default: 10)")
-    made.add_argument("--highest", type=number, default=3, metavar="GRADE", help="of the grades (default: 3)")
+    made.add_argument(
+        "--pool", type=number, metavar="K", help="judge every document on the first K ranks instead"
+    )
+    made.add_argument("--check", type=number, metavar="N", help="judge N pairs again that others have judged")
+    made.add_argument(
+        "--cutoff", type=number, default=10, metavar="K", help="how many ranks count (default: 10)"
+    )
+    made.add_argument(
+        "--highest", type=number, default=3, metavar="GRADE", help="the highest grade (default: 3)"
+    )
     made.add_argument("--folder", type=Path, help="where judgements are kept (default: FOLDER/judging)")
-    made.add_argument("--port", type=port, default=0, help="of the page (default: a free one)")
+    made.add_argument("--port", type=port, default=0, help="the page's port (default: a free one)")
     made.add_argument("--no-browser", action="store_true", help="only print the page's address")
     made.add_argument("--make-queries", type=number, metavar="N", help="have the model write queries")
-    made.add_argument("--out", type=Path, default=Path("queries.jsonl"), help="where to write those")
+    made.add_argument("--out", type=Path, default=Path("queries.jsonl"), help="where to write the queries")
     made.add_argument("--cache-dir", type=Path, default=Path("~/.cache/rerankbench"), help="for their corpus")
-    made.add_argument("--status", action="store_true", help="only say where judging stands")
+    made.add_argument("--status", action="store_true", help="only show how far judging has come")
     return made
 
 
 def number(text: str) -> int:
     if text.isascii() and text.isdecimal() and 1 <= int(text) <= 1_000_000:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
 
 
 def port(text: str) -> int:

@@ -53,11 +53,11 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    about = "Compare finished runs and end in a verdict: report.html, report.md, report.json, plots."
+    about = "Compare finished runs and write a verdict: report.html, report.md, report.json, plots."
     places = "folders of runs or sweeps, names or ids of MLflow experiments, settings"
     out = "where to write (default: the folder, if one is given, else report/)"
     measure = "list another measure of all arms, by ir_measures' name: P@5, AP, ERR@10; may be repeated"
-    race = "measure costs anew: each model and first stage in a process of its own, timed in turns"
+    race = "measure costs again: each model and first stage in a process of its own, timed in turns"
     qrels = "judgements to measure by (default: the runs' own, else what rerankbench-judge has kept)"
     made = cli.Parser("rerankbench-report", about, epilog=EPILOG)
     made.add_argument("places", nargs="+", metavar="FOLDER|EXPERIMENT|KEY=VALUE", help=places)

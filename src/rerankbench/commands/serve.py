@@ -62,39 +62,47 @@ def read(argv: list[str]) -> argparse.Namespace:
 def parser() -> argparse.ArgumentParser:
     about = "Serve the arm that a report recommends, exactly as it was measured."
     arm = "another arm of the report; several: the page switches between them"
-    host = f"default {HOST}; another one than this machine's own needs a key in {KEY}"
-    trust = "run code that a model brings, and send texts to servers, as the file says"
+    host = f"default {HOST}; an address that other machines can reach needs a key in {KEY}"
+    trust = "allow what the file asks for: running a model's own code, sending texts to servers"
     made = cli.Parser("rerankbench-serve", about, epilog=EPILOG)
     place = "SWEEP|RUN|deploy.yaml"
-    made.add_argument("place", type=Path, metavar=place, help="a folder of runs, or the file")
+    made.add_argument(
+        "place", type=Path, metavar=place, help="the folder of a sweep or a run, or a deploy.yaml"
+    )
     made.add_argument("--arm", action="append", default=[], metavar="NAME", help=arm)
     made.add_argument("--host", default=HOST, help=host)
     made.add_argument("--port", type=int, default=PORT, help=f"default {PORT}; 0: a free one")
     made.add_argument("--trust", action="store_true", help=trust)
-    add_limits(made.add_argument_group("what is refused"), Limits())
-    add_check(made.add_argument_group("is it what was measured?"))
+    add_limits(made.add_argument_group("limits"), Limits())
+    add_check(made.add_argument_group("checking a running service"))
     return made
 
 
 def add_limits(made: argparse._ArgumentGroup, usual: Limits) -> None:
-    made.add_argument("--max-documents", type=int, default=usual.documents, help="texts of one request")
-    made.add_argument("--max-characters", type=int, default=usual.characters, help="of one text")
-    made.add_argument("--max-bytes", type=int, default=usual.bytes, help="of one request")
-    seconds = "a request may take, waiting included"
+    made.add_argument("--max-documents", type=int, default=usual.documents, help="most texts of one request")
+    made.add_argument(
+        "--max-characters", type=int, default=usual.characters, help="most characters of one text"
+    )
+    made.add_argument("--max-bytes", type=int, default=usual.bytes, help="most bytes of one request")
+    seconds = "most seconds for one request, waiting included"
     made.add_argument("--seconds", type=float, default=usual.seconds, help=seconds)
-    waiting = "requests that may wait; others are told 429"
+    waiting = "most requests that wait; further ones get 429"
     made.add_argument("--waiting", type=int, default=usual.waiting, help=waiting)
 
 
 def add_check(check: argparse._ArgumentGroup) -> None:
     replay = "replay the evaluation's queries against the running service, and compare"
     check.add_argument("--check", action="store_true", help=replay)
-    check.add_argument("--url", help="of the service (default: of this command on --host and --port)")
+    check.add_argument("--url", help="the service's address (default: this command's --host and --port)")
     shapes = sorted(SHAPES)
-    check.add_argument("--shape", choices=shapes, default="jina", help="how it is asked (default jina)")
+    check.add_argument(
+        "--shape", choices=shapes, default="jina", help="the shape of its requests (default jina)"
+    )
     check.add_argument("--model", help="what it calls the model (default: the arm's name)")
-    check.add_argument("--key-variable", metavar="NAME", help=f"the variable with its key (default {KEY})")
-    check.add_argument("--clients", type=int, default=4, help="that ask at the same time (default 4)")
+    check.add_argument(
+        "--key-variable", metavar="NAME", help=f"the environment variable that holds its key (default {KEY})"
+    )
+    check.add_argument("--clients", type=int, default=4, help="clients that ask at the same time (default 4)")
 
 
 def limits_of(w: argparse.Namespace) -> Limits:

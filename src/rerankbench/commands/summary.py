@@ -94,7 +94,7 @@ def show_failure(result: Result, error: Exception) -> None:
     if not isinstance(error, UserError):
         log.error("%s failed: %s", result.arm, Lines(masked("".join(traceback.format_exception(error)))))
     elif result.sweep_id:
-        log.error("%s failed; what follows goes on, the reason comes at the end", result.arm)
+        log.error("%s failed; the other runs go on, and the reason is shown at the end", result.arm)
     else:
         for problem in error.problems:
             log.error("error: %s: %s", result.arm, masked(problem))

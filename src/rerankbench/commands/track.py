@@ -22,8 +22,8 @@ from rerankbench.experiment.tracking.run_folders import SETTINGS
 
 USAGE = """usage: rerankbench-track FOLDER... [tracking.uri=URI] [tracking.experiment=NAME]
 
-Log the runs in these folders, or in folders below them, to MLflow; those that are there are left alone.
-Without tracking.uri= each run goes where its own config says.
+Log the runs in these folders, or in folders below them, to MLflow; runs that are there already are
+left alone. Without tracking.uri= each run goes where its own config says.
 """
 KEYS = ("uri", "experiment")
 MOST_CONFIG = 1 << 18  # bytes

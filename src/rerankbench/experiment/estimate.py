@@ -26,8 +26,8 @@ WARM_UP = 8
 KEY_BYTES = 32
 UNKEPT = "without reranker.name and reranker.version no score is kept"
 UNUSED = "reuse=false uses nothing that is stored"
-UNTIMED = "how long is not known, since asking costs money and nothing is asked for a forecast"
-UNKNOWN = "at most: which of them are stored shows when the candidates are found"
+UNTIMED = "how long is not known: asking costs money, so a forecast asks nothing"
+UNKNOWN = "at most: how many are stored is known once the candidates are"
 
 
 @dataclass(frozen=True)

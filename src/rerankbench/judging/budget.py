@@ -38,7 +38,7 @@ class Budget:
             if self.requests is not None and self.sent >= self.requests:
                 raise Spent(f"judge.budget_requests={self.requests} is used up")
             if self.money is not None and self.paid + price > self.money + 1e-12:
-                raise Spent(f"judge.budget_money={self.money:g} could be crossed ({self.paid:.4f} is used)")
+                raise Spent(f"judge.budget_money={self.money:g} could be exceeded ({self.paid:.4f} is used)")
             self.sent += 1
             self.paid += price
 

@@ -87,7 +87,7 @@ class ModelJudge:
         if self.unread:
             example = visible(" ".join(self.unread[0].split()))[:80]
             found.append(
-                f"unread     {len(self.unread):,} answers were no grade, and count as not judged: {example}"
+                f"unread     {len(self.unread):,} answers gave no grade and count as not judged: {example}"
             )
         if self.stopped:
             found.append(f"stopped    {self.stopped}")

@@ -63,7 +63,7 @@ def page(queue: Queue, token: str, port: int) -> FastAPI:
         if (given.query_id, given.doc_id) not in queue.session.known:
             return JSONResponse({"error": "this pair is in no list"}, 422)
         if (given.grade is not None and given.grade <= queue.session.highest) != (given.answer == JUDGED):
-            return JSONResponse({"error": "this is no grade"}, 422)
+            return JSONResponse({"error": "this is not a grade"}, 422)
         pair, judge = (given.query_id, given.doc_id), queue.session.judge
         kept = Answer(*pair, judge, given.answer, given.grade, given.note)
         return saved(queue, lambda: queue.answer(kept))

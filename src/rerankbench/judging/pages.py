@@ -45,7 +45,7 @@ def markdown(found: Told) -> str:
         lines += ["### Failed", "", *bullets([f"{arm}: {why}" for arm, why in found.failed])]
     lines += sections(found.details())
     lines += disagreements(found) if isinstance(found, Differences) else []
-    return "\n".join([*lines, "### Read this with", "", *bullets(found.read_with())]).rstrip() + "\n"
+    return "\n".join([*lines, "### Notes", "", *bullets(found.read_with())]).rstrip() + "\n"
 
 
 def sections(some: list[Table]) -> list[str]:

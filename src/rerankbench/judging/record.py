@@ -82,7 +82,7 @@ class Record:
                 self.latest[answer.pair, answer.judge] = answer
             elif line.strip(b"\0 \r") and not line.startswith(b"{"):
                 raise UserError(
-                    f"{visible(str(path))}: this is no record of judgements; choose another --folder"
+                    f"{visible(str(path))}: this is not a record of judgements; choose another --folder"
                 )
         self._read += len(whole)
 

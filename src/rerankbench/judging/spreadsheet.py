@@ -104,7 +104,7 @@ def rows_of(path: Path) -> list[dict[Any, Any]]:
     except OSError as error:
         raise UserError(f"--import {path}: cannot be read ({error.strerror})") from None
     except csv.Error as error:
-        raise UserError(f"--import {path}: is no CSV ({error}); export it again") from None
+        raise UserError(f"--import {path}: is not CSV ({error}); export it again") from None
 
 
 def delimiter(text: str) -> str:

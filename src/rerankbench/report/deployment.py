@@ -140,11 +140,11 @@ def read(file: Path) -> Deployment:
     except OSError as error:
         why = f"cannot be read ({error.strerror}); give a sweep's folder"
     except (ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
-        why = f"is no YAML ({' '.join(str(error).split())[:200]}); write it anew with rerankbench-report"
+        why = f"is not YAML ({' '.join(str(error).split())[:200]}); write it again with rerankbench-report"
     else:
         if found.schema == SCHEMA:
             return found
-        why = f"its schema is {found.schema}, not {SCHEMA}; write it anew with rerankbench-report"
+        why = f"its schema is {found.schema}, not {SCHEMA}; write it again with rerankbench-report"
     raise UserError(f"{visible(file)}: {why}")
 
 
@@ -155,14 +155,14 @@ def refuse_intricate(file: Path, text: str) -> None:
         level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent) or level > MOST_LEVELS:
             what = "aliases (*name)" if level <= MOST_LEVELS else f"more than {MOST_LEVELS} levels"
-            raise UserError(f"{visible(file)}: it has {what}, which no deploy.yaml has; write it anew")
+            raise UserError(f"{visible(file)}: it has {what}, which no deploy.yaml has; write it again")
 
 
 def unfit(file: Path, place: Sequence[int | str], why: str) -> str:
     where = ".".join(map(str, place))
     if not where:  # an empty file, a list, a text
-        return visible(f"{file}: is no deploy.yaml; write one with rerankbench-report FOLDER")
-    return visible(f"{file}: {where}: {why}; write it anew with rerankbench-report FOLDER")
+        return visible(f"{file}: is not a deploy.yaml; write one with rerankbench-report FOLDER")
+    return visible(f"{file}: {where}: {why}; write it again with rerankbench-report FOLDER")
 
 
 def of(findings: Findings, name: str | None = None) -> Deployment | None:

@@ -54,7 +54,7 @@ class Unread:
     why: str
 
     def line(self) -> str:
-        return f"How far the difference leans on documents without a judgement is not known: {self.why}."
+        return f"How far the difference depends on documents without a judgement is not known: {self.why}."
 
 
 def leaning(contest: Contest, row: int) -> Leaning | Unread | None:

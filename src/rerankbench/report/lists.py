@@ -70,7 +70,7 @@ def qrels(run: Run) -> Qrels | None:
         for number, line in enumerate(text.splitlines(), 1):
             parts = line.split()
             if len(parts) != 4 or not parts[3].lstrip("-").isdecimal():
-                raise ValueError(f"line {number} is no judgement: query, 0, document, grade")
+                raise ValueError(f"line {number} is not a judgement: query, 0, document, grade")
             found.setdefault(parts[0], {})[parts[2]] = int(parts[3])
     return found
 

@@ -32,14 +32,14 @@ def markdown(findings: Findings, home: Sequence[Recipe] = ()) -> str:
         if found:
             lines += [f"### {title} of {safe(f.contest.arms[f.shown].name)}", "", *example_table(found), ""]
     lines += taken_home(home)
-    return "\n".join([*lines, "### Read this with", "", *bullets(f.assumptions())]).rstrip() + "\n"
+    return "\n".join([*lines, "### Notes", "", *bullets(f.assumptions())]).rstrip() + "\n"
 
 
 def taken_home(home: Sequence[Recipe]) -> list[str]:
     """Ways to run the arm, as blocks of code, which nothing in them can end."""
     if not home:
         return []
-    lines = ["### Take it home", ""]
+    lines = ["### Put it to use", ""]
     for recipe in home:
         fence = "`" * (1 + max([2, *map(len, re.findall("`+", recipe.code))]))
         lines += [f"{safe(recipe.title)}:", "", fence, recipe.code, fence, ""]

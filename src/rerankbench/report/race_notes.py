@@ -64,8 +64,8 @@ def served_lines(arms: Sequence[Arm]) -> list[str]:
     for arm in arms:
         if how := served(arm):
             found[
-                f"{arm.run.params.get('reranker')} is a server, {how.get('url')}: its times include the way "
-                f"there and back, with at most {how.get('concurrency')} requests at once, of "
+                f"{arm.run.params.get('reranker')} is a server, {how.get('url')}: its times include the "
+                f"network, with at most {how.get('concurrency')} requests at once, of "
                 f"{how.get('documents_per_request')} documents at most; its memory is not known here."
             ] = None
     return list(found)

@@ -51,7 +51,7 @@ class Causal(Answering):
         name = architecture(folder)
         if name not in KNOWN or describe(folder)["start_layer"] is not None:
             return [
-                f"holds {name}, which family causal is not known to score right; {option_for(folder)} or "
+                f"holds {name}, which family causal is not known to score correctly; {option_for(folder)} or "
                 "another folder"
             ]
         if problems := described(folder).problems:
@@ -59,7 +59,7 @@ class Causal(Answering):
         if self.follows(folder) or self.template != list(QWEN3) or knows(folder, "<think>"):
             return []
         return [
-            f"holds {name} with a tokenizer that lacks <think>, so it is no Qwen3-Reranker; "
+            f"holds {name} with a tokenizer that lacks <think>, so it is not a Qwen3-Reranker; "
             f"{option_for(folder)}, give the prompt it was trained with by reranker.template, or another "
             "folder"
         ]

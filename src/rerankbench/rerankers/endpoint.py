@@ -137,7 +137,7 @@ class Endpoint(Reranker):
         if self.key_variable is not None and (problem := key.problem(self.key_variable)):
             found.append(f"reranker.key_variable: {problem}")
         if not HEADER.fullmatch(self.key_header):
-            found.append(f"reranker.key_header={shown(self.key_header)}: no header is called so")
+            found.append(f"reranker.key_header={shown(self.key_header)}: this cannot be the name of a header")
         return found
 
     def address_problems(self) -> list[str]:

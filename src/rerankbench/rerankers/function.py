@@ -95,7 +95,7 @@ class Function(Reranker):
             told = shown(" ".join(f"{type(error).__name__}: {error}".split()))
             raise UserError(f"reranker.function={self.function}: cannot be imported ({told})") from error
         if not callable(found):
-            raise UserError(f"reranker.function={self.function}: is no function")
+            raise UserError(f"reranker.function={self.function}: is not a function")
         scoring: Scoring = found
         return scoring
 

@@ -144,11 +144,11 @@ def below(places: NDArray[np.float64], rows: Ints) -> Floats:
 def findings_of(
     foreign: list[tuple[int, int]], empty: list[int], left_out: int, collection: Collection
 ) -> Iterator[Finding]:
-    """What there is to say of listed documents that are no candidates, of empty lists, and of candidates."""
+    """What there is to say of listed documents that are not candidates, of empty lists, and of candidates."""
     ids = collection.corpus.ids(np.array([row for _, row in foreign[:3]], np.int64))
     told = [f"{collection.query_ids[query]} {doc}" for (query, _), doc in zip(foreign, ids, strict=False)]
     effect = "they are left out: a reranker can only reorder what the first stage found"
-    what = "listed documents that are no candidates"
+    what = "listed documents that are not candidates"
     yield Finding("warning", what, len(foreign), examples(told), effect)
     told = [collection.query_ids[query] for query in empty]
     effect = "their candidates stay as the first stage ordered them"

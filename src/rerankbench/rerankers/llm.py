@@ -83,7 +83,7 @@ class LLM(Prompted):
             return [f"holds {name}, not a plain causal language model; {option} or another folder"]
         if name not in KNOWN:
             known = ", ".join(KNOWN)
-            return [f"holds {name}, which this family is not known to score right; those it is are {known}"]
+            return [f"holds {name}, for which this family is not known to be right; it is for {known}"]
         if name != OWN and self.yes is None:
             return [f"holds {name}{likeness(folder)}; {option_for(folder)}, or, since {CONFIRM}"]
         return []
@@ -104,8 +104,8 @@ class LLM(Prompted):
 
 ANSWER = "Yes"
 CONFIRM = (
-    "this family asks for the logit of Yes after FlagEmbedding's prompt: if the model was trained so, say it "
-    "with reranker.yes=Yes"
+    "this family asks for the logit of Yes after FlagEmbedding's prompt: if the model was trained that "
+    "way, add reranker.yes=Yes"
 )
 
 

@@ -172,7 +172,7 @@ class LocalReranker(ModelSettings, Reranker):
         found = replace(self, query_instruction=self.query_instruction or said.prompt)
         if said.max_length is None or said.max_length >= self.max_length:
             return found
-        log.info("%s: max_length=%d, which the folder says of itself", folder.name, said.max_length)
+        log.info("%s: max_length=%d, as its folder says", folder.name, said.max_length)
         return replace(found, max_length=said.max_length)
 
     def layers(self, weights: references.Weights) -> tuple[int, ...]:

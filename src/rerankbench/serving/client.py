@@ -109,7 +109,7 @@ class Client:
         try:
             scores = self.shape.places.scores(found, len(texts))
         except Malformed as error:
-            raise UserError(f"{self.address}: its answer is no list of scores: {error}") from None
+            raise UserError(f"{self.address}: its answer is not a list of scores: {error}") from None
         entries = at(found, self.shape.places.results)
         return Answer([int(entry["index"]) for entry in entries], scores, ms)
 
@@ -119,7 +119,7 @@ class Client:
         found, ms = self.post("/search", asked)
         listed = at(found, "results")
         if not isinstance(listed, list):
-            raise UserError(f"{self.connection.place('/search')}: its answer is no list of results")
+            raise UserError(f"{self.connection.place('/search')}: its answer is not a list of results")
         place = {name: number for number, name in enumerate(ids)}
         return Answer([place.get(str(at(entry, "doc_id")), -1) for entry in listed], None, ms)
 

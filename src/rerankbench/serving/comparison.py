@@ -70,7 +70,7 @@ class Comparison:
         yield f"  {self.measure} {self.served:.4f}, measured {self.measured:.4f}"
         yield f"  {self.latency()}"
         for drift in self.drifts[:SHOWN]:
-            yield f"  {'as good as equal' if drift.noise else 'DRIFT'}: {visible(drift.line())}"
+            yield f"  {'practically equal' if drift.noise else 'DRIFT'}: {visible(drift.line())}"
         if len(self.drifts) > SHOWN:
             yield f"  and {len(self.drifts) - SHOWN:,} more queries"
 

@@ -87,9 +87,9 @@ class Gate:
 
     def refuse_host(self, host: bytes, origin: bytes | None) -> None:
         if self.key is None and not stays_here(f"//{host.decode('latin-1')}"):
-            raise Refused(421, "only requests to this machine by a name of its own are answered: localhost")
+            raise Refused(421, "only requests to this machine's own name are answered: localhost")
         if self.key is None and origin not in (None, b"http://" + host):
-            raise Refused(403, "a page of another address may not ask")
+            raise Refused(403, "requests by pages of another address are refused")
 
     def refuse_key(self, path: str, given: bytes) -> None:
         if self.key is None or path in OPEN:

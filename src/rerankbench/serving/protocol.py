@@ -57,7 +57,7 @@ class Protocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Where an answer has begun already, what follows the request is not answered."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            data = json.dumps(Refused(400, "this is no HTTP request").body).encode()
+            data = json.dumps(Refused(400, "this is not an HTTP request").body).encode()
             headers = [("content-type", "application/json"), ("connection", "close")]
             headers.append(("content-length", str(len(data))))
             begun = h11.Response(status_code=400, headers=headers)

@@ -218,7 +218,10 @@ def asset(name: str) -> Any:
 async def unknown(request: Request, error: Exception) -> Response:
     """What is no route, or not by this method."""
     assert isinstance(error, HTTPException)
-    said = {404: "there is no such place; /info tells what there is", 405: "not by this method"}
+    said = {
+        404: "there is no such path; GET /info describes the service",
+        405: "this path has another method",
+    }
     found = Refused(error.status_code, said.get(error.status_code, str(error.detail)))
     return JSONResponse(found.body, found.status, headers=error.headers)
 

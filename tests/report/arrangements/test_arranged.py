@@ -104,8 +104,8 @@ def test_a_cascade_that_is_as_good_at_less_cost_is_recommended(
 ) -> None:
     verdict = findings.verdict
     assert (verdict.kind, verdict.arm) == (DEPLOY, None)
-    assert verdict.sentence.startswith("Deploy dense, then small over 20, then large over 5")
-    assert ": as good as large over 20 within 0.01 nDCG@10, at 0." in verdict.sentence
+    assert verdict.sentence.startswith("Deploy dense, then small at depth 20, then large at depth 5")
+    assert ": as good as large at depth 20 within 0.01 nDCG@10, at 0." in verdict.sentence
     assert verdict.sentence.endswith("] of its latency.")
     steps = {arm["name"]: arm["steps"] for arm in report["arms"]}
     assert [step["reranker"] for step in steps[report["verdict"]["arm"]]] == ["small", "large"]

@@ -117,7 +117,7 @@ def test_one_that_cannot_be_loaded_says_why(arranged: Arranged, runs: list[Run])
     held = trial.hold(chosen, elsewhere, Book(), seconds=1)
     assert held is not None
     assert "could be loaded" in held.why
-    assert held.line().startswith("It was not run for real: ")
+    assert held.line().startswith("It was not run end to end: ")
 
 
 def test_the_file_says_what_was_measured_and_predicted(tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def _unjudged_findings(parts: Parts) -> list[Finding]:
     """About queries that are documents, or look like them; without judgements no id tells."""
     documents, queries = parts.documents.table, parts.queries
     if the_same(documents, queries):
-        effect = "each is asked for others like it; drop_same_id keeps it out of its own list"
+        effect = "each one searches for documents like itself; drop_same_id keeps it out of its own list"
         return [Finding("warning", "queries that are the documents themselves", len(queries), (), effect)]
     if not far_exchanged(documents, queries):
         return []

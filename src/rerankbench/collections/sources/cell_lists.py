@@ -39,7 +39,7 @@ def csv_items(path: Path, lists: Collection[str], log: FileLog) -> Iterator[tupl
         except StopIteration:
             return
         except csv.Error as error:
-            log.add(number, f"is no row of CSV ({error}); {_CURE}")
+            log.add(number, f"is not a row of CSV ({error}); {_CURE}")
             return
         if len(cells) != len(names):
             if cells:
@@ -57,7 +57,7 @@ def _item(
         try:
             item[name] = listed(cell) if name in lists else cell
         except ValueError:
-            log.add(number, f"{name!r} is {shown(cell)}, which is no list that can be read; {_CURE}")
+            log.add(number, f"{name!r} is {shown(cell)}, which cannot be read as a list; {_CURE}")
             return None
     return item
 

@@ -30,7 +30,7 @@ def query_findings(query_ids: pa.ChunkedArray, judged_ids: pa.Array, left_out: i
 
 def document_findings(missing: pa.Array, known: pa.ChunkedArray) -> list[Finding]:
     """About judged documents, each once, that are not among the `known` ids of the corpus."""
-    effect = "they cannot be found but stay in the ideal, which keeps recall and nDCG below 1"
+    effect = "they cannot be retrieved but count in the ideal ranking, which keeps recall and nDCG below 1"
     return noticed(
         of_ids("warning", "judged documents that the corpus does not have", missing, effect),
         *lost_zeros(missing, known, "document ids of judgements"),
@@ -46,7 +46,7 @@ def grade_findings(
     effect = "recall, MRR and success are 0 for them whatever the ranking"
     below = int((grades < 0).sum())
     return noticed(
-        Finding("info", "judgements below 0", below, (), "they gain nothing, as a grade of 0"),
+        Finding("info", "judgements below 0", below, (), "they add nothing to nDCG, as if the grade were 0"),
         Finding("warning", what, int((relevant == 0).sum()), (), effect),
     )
 
@@ -54,7 +54,7 @@ def grade_findings(
 def text_findings(query_ids: Sequence[str], texts: Sequence[str]) -> list[Finding]:
     """About judged queries that ask nothing."""
     empty = [query_id for query_id, text in zip(query_ids, texts, strict=True) if not text.strip()]
-    return noticed(of_ids("warning", "judged queries without text", empty, "they ask for nothing"))
+    return noticed(of_ids("warning", "judged queries without text", empty, "there is nothing to search for"))
 
 
 def sample_findings(kept: int, judged: int, total: int) -> list[Finding]:

@@ -78,7 +78,7 @@ def shape_of(path: Path, layout: Layout, suffix: str) -> Shape | None:
     shape = _shape(dialect, rows[0][0], rows[0][1], [cells for _, cells in rows[1:]], layout)
     late = next((number for number, cells in rows[1:] if _is_whole_header(_stripped(cells), layout)), None)
     if late is not None and not shape.header:  # sep=; of Excel, a title
-        problem = f"the columns are named in line {late} only: take out what stands above it"
+        problem = f"the columns are named in line {late} only: remove the lines above it"
         return replace(shape, problems=(problem,))
     return shape
 
@@ -103,7 +103,7 @@ def read_cells(path: Path, shape: Shape, layout: Layout, log: FileLog) -> Iterat
         if number < shape.number or (number == shape.number and shape.header):
             continue
         if shape.header and tuple(map(str.strip, cells)) == shape.header:  # files that were joined
-            log.add(number, "names the columns again: take this line out")
+            log.add(number, "names the columns again: remove this line")
             continue
         if len(cells) != shape.width:
             has = f"has {len(cells)} columns instead of {shape.width}: {shown(' '.join(cells))}"

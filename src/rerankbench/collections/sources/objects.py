@@ -108,7 +108,7 @@ def _elements(lines: Iterator[tuple[int, str]], log: FileLog) -> Iterator[tuple[
         while match := before.match(held, at):
             if match[1]:
                 if rest := (held[match.end() :] + _some(lines, 1)).strip():
-                    log.add(number + 1, f"stands behind the end of the array: {shown(rest)}; {_FORMS}")
+                    log.add(number + 1, f"comes after the end of the array: {shown(rest)}; {_FORMS}")
                 return
             try:
                 value, end = decoder.raw_decode(held, match.end())
@@ -119,7 +119,9 @@ def _elements(lines: Iterator[tuple[int, str]], log: FileLog) -> Iterator[tuple[
             yield number, value
         held = held[at:]
         if not more:
-            log.add(number + 1, f"is not valid JSON ({reason}): {shown(held.strip())}; mend the array there")
+            log.add(
+                number + 1, f"is not valid JSON ({reason}): {shown(held.strip())}; correct the array there"
+            )
             return
         size = _AT_ONCE if at else 2 * size
 
@@ -182,4 +184,4 @@ def _by_id(top: Item, is_record: IsRecord, log: FileLog) -> Iterator[tuple[int, 
         if is_record(item):
             yield number, item
         else:
-            log.add(number, f"{shown(key)} has {shown(value)}, which is no record: {_FORMS}")
+            log.add(number, f"{shown(key)} has {shown(value)}, which is not a record: {_FORMS}")

@@ -45,7 +45,7 @@ def main(words: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    about = "What rerankbench keeps for reuse, and care for it."
+    about = "List, check and prune what rerankbench stores for reuse."
     more = "All take cache_dir=FOLDER, as rerankbench does. A run computes again whatever\nis missing."
     top = cli.Parser("rerankbench-cache", about, epilog=more)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
@@ -61,9 +61,11 @@ def parser() -> argparse.ArgumentParser:
     command("size", "how much each kind takes", sizes)
     pruning = command("prune", "remove entries, after asking", prune)
     pruning.add_argument("kinds", nargs="*", metavar="KIND", help=f"what: {kinds}")
-    pruning.add_argument("--older-than", metavar="AGE", help="last written so long ago: 12h, 30d, 2w")
-    pruning.add_argument("--identity", metavar="PREFIX", help="whose identity begins so")
-    pruning.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    pruning.add_argument(
+        "--older-than", metavar="AGE", help="last written at least this long ago: 12h, 30d, 2w"
+    )
+    pruning.add_argument("--identity", metavar="PREFIX", help="whose identity begins with this")
+    pruning.add_argument("--dry-run", action="store_true", help="only show what would be removed")
     pruning.add_argument("--yes", action="store_true", help="do not ask")
     command("verify", "check every hash; set damaged files aside (exit code 1 if there are any)", check)
     command("compact", "merge many small files of scores into few", merge)

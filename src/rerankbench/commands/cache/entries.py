@@ -57,7 +57,7 @@ def entries(cache_dir: Path) -> list[Entry]:
     """Everything recognised in `cache_dir`, by kind and identity. Raises UserError if it is no folder."""
     if not cache_dir.is_dir():
         what = "is a file" if cache_dir.exists() else "there is no such folder"
-        raise UserError(f"cache_dir={cache_dir}: {what}; nothing was kept there yet")
+        raise UserError(f"cache_dir={cache_dir}: {what}; nothing has been stored there yet")
     return [entry for kind in KINDS for entry in entries_of(kind, cache_dir / kind)]
 
 

@@ -29,13 +29,13 @@ from rerankbench.rerankers.vector_reranker import VectorReranker
 
 USAGE = """usage: rerankbench-check [KEY=VALUE or GROUP=OPTION]... [--json] [--save FILE.yaml]
 
-Look at a collection, and at a run file if one is given, before anything is spent:
+Check a collection, and a run file if one is given, before spending time or money on them:
 
   rerankbench-check dataset=beir dataset.path=FOLDER
   rerankbench-check dataset=beir dataset.path=FOLDER first_stage=run first_stage.path=FILE
   rerankbench-check dataset=beir dataset.path=FOLDER reranker=base reranker.max_length=512
 
-Takes the words that rerankbench takes; computes no scores and downloads nothing. Each finding says what it
+Takes the same settings as rerankbench; computes no scores and downloads nothing. Each finding says what it
 does to the figures. Exit code: 0 no errors (perhaps warnings), 1 errors, 2 a mistake in the command.
 
 --save my-data.yaml writes the collection, with all columns that were found, as an option to
@@ -85,7 +85,9 @@ class Kept:
 
     def told(self) -> list[str]:
         """Lines for a person."""
-        lines = ["to keep what was found, use these words:", f"  {' '.join(self.words)}"] if self.new else []
+        lines = (
+            ["to keep what was found, type these settings:", f"  {' '.join(self.words)}"] if self.new else []
+        )
         return lines + ([f"saved as {self.file}; from now on: rerankbench {self.use}"] if self.file else [])
 
 
@@ -125,7 +127,7 @@ def check(experiment: Experiment) -> list[Finding]:
         found = examine(e.dataset, e.cache_dir, run, e.candidates, tokenizer, most)
     if asked and any(one.severity == "error" for one in found):
         what = "this command downloads nothing, and the collection is not here"
-        cure = "rerankbench dry_run=true with the same words fetches it"
+        cure = "rerankbench dry_run=true with the same settings fetches it"
         found.insert(0, Finding("error", what, 1, (), cure))
     return found if tokenizer else [with_reason(one, reason) for one in found]
 

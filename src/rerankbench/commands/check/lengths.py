@@ -31,7 +31,9 @@ def length_findings(collection: Collection, tokenizer: Tokenizer | None, max_len
     cut = rows[documents > max_length - int(np.median(queries)) - _SPECIAL_TOKENS]
     return [
         _spread("documents measured, in tokens", documents, _COST),
-        _spread("queries measured, in tokens", queries, "each takes its room from every document beside it"),
+        _spread(
+            "queries measured, in tokens", queries, "the longer the query, the less of each document is read"
+        ),
         _cut(collection, cut, len(cut) / len(rows), max_length),
         _filled(collection, queries, max_length),
     ]

@@ -68,8 +68,8 @@ class ColbertEmbedder(Embedder):
             return [f"{place}: its modules.json has {added}, so it is not a ColBERT; give an embedder"]
         if not module_folders(folder, "Dense") and LINEAR not in tensors(folder):
             return [
-                f"{place}: has no projection of its tokens, {LINEAR} or a Dense module, so it is no ColBERT"
-                "; give an embedder like that"
+                f"{place}: has no projection of its tokens, {LINEAR} or a Dense module, so it is not a "
+                "ColBERT; give an embedder like that"
             ]
         return own_code_problems(place, config, self.trust_remote_code) + dense_problems(place, folder)
 

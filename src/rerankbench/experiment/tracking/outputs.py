@@ -73,8 +73,9 @@ def dataset_of(collection: Collection) -> dict[str, Any]:
 
 def synthetic_note(count: int, queries: int) -> str:
     """What has to be known of queries that a language model wrote."""
-    wrote = "a language model wrote each from one document, whose words it repeats more than people would"
-    return f"{count:,} of {queries:,} queries are synthetic: {wrote}; that favours what matches words"
+    wrote = "a language model wrote each from one document, and repeats its words more than people would"
+    favoured = "which favours first stages and rerankers that match words"
+    return f"{count:,} of {queries:,} queries are synthetic: {wrote}, {favoured}"
 
 
 def memory(outcome: Outcome) -> tuple[dict[str, float | None], str | None]:

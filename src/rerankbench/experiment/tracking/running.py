@@ -56,7 +56,7 @@ def close_stale(client: Any, experiment_id: str, name: str = "", sweep_id: str =
         marked, again = run.data.tags.get(PROCESS, ""), f"{visible(name)} of {visible(sweep_id)}"
         same = f"{run.info.run_name} of {run.data.tags.get('sweep_id')}" == again and bool(sweep_id)
         if marked and is_gone(marked):
-            close(client, run, KILLED, f"its process ended without a word ({marked})")
+            close(client, run, KILLED, f"its process ended without reporting anything ({marked})")
         elif marked and same and marked != mark():
             close(client, run, KILLED, f"it was started again elsewhere; this was {marked}")
 

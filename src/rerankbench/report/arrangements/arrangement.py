@@ -67,7 +67,7 @@ def reranker_name(arm: Arm) -> str:
 
 
 def spoken(arrangement: Arrangement, arms: Sequence[Arm]) -> str:
-    """As a sentence says it: BM25, then minilm over 100, then v2-m3 over 20."""
+    """As a sentence says it: BM25, then minilm at depth 100, then v2-m3 at depth 20."""
     stage = arms[arrangement.steps[0]].stage_name
     over = [said(arms[row]) for row in arrangement.steps]
     if arrangement.kind == CASCADE:
@@ -85,8 +85,8 @@ def spoken(arrangement: Arrangement, arms: Sequence[Arm]) -> str:
 
 
 def said(arm: Arm) -> str:
-    layer = f" at layer {arm.layer}" if arm.layer is not None else ""
-    return f"{reranker_name(arm)}{layer} over {arm.depth}"
+    layer = f"layer {arm.layer} and " if arm.layer is not None else ""
+    return f"{reranker_name(arm)} at {layer}depth {arm.depth}"
 
 
 def step(arm: Arm) -> dict[str, object]:

@@ -85,7 +85,7 @@ def pool_of(contest: Contest, stage: str, rows: Sequence[int]) -> tuple[Pool | N
         layers = list(dict.fromkeys(arms[i].layer for i in own))
         table, why = read(run, contest.query_ids, layers)
         if table is not None and base is not None and not same(base, table):
-            table, why = None, "its candidates are others than those of the other rerankers"
+            table, why = None, "its candidates differ from those of the other rerankers"
         if table is not None:
             measure = ruler_of(contest, stage, table)
             why = mistaken(contest, own, table, measure)

@@ -71,9 +71,9 @@ class Trial:
     def line(self) -> str:
         """What a reader has to know of it."""
         if self.why:
-            return f"It was not run for real: {self.why}."
+            return f"It was not run end to end: {self.why}."
         order = f"all {self.queries:,}" if self.same == self.queries else f"{self.same:,} of {self.queries:,}"
-        text = f"Run for real, end to end, it gave {order} queries exactly the computed order"
+        text = f"Run end to end, it gave {order} queries exactly the computed order"
         if self.measured and self.measured.mean is not None:
             text += f" and took {self.measured.mean:,.3g} ms on average"
             if self.predicted and self.predicted.mean is not None:
@@ -109,7 +109,7 @@ def hold(
     each = field.arrangement(row)
     assert each is not None
     name, steps = field.name(row), tuple(arranging.step(arm) for arm in field.steps(row))
-    log.info("trial: running %s for real, for at most %.0f s", name, SHARE * seconds)
+    log.info("trial: running %s from text to final order, for at most %.0f s", name, SHARE * seconds)
     try:
         cast = Cast.of(field, each, runs, trusted)
         return Stage(field, each, cast, book, until).played(name, steps)

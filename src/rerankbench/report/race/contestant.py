@@ -86,9 +86,7 @@ class Searching(Loaded):
         collection, stage = experiment.load(self.experiment), self.experiment.first_stage
         candidates = self.experiment.candidates
         if stage.key(collection, candidates, self.context) != key:
-            raise UserError(
-                "the collection or the first stage's models are others than when the run was made"
-            )
+            raise UserError("the collection or the first stage's models have changed since the run was made")
         if problem := stage.lacking(collection, self.context):
             raise UserError(problem)
         self.collection = collection
@@ -130,9 +128,8 @@ class Reranking(Loaded):
         machine = self.context.hardware
         if score_store(reranker, origin, self.context).folder.name != key:
             raise UserError(
-                "here it would be computed otherwise than when the run was made, in "
-                f"{machine.precision} on {machine.device}, or its weights are others: take those that were "
-                "measured, or run the sweep again"
+                f"here, in {machine.precision} on {machine.device}, it is computed differently than in its "
+                "run, or its weights have changed: use what was measured, or run the sweep again"
             )
         self.model = reranker.deployed(origin, self.context)
         self.layers = self.model.layers

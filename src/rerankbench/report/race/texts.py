@@ -80,8 +80,7 @@ def collection_of(run: Run) -> Collection:
         collection: Collection = experiment.dataset.load(experiment.cache_dir)
     if collection.fingerprint() != run.dataset.get("fingerprint"):
         raise UserError(
-            f"{visible(run.place)}: the collection is another one now than when the run was made; "
-            "run it again"
+            f"{visible(run.place)}: the collection has changed since the run was made; run it again"
         )
     return collection
 

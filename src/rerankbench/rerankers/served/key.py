@@ -55,5 +55,5 @@ def problem(variable: str) -> str:
         return ""
     return (
         "give the name of an environment variable in capital letters, such as COHERE_API_KEY; "
-        "the key itself belongs into that variable and nowhere else"
+        "the key itself belongs in that variable and nowhere else"
     )

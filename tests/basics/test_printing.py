@@ -56,7 +56,7 @@ def test_a_command_that_only_prints_fails_where_it_cannot(
         done = command(module, *words, cwd=tmp_path, stdout=out, stderr=subprocess.PIPE)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "not everything could be printed (No space left on device); results are not touched"
+        "not everything could be printed (No space left on device); the results are complete all the same"
     ]
 
 

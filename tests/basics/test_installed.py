@@ -92,7 +92,7 @@ def test_names_are_told_without_importing_and_one_name_imports_no_other(site: Pa
     [
         ("raise ValueError('no licence\\nfile')", "which cannot be imported: ValueError: no licence file"),
         ("import nothing_of_this_name", "cannot be imported: ModuleNotFoundError"),
-        ("def Constant(): pass", "bad_part:Constant is no Reranker"),
+        ("def Constant(): pass", "bad_part:Constant is not a Reranker"),
         (CONSTANT.replace("def origin", "def other"), "bad_part:Constant lacks origin"),
         (
             CONSTANT.replace("    value:", "    family = 'other'\n    value:"),
