@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from unicodedata import category
 
 import numpy as np
 import pyarrow as pa
@@ -51,9 +52,14 @@ def grade_findings(
     )
 
 
+def is_blank(text: str) -> bool:
+    """Whether nothing in a text can be seen."""
+    return not text.strip() or all(c.isspace() or category(c) in ("Cc", "Cf") for c in text)
+
+
 def text_findings(query_ids: Sequence[str], texts: Sequence[str]) -> list[Finding]:
     """About judged queries that ask nothing."""
-    empty = [query_id for query_id, text in zip(query_ids, texts, strict=True) if not text.strip()]
+    empty = [query_id for query_id, text in zip(query_ids, texts, strict=True) if is_blank(text)]
     return noticed(of_ids("warning", "judged queries without text", empty, "they ask for nothing"))
 
 
