@@ -277,7 +277,7 @@ def test_every_column_that_is_missing_is_a_line(tmp_path: Path) -> None:
         ),
         ("qrels.json", b'{"q1": {"7": 1}', "qrels.json: is not valid JSON"),
         ("qrels.json", b'[["q1", "7", 1]]', "qrels.json: holds [['q1', '7', 1]] at the top"),
-        ("qrels.json", b'{"q1": ["7"]}', "qrels.json entry 1: query 'q1' has ['7']"),
+        ("qrels.json", b'{"q1": [["7"]]}', "qrels.json entry 1: query 'q1' has [['7']]"),
         ("qrels.json", b'{"q1": {"7": 1}, "q1": {"c": 1}}', "qrels.json entry 2: query 'q1' appears twice"),
         (
             "qrels.json",

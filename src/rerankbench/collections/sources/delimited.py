@@ -222,7 +222,9 @@ def _quoted(
             cells = next(reader, None)
         except csv.Error as error:
             reason = str(error).replace("\t", "\\t")
-            cure = "quote fields that hold commas, quotes or line ends, and write each quote inside them twice"
+            cure = (
+                "quote fields that hold commas, quotes or line ends, and write each quote inside them twice"
+            )
             log.add(first, f"is not valid CSV ({reason}): {cure}")
             return
         if cells is None:
