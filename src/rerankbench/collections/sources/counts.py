@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from rerankbench.basics.finding import Finding, noticed, of_ids
 from rerankbench.collections.sources.lost_zeros import lost_zeros
 
+_USUAL_GRADES = 3  # no more of them differ in most collections
+
 
 def query_findings(query_ids: pa.ChunkedArray, judged_ids: pa.Array, left_out: int) -> list[Finding]:
     """About the ids of the queries file against those of the judgements; left_out: by limit_queries."""
@@ -50,6 +52,15 @@ def grade_findings(
         Finding("info", "judgements below 0", below, (), "they gain nothing, as a grade of 0"),
         Finding("warning", what, int((relevant == 0).sum()), (), effect),
     )
+
+
+def exchange_findings(doc_ids: pa.Array, grades: NDArray[np.int32]) -> list[Finding]:
+    """About judgements whose documents and grades may stand in each other's column: both are numbers."""
+    kinds, documents = len(np.unique(grades)), len(doc_ids.unique())
+    what = f"different grades, of only {documents:,} different documents"
+    effect = "are the columns of documents and grades exchanged? name them"
+    exchanged = kinds > max(documents, _USUAL_GRADES)
+    return noticed(Finding("warning", what, kinds if exchanged else 0, (), effect))
 
 
 def is_blank(text: str) -> bool:

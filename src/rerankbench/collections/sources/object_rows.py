@@ -140,7 +140,7 @@ def rows_of(objects: Objects, log: FileLog) -> Iterator[tuple[int, Row]]:
         if _ABSENT in row:
             row = _without_dispensable(row, item, columns, layout)
         if (nested or isinstance(item, Repeating)) and (twice := _twice(item, columns)) is not None:
-            log.add(number, f"has {twice!r} twice: keep one; this line is {_told(item)}")
+            log.add(number, f"has {twice!r} twice: keep one; this {log.unit} is {_told(item)}")
         elif _ABSENT in row:
             _log_lacking(number, item, columns, layout, log)
         elif surer and (late := [name for name in surer if value_at(item, name) is not None]):
@@ -187,4 +187,4 @@ def _log_lacking(number: int, item: Item, columns: dict[str, str], layout: Layou
     lost = [name for name in required.values() if value_at(item, name, _ABSENT) is _ABSENT]
     lacking = f"lacks {', '.join(map(repr, lost))}" if lost else layout.missing(list(item))[0]
     add = ": add what it lacks" if lost else ""
-    log.add(number, f"{lacking}; this line is {_told(item)}{add}", kind=lacking)
+    log.add(number, f"{lacking}; this {log.unit} is {_told(item)}{add}", kind=lacking)

@@ -188,10 +188,10 @@ def _inside(text: str, is_record: IsRecord, is_table: IsRecord, log: FileLog) ->
             return
         yield from _only_objects(enumerate(top[lists[0]], start=1), log)
     else:
-        yield from _by_id(top, is_record, log)
+        yield from records_by_id(top, is_record, log)
 
 
-def _by_id(top: Item, is_record: IsRecord, log: FileLog) -> Iterator[tuple[int, Item]]:
+def records_by_id(top: Item, is_record: IsRecord, log: FileLog) -> Iterator[tuple[int, Item]]:
     """The records of {id: text} or {id: record}; keys that only count them are no ids beside others."""
     counted = list(top) == [str(at) for at in range(len(top))]
     for number, (key, value) in enumerate(top.items(), start=1):
