@@ -91,7 +91,7 @@ def _as_asked(run: Listed, order_by: OrderBy) -> Ordered:
 
 
 def _checked(run: Listed, codes: NDArray[np.int64], ranks: NDArray[np.int64]) -> Ordered:
-    """By score, unless documents of a lower rank have a higher one, or the scores are what ranks look like."""
+    """By score, unless documents of a lower rank have a higher one, or the scores look like ranks."""
     if count_up(codes, run.scores) and not count_up(codes, ranks.astype(np.float64)):
         cure = f"are the two columns exchanged? set {KEY}=distance (lowest first) or {KEY}=score"
         return Ordered(

@@ -148,9 +148,9 @@ def _texts(given: Mapping[Any, Any], layout: Layout, log: FileLog) -> Iterator[t
     if isinstance(first, Mapping):
         by_id = {key: dict(of) if isinstance(of, Mapping) else of for key, of in given.items()}
         return _rows_of_records(records_by_id(by_id, is_record, log), layout, log)
-    if isinstance(first, list) and not layout.missing(list(map(str, given))):
-        if (columns := in_columns(given)) is not None:
-            return _rows_of_records(enumerate(columns, start=1), layout, log)
+    columns = None if layout.missing(list(map(str, given))) else in_columns(given)
+    if columns is not None:
+        return _rows_of_records(enumerate(columns, start=1), layout, log)
     return enumerate(given.items(), start=1)
 
 

@@ -1,4 +1,4 @@
-"""Ids that changed on the way: "7" for "007", "7.0" for "7", " d1" for "d1", "D1" for "d1", "é" in two forms."""
+"""Ids that changed on the way: "7" for "007", "7.0" for "7", " d1" for "d1", "D1" for "d1"."""
 
 from __future__ import annotations
 
