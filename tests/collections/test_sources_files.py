@@ -208,7 +208,8 @@ def test_parquet_ids_may_be_integers_but_not_floats(tmp_path: Path) -> None:
     assert source.load(tmp_path).corpus.ids() == ["7", "8"]
     pq.write_table(pa.table({"_id": [7.0, None], "text": ["a", "b"]}), tmp_path / "corpus.parquet")
     assert problems(source, tmp_path) == [
-        f"{tmp_path}/corpus.parquet row 1: the id is of type float, 7.0: ids are strings; write the column as text",
+        f"{tmp_path}/corpus.parquet row 1: the id is of type float, 7.0: "
+        "ids are strings; write the column as text",
         f"{tmp_path}/corpus.parquet row 2: the id is null, None: give every record an id",
     ]
 

@@ -31,7 +31,7 @@ class Texts:
         return self.collection.corpus.parts(rows)[0] if rows[0] >= 0 else ("", "")
 
     def alike(self, doc_ids: Sequence[str]) -> list[list[str]]:
-        """Documents that read the same, each group in the order given; those not in the corpus are left out."""
+        """Groups of documents that read the same, in the order given; without those not in the corpus."""
         corpus = self.collection.corpus
         rows = corpus.rows(list(doc_ids))
         there = [doc_id for doc_id, row in zip(doc_ids, rows.tolist(), strict=True) if row >= 0]

@@ -94,7 +94,7 @@ def read_lines(path: Path, log: FileLog) -> Iterator[tuple[int, str]]:
 def _ended(file: IO[bytes]) -> Iterator[bytes]:
     """The lines of a file; of one that old Macs wrote, those that end with carriage returns."""
     first = file.readline()
-    if b"\n" in first or b"\r" not in first:
+    if b"\n" in first or b"\r" not in first or b"\0" in first:
         yield from chain((first,) if first else (), file)
     else:
         yield from filter(None, re.split(rb"(?<=\r)", first))
