@@ -24,6 +24,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.typed_settings import convert
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
+from rerankbench.collections.sources.hub_access import is_local
 from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.collections.sources.source import Source
 from rerankbench.engine import hardware
@@ -70,6 +71,7 @@ UNJUDGED = (
     "measure: the collection has no judgements, so nothing is measured; "
     "differences(collection, candidates, {name: scores}) says how much arms differ"
 )
+_TOLD = 80  # characters of what was given for a name
 _SCHEMA = re.compile(r"/schema/\w+/([\w-]+)@_here_")
 
 
@@ -215,12 +217,24 @@ def load_collection(kind_or_folder: str | Path = "sample", **settings: Any) -> C
     if kind not in GROUPS["dataset"].kinds:
         kind, settings = "beir", {"path": kind, **settings}
         if not Path(settings["path"]).expanduser().is_dir():
-            known = ", ".join(GROUPS["dataset"].kinds)
-            raise UserError(
-                f"collection {settings['path']}: there is no such folder, nor a kind of collection; "
-                f"kinds: {known}"
-            )
+            raise UserError(f"collection {_told(kind_or_folder)}: {_no_collection(Path(settings['path']))}")
     return cast(Source, _settings("dataset", kind, settings)).load(cache_dir)
+
+
+def _no_collection(path: Path) -> str:
+    """Why a place is no collection in BEIR's layout, and what may have been meant."""
+    if path.expanduser().is_file():
+        one = f'load_collection("one_file", path={str(path)!r})'
+        return f"is a file; give its folder, a whole collection in it as {one}, or documents by collection_of"
+    known = ", ".join(GROUPS["dataset"].kinds)
+    of_hub = "/" in str(path) and not is_local(str(path))
+    cure = f'; if it is one of the hub: load_collection("hub", path={str(path)!r})' if of_hub else ""
+    return f"there is no such folder, nor a kind of collection; kinds: {known}{cure}"
+
+
+def _told(given: object) -> str:
+    """Whatever was given for a name, on one line."""
+    return " ".join(str(given).split())[:_TOLD]
 
 
 def load_reranker(
@@ -283,9 +297,8 @@ def retrieve(
         kind, settings = "run", {"path": kind, **settings}
         if not Path(settings["path"]).expanduser().is_file():
             known = ", ".join(GROUPS["first_stage"].kinds)
-            raise UserError(
-                f"first_stage {first_stage}: there is no such file, nor a first stage; choose one of {known}"
-            )
+            what = f"there is no such file, nor a first stage; choose one of {known}"
+            raise UserError(f"first_stage {_told(first_stage)}: {what}")
     stage = cast(FirstStage, _settings("first_stage", kind, settings))
     read, indexed = _embedding(str(embedder), index) if stage.embeds() else (Embedder(), Index())
     machine, place = _machine(device, precision), _cache_dir(cache_dir)

@@ -354,8 +354,8 @@ SHAPE = '{{"query id": {{"document id": number}}}}, or a list of objects with on
         ),
         (
             "run.json",
-            '{"q1": ["a", "b"]}',
-            "{path} entry 1: query 'q1' has ['a', 'b']: the shape is " + SHAPE,
+            '{"q1": [["a"], ["b"]]}',
+            "{path} entry 1: query 'q1' has [['a'], ['b']]: the shape is " + SHAPE,
         ),
         (
             "run.json",

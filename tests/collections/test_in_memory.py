@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -68,3 +72,58 @@ def test_whole_grades_may_be_floats_or_truth_values_in_a_data_frame() -> None:
     found = collection_of(documents, queries, judged.assign(score=[True, False]))
     assert found.judged_grade.tolist() == [1, 0]
     assert "grades in words: 2 ('false' is 0, 'true' is 1); taken as 1 and 0" in found.notes
+
+
+RECORDS = [{"_id": key, "text": text} for key, text in DOCUMENTS.items()]
+PAIRS = [{"query-id": query, "corpus-id": document, "score": grade} for query, document, grade in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("documents", "judged"),
+    [
+        (RECORDS, PAIRS),
+        (iter(RECORDS), iter(PAIRS)),
+        ({key: {"title": "", "text": text} for key, text in DOCUMENTS.items()}, JUDGED),
+        ({"_id": list(DOCUMENTS), "text": list(DOCUMENTS.values())}, JUDGED),
+        (pd.Series(DOCUMENTS), {"q1": {"007": np.int64(2), "7": np.float32(0)}}),
+        (DOCUMENTS, {"q1": {"007": Decimal("2.00"), "7": Decimal(0)}}),
+    ],
+    ids=["records", "a stream of records", "records by id", "columns", "a series", "decimals"],
+)
+def test_whatever_holds_the_same_is_the_same_collection(documents: Any, judged: Any) -> None:
+    expected = collection_of(DOCUMENTS, QUERIES, JUDGED).fingerprint()
+    assert collection_of(documents, QUERIES, judged).fingerprint() == expected
+
+
+@pytest.mark.parametrize("listed", [["007", "c"], {"c", "007"}, ("007", "c")])
+def test_listed_documents_are_judged_relevant(listed: Any) -> None:
+    found = collection_of(DOCUMENTS, QUERIES, {"q1": listed})
+    assert found.judged_grade.tolist() == [1, 1]
+    assert sorted(found.judged_row.tolist()) == [0, 2]
+
+
+def test_whole_numbers_of_numpy_are_ids() -> None:
+    found = collection_of({np.int64(7): "a"}, QUERIES, {"q1": {7: 1}})
+    assert found.corpus.id_column.to_pylist() == ["7"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"documents": list(DOCUMENTS.values())}, "documents entry 1: is 'Paris is the"),
+        ({"documents": None}, "documents: is of type NoneType, None: give {id: text}, a data frame"),
+        ({"documents": pd.DataFrame({"_id": ["a", 1], "text": "x"})}, "documents: cannot be read as a table"),
+        ({"queries": "when do cats hunt"}, "queries: is of type str, 'when do cats hunt': give {id: text}"),
+        ({"judgements": ROWS}, "judgements entry 1: is ('q1', '007', 2): give {query id: {"),
+        ({"judgements": {"q1": None}}, "judgements entry 1: 'q1' has None: give {query id: {"),
+        ({"relevance_threshold": 0}, "relevance_threshold=0: give a whole number from 1"),
+        ({"relevance_threshold": "1"}, "relevance_threshold='1': give a whole number from 1"),
+        ({"name": "\x1b[2J"}, "name='\\x1b[2J': holds control characters"),
+        ({"name": 3}, "name=3: is no text"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_a_collection_is_told_in_one_line(given: dict[str, Any], said: str) -> None:
+    parts: dict[str, Any] = {"documents": DOCUMENTS, "queries": QUERIES, "judgements": JUDGED}
+    with pytest.raises(UserError) as refused:
+        collection_of(**parts | given)
+    assert said in refused.value.problems[0]

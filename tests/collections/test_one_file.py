@@ -106,7 +106,7 @@ def test_the_shapes_agree_on_any_collection(tmp_path: Path, drawn: list[tuple[st
         ("a.jsonl", [{"q": "a?", "text": "b"}], {},
          "holds no collection of a known shape, its keys are 'q', 'text'"),
         ("a.jsonl", [{"query": "a", "pos": "b"}], {},
-         "a.jsonl:1: 'pos' is 'b': write a list of passages, []"),
+         "a.jsonl:1: 'pos' is 'b': write a list of passages, [\"..\"]"),
         ("a.jsonl", [{"query": "a", "pos": ["b", 3]}], {},
          "a passage is 3: passages and titles are strings"),
         ("a.jsonl", [{"query": "a", "pos": ["b"], "neg": ["b"]}], {},

@@ -208,8 +208,9 @@ def test_parquet_ids_may_be_integers_but_not_floats(tmp_path: Path) -> None:
     assert source.load(tmp_path).corpus.ids() == ["7", "8"]
     pq.write_table(pa.table({"_id": [7.0, None], "text": ["a", "b"]}), tmp_path / "corpus.parquet")
     assert problems(source, tmp_path) == [
-        f"{tmp_path}/corpus.parquet row 1: the id is of type float, 7.0: ids are strings; quote it",
-        f"{tmp_path}/corpus.parquet row 2: the id is null, None: ids are strings; quote it",
+        f"{tmp_path}/corpus.parquet row 1: the id is of type float, 7.0: "
+        "ids are strings; write the column as text",
+        f"{tmp_path}/corpus.parquet row 2: the id is null, None: give every record an id",
     ]
 
 
@@ -273,11 +274,11 @@ def test_every_column_that_is_missing_is_a_line(tmp_path: Path) -> None:
         (
             "corpus.jsonl.gz",
             b'{"_id": "7", "text": "a"}\n',
-            "corpus.jsonl.gz: cannot be read (Not a gzipped file",
+            "corpus.jsonl.gz: is not compressed: take .gz off its name",
         ),
         ("qrels.json", b'{"q1": {"7": 1}', "qrels.json: is not valid JSON"),
         ("qrels.json", b'[["q1", "7", 1]]', "qrels.json: holds [['q1', '7', 1]] at the top"),
-        ("qrels.json", b'{"q1": ["7"]}', "qrels.json entry 1: query 'q1' has ['7']"),
+        ("qrels.json", b'{"q1": [["7"]]}', "qrels.json entry 1: query 'q1' has [['7']]"),
         ("qrels.json", b'{"q1": {"7": 1}, "q1": {"c": 1}}', "qrels.json entry 2: query 'q1' appears twice"),
         (
             "qrels.json",

@@ -9,10 +9,12 @@ docs/faults.md from what they said.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import shutil
 import socket
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from collection_faults import CORPUS_FAULTS, QRELS_FAULTS, QUERIES_FAULTS
+from collection_faults import CORPUS_FAULTS, QRELS_FAULTS, QUERIES_FAULTS, SEVEN
 from collections_on_disk import beir
 from served_sweep import small
 from strange_runs import whole_run
@@ -151,6 +153,16 @@ def given_twice(place: Place) -> list[str]:
         "dataset=files",
         *(f"dataset.{key}={place.data / 'corpus.jsonl'}" for key in ("corpus", "queries")),
     ]
+
+
+def in_one_file(name: str, content: bytes | str) -> Make:
+    """A whole collection in one file, which holds `content`."""
+
+    def make(place: Place) -> list[str]:
+        rest = [word for word in place.rerankbench() if not word.startswith("dataset")]
+        return [*rest, "dataset=one_file", f"dataset.path={place.write(name, content)}"]
+
+    return make
 
 
 def in_run(name: str, content: bytes | str) -> Make:
@@ -397,6 +409,29 @@ def langchain_ids() -> str:
     )
 
 
+def under_other_names(place: Place) -> None:
+    """A folder in BEIR's layout but for its files' names."""
+    (place.data / "corpus.jsonl").rename(place.data / "Corpus.jsonl")
+    (place.data / "qrels" / "test.tsv").rename(place.data / "qrels.tsv")
+    (place.data / "qrels").rmdir()
+
+
+def judgements_beside(place: Place) -> None:
+    """The judgements stand beside the texts, where they would pass for none at all."""
+    (place.data / "qrels" / "test.tsv").rename(place.data / "qrels-test.tsv")
+    (place.data / "qrels").rmdir()
+
+
+def archive(content: bytes) -> bytes:
+    """A tar archive of one file."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        member = tarfile.TarInfo("corpus.jsonl")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
 def every_file_wrong(place: Place) -> None:
     (place.data / "corpus.jsonl").write_bytes(b"7\n")
     (place.data / "queries.jsonl").write_bytes(b"{\n")
@@ -448,7 +483,7 @@ FILES = [
     Fault("files", "texts without ids", "corpus.txt:1: has no tab between id and text", in_files("corpus", "corpus.txt", "paris is the capital\nberlin too\n")),
     Fault("files", "no parquet", "corpus.parquet: cannot be read as parquet", in_files("corpus", "corpus.parquet", "PAR1 but not really")),
     Fault("files", "cut-off gzip", "corpus.jsonl.gz: cannot be read", in_files("corpus", "corpus.jsonl.gz", gzip.compress(b'{"_id": "7", "text": "a"}\n', mtime=0)[:-9])),
-    Fault("files", "not gzip", "corpus.jsonl.gz: cannot be read (Not a gzipped file", in_files("corpus", "corpus.jsonl.gz", '{"_id": "7", "text": "a"}\n')),
+    Fault("files", "not gzip", "corpus.jsonl.gz: is not compressed: take .gz off its name", in_files("corpus", "corpus.jsonl.gz", '{"_id": "7", "text": "a"}\n')),
     Fault("files", "UTF-16 without a mark", "corpus.jsonl:1: holds a NUL byte", in_files("corpus", "corpus.jsonl", '{"_id": "7", "text": "a"}'.encode("utf-16-le"))),
     Fault("files", "UTF-32", "corpus.jsonl:1: starts with the mark of UTF-32", in_files("corpus", "corpus.jsonl", '{"_id": "7", "text": "a"}\n'.encode("utf-32"))),
     Fault("files", "Windows-1252 quotes in a query", "queries.jsonl:1: is not UTF-8: byte 0x93", in_files("queries", "queries.jsonl", b'{"_id": "q1", "text": "\x93x\x94"}\n')),
@@ -459,6 +494,20 @@ FILES = [
     Fault("files", "JSON judgements, grade 1.5", "qrels.json entry 1: the grade is 1.5", in_files("qrels", "qrels.json", '{"q1": {"7": 1.5}}')),
     Fault("files", "JSON judgements, true among numbers", "qrels.json: 1 of 2 grades are words such as 'true'", in_files("qrels", "qrels.json", '{"q1": {"7": true, "c": 1}}')),
     Fault("files", "TREC judgements, an id with a space", "qrels.trec:2: has 5 columns instead of 4", in_files("qrels", "qrels.trec", "q1 0 7 1\nq1 0 my doc 1\n")),
+    Fault("files", "JSON lines called text", "corpus.txt:1: holds JSON: give its name the ending .jsonl", in_files("corpus", "corpus.txt", SEVEN)),
+    Fault("files", "a comment above judgements", "qrels.trec:1: is a comment: take such lines out", in_files("qrels", "qrels.trec", "# judged by two\nq1 0 7 1\n")),
+    Fault("files", "CSV with backslashes before quotes", "corpus.csv:2: is not valid CSV (',' expected after '\"'): quote fields that hold commas, quotes or line ends, and write each quote inside them twice", in_files("corpus", "corpus.csv", '_id,text\n7,"a \\"quoted\\" word"\n')),
+    Fault("files", "texts before their ids", "corpus.tsv:1: the texts seem to stand first and the ids behind them: say which: dataset.doc_id_column=2 dataset.text_column=1", in_files("corpus", "corpus.tsv", "Paris is a capital\t7\nBerlin is one too\tc\n")),
+    Fault("files", "compressed twice", "corpus.jsonl.gz: is compressed by gzip twice: decompress it once", in_files("corpus", "corpus.jsonl.gz", gzip.compress(gzip.compress(SEVEN, mtime=0), mtime=0))),
+    Fault("files", "gzip by another name", "corpus.jsonl.gzip: is compressed by gzip: call it corpus.jsonl.gz", in_files("corpus", "corpus.jsonl.gzip", gzip.compress(SEVEN, mtime=0))),
+    Fault("files", "an archive for the corpus", "corpus.jsonl.gz: is a tar archive: unpack it and give the file inside", in_files("corpus", "corpus.jsonl.gz", archive(SEVEN))),
+    Fault("files", "parquet compressed once more", "corpus.parquet: is compressed by gzip: decompress it, parquet is compressed inside", in_files("corpus", "corpus.parquet", gzip.compress(b"PAR1", mtime=0))),
+    Fault("files", "an Arrow file called parquet", "corpus.parquet: is an Arrow file, which is not read: write it as parquet", in_files("corpus", "corpus.parquet", b"ARROW1\0\0")),
+    Fault("files", "judgements by query, a query a line", "qrels.jsonl: holds {query: {document: number}}; write one object around all queries into a file that ends in .json", in_files("qrels", "qrels.jsonl", '{"q1": {"7": 1}}\n{"q2": {"c": 1}}\n')),
+    Fault("files", "BEIR files under other names", "holds a collection under other names; instead of dataset.path, give dataset=files", prepared(under_other_names)),
+    Fault("files", "BEIR judgements beside the texts", "holds a collection under other names; instead of dataset.path, give dataset=files", prepared(judgements_beside)),
+    Fault("files", "one file without records", "train.json: holds no record: check the file", in_one_file("train.json", "[]")),
+    Fault("files", "a passage where a list belongs", "train.jsonl:1: 'pos' is 'b': write a list of passages", in_one_file("train.jsonl", '{"query": "a", "pos": "b"}\n')),
     Fault("files", "a picture for the judgements", "qrels.tsv:1: ", in_files("qrels", "qrels.tsv", b"\x89PNG\0\0\0\rIHDR")),
 ]  # fmt: skip
 
@@ -519,6 +568,8 @@ RUNS = [
     Fault("run files", "cut-off gzip", "run.trec.gz: cannot be read", in_run("run.trec.gz", gzip.compress(LINE.encode(), mtime=0)[:-9])),
     Fault("run files", "the document first", "its query and document columns are swapped; set first_stage.query_column=2", in_run("run.csv", "007,q1,2.5\n7,q1,1.5\n")),
     Fault("run files", "ranks for scores", "the lowest rank is best, but the highest score; leave it out", also_run("run.csv", "qid,docno,rank\nq1,007,1\nq1,7,2\n", "first_stage.score_column=rank")),
+    Fault("run files", "ranks and scores exchanged", "its scores count 1, 2, 3 for each query, its ranks do not: are the two columns exchanged?", in_run("run.trec", "q1 Q0 007 30 1 t\nq1 Q0 7 20 2 t\nq1 Q0 c 10 3 t\n")),
+    Fault("run files", "JSON, three numbers for a document", "run.json entry 1: query 'q1' has [['007', 1, 2]]", in_run("run.json", '{"q1": [["007", 1, 2]]}')),
     Fault("run files", "a folder", "is a folder; give a file", also("first_stage=run", "first_stage.path={data}")),
     Fault("run files", "a device", "/dev/null: is not a regular file", also("first_stage=run", "first_stage.path=/dev/null")),
 ]  # fmt: skip
@@ -746,6 +797,7 @@ OTHERS = [
     other("rerankbench-cache", "no kind", "say what to prune", "prune", "cache_dir={here}", cured="prune scores cache_dir={here}"),
     other("rerankbench-cache", "no age", "--older-than soon: give hours, days or weeks", "prune", "scores", "--older-than", "soon", "cache_dir={here}", cured="prune scores --older-than 30d cache_dir={here}"),
     other("rerankbench-cache", "a folder that is not there", "cache_dir=/nope: there is no such folder", "list", "cache_dir=/nope", cured="list cache_dir={here}"),
+    other("rerankbench-cache", "an empty folder name", "cache_dir=: it is empty; give a folder, or leave it out", "prune", "scores", "--yes", "cache_dir=", cured="prune scores --yes cache_dir={here}"),
     other("rerankbench-cache", "a file for the folder", "is a file; nothing has been stored there yet", "verify", "cache_dir={here}/x", files={"x": ""}, cured="verify cache_dir={here}"),
     other("rerankbench-track", "a folder that is not there", "/not/there: there is no such folder", "/not/there", cured="{done}"),
     other("rerankbench-track", "no folder", "give the output folder of a run", "tracking.uri=x", cured="{done}"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import re
 import shutil
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,6 +219,29 @@ def as_offered_id() -> Cure:
     return Cure(act, "`... reranker.model=BAAI/bge-reranker-base`")
 
 
+def called(name: str, *, decompressed: bool = False) -> Cure:
+    """The file of the message is called otherwise, and given under that name."""
+
+    def act(place: Place, command: list[str], said: str) -> list[str]:
+        file = Path(next(word for word in command if word.startswith("dataset.corpus=")).partition("=")[2])
+        data = gzip.decompress(file.read_bytes()) if decompressed else file.read_bytes()
+        file.unlink()
+        return changed(command, f"dataset.corpus={place.write(name, data)}")
+
+    return Cure(act, code(f"... dataset.corpus=<folder>/{name}"))
+
+
+def _unpacked(place: Place, command: list[str], said: str) -> list[str]:
+    file, _ = place_of(said)
+    with tarfile.open(file) as tar:
+        tar.extractall(place.folder / "unpacked", filter="data")
+    return changed(command, f"dataset.corpus={place.folder / 'unpacked' / 'corpus.jsonl'}")
+
+
+def _one_object(place: Place, command: list[str], said: str) -> list[str]:
+    return changed(command, f"dataset.qrels={place.write('qrels.json', PAIRS)}")
+
+
 def _a_run(place: Place, command: list[str], said: str) -> list[str]:
     return changed(command, f"first_stage.path={place.write('run.trec', RANKED)}")
 
@@ -331,7 +355,7 @@ CURES: dict[str, Cure] = {
     "files: texts without ids": whole("7\tparis is the capital\nc\tberlin too\n"),
     "files: no parquet": _parquet({"_id": ["7"], "text": ["a"]}),
     "files: cut-off gzip": whole(SEVEN),
-    "files: not gzip": whole(SEVEN),
+    "files: not gzip": called("corpus.jsonl"),
     "files: UTF-16 without a mark": recoded("utf-16-le"),
     "files: UTF-32": recoded("utf-32"),
     "files: Windows-1252 quotes in a query": recoded("cp1252"),
@@ -342,6 +366,20 @@ CURES: dict[str, Cure] = {
     "files: JSON judgements, grade 1.5": whole(PAIRS),
     "files: JSON judgements, true among numbers": whole('{"q1": {"7": true, "c": false}}'),
     "files: TREC judgements, an id with a space": line("q1 0 my_doc 1"),
+    "files: JSON lines called text": called("corpus.jsonl"),
+    "files: a comment above judgements": line(""),
+    "files: CSV with backslashes before quotes": line('7,"a ""quoted"" word"'),
+    "files: texts before their ids": typed("dataset.doc_id_column=2", "dataset.text_column=1"),
+    "files: compressed twice": called("corpus.jsonl.gz", decompressed=True),
+    "files: gzip by another name": called("corpus.jsonl.gz"),
+    "files: an archive for the corpus": Cure(_unpacked, "`... dataset.corpus=<folder>/unpacked/corpus.jsonl`"),
+    "files: parquet compressed once more": _parquet({"_id": ["7"], "text": ["a"]}),
+    "files: an Arrow file called parquet": _parquet({"_id": ["7"], "text": ["a"]}),
+    "files: judgements by query, a query a line": Cure(_one_object, "`... dataset.qrels=<folder>/qrels.json`"),
+    "files: BEIR files under other names": Cure(_alone, "the settings that it offers"),
+    "files: BEIR judgements beside the texts": Cure(_alone, "the settings that it offers"),
+    "files: one file without records": whole('[{"query": "a", "pos": ["b"]}]'),
+    "files: a passage where a list belongs": line('{"query": "a", "pos": ["b"]}'),
     "files: a picture for the judgements": whole(JUDGED),
     "run files: a score that is NaN": line(RANKED),
     "run files: an infinite score": line(RANKED),
@@ -384,6 +422,8 @@ CURES: dict[str, Cure] = {
     "run files: no parquet": _parquet({"qid": ["q1"], "docno": ["7"], "score": [1.0]}),
     "run files: cut-off gzip": whole(RANKED),
     "run files: the document first": as_offered(),
+    "run files: ranks and scores exchanged": typed("first_stage.order_by=distance"),
+    "run files: JSON, three numbers for a document": whole(PAIRS),
     "run files: ranks for scores": without("first_stage.score_column"),
     "run files: a folder": A_RUN,
     "run files: a device": A_RUN,

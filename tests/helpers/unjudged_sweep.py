@@ -31,12 +31,13 @@ def grade(document: str) -> int:
 
 
 def texts() -> dict[str, str]:
-    """Documents by id: of each topic so many."""
+    """Documents by id: of each topic so many, no two alike."""
     drawn = random.Random(0)
     return {
         f"{topic:03d}-{n}": f"topic{topic} "
         + "exact " * drawn.choice([0, 0, 0, 1, 2])
         + "sea " * drawn.randrange(20)
+        + f"n{n:02d}"
         for topic in range(QUERIES)
         for n in range(DOCUMENTS)
     }

@@ -31,7 +31,7 @@ TEXTS = {
     "rtl\u202eid": "\u05e9\u05dc\u05d5\u05dd topic",
 }
 QUERIES = {"q,1\n": "topic", "'=q\"2": "topic word"}
-GRADES = {name: number % 4 for number, name in enumerate(TEXTS)}
+GRADES = {name: number % 4 for number, name in enumerate(TEXTS)} | {"same-2": 3}  # as "same-1"
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +55,20 @@ def sweep(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "sweep"))
 
 
-def test_every_pair_is_shown_and_kept_by_its_own_id(sweep: Path) -> None:
+def test_every_text_is_shown_once_and_kept_by_each_of_its_ids(sweep: Path) -> None:
     client = TestClient(page(Queue(session(sweep, pool=10)), TOKEN, PORT), headers=HERE)
     found = client.get(f"/{TOKEN}/pair").json()
-    given = {}
+    given, asked = {}, 0
     while found["pair"] is not None:
         doc_id = found["pair"]["doc_id"]
         assert found["document"] == readable(TEXTS[doc_id])
-        given[found["pair"]["query_id"], doc_id] = GRADES[doc_id]
+        asked += 1
+        for copy in (name for name, text in TEXTS.items() if text == TEXTS[doc_id]):
+            given[found["pair"]["query_id"], copy] = GRADES[doc_id]
         body = found["pair"] | {"answer": "judged", "grade": GRADES[doc_id]}
         found = client.post(f"/{TOKEN}/answer", json=body).json()
     assert {doc_id for _, doc_id in given} == set(TEXTS)
+    assert asked < len(given)
     assert qrels.read(sweep / "judging" / "qrels.json").grades == given
 
 
@@ -94,7 +97,7 @@ def test_a_spreadsheet_brings_every_grade_back_to_its_id(sweep: Path, tmp_path: 
         writer.writerows(rows)
     assert judge.main([str(sweep), "--import", str(file), "--judge", "anna"]) == 0
     kept = {pair: grade for pair, (grade, _) in Record(sweep / "judging").grades().items()}
-    assert len(kept) == len(rows)
+    assert len(kept) > len(rows) == len({(row["query"], row["document"]) for row in rows})
     assert all(grade == GRADES[doc_id] for (_, doc_id), grade in kept.items())
 
 
@@ -126,6 +129,11 @@ def test_a_browser_shows_them_as_texts(sweep: Path) -> None:
         browser.close()
 
 
+def copy_of(pair: tuple[str, str]) -> tuple[str, str]:
+    """The same query with the other document of the same text."""
+    return pair[0], {"same-1": "same-2", "same-2": "same-1"}[pair[1]]
+
+
 def test_undo_after_a_restart_takes_back_the_last_answer_and_kappa_is_shown_for_two(sweep: Path) -> None:
     asked = []
     for grade in (1, 0, 3):
@@ -137,13 +145,21 @@ def test_undo_after_a_restart_takes_back_the_last_answer_and_kappa_is_shown_for_
     found = again.post(f"/{TOKEN}/undo", json={}).json()
     assert (found["pair"]["query_id"], found["pair"]["doc_id"]) == asked[2]
     kept = Record(sweep / "judging").grades()
-    assert {pair: grade for pair, (grade, _) in kept.items()} == {asked[0]: 1, asked[1]: 0}
+    assert {pair: grade for pair, (grade, _) in kept.items()} == {
+        asked[0]: 1,
+        asked[1]: 0,
+        copy_of(asked[1]): 0,
+    }
+    found = again.post(f"/{TOKEN}/undo", json={}).json()  # both of its ids
+    assert (found["pair"]["query_id"], found["pair"]["doc_id"]) == asked[1]
+    assert list(Record(sweep / "judging").grades()) == [asked[0]]
+    again.post(f"/{TOKEN}/answer", json=found["pair"] | {"answer": "judged", "grade": 0})
     other = TestClient(page(Queue(session(sweep, "person:ben", check=2)), TOKEN, PORT), headers=HERE)
     for _ in range(2):
         pair = other.get(f"/{TOKEN}/pair").json()["pair"]
         same = kept[pair["query_id"], pair["doc_id"]][0]
         other.post(f"/{TOKEN}/answer", json=pair | {"answer": "judged", "grade": same})
     lines = Session.of([str(sweep)], None, "person:ben", 10, None, 3).lines()
-    assert "agreement  anna and ben: 2 pairs judged by both, Cohen's kappa 1.00 (relevant or not)" in str(
+    assert "agreement  anna and ben: 3 pairs judged by both, Cohen's kappa 1.00 (relevant or not)" in str(
         lines
     )

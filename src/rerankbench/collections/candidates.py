@@ -14,6 +14,7 @@ import re
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -205,7 +206,7 @@ def _score(value: object, number: int, log: FileLog) -> float | None:
     if value is LACKING:
         return math.nan
     value = value.strip() if isinstance(value, str) else value
-    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    numeric = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
     if not numeric and not (isinstance(value, str) and _NUMBER.fullmatch(value)):
         comma = ", with a point for decimals" if isinstance(value, str) and _COMMA.fullmatch(value) else ""
         log.add(number, f"the score is {shown(value)}: it must be a finite number{comma}")

@@ -91,7 +91,12 @@ def _as_asked(run: Listed, order_by: OrderBy) -> Ordered:
 
 
 def _checked(run: Listed, codes: NDArray[np.int64], ranks: NDArray[np.int64]) -> Ordered:
-    """By score, unless documents of a lower rank have a higher one."""
+    """By score, unless documents of a lower rank have a higher one, or the scores look like ranks."""
+    if count_up(codes, run.scores) and not count_up(codes, ranks.astype(np.float64)):
+        cure = f"are the two columns exchanged? set {KEY}=distance (lowest first) or {KEY}=score"
+        return Ordered(
+            run.scores, problem=f"its scores count 1, 2, 3 for each query, its ranks do not: {cure}"
+        )
     order = np.lexsort((-run.scores, ranks, codes))
     query, rank = codes[order], ranks[order]
     score = run.scores[order].astype(np.float32)

@@ -66,7 +66,7 @@ class ModelJudge:
             except UserError as error:
                 failed = failed or error
                 self.chat.stop()
-        self.session.record.add_all(answers)
+        self.session.keep(answers)
         if failed is not None:
             raise failed
 

@@ -64,8 +64,8 @@ class Queue:
     def answer(self, answer: Answer) -> None:
         """Keep an answer; it is on the disk when this returns."""
         with self.lock:
-            self.session.record.add(answer)
-            self.waiting = deque(pair for pair in self.waiting if pair != answer.pair)
+            self.session.keep([answer])
+            self.waiting = deque(pair for pair in self.waiting if not self.answered(pair))
             self.progress = Progress(len(self.session.grades), max(0, self.progress.left - 1), False)
             few = len(self.waiting) <= SPARE
         if few and not self.choosing.locked():
@@ -74,9 +74,10 @@ class Queue:
     def undo(self) -> None:
         """Take back this judge's last answer, and ask again."""
         with self.lock:
-            given = list(self.session.record.of(self.session.judge).values())
+            given = self.session.record.of(self.session.judge)
             if given:
-                last = given[-1]
-                self.session.record.add(Answer(*last.pair, self.session.judge, UNDONE))
-                self.waiting = deque([last.pair, *(pair for pair in self.waiting if pair != last.pair)])
+                copies = self.session.copies(list(given)[-1])
+                undone = [pair for pair in given if pair in copies]  # the one that was asked stands first
+                self.session.record.add_all([Answer(*p, self.session.judge, UNDONE) for p in undone])
+                self.waiting = deque([undone[0], *(pair for pair in self.waiting if pair not in undone)])
                 self.progress = self.progress._replace(judged=len(self.session.grades))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from rerankbench.judging.choice import next_pairs
 from rerankbench.judging.forecast import left
 from rerankbench.judging.lists import Lists, lists
 from rerankbench.judging.pool import Pair, pool
-from rerankbench.judging.record import JUDGED, Record
+from rerankbench.judging.record import JUDGED, Answer, Record
 from rerankbench.judging.texts import Texts, texts_of
 from rerankbench.judging.verdict import State, state
 from rerankbench.report import runs as finding
@@ -44,6 +45,7 @@ class Session:
     check: int = 0
     highest: int = 3
     lists: Lists = field(init=False)
+    _copies: dict[str, dict[str, list[str]]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.lists = lists(self.runs)
@@ -110,6 +112,27 @@ class Session:
         ids = zip(self.lists.query_ids, self.lists.documents, strict=True)
         return frozenset((query_id, doc_id) for query_id, documents in ids for doc_id in documents)
 
+    def keep(self, answers: Sequence[Answer]) -> None:
+        """Keep answers, each also for the documents that read the same and have none of this judge yet."""
+        found = {answer.pair: answer for answer in answers}
+        mine = self.record.of(self.judge)
+        for answer in answers:
+            for pair in self.copies(answer.pair):
+                if pair not in mine:
+                    found.setdefault(pair, replace(answer, doc_id=pair[1]))
+        self.record.add_all(list(found.values()))
+
+    def copies(self, pair: Pair) -> list[Pair]:
+        """The pairs of a query's lists with the same text, this one among them; a judge is asked for one."""
+        query_id, doc_id = pair
+        if query_id not in self._copies:
+            listed = dict(zip(self.lists.query_ids, self.lists.documents, strict=True)).get(query_id, ())
+            groups: list[list[str]] = []
+            with suppress(UserError):  # a spreadsheet is read where its collection is not
+                groups = self.texts.alike(list(listed))
+            self._copies[query_id] = {one: group for group in groups for one in group}
+        return [(query_id, one) for one in self._copies[query_id].get(doc_id, [doc_id])]
+
     def finished(self) -> str:
         """What the page says where nothing is left."""
         if self.plain:
@@ -124,6 +147,7 @@ class Session:
         if not pairs:
             return ["nothing is left to judge; rerankbench-report shows the verdict"]
         try:
+            pairs = list({min(self.copies(pair)): pair for pair in reversed(pairs)}.values())[::-1]
             spreadsheet.write(path, pairs, self.texts)
         except OSError as error:
             raise UserError(f"--export {path}: cannot be written ({error.strerror})") from None
@@ -132,7 +156,7 @@ class Session:
     def take_in(self, path: Path) -> list[str]:
         """Keep the grades of a file."""
         found = spreadsheet.read(path, self.known, self.judge, self.highest)
-        self.record.add_all(found.answers)
+        self.keep(found.answers)
         judged = sum(answer.answer == JUDGED for answer in found.answers)
         rest = f", {found.empty:,} left empty" if found.empty else ""
         return [f"read       {judged:,} grades{rest}"]

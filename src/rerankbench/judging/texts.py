@@ -30,6 +30,16 @@ class Texts:
         rows = self.collection.corpus.rows([doc_id])
         return self.collection.corpus.parts(rows)[0] if rows[0] >= 0 else ("", "")
 
+    def alike(self, doc_ids: Sequence[str]) -> list[list[str]]:
+        """Groups of documents that read the same, in the order given; without those not in the corpus."""
+        corpus = self.collection.corpus
+        rows = corpus.rows(list(doc_ids))
+        there = [doc_id for doc_id, row in zip(doc_ids, rows.tolist(), strict=True) if row >= 0]
+        groups: dict[tuple[str, str], list[str]] = {}
+        for doc_id, parts in zip(there, corpus.parts(rows[rows >= 0]), strict=True):
+            groups.setdefault(parts, []).append(doc_id)
+        return list(groups.values())
+
     def documents(self, doc_ids: Sequence[str]) -> list[str]:
         """The texts of documents, empty for one that is not in the corpus."""
         rows = self.collection.corpus.rows(list(doc_ids))

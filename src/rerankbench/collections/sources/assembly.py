@@ -160,6 +160,7 @@ def _judged_findings(
         *counts.query_findings(parts.queries.column("doc_id"), parts.judgements.query_ids, left_out),
         *counts.document_findings(matched.missing().unique(), corpus.id_column),
         *counts.grade_findings(matched.query, matched.grade, options.relevance_threshold),
+        *counts.exchange_findings(matched.doc_ids, matched.grade),
     ]
 
 

@@ -57,7 +57,7 @@ def read_table(path: Path, layout: Layout, log: FileLog, cache_dir: Path) -> Sto
     A table beyond 50 MB is written once to `cache_dir/corpora`, under the hash of the file and of the layout,
     and memory-mapped from there. Raises UserError when the cache cannot be written.
     """
-    content = [_file_sha256(part) for part in parts(path)]
+    content = [_file_sha256(part.resolve()) for part in parts(path)]  # it may well be a link
     identity = f"{content} {path.suffixes} {layout.identity}"
     return stored_table(read_rows(path, layout, log), identity, log, cache_dir)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from unicodedata import category
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from rerankbench.basics.finding import Finding, noticed, of_ids
 from rerankbench.collections.sources.lost_zeros import lost_zeros
+
+_USUAL_GRADES = 3  # no more of them differ in most collections
 
 
 def query_findings(query_ids: pa.ChunkedArray, judged_ids: pa.Array, left_out: int) -> list[Finding]:
@@ -51,9 +54,23 @@ def grade_findings(
     )
 
 
+def exchange_findings(doc_ids: pa.Array, grades: NDArray[np.int32]) -> list[Finding]:
+    """About judgements whose documents and grades may stand in each other's column: both are numbers."""
+    kinds, documents = len(np.unique(grades)), len(doc_ids.unique())
+    what = f"different grades, of only {documents:,} different documents"
+    effect = "are the columns of documents and grades exchanged? name them"
+    exchanged = kinds > max(documents, _USUAL_GRADES)
+    return noticed(Finding("warning", what, kinds if exchanged else 0, (), effect))
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing in a text can be seen."""
+    return not text.strip() or all(c.isspace() or category(c) in ("Cc", "Cf") for c in text)
+
+
 def text_findings(query_ids: Sequence[str], texts: Sequence[str]) -> list[Finding]:
     """About judged queries that ask nothing."""
-    empty = [query_id for query_id, text in zip(query_ids, texts, strict=True) if not text.strip()]
+    empty = [query_id for query_id, text in zip(query_ids, texts, strict=True) if is_blank(text)]
     return noticed(of_ids("warning", "judged queries without text", empty, "there is nothing to search for"))
 
 

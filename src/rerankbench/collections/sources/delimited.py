@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from rerankbench.basics.finding import shown
-from rerankbench.collections.sources.column_guess import cure, is_number, unclear_problems
+from rerankbench.collections.sources.column_guess import cure, is_number, setting, unclear_problems
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.grade_words import are_akin, grade_word
 from rerankbench.collections.sources.layout import Layout
@@ -29,6 +29,9 @@ _LONGEST_FIELD = 1 << 30  # csv's own limit is 128 KiB, less than a long documen
 _WORD = r"[^\W\d]+[0-9]{0,2}"
 _NAME = re.compile(rf"[(#]?{_WORD}([ ./()\[\]'_-]{{1,2}}{_WORD}){{0,3}}[)\]%]?")
 _LONGEST_NAME = 40
+_JSON = re.compile(r'(\[\s*)?\{\s*("|$)|\[$')
+_IS_JSON = "holds JSON: give its name the ending .jsonl (one object a line) or .json"
+_COMMENT = re.compile(r"(#|//) ")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,9 @@ class Shape:
 def shape_of(path: Path, layout: Layout, suffix: str) -> Shape | None:
     """The shape of a file with this extension, from its first rows; None for a file without any."""
     dialects = _dialects(path, suffix, layout)
+    first = _first_line(path)
+    if _JSON.match(first):
+        return Shape(dialects[0], problems=(_IS_JSON,))
     peeked = {dialect: _peek(path, dialect, layout) for dialect in dialects}
     own = dialects[0]
     if not any(peeked.values()):  # the first row is a long one
@@ -76,11 +82,18 @@ def shape_of(path: Path, layout: Layout, suffix: str) -> Shape | None:
         dialect = replace(dialect, padded=True)
         rows = _peek(path, dialect, layout) or rows
     shape = _shape(dialect, rows[0][0], rows[0][1], [cells for _, cells in rows[1:]], layout)
+    if not shape.header and _COMMENT.match(first):
+        return replace(shape, problems=("is a comment: take such lines out",))
     late = next((number for number, cells in rows[1:] if _is_whole_header(_stripped(cells), layout)), None)
     if late is not None and not shape.header:  # sep=; of Excel, a title
         problem = f"the columns are named in line {late} only: remove the lines above it"
         return replace(shape, problems=(problem,))
     return shape
+
+
+def _first_line(path: Path) -> str:
+    """The first line that is not blank."""
+    return next((line for _, line in read_lines(path, FileLog(path)) if line.strip()), "").strip()
 
 
 def _is_whole_header(names: Cells, layout: Layout) -> bool:
@@ -139,8 +152,7 @@ def _dialects(path: Path, suffix: str, layout: Layout) -> list[Dialect]:
 
 def _quotes_everything(path: Path) -> bool:
     """Whether every field of the first line is quoted: tabs alone quote nothing."""
-    first = next((line for _, line in read_lines(path, FileLog(path)) if line.strip()), "")
-    fields = first.strip("\r\n").split("\t")
+    fields = _first_line(path).split("\t")
     return all(re.fullmatch(r'"([^"]|"")*"', field) for field in fields)
 
 
@@ -210,7 +222,10 @@ def _quoted(
             cells = next(reader, None)
         except csv.Error as error:
             reason = str(error).replace("\t", "\\t")
-            log.add(first, f"is not valid CSV ({reason}): quote fields that hold commas, quotes or line ends")
+            cure = (
+                "quote fields that hold commas, quotes or line ends, and write each quote inside them twice"
+            )
+            log.add(first, f"is not valid CSV ({reason}): {cure}")
             return
         if cells is None:
             return
@@ -257,7 +272,25 @@ def _shape(dialect: Dialect, number: int, first: Cells, rest: list[Cells], layou
         problem = _untabbed(first, layout) if spaced else _unknown(first, rest, layout)
         return Shape(dialect, width, number=number, problems=(problem,))
     places = tuple(positions.index(role) if role in positions else None for role in layout.roles)
-    return Shape(dialect, width, places, (), number)
+    return Shape(dialect, width, places, (), number, _turned_problems([first, *rest], positions, layout))
+
+
+def _turned_problems(rows: list[Cells], positions: tuple[str, ...], layout: Layout) -> tuple[str, ...]:
+    """Why ids and texts without names seem to stand in each other's column: for the most part, texts have
+    blanks in them and ids have none."""
+    if positions != ("id", "text"):
+        return ()
+    kept = [cells for cells in rows if len(cells) == len(positions)]
+    first, second = (sum(" " in cells[at].strip() for cells in kept) for at in range(2))
+    if 2 * first <= len(kept) or 2 * second > len(kept):
+        return ()
+    ways = [
+        " ".join(setting(layout.keys[role], str(at)) for role, at in zip(positions, order, strict=True))
+        for order in ((2, 1), (1, 2))
+        if {*positions} <= layout.keys.keys()
+    ]
+    cure = f"say which: {' or '.join(ways)}" if ways else "put the ids first"
+    return (f"the texts seem to stand first and the ids behind them: {cure}",)
 
 
 def _numbered(first: Cells, layout: Layout) -> dict[str, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 PAIRS = (
     ("yes", "no"),
     ("y", "n"),
@@ -16,7 +18,7 @@ GRADES = {yes: 1 for yes, _ in PAIRS} | {no: 0 for _, no in PAIRS}
 
 def grade_word(value: object) -> str | None:
     """A grade that is such a word, or a truth value, in lower case; None for all others."""
-    word = str(value).strip().casefold() if isinstance(value, str | bool) else ""
+    word = str(value).strip().casefold() if isinstance(value, str | bool | np.bool_) else ""
     return word if word in GRADES else None
 
 

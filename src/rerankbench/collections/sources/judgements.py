@@ -7,6 +7,8 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from numbers import Real
 
 import numpy as np
 import pyarrow as pa
@@ -109,7 +111,7 @@ def first_of_pair(queries: pa.Array, documents: pa.Array) -> NDArray[np.int64]:
 
 def _grade(value: object, number: int, log: FileLog) -> int | None:
     """A whole number that an int32 holds; None, and a fault, for everything else."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | Real | Decimal):
         log.add(number, f"the grade is {shown(value)}: it must be a whole number")
     elif not _WHOLE.fullmatch(str(value).strip()):
         log.add(number, f"the grade is {shown(value)}: it must be a whole number of at most ten digits")

@@ -11,11 +11,14 @@ import pyarrow.compute as pc
 from rerankbench.basics.finding import Finding, examples, shown
 
 _NUMBER = r"^0*([0-9]+)(\.0+)?$"
+_UNSEEN = r"[\p{Cf}\p{Cc}\p{Zl}\p{Zp}]"  # of RE2
 _EXAMPLES = 3
 _CURES = {
     "zeros": "write the id column as text, zeros kept",
     "white space": "write the ids without it",
     "capitals": "write them alike in all files",
+    "characters that nobody sees": "remove those",
+    "the form of Unicode": "write all files in the same one, such as NFC",
 }
 
 
@@ -30,6 +33,9 @@ def lost_zeros(unknown: pa.Array, known: pa.ChunkedArray, what: str) -> list[Fin
         _differing(unknown, known, pc.utf8_trim_whitespace, "white space", what),
         _differing(unknown, known, pc.utf8_lower, "capitals", what),
     ]
+    if not (_plain(unknown) and _plain(known)):
+        found.append(_differing(unknown, known, _seen, "characters that nobody sees", what))
+        found.append(_differing(unknown, known, _composed, "the form of Unicode", what))
     return [finding for finding in found if finding is not None]
 
 
@@ -64,6 +70,19 @@ def _differing(
     where = tuple(f"{shown(ours, 20)} for {shown(theirs, 20)}" for ours, theirs in pairs)
     effect = f"they count as other ids; {_CURES[way]}"
     return Finding("warning", f"{what} that differ from known ones only in {way}", len(lost), where, effect)
+
+
+def _plain(ids: pa.Array | pa.ChunkedArray) -> bool:
+    """Whether nothing but ASCII is in them."""
+    return pc.all(pc.string_is_ascii(ids)).as_py() is not False
+
+
+def _seen(ids: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    return pc.replace_substring_regex(ids, _UNSEEN, "")
+
+
+def _composed(ids: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    return pc.utf8_normalize(ids, "NFKC")
 
 
 def _number(ids: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 from rerankbench.basics.finding import shown
 from rerankbench.collections.sources.column_guess import unclear_problems
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.layout import Layout, Row
 from rerankbench.collections.sources.lines import read_lines, suffix
-from rerankbench.collections.sources.objects import repeated_keys
+from rerankbench.collections.sources.objects import in_columns, repeated_keys
 from rerankbench.collections.sources.rows import read_rows
 
 _SHAPE = 'the shape is {"query id": {"document id": number}}, or a list of objects with one column a key'
+_PAIR = 2  # elements of [document id, number]
 _LINES = "one object per line has the ending .jsonl"
 
 
@@ -26,9 +28,10 @@ def read_pairs(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, 
     """Yield (number, one value per role) of a run or of judgements; see `rows.read_rows` for other formats.
 
     A .json file holds {query: {document: number}}, a list of objects such as {"qid": .., "docno": ..,
-    "score": ..}, or {query: list of hits}, each hit an object, perhaps inside Elasticsearch's whole answer.
-    Entries are numbered from 1 through the file. A query that stands twice is a fault, since JSON readers
-    would silently drop the first.
+    "score": ..}, a table such as {"qid": [..], "docno": [..], "score": [..]}, or {query: list}: of documents,
+    the best first, of pairs [document, number], or of hits, each an object, perhaps inside Elasticsearch's
+    whole answer. Entries are numbered from 1 through the file. A query that stands twice is a fault, since
+    JSON readers would silently drop the first.
     """
     return _entries(path, layout, log) if suffix(path) == ".json" else read_rows(path, layout, log)
 
@@ -43,15 +46,27 @@ def _entries(path: Path, layout: Layout, log: FileLog) -> Iterator[tuple[int, Ro
     except (ValueError, RecursionError) as error:
         log.add(None, f"is not valid JSON ({error}): {_SHAPE}; {_LINES}")
         return
-    if isinstance(top, _Object):
-        yield from _of_queries(top, layout, log)
-    elif isinstance(top, list) and all(isinstance(item, _Object) for item in top):
-        for problem in unclear_problems(list(dict(top[0])), layout) if top else ():
+    records = _records(top, layout)
+    if records is not None:
+        for problem in unclear_problems(list(dict(records[0])), layout) if records else ():
             log.add(None, problem)
-        for number, item in enumerate(top, start=1):
+        for number, item in enumerate(records, start=1):
             yield from _record(number, item, layout, log)
+    elif isinstance(top, _Object):
+        yield from _of_queries(top, layout, log)
     else:
         log.add(None, f"holds {shown(top)} at the top: {_SHAPE}")
+
+
+def _records(top: object, layout: Layout) -> list[_Object] | None:
+    """The records of a list of them, or of a table whose columns the layout knows; None for anything else."""
+    if isinstance(top, _Object):
+        if repeated_keys(top) or layout.missing([key for key, _ in top]):
+            return None
+        rows = in_columns({key: dict(of) if isinstance(of, _Object) else of for key, of in top})
+        return None if rows is None else [_Object(row.items()) for row in rows]
+    listed = isinstance(top, list) and all(isinstance(item, _Object) for item in top)
+    return cast(list[_Object], top) if listed else None
 
 
 def _of_queries(queries: _Object, layout: Layout, log: FileLog) -> Iterator[tuple[int, Row]]:
@@ -59,19 +74,35 @@ def _of_queries(queries: _Object, layout: Layout, log: FileLog) -> Iterator[tupl
     seen: set[str] = set()
     for query_id, found in queries:
         documents = _hits(found)
-        if not isinstance(documents, list) or not all(isinstance(one, tuple | _Object) for one in documents):
+        if not isinstance(documents, list) or not all(map(_is_listed, documents)):
             log.add(number + 1, f"query {shown(query_id)} has {shown(found)}: {_SHAPE}")
             continue
         if query_id in seen:
             log.add(number + 1, f"query {shown(query_id)} appears twice: put its documents into one object")
         seen.add(query_id)
-        for document in documents:
+        for place, document in enumerate(documents, start=1):
             number += 1
-            if isinstance(document, tuple):  # a document id and its number
-                yield number, (query_id, *document, *(None for _ in layout.roles[3:]))
-            else:
+            if isinstance(document, _Object):
                 of_query = _Object([*document, (layout.names["query"][0], query_id)])
                 yield from _record(number, of_query, layout, log)
+            elif isinstance(document, tuple | list):  # a document id and its number
+                yield number, (query_id, *document, *(None for _ in layout.roles[3:]))
+            else:
+                yield number, _bare(query_id, document, place, layout)
+
+
+def _is_listed(document: object) -> bool:
+    """Whether something in a query's list is a hit, a document and its number, or a document's id."""
+    if isinstance(document, list) and not isinstance(document, _Object):
+        return len(document) == _PAIR
+    return isinstance(document, tuple | _Object | str | int)
+
+
+def _bare(query_id: str, document: object, place: int, layout: Layout) -> Row:
+    """A document without a number: where documents are ranked, its place is its rank."""
+    known = {"query": query_id, "document": document, "rank": place}
+    roles = zip(layout.roles, layout.absent, strict=True)
+    return tuple(known.get(role, none) for role, none in roles)
 
 
 def _hits(found: object) -> object:

@@ -13,7 +13,7 @@ from rerankbench.collections.sources.column_guess import setting
 from rerankbench.collections.sources.file_log import FileLog
 from rerankbench.collections.sources.layout import Layout, Row
 from rerankbench.collections.sources.lines import suffix
-from rerankbench.collections.sources.objects import Item, Repeating, read_objects
+from rerankbench.collections.sources.objects import Item, Repeating, in_columns, read_objects
 from rerankbench.collections.sources.parquet import table_items
 from rerankbench.collections.sources.shapes.listing import collection_shapes_of, record_shape
 from rerankbench.collections.sources.shapes.shape import RecordShape, columns_of, value_at
@@ -66,7 +66,10 @@ def open_objects(path: Path, layout: Layout, log: FileLog) -> Objects:
         """Whether an object is a record of the layout and does not only hold some."""
         return not layout.missing(list(columns_of(item))) or record_shape([item]) is not None
 
-    return objects_of(read_objects(path, is_record, log), layout)
+    def is_table(item: Item) -> bool:
+        return in_columns(item) is not None
+
+    return objects_of(read_objects(path, is_record, log, is_table), layout)
 
 
 def objects_of(items: Iterator[tuple[int, Item]], layout: Layout) -> Objects:
@@ -84,6 +87,9 @@ def object_problems(path: Path, layout: Layout) -> list[str]:
     """Why documents of a framework cannot be told apart, and what else a file holds instead of documents."""
     objects = open_objects(path, layout, FileLog(path))
     if objects.shape is None:
+        if "text" not in layout.roles and objects.first and all(map(_is_nested, objects.first)):
+            shape = "write one object around all queries into a file that ends in .json"
+            return [f"{path}: holds {{query: {{document: number}}}}; {shape}"]
         whole = collection_shapes_of(objects.first) if "text" in layout.roles else []
         if not whole or not objects.layout.missing(objects.columns):
             return []
@@ -96,6 +102,11 @@ def object_problems(path: Path, layout: Layout) -> list[str]:
     unique = [column for column in rest if _tells_apart(objects.first, column)]
     choices = [setting(layout.keys["id"], column) for column in unique if "id" in layout.keys][:3]
     return [f"{what}; " + (f"set {' or '.join(choices)}" if choices else "give every one an id")]
+
+
+def _is_nested(item: Item) -> bool:
+    """Whether an object holds other objects or lists only, as {query: {document: number}} does."""
+    return bool(item) and all(isinstance(value, dict | list) for value in item.values())
 
 
 def _have_ids(objects: Objects) -> bool:
@@ -129,7 +140,7 @@ def rows_of(objects: Objects, log: FileLog) -> Iterator[tuple[int, Row]]:
         if _ABSENT in row:
             row = _without_dispensable(row, item, columns, layout)
         if (nested or isinstance(item, Repeating)) and (twice := _twice(item, columns)) is not None:
-            log.add(number, f"has {twice!r} twice: keep one; this line is {_told(item)}")
+            log.add(number, f"has {twice!r} twice: keep one; this {log.unit} is {_told(item)}")
         elif _ABSENT in row:
             _log_lacking(number, item, columns, layout, log)
         elif surer and (late := [name for name in surer if value_at(item, name) is not None]):
@@ -176,4 +187,4 @@ def _log_lacking(number: int, item: Item, columns: dict[str, str], layout: Layou
     lost = [name for name in required.values() if value_at(item, name, _ABSENT) is _ABSENT]
     lacking = f"lacks {', '.join(map(repr, lost))}" if lost else layout.missing(list(item))[0]
     add = ": add what it lacks" if lost else ""
-    log.add(number, f"{lacking}; this line is {_told(item)}{add}", kind=lacking)
+    log.add(number, f"{lacking}; this {log.unit} is {_told(item)}{add}", kind=lacking)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
 
@@ -35,12 +35,16 @@ def repeated_keys(pairs: Iterable[tuple[str, object]]) -> set[str]:
     return {key for key, count in counts.items() if count > 1}
 
 
-def read_objects(path: Path, is_record: IsRecord, log: FileLog) -> Iterator[tuple[int, Item]]:
+def read_objects(
+    path: Path, is_record: IsRecord, log: FileLog, is_table: IsRecord = lambda top: False
+) -> Iterator[tuple[int, Item]]:
     """Yield (line, object); of an array, or of one object around all others, (entry, object).
 
-    An array may stand on one line or on many, whatever the ending. An object that is no record itself may
-    hold the records: {id: text}, {id: record}, {any key: [record, ..]}, or LlamaIndex's docstore. Faults are
-    logged.
+    is_table: whether an object that is a record by its keys holds a column of values under each.
+
+    An array may stand on one line or on many, whatever the ending. One object may hold all records: {id:
+    text}, {id: record}, {any key: [record, ..]}, {column: [value, ..]}, {column: {row: value}}, or
+    LlamaIndex's docstore. Faults are logged.
     """
     lines = (pair for pair in read_lines(path, log) if not pair[1].isspace())
     start = list(islice(lines, 2))
@@ -48,10 +52,10 @@ def read_objects(path: Path, is_record: IsRecord, log: FileLog) -> Iterator[tupl
     if start and start[0][1].lstrip().startswith("["):
         log.unit = "entry"
         yield from _only_objects(_elements(every, log), log)
-    elif start and _is_around(path, [line for _, line in start], is_record):
+    elif start and _is_around(path, [line for _, line in start], is_record, is_table):
         log.unit = "entry"
         text = "".join(line for _, line in every)
-        yield from _inside(text, is_record, log)
+        yield from _inside(text, is_record, is_table, log)
     else:
         for number, line in every:
             item = _decoded(line, number, log)
@@ -59,14 +63,31 @@ def read_objects(path: Path, is_record: IsRecord, log: FileLog) -> Iterator[tupl
                 yield number, item
 
 
-def _is_around(path: Path, start: list[str], is_record: IsRecord) -> bool:
+def _is_around(path: Path, start: list[str], is_record: IsRecord, is_table: IsRecord) -> bool:
     """Whether a file begins with an object that holds all others."""
     if start[0].strip() == "{":
         return True
-    if suffix(path) != ".json" or len(start) > 1:
+    if len(start) > 1:
         return False
     only = _decoded(start[0], 1, FileLog(path))
-    return only is not None and not is_record(only)
+    if only is None:
+        return False
+    return is_table(only) if is_record(only) else suffix(path) == ".json"
+
+
+def in_columns(top: Mapping[str, object]) -> list[Item] | None:
+    """The records of {column: [value, ..]} or {column: {row: value}}, as tables write themselves; None for
+    anything else."""
+    columns = list(top.values())
+    if columns and all(isinstance(column, dict) for column in columns):
+        rows = list(map(list, columns))
+        if any(names != rows[0] for names in rows):
+            return None
+        columns = [list(column.values()) for column in columns if isinstance(column, dict)]
+    lists = [column for column in columns if isinstance(column, list)]
+    if not lists or len(lists) < len(columns) or any(len(column) != len(lists[0]) for column in lists):
+        return None
+    return [dict(zip(top, values, strict=True)) for values in zip(*lists, strict=True)]
 
 
 def keep_repeated(pairs: list[tuple[str, object]]) -> Item:
@@ -147,7 +168,7 @@ def _only_objects(elements: Iterable[tuple[int, object]], log: FileLog) -> Itera
 # --- one object around all others ---
 
 
-def _inside(text: str, is_record: IsRecord, log: FileLog) -> Iterator[tuple[int, Item]]:
+def _inside(text: str, is_record: IsRecord, is_table: IsRecord, log: FileLog) -> Iterator[tuple[int, Item]]:
     try:
         top = json.loads(text, object_pairs_hook=keep_repeated)
     except (ValueError, RecursionError) as error:
@@ -157,7 +178,8 @@ def _inside(text: str, is_record: IsRecord, log: FileLog) -> Iterator[tuple[int,
     if isinstance(top, Repeating):
         log.add(None, f"has {min(top.repeated)!r} twice: keep one")
     elif is_record(top):
-        yield 1, top
+        rows = in_columns(top) if is_table(top) else None
+        yield from enumerate([top] if rows is None else rows, start=1)
     elif isinstance(nodes := top.get(_DOCSTORE), dict):
         of = (node.get(_NODE) if isinstance(node, dict) else None for node in nodes.values())
         yield from _only_objects(enumerate(of, start=1), log)
@@ -168,17 +190,18 @@ def _inside(text: str, is_record: IsRecord, log: FileLog) -> Iterator[tuple[int,
             return
         yield from _only_objects(enumerate(top[lists[0]], start=1), log)
     else:
-        yield from _by_id(top, is_record, log)
+        yield from records_by_id(top, is_record, log)
 
 
-def _by_id(top: Item, is_record: IsRecord, log: FileLog) -> Iterator[tuple[int, Item]]:
-    """The records of {id: text} or {id: record}."""
+def records_by_id(top: Item, is_record: IsRecord, log: FileLog) -> Iterator[tuple[int, Item]]:
+    """The records of {id: text} or {id: record}; keys that only count them are no ids beside others."""
+    counted = list(top) == [str(at) for at in range(len(top))]
     for number, (key, value) in enumerate(top.items(), start=1):
         item: Item = {"_id": key, "text": value} if isinstance(value, str) else {}
         if isinstance(value, dict):
             own = [name for name in ("_id", "id", "id_") if value.get(name) is not None]
             item = value if own else {**value, "_id": key}
-            if any(value[name] != key for name in own):
+            if not counted and any(value[name] != key for name in own):
                 log.add(number, f"the key {shown(key)} is not the {own[0]!r} in it: keep one of the two ids")
                 continue
         if is_record(item):

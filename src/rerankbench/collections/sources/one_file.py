@@ -60,7 +60,7 @@ class OneFile(Source):
         log = new_log(self._file)
         first = [item for _, item in islice(self._items(log), _PEEKED)]
         if not first:
-            return log.problems()
+            return log.problems() or [f"{self._file}: holds no record: check the file"]
         return self._shape_problems(first) or self._relevant_problems(first)
 
     def read(self, cache_dir: Path) -> Parts:
@@ -101,7 +101,7 @@ class OneFile(Source):
             return table_items(self._file, log)
         if suffix(self._file) == ".csv":
             return csv_items(self._file, listing.list_columns(), log)
-        return read_objects(self._file, lambda item: bool(collection_shapes_of([item])), log)
+        return read_objects(self._file, lambda item: bool(collection_shapes_of([item])), log, _is_table)
 
     def _shape_of(self, first: list[Item]) -> list[CollectionShape]:
         """The shapes that the first records may have: one where all is well."""
@@ -118,13 +118,21 @@ class OneFile(Source):
         if not shapes:
             known = "; ".join(f"{shape.name} have {shape.told}" for shape in collection_shapes())
             keys = ", ".join(shown(key, 40) for key in list(first[0])[:_KEYS_SHOWN])
-            return [f"{self._file}: holds no collection of a known shape, its keys are {keys}; {known}"]
+            files = "write one of these, or three files: dataset=files"
+            return [
+                f"{self._file}: holds no collection of a known shape, its keys are {keys}; {known}; {files}"
+            ]
         return []
 
     def _relevant_problems(self, first: list[Item]) -> list[str]:
         problem = self._shape_of(first)[0].relevant_problem(first, self.relevant_column)
         given = f"dataset.relevant_column={self.relevant_column}"
         return [f"{given if self.relevant_column else self._file}: {problem}"] if problem else []
+
+
+def _is_table(item: Item) -> bool:
+    """Whether an object holds columns of values: one list has articles, several are as long as each other."""
+    return len(item) > 1 and all(isinstance(value, list) for value in item.values())
 
 
 def _fitting(

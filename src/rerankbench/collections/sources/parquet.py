@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.sources.file_log import FileLog
+from rerankbench.collections.sources.lines import no_parquet
 from rerankbench.collections.sources.shapes.shape import Item
 
 _PART = re.compile(r"(.*-)([0-9]{5})-of-([0-9]{5})(\..*)")
@@ -54,7 +55,9 @@ def batches(
         except (OSError, pa.ArrowException) as error:
             name = "" if part == path else f"{part.name} "
             reason = str(error).splitlines()[0].rstrip(".")
-            log.add(None, f"{name}cannot be read as parquet ({reason}): write it again or fetch it again")
+            unreadable = f"cannot be read as parquet ({reason}): write it again or fetch it again"
+            kind = no_parquet(part)
+            log.add(None, f"{name}is {kind}" if kind else name + unreadable)
             return
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from numbers import Integral
 
 import pyarrow as pa
 
@@ -48,11 +50,11 @@ def read_records(
 
 def checked_id(value: object, role: str, number: int, log: FileLog) -> str | None:
     """An id as a string; None, and a fault, if it is empty or neither a string nor a whole number."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        log.numeric_ids += 1
-        return str(value)
     if not isinstance(value, str):
-        log.add(number, f"the {role} is {_kind(value)}, {shown(value)}: ids are strings; quote it")
+        if is_whole(value):
+            log.numeric_ids += 1
+            return str(value)
+        log.add(number, f"the {role} is {_kind(value)}, {shown(value)}: {_id_cure(value, log)}")
     elif not value.strip():
         log.add(number, f"the {role} is empty, {shown(value)}: give every record an id")
     elif "\0" in value:
@@ -60,6 +62,21 @@ def checked_id(value: object, role: str, number: int, log: FileLog) -> str | Non
     else:
         return _character_string(value, role, number, log)
     return None
+
+
+def _id_cure(value: object, log: FileLog) -> str:
+    if value is None:
+        return "give every record an id"
+    if isinstance(value, list | tuple | dict):
+        return "an id is one string"
+    return f"ids are strings; {'write the column as text' if log.unit == 'row' else 'quote it'}"
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number of Python, of numpy or of a column of decimals without a fraction."""
+    if isinstance(value, Decimal):
+        return value.as_tuple().exponent == 0
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _string(value: object, role: str, number: int, log: FileLog, absent: str | None = None) -> str | None:

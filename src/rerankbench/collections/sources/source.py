@@ -30,6 +30,11 @@ class Source(Options, ABC):
         """The name in reports when the config gives none."""
 
     @property
+    def shown_name(self) -> str:
+        """The name in reports."""
+        return (self.name or "").strip() or self.default_name
+
+    @property
     def split_name(self) -> str:
         """The split that is read: that of the key `split`; sources without one have only `test`."""
         return str(getattr(self, "split", "test"))
@@ -62,8 +67,8 @@ class Source(Options, ABC):
             for key, least in lowest.items()
             if (value := getattr(self, key)) is not None and value < least
         ]
-        if not (name := self.name or self.default_name).isprintable():  # it is shown everywhere
-            found.append(f"dataset.name={name!r}: holds control characters; give a plain dataset.name")
+        if problem := shown_name_problem(self.shown_name):
+            found.append(f"dataset.name={problem}; give a plain dataset.name")
         return found + self.place_problems()
 
     def inspect(self, cache_dir: Path) -> tuple[Collection | None, list[str]]:
@@ -76,7 +81,7 @@ class Source(Options, ABC):
         except UserError as error:
             return None, error.problems
         try:
-            return assemble(parts, self, self.name or self.default_name, self.split_name), parts.problems
+            return assemble(parts, self, self.shown_name, self.split_name), parts.problems
         except UserError as error:
             return None, parts.problems or error.problems  # emptiness often only follows from the faults
 
@@ -89,6 +94,11 @@ class Source(Options, ABC):
         if problems or collection is None:
             raise UserError(problems)
         return collection
+
+
+def shown_name_problem(name: str) -> str | None:
+    """Why a name cannot be shown everywhere; None if it can."""
+    return None if name.isprintable() else f"{name!r}: holds control characters"
 
 
 def given_problem(text: str, key: str) -> str | None:

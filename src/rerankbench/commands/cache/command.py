@@ -35,6 +35,8 @@ def main(words: list[str]) -> int:
         raise UserError([unknown_key("", key, value, [PLACE.rstrip("=")]) for key, _, value in keys])
     arguments = parser().parse_args([word for word in words if not word.startswith(PLACE)])
     usual = os.environ.get("RERANKBENCH_CACHE") or "~/.cache/rerankbench"  # as the shipped config says
+    if place and not place[-1].strip():
+        raise UserError("cache_dir=: it is empty; give a folder, or leave it out for the usual one")
     cache_dir = Path(place[-1] if place else usual).expanduser().resolve()
     try:
         return int(arguments.run(cache_dir, arguments))

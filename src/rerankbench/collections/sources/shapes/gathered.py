@@ -47,7 +47,7 @@ class Gathered:
     def judge(self, number: int, query_id: object, texts: object, grade: int, column: str) -> None:
         """Judge each of a list of passages without ids."""
         if not isinstance(texts, list):
-            self.log.add(number, f"{column!r} is {shown(texts)}: write a list of passages, []")
+            self.log.add(number, f'{column!r} is {shown(texts)}: write a list of passages, [".."]')
             return
         for text in texts:
             doc_id = self.passage(number, text)

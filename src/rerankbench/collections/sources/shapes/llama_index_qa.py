@@ -36,5 +36,5 @@ def _gather(item: Item, into: Gathered) -> None:
 
 
 COLLECTIONS = (
-    _Dataset("llama_index_qa", "a QA dataset of LlamaIndex", (("queries",), ("corpus",), ("relevant_docs",))),
+    _Dataset("llama_index_qa", "QA datasets of LlamaIndex", (("queries",), ("corpus",), ("relevant_docs",))),
 )
