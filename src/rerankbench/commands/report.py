@@ -165,10 +165,15 @@ def by_judgements(found: Sequence[Run], file: Path, report: Report) -> tuple[Sta
     """Where the judgements of a file leave the runs. Raises UserError."""
     from rerankbench.judging import agreement, qrels, verdict
     from rerankbench.judging.lists import lists
+    from rerankbench.judging.record import HIGHEST, beside
+    from rerankbench.judging.session import fingerprint
 
-    judgements = qrels.read(file)
-    highest = max([verdict.HIGHEST, *judgements.grades.values()])
-    cutoff, warnings = verdict.cutoff_of(report.measure), agreement.warnings(file, report.kappa)
+    judgements, highest, warnings = qrels.read(file), HIGHEST, list[str]()
+    if record := beside(file):
+        by = {pair: judge for pair, (_, judge) in record.grades().items()}
+        judgements, highest = replace(judgements, judges=by), record.highest or HIGHEST
+        warnings = agreement.warnings(record, report.kappa, fingerprint(found))
+    highest, cutoff = max([highest, *judgements.grades.values()]), verdict.cutoff_of(report.measure)
     at = verdict.state(lists(found), dict(judgements.grades), cutoff, report.delta, highest)
     return at, verdict.settled(at, judgements, file, report.measure, warnings), judgements
 

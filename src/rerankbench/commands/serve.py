@@ -68,12 +68,17 @@ def parser() -> argparse.ArgumentParser:
     place = "SWEEP|RUN|deploy.yaml"
     made.add_argument("place", type=Path, metavar=place, help="a folder of runs, or the file")
     made.add_argument("--arm", action="append", default=[], metavar="NAME", help=arm)
-    made.add_argument("--host", default=HOST, help=host)
+    made.add_argument("--host", type=bare, default=HOST, help=host)
     made.add_argument("--port", type=int, default=PORT, help=f"default {PORT}; 0: a free one")
     made.add_argument("--trust", action="store_true", help=trust)
     add_limits(made.add_argument_group("what is refused"), Limits())
     add_check(made.add_argument_group("is it what was measured?"))
     return made
+
+
+def bare(host: str) -> str:
+    """An IPv6 address without the brackets that it has in URLs."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 def add_limits(made: argparse._ArgumentGroup, usual: Limits) -> None:
@@ -175,9 +180,14 @@ def folder_of(place: Path) -> Path:
 
 def serve(words: argparse.Namespace) -> int:
     """Load, announce, answer until it is stopped."""
-    from rerankbench.serving.server import server_of
+    from rerankbench.serving.server import listen, server_of
 
     service, listening = ready(words)
+    try:
+        listen(listening)
+    except UserError:
+        service.close()
+        raise
     say(f"serving {', '.join(service.arms)} at {address(words.host, listening.getsockname()[1])}")
     server_of(service).run([listening])
     return 0
