@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +96,31 @@ def test_a_model_with_another_hash_is_refused(swept: Path, models: Path, tmp_pat
     [found] = deployments(tmp_path / "deploy.yaml", [])
     with pytest.raises(UserError, match="its weights are others"):
         arms.load(found, Models(), tmp_path)
+
+
+def test_weights_that_are_overwritten_while_they_are_served_change_nothing(
+    swept: Path, models: Path, tmp_path: Path
+) -> None:
+    """In place, as `cp` does it, or cut off, by which a process with the file in its memory would end."""
+
+    def answers() -> list[Any]:
+        body = {"query": "what hunts?", "texts": ["a lion", "the sea"], "raw_scores": True}
+        found = ask(service, "/search", {"query": "what hunts?"}).json()["results"]
+        return [ask(service, "/rerank", body).json(), found]
+
+    text = deployments(swept, ["base@12"])[0].to_yaml()
+    for name in ("base", "bge-small-en"):
+        shutil.copytree(models / name, tmp_path / name)
+        text = text.replace(str(models / name), str(tmp_path / name))
+    (tmp_path / "deploy.yaml").write_text(text)
+    with served(tmp_path / "deploy.yaml") as service:
+        before = answers()
+        for file in tmp_path.glob("*/*.safetensors"):
+            with file.open("r+b") as weights:
+                weights.seek(-10_000, os.SEEK_END)
+                weights.write(b"\x3c" * 10_000)
+            os.truncate(file, 5_000)
+        assert before == answers()
 
 
 def test_another_collection_is_told_and_texts_are_still_reranked(
