@@ -15,12 +15,14 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.quiet_libraries import quiet_libraries
 from rerankbench.basics.visible import say, visible
 from rerankbench.commands import cli
-from rerankbench.commands.report import earlier_race, usual
+from rerankbench.commands.report import earlier_race, unjudged, usual
 from rerankbench.commands.ui import LAST_PORT
 from rerankbench.report import deployment, runs
 from rerankbench.report.deployment import Deployment
 from rerankbench.report.findings import Findings, find_out
+from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
+from rerankbench.report.wording import first_of
 from rerankbench.rerankers.served.address import url_problems
 from rerankbench.rerankers.served.key import Key
 from rerankbench.serving.client import SHAPES, Client
@@ -220,6 +222,9 @@ def deployments(place: Path, names: Sequence[str]) -> list[Deployment]:
     if not names and file.exists():
         return [deployment.read(file)]
     place = folder_of(place)
+    done = runs.find([place])
+    if unjudged(done):
+        return [unmeasured(place, done, name) for name in names or [""]]
     findings = findings_of(place)
     if not names:
         found = deployment.of(findings)
@@ -228,6 +233,19 @@ def deployments(place: Path, names: Sequence[str]) -> list[Deployment]:
             raise UserError(f"{visible(place)}: nothing is recommended there; choose by --arm, of {known}")
         return [found]
     return [each for name in names if (each := deployment.of(findings, name))]
+
+
+def unmeasured(place: Path, found: Sequence[Run], name: str) -> Deployment:
+    """An arm of runs whose queries nobody judged, or few; those have no figures. Raises UserError."""
+    from rerankbench.judging.lists import lists
+
+    arms = lists(found).arms
+    known = [arm.name for arm in arms]
+    if not name:
+        some = first_of(known, deployment.MOST_NAMES)
+        raise UserError(f"{visible(place)}: nothing is recommended there; choose by --arm, of {some}")
+    arm = arms[deployment.place_of(name, known)]
+    return deployment.deployed(name, [arm], chosen=deployment.NAMED, judgements=dict(arm.run.dataset))
 
 
 def findings_of(place: Path) -> Findings:
