@@ -15,10 +15,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from rerankbench.basics.errors import UserError
-from rerankbench.commands.serve import parser
-from rerankbench.serving.server import bound, listen
-
 pytestmark = pytest.mark.faults
 
 
@@ -99,26 +95,6 @@ def test_after_a_kill_it_starts_again_on_its_port(swept: Path) -> None:
         made.wait(30)
     with process(swept, port) as (_, url):
         assert httpx.post(f"{url}/rerank", json={"query": "a", "documents": ["b"]}).status_code == 200
-
-
-def test_of_two_that_start_at_once_on_a_port_one_is_told() -> None:
-    """Both may be bound to it as long as neither listens, which is while their models load."""
-    one = bound("127.0.0.1", 0)
-    port = one.getsockname()[1]
-    with one, bound("127.0.0.1", port) as other:
-        listen(one)
-        with pytest.raises(UserError, match=rf"--port {port}: cannot be served .*another --port"):
-            listen(other)
-
-
-@pytest.mark.parametrize("host", ["192.0.2.1", "a..b", "x" * 70])
-def test_a_host_that_is_not_this_machine_is_told(host: str) -> None:
-    with pytest.raises(UserError, match=r"cannot be served there .*; leave --host out"):
-        bound(host, 0)
-
-
-def test_an_address_of_version_6_may_stand_in_brackets() -> None:
-    assert parser().parse_args(["sweep", "--host", "[::1]"]).host == "::1"
 
 
 def test_a_port_that_is_taken_is_told(swept: Path) -> None:
