@@ -18,7 +18,7 @@ HERE = {"host": f"127.0.0.1:{PORT}"}
 
 
 def session(sweep: Path, judge: str = "person:anna", **more: int) -> Session:
-    return Session.of([str(sweep)], None, judge, 10, more.get("pool"), 3, more.get("check", 0))
+    return Session.of([str(sweep)], None, judge, 10, more.get("pool"), None, more.get("check", 0))
 
 
 @contextmanager

@@ -10,9 +10,14 @@ from typing import Any
 import pytest
 
 from commands import store
+from rerankbench.basics.errors import UserError
 from rerankbench.commands import judge, report
+from rerankbench.commands.serve import deployments, measured
 from rerankbench.experiment.tracking.mlflow_store import MLflow
+from rerankbench.report import runs
+from rerankbench.report.arms import contest
 from rerankbench.report.tracked import earlier
+from rerankbench.serving.replay import Measured
 from unjudged_sweep import DOCUMENTS, QUERIES, grade, texts
 
 GOOD = "function@14 function=unjudged_mine:good model=unjudged_mine:good"
@@ -72,6 +77,12 @@ def test_a_few_judged_pairs_of_a_spreadsheet_settle_which_arm_is_best(
     found = reported(sweep)
     assert found["verdict"]["kind"] == "settled"  # type: ignore[index]
     assert found["verdict"]["arm"] == GOOD  # type: ignore[index]
+    [deployed] = deployments(sweep, [])
+    assert (deployed.arm, deployed.chosen) == (GOOD, "recommended")
+    assert deployed.verdict == found["verdict"]["sentence"]  # type: ignore[index]
+    again = measured(sweep, tmp_path)  # as rerankbench-serve --check reads them
+    assert Measured(deployed, contest(again, "ndcg_at_10"), again).order.shape == (QUERIES, DOCUMENTS)
+    assert f"rerankbench-serve {sweep}" in capsys.readouterr().out
     settled = found["settled"]
     assert settled["judged"] < settled["pairs"] == QUERIES * DOCUMENTS  # type: ignore[index]
     assert settled["judged_by"] == f"{settled['judged']} by anna"  # type: ignore[index]
@@ -105,6 +116,15 @@ def test_qrels_of_ones_own_are_measured_and_say_that_their_judge_is_not_named(
     found = reported(sweep, "--qrels", tmp_path / "mine.txt")
     assert "whose judge is not named" in found["settled"]["judged_by"]  # type: ignore[index]
     assert found["verdict"]["arm"] == GOOD  # type: ignore[index]
+
+
+def test_an_arm_of_a_sweep_that_nobody_judged_can_be_served_by_its_name(sweep: Path) -> None:
+    [found] = deployments(sweep, [GOOD])
+    assert (found.arm, found.chosen, len(found.steps)) == (GOOD, "named", 1)
+    with pytest.raises(UserError, match=r"nothing is recommended there; choose by --arm, of .*function@14"):
+        deployments(sweep, [])
+    with pytest.raises(UserError, match=r"has no measures, as nobody judged its queries.*rerankbench-judge "):
+        contest(runs.find([sweep]), "ndcg_at_10")
 
 
 def test_few_judgements_leave_it_open_and_say_how_many_more(sweep: Path, tmp_path: Path) -> None:

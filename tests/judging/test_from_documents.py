@@ -13,6 +13,7 @@ from commands import own_options
 from rerankbench.commands import judge, report
 from rerankbench.commands import run as runner
 from rerankbench.commands.check import command as check_command
+from rerankbench.commands.serve import deployments
 from rerankbench.judging.session import Session
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "from-documents.md").read_text(encoding="utf-8")
@@ -43,10 +44,10 @@ def test_the_page_goes_from_documents_to_a_verdict(
         "minilm-bi-encoder": f"family: bi-encoder\nmodel: {models / 'bge-small-en'}\n",
     })  # fmt: skip
     more = ["tracking=none", "device=cpu", "report.race.seconds=0", f"cache_dir={tmp_path / 'cache'}"]
-    assert [kind for kind, _ in FENCES] == ["python", "sh", "sh", "sh", "sh"]
+    assert [kind for kind, _ in FENCES] == ["python", "sh", "sh", "sh", "sh", "sh"]
     exec(FENCES[0][1], {})
     assert json.loads(Path("docs.jsonl").read_text().splitlines()[0])["_id"] == "France-0"
-    _, check, sweep, asked, told = (shlex.split(block) for _, block in FENCES)
+    _, check, sweep, asked, told, served = (shlex.split(block) for _, block in FENCES)
     assert check_command.main(check[1:]) == 0
     Path("options", "reranker").symlink_to(own / "reranker")  # tiny models for those that the page names
     assert runner.main([*sweep[1:], *more]) == 0
@@ -56,3 +57,4 @@ def test_the_page_goes_from_documents_to_a_verdict(
     assert report.main(told[1:]) == 0
     assert json.loads(Path("my-sweep", "report.json").read_text())["verdict"]["sentence"]
     assert "by anna" in Path("my-sweep", "report.md").read_text()
+    assert deployments(Path(served[1]), [])[0].steps

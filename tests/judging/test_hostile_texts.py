@@ -159,7 +159,7 @@ def test_undo_after_a_restart_takes_back_the_last_answer_and_kappa_is_shown_for_
         pair = other.get(f"/{TOKEN}/pair").json()["pair"]
         same = kept[pair["query_id"], pair["doc_id"]][0]
         other.post(f"/{TOKEN}/answer", json=pair | {"answer": "judged", "grade": same})
-    lines = Session.of([str(sweep)], None, "person:ben", 10, None, 3).lines()
+    lines = Session.of([str(sweep)], None, "person:ben", 10, None, None).lines()
     assert "agreement  anna and ben: 3 pairs judged by both, Cohen's kappa 1.00 (relevant or not)" in str(
         lines
     )

@@ -58,7 +58,8 @@ def test_a_model_judges_until_it_is_settled_and_reports_say_that_it_did(
 def test_nothing_is_asked_twice_whatever_became_of_the_record(sweep: Path, server: ChatServer) -> None:
     judge_it(sweep, server)
     asked, kept = server.requests, (sweep / "judging" / "qrels.txt").read_text()
-    (sweep / "judging" / "judgements.jsonl").unlink()
+    for name in ("judgements.jsonl", "qrels.txt"):
+        (sweep / "judging" / name).unlink()
     assert judge_it(sweep, server) == 0
     assert server.requests == asked
     assert (sweep / "judging" / "qrels.txt").read_text() == kept
@@ -122,7 +123,36 @@ def test_what_is_over_soon_is_asked_again(server: ChatServer, tmp_path: Path, tr
     assert server.requests == 2
 
 
-@pytest.mark.parametrize("trouble", sorted(set(TROUBLES) - {"429", "500", "cut off"}))
+@pytest.mark.parametrize("trouble", ["400", "no text"])
+def test_a_passage_that_a_model_refuses_is_passed_over_and_does_not_end_the_judging(
+    sweep: Path, server: ChatServer, capsys: pytest.CaptureFixture[str], trouble: str
+) -> None:
+    server.troubles.append(trouble)
+    assert judge_it(sweep, server) == 0
+    kept = Record(sweep / "judging").latest.values()
+    assert [answer.answer for answer in kept].count(UNCLEAR) == 1
+    assert "1 answers were no grade" in capsys.readouterr().out
+
+
+def test_where_every_request_is_refused_it_is_an_error_and_no_pair_is_passed_over(
+    sweep: Path, server: ChatServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.troubles.extend(["400"] * 99)
+    assert judge_it(sweep, server) == 2
+    assert "what \\x1b[2J is this" in capsys.readouterr().err
+    assert not Record(sweep / "judging").latest
+
+
+def test_what_was_no_grade_is_asked_again_by_other_settings(sweep: Path, server: ChatServer) -> None:
+    say, server.say = server.say, lambda prompt: "<think>it says ##final score: 3 is for"
+    assert judge_it(sweep, server, "judge.budget_requests=30") == 0
+    assert Record(sweep / "judging").grades() == {}
+    server.say = say
+    assert judge_it(sweep, server, "judge.max_tokens=400", "judge.budget_requests=5") == 0
+    assert len(Record(sweep / "judging").grades()) == 5
+
+
+@pytest.mark.parametrize("trouble", sorted(set(TROUBLES) - {"429", "500", "cut off", "no text"}))
 def test_what_a_repeat_would_not_change_is_one_line_that_names_settings_of_the_judge(
     server: ChatServer, tmp_path: Path, trouble: str
 ) -> None:
@@ -137,7 +167,7 @@ def test_what_a_repeat_would_not_change_is_one_line_that_names_settings_of_the_j
 
 
 def test_a_server_that_fails_halfway_leaves_what_it_answered(sweep: Path, server: ChatServer) -> None:
-    server.troubles.extend(["slow"] * 6 + ["400"])
+    server.troubles.extend(["slow"] * 6 + ["redirect"])
     assert judge_it(sweep, server) == 2
     assert len(Record(sweep / "judging").grades()) >= 6
 
@@ -194,7 +224,17 @@ def test_the_prompt_is_umbrelas_with_both_texts_whatever_they_hold() -> None:
         ("<think>perhaps ##final score: 3</think>##final score: 1", 1),
         ("##final score: **2**", 2),
         ("2", 2),
+        ("##final score: 2.", 2),
+        ("##final score: 1 (related)", 1),
+        ("Format: ##final score: score\n##final score: 1", 1),
         ("##final score: 2\n##final score: 3", None),
+        ("##final score: 2 or 3", None),
+        ("##final score: 2-3", None),
+        ("##final score: 2,5", None),
+        ("##final score: 1/3", None),
+        ("##final score: two", None),
+        ("<think>they want ##final score: 3", None),
+        ("2\n3", None),
         ("##final score: 4", None),
         ("##final score: -1", None),
         ("##final score: 1.5", None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import ir_measures
@@ -11,6 +12,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from rerankbench.basics.errors import UserError
 from rerankbench.judging import qrels
+from rerankbench.judging import record as recording
 from rerankbench.judging.agreement import agreements, warnings
 from rerankbench.judging.record import JOURNAL, JUDGED, SKIPPED, UNDONE, Answer, Record, judge_name
 from rerankbench.report.settings import Report
@@ -71,11 +73,65 @@ def test_two_processes_that_judge_at_once_lose_nothing(tmp_path: Path) -> None:
     assert len((tmp_path / "qrels.txt").read_text().splitlines()) == 3
 
 
+def test_an_answer_of_another_process_while_the_qrels_are_written_is_in_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other, write = Record(tmp_path), Record(tmp_path), recording.write_atomic
+
+    def slow(path: Path, data: bytes) -> None:
+        monkeypatch.setattr(recording, "write_atomic", write)
+        other.add(Answer("q", "d1", BEN, JUDGED, 2))
+        write(path, data)
+
+    monkeypatch.setattr(recording, "write_atomic", slow)
+    one.add(Answer("q", "d0", ANNA, JUDGED, 1))
+    assert len((tmp_path / "qrels.txt").read_text().splitlines()) == 2
+
+
+def test_answers_can_be_read_while_others_are_added(tmp_path: Path) -> None:
+    """By the thread that chooses the next pairs; it is in the middle of them here."""
+    record = Record(tmp_path)
+    judged(record, ANNA, 2, 1)
+    reading = iter(record.latest.items())
+    next(reading)
+    judged(record, ANNA, 0, 0, 3)
+    assert len(list(reading)) == 1
+    assert len(record.grades()) == 3
+
+
+def test_what_a_nearly_full_disk_takes_in_parts_is_whole_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, write = Record(tmp_path), os.write
+    monkeypatch.setattr(os, "write", lambda handle, data: write(handle, data[: len(data) // 2 + 1]))
+    judged(record, ANNA, 2, 1)
+    assert len(Record(tmp_path).grades()) == 2
+
+
+def test_judgements_that_somebody_else_wrote_are_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "qrels.txt").write_text("q 0 d 1\n")
+    with pytest.raises(
+        UserError, match=r"qrels\.txt: was not written by rerankbench-judge.*another --folder"
+    ):
+        Record(tmp_path)
+
+
 def test_ids_with_white_space_are_written_as_json_and_read_back(tmp_path: Path) -> None:
     record = Record(tmp_path)
     record.add(Answer("q 1", "d\t1", ANNA, JUDGED, 2))
     path = record.write_qrels()
     assert qrels.read(path).grades == {("q 1", "d\t1"): 2}
+    assert path.name == "qrels.json"
+
+
+def test_only_one_file_says_what_the_grades_are(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    judged(record, ANNA, 2)
+    record.add(Answer("q 1", "d", ANNA, JUDGED, 2))
+    assert not (tmp_path / "qrels.txt").exists()
+    record.add(Answer("q 1", "d", ANNA, UNDONE))
+    assert not (tmp_path / "qrels.json").exists()
+    assert (tmp_path / "qrels.txt").read_text() == "q person:anna d0 2\n"
 
 
 def test_another_file_in_the_place_of_the_record_is_refused(tmp_path: Path) -> None:
@@ -105,14 +161,24 @@ def test_agreement_is_cohens_kappa_of_what_both_judged(tmp_path: Path) -> None:
 def test_a_model_that_hardly_agrees_with_people_or_was_never_checked_is_warned_of(tmp_path: Path) -> None:
     record = Record(tmp_path)
     judged(record, MODEL, *[0, 1] * 12)
-    file = tmp_path / "qrels.txt"
-    assert "how well it judges is not known" in warnings(file, 0.4)[-1]
+    assert "how well it judges is not known" in warnings(record, 0.4)[-1]
     judged(record, ANNA, *[1, 0, 0, 1, 0, 1] * 4)  # equal grades of 4 in 6, 3 in 6 by chance
     told = "hardly agrees with anna (kappa 0.33, below report.kappa=0.4): do not rely on figures"
-    assert told in warnings(file, 0.4)[-1]
-    assert not any("Warning" in line for line in warnings(file, 0.3))
+    assert told in warnings(record, 0.4)[-1]
+    assert not any("Warning" in line for line in warnings(record, 0.3))
     judged(record, ANNA, *[0, 1] * 12)
-    assert not any("Warning" in line for line in warnings(file, 1.0))
+    assert not any("Warning" in line for line in warnings(record, 1.0))
+
+
+def test_judgements_of_a_collection_that_has_changed_are_warned_of(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    record.add(Answer("q", "d0", ANNA, JUDGED, 1, collection="old"))
+    record.add(Answer("q", "d1", ANNA, JUDGED, 1, collection="new"))
+    judged(record, BEN, 1)
+    assert (
+        "1 of 2 answers were given when documents or queries were others" in warnings(record, 0.4, "new")[-1]
+    )
+    assert not any("others;" in line for line in warnings(record, 0.4))
 
 
 @pytest.mark.parametrize("kappa", [-0.1, 1.5, float("nan")])

@@ -314,15 +314,18 @@ def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:
 def test_nothing_that_was_answered_is_lost_where_one_request_fails(
     server: RerankServer, tmp_path: Path
 ) -> None:
-    """Of four on their way at once one fails for good: what the others get may be paid for."""
+    """Of four on their way at once one fails for good: what the others get may be paid for.
+
+    Which of them comes first is chance, so all have one document.
+    """
     server.troubles.extend(["400", "slow0.2", "slow0.2", "slow0.2"])
-    settings = endpoint(server, "cohere", documents_per_request=2, concurrency=4)
+    settings = endpoint(server, "cohere", documents_per_request=1, concurrency=4)
     outcome(settings, tmp_path)
     asked = server.pairs
-    assert len(work_of(settings, tmp_path).missing()) == len(TEXTS) * len(QUERIES) - (asked - 2)
+    assert len(work_of(settings, tmp_path).missing()) == len(TEXTS) * len(QUERIES) - (asked - 1)
     work = work_of(settings, tmp_path)
     np.testing.assert_array_equal(score_work(work, Local()).values[:, 0], expected(work))
-    assert server.pairs == len(work.pairs) + 2
+    assert server.pairs == len(work.pairs) + 1
 
 
 def test_no_server_is_said_with_its_address(tmp_path: Path, server: RerankServer) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +16,14 @@ from hypothesis import strategies as st
 
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import report, serve
-from rerankbench.commands.serve import deployments, findings_of
+from rerankbench.commands.serve import deployments, findings_of, parser
 from rerankbench.report import deployment
 from rerankbench.report.arrangements.course import Course, Ordered
 from rerankbench.report.deployment import Deployment
 from rerankbench.serving import arm as arms
 from rerankbench.serving import trust
 from rerankbench.serving.models import Models
+from rerankbench.serving.server import bound, listen
 from served_sweep import ask, served
 
 
@@ -94,6 +97,31 @@ def test_a_model_with_another_hash_is_refused(swept: Path, models: Path, tmp_pat
     [found] = deployments(tmp_path / "deploy.yaml", [])
     with pytest.raises(UserError, match="its weights have changed"):
         arms.load(found, Models(), tmp_path)
+
+
+def test_weights_that_are_overwritten_while_they_are_served_change_nothing(
+    swept: Path, models: Path, tmp_path: Path
+) -> None:
+    """In place, as `cp` does it, or cut off, by which a process with the file in its memory would end."""
+
+    def answers() -> list[Any]:
+        body = {"query": "what hunts?", "texts": ["a lion", "the sea"], "raw_scores": True}
+        found = ask(service, "/search", {"query": "what hunts?"}).json()["results"]
+        return [ask(service, "/rerank", body).json(), found]
+
+    text = deployments(swept, ["base@12"])[0].to_yaml()
+    for name in ("base", "bge-small-en"):
+        shutil.copytree(models / name, tmp_path / name)
+        text = text.replace(str(models / name), str(tmp_path / name))
+    (tmp_path / "deploy.yaml").write_text(text)
+    with served(tmp_path / "deploy.yaml") as service:
+        before = answers()
+        for file in tmp_path.glob("*/*.safetensors"):
+            with file.open("r+b") as weights:
+                weights.seek(-10_000, os.SEEK_END)
+                weights.write(b"\x3c" * 10_000)
+            os.truncate(file, 5_000)
+        assert before == answers()
 
 
 def test_another_collection_is_told_and_texts_are_still_reranked(
@@ -245,3 +273,23 @@ def test_numbers_of_a_course_never_rise_and_make_its_order_again(data: st.DataOb
     if len(steps) == 1:
         reached = found.steps > 0
         np.testing.assert_array_equal(found.relevance()[reached], found.values[reached])
+
+
+def test_of_two_that_start_at_once_on_a_port_one_is_told() -> None:
+    """Both may be bound to it as long as neither listens, which is while their models load."""
+    one = bound("127.0.0.1", 0)
+    port = one.getsockname()[1]
+    with one, bound("127.0.0.1", port) as other:
+        listen(one)
+        with pytest.raises(UserError, match=rf"--port {port}: cannot be served .*another --port"):
+            listen(other)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "a..b", "x" * 70])
+def test_a_host_that_is_not_this_machine_is_told(host: str) -> None:
+    with pytest.raises(UserError, match=r"cannot be served there .*; leave --host out"):
+        bound(host, 0)
+
+
+def test_an_address_of_version_6_may_stand_in_brackets() -> None:
+    assert parser().parse_args(["sweep", "--host", "[::1]"]).host == "::1"

@@ -98,6 +98,11 @@ def test_every_shape_has_the_same_order(service: Service) -> None:
         assert squeezed["score"] == pytest.approx(1 / (1 + math.exp(-entry["score"])))
 
 
+def test_the_field_of_the_other_shape_may_be_null(service: Service) -> None:
+    for body in ({"texts": ["a"], "documents": None}, {"documents": ["a"], "texts": None}):
+        assert ask(service, "/rerank", {"query": "a"} | body).status_code == 200
+
+
 def test_equal_texts_have_equal_scores_in_the_order_given(service: Service) -> None:
     found = ask(service, "/rerank", {"query": QUERY, "texts": TEXTS, "raw_scores": True}).json()
     same = [entry for entry in found if entry["index"] in (0, 3)]

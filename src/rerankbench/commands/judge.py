@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rerankbench.judging.session import Session
 
 GROUPS = ("judge.", "dataset.")
+MOST_GRADE = 100  # each has a button
 EPILOG = """examples:
   rerankbench-judge multirun/2026-01-31/12-00-00
   rerankbench-judge multirun/2026-01-31/12-00-00 --export pairs.csv
@@ -94,7 +95,8 @@ def model_of(words: Sequence[str]) -> ModelSettings | None:
 def ask_model(session: Session, settings: ModelSettings) -> None:
     """Have a language model judge. Raises UserError where its server fails; what it answered is kept."""
     from rerankbench.judging.chat import Chat
-    from rerankbench.judging.model import HIGHEST, ModelJudge
+    from rerankbench.judging.model import ModelJudge
+    from rerankbench.judging.record import HIGHEST
 
     if settings.prompt is None and session.highest != HIGHEST:
         raise UserError(
@@ -145,6 +147,7 @@ def serve(session: Session, port: int, browser: bool) -> None:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((HOST, port))
+            listening.listen()  # before the address is told: two that are bound only may have the same port
         except OSError as error:
             raise UserError(f"--port {port}: {str(error.strerror).lower()}; leave --port out") from None
         port, token = listening.getsockname()[1], secrets.token_urlsafe(24)
@@ -174,9 +177,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--cutoff", type=number, default=10, metavar="K", help="how many ranks count (default: 10)"
     )
-    made.add_argument(
-        "--highest", type=number, default=3, metavar="GRADE", help="the highest grade (default: 3)"
-    )
+    made.add_argument("--highest", type=grade, metavar="GRADE", help="the highest grade (default: 3)")
     made.add_argument("--folder", type=Path, help="where judgements are kept (default: FOLDER/judging)")
     made.add_argument("--port", type=port, default=0, help="the page's port (default: a free one)")
     made.add_argument("--no-browser", action="store_true", help="only print the page's address")
@@ -191,6 +192,12 @@ def number(text: str) -> int:
     if text.isascii() and text.isdecimal() and 1 <= int(text) <= 1_000_000:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+
+
+def grade(text: str) -> int:
+    if (found := number(text)) > MOST_GRADE:
+        raise argparse.ArgumentTypeError(f"{found} is too high; choose 1 to {MOST_GRADE}")
+    return found
 
 
 def port(text: str) -> int:

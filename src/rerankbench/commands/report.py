@@ -94,9 +94,7 @@ def build(
         if qrels is not None:
             at, settled, judgements = by_judgements(found, qrels, report)
             if settled.judged < WELL_JUDGED * settled.pairs:
-                from rerankbench.judging.partly import partly
-
-                return shown(partly(found, at, settled, report, costs), target, places, log)
+                return partly_judged(found, at, settled, report, costs, target, places, log)
             found = judged_runs(found, at, judgements, Path(scratch) / "judged")
             report = replace(report, arrangements=False)  # what is settled is of plain arms
         findings = tried(find_out(found, report, costs, settled), found, report, target, race)
@@ -165,10 +163,15 @@ def by_judgements(found: Sequence[Run], file: Path, report: Report) -> tuple[Sta
     """Where the judgements of a file leave the runs. Raises UserError."""
     from rerankbench.judging import agreement, qrels, verdict
     from rerankbench.judging.lists import lists
+    from rerankbench.judging.record import HIGHEST, beside
+    from rerankbench.judging.session import fingerprint
 
-    judgements = qrels.read(file)
-    highest = max([verdict.HIGHEST, *judgements.grades.values()])
-    cutoff, warnings = verdict.cutoff_of(report.measure), agreement.warnings(file, report.kappa)
+    judgements, highest, warnings = qrels.read(file), HIGHEST, list[str]()
+    if record := beside(file):
+        by = {pair: judge for pair, (_, judge) in record.grades().items()}
+        judgements, highest = replace(judgements, judges=by), record.highest or HIGHEST
+        warnings = agreement.warnings(record, report.kappa, fingerprint(found))
+    highest, cutoff = max([highest, *judgements.grades.values()]), verdict.cutoff_of(report.measure)
     at = verdict.state(lists(found), dict(judgements.grades), cutoff, report.delta, highest)
     return at, verdict.settled(at, judgements, file, report.measure, warnings), judgements
 
@@ -192,6 +195,25 @@ def compared(
         say(f"no texts are shown: {'; '.join(error.problems)}", error=True)
         texts = None
     return shown(differences(found, lists(found), texts, report, race), target, places, log)
+
+
+def partly_judged(
+    found: Sequence[Run],
+    at: State,
+    settled: Settled,
+    report: Report,
+    race: Record | None,
+    target: Path,
+    places: Sequence[str],
+    log: Log,
+) -> Path:
+    """What few judgements show, and the arm to deploy where they settle it; returns the page's path."""
+    from rerankbench.judging.partly import deployable, partly
+    from rerankbench.report import deployment
+
+    told = partly(found, at, settled, report, race)
+    deployment.write(target, lambda: deployable(told, at.lists.arms))
+    return shown(told, target, places, log)
 
 
 def shown(told: Differences | Partly, target: Path, places: Sequence[str], log: Log) -> Path:

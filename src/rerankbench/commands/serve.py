@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from rerankbench.basics import printing
@@ -15,12 +16,14 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.quiet_libraries import quiet_libraries
 from rerankbench.basics.visible import say, visible
 from rerankbench.commands import cli
-from rerankbench.commands.report import earlier_race, usual
+from rerankbench.commands.report import by_judgements, earlier_race, kept_judgements, unjudged, usual
 from rerankbench.commands.ui import LAST_PORT
 from rerankbench.report import deployment, runs
 from rerankbench.report.deployment import Deployment
 from rerankbench.report.findings import Findings, find_out
+from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
+from rerankbench.report.wording import first_of
 from rerankbench.rerankers.served.address import url_problems
 from rerankbench.rerankers.served.key import Key
 from rerankbench.serving.client import SHAPES, Client
@@ -70,12 +73,17 @@ def parser() -> argparse.ArgumentParser:
         "place", type=Path, metavar=place, help="the folder of a sweep or a run, or a deploy.yaml"
     )
     made.add_argument("--arm", action="append", default=[], metavar="NAME", help=arm)
-    made.add_argument("--host", default=HOST, help=host)
+    made.add_argument("--host", type=bare, default=HOST, help=host)
     made.add_argument("--port", type=int, default=PORT, help=f"default {PORT}; 0: a free one")
     made.add_argument("--trust", action="store_true", help=trust)
     add_limits(made.add_argument_group("limits"), Limits())
     add_check(made.add_argument_group("checking a running service"))
     return made
+
+
+def bare(host: str) -> str:
+    """An IPv6 address without the brackets that it has in URLs."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 def add_limits(made: argparse._ArgumentGroup, usual: Limits) -> None:
@@ -156,14 +164,26 @@ def check(words: argparse.Namespace) -> int:
     [found] = deployments(words.place, words.arm)
     url = words.url or address(words.host, words.port)
     drifted = False
-    done = runs.find([folder_of(words.place)])
-    measure = str(found.figures.get("measure") or usual(done))
     client = Client(url, SHAPES[words.shape], words.model or found.arm, key_of(words), words.clients)
-    with closing(client):
+    with closing(client), TemporaryDirectory(prefix="rerankbench-check-") as scratch:
+        done = measured(folder_of(words.place), Path(scratch))
+        measure = str(found.figures.get("measure") or usual(done))
         for each in compared(found, done, measure, client, words.clients, own=words.url is None):
             say(*each.lines())
             drifted |= each.drifted
     return int(drifted)
+
+
+def measured(place: Path, scratch: Path) -> list[Run]:
+    """The runs of a folder; where they have no judgements, measured by what was judged since."""
+    from rerankbench.judging.verdict import judged_runs
+
+    found = runs.find([place])
+    file = kept_judgements(found, [place])
+    if file is None:
+        return found
+    at, _, judgements = by_judgements(found, file, Report(measure=usual(found, judged=False)))
+    return judged_runs(found, at, judgements, scratch / "judged")
 
 
 def key_of(words: argparse.Namespace) -> Key | None:
@@ -183,9 +203,14 @@ def folder_of(place: Path) -> Path:
 
 def serve(words: argparse.Namespace) -> int:
     """Load, announce, answer until it is stopped."""
-    from rerankbench.serving.server import server_of
+    from rerankbench.serving.server import listen, server_of
 
     service, listening = ready(words)
+    try:
+        listen(listening)
+    except UserError:
+        service.close()
+        raise
     say(f"serving {', '.join(service.arms)} at {address(words.host, listening.getsockname()[1])}")
     server_of(service).run([listening])
     return 0
@@ -218,6 +243,9 @@ def deployments(place: Path, names: Sequence[str]) -> list[Deployment]:
     if not names and file.exists():
         return [deployment.read(file)]
     place = folder_of(place)
+    done = runs.find([place])
+    if unjudged(done):
+        return [unmeasured(place, done, name) for name in names or [""]]
     findings = findings_of(place)
     if not names:
         found = deployment.of(findings)
@@ -226,6 +254,19 @@ def deployments(place: Path, names: Sequence[str]) -> list[Deployment]:
             raise UserError(f"{visible(place)}: nothing is recommended there; choose by --arm, of {known}")
         return [found]
     return [each for name in names if (each := deployment.of(findings, name))]
+
+
+def unmeasured(place: Path, found: Sequence[Run], name: str) -> Deployment:
+    """An arm of runs whose queries nobody judged, or few; those have no figures. Raises UserError."""
+    from rerankbench.judging.lists import lists
+
+    arms = lists(found).arms
+    known = [arm.name for arm in arms]
+    if not name:
+        some = first_of(known, deployment.MOST_NAMES)
+        raise UserError(f"{visible(place)}: nothing is recommended there; choose by --arm, of {some}")
+    arm = arms[deployment.place_of(name, known)]
+    return deployment.deployed(name, [arm], chosen=deployment.NAMED, judgements=dict(arm.run.dataset))
 
 
 def findings_of(place: Path) -> Findings:

@@ -41,6 +41,7 @@ class Dense(FirstStage):
         embedder = embedding(context)
         vectors = embedder.passages(collection.corpus.texts, len(collection.corpus))
         index = context.index.ready(vectors, context.seed, context.cache_dir)
+        embedder.load()
         return lambda query: search(index, embedder.vector(query), depth)
 
     def lacking(self, collection: Collection, context: SearchContext) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from rerankbench.basics.visible import visible
 from rerankbench.judging.pool import Pair
 from rerankbench.judging.qrels import MODEL
-from rerankbench.judging.record import JOURNAL, JUDGED, Record
+from rerankbench.judging.record import JUDGED, Record
 
 Values = NDArray[np.generic]
 
@@ -79,14 +78,12 @@ def kappa(one: Values, other: Values, weights: str | None = None) -> float | Non
     return float(cohen_kappa_score(one, other, weights=weights))
 
 
-def warnings(qrels: Path, least: float) -> list[str]:
-    """What the record beside a file of judgements says of how far they can be trusted.
+def warnings(record: Record, least: float, collection: str = "") -> list[str]:
+    """What a record says of how far its judgements can be trusted.
 
-    least: the kappa between a model and people below which the model's judgements are warned of.
+    least: the kappa between a model and people below which the model's judgements are warned of; collection:
+    the fingerprint of the one that is judged.
     """
-    if not (qrels.parent / JOURNAL).is_file():
-        return []
-    record = Record(qrels.parent)
     found = agreements(record)
     models = [judge for judge in record.judges() if judge.startswith(MODEL)]
     lines = [each.line() + "." for each in found]
@@ -105,7 +102,19 @@ def warnings(qrels: Path, least: float) -> list[str]:
         for model in models
         if model not in checked
     ]
-    return lines
+    return lines + elsewhere(record, collection)
+
+
+def elsewhere(record: Record, collection: str) -> list[str]:
+    """A warning of judgements of a collection with another fingerprint; nothing where there is none."""
+    known = [each for each in record.latest.values() if each.answer == JUDGED and each.collection]
+    others = sum(each.collection != collection for each in known) if collection else 0
+    if not others:
+        return []
+    return [
+        f"Warning: {others:,} of {len(known):,} answers were given when documents or queries were others; "
+        "they count by their ids, so they are wrong where an id has another text now."
+    ]
 
 
 def named(judge: str) -> str:

@@ -61,8 +61,8 @@ class Chat:
         self.budget.settle(highest, self.charged(answer, highest))
         words = content(answer)
         if words is None:
-            place = self.connection.place(PATH)
-            raise UserError(f"{place}: answered without choices[0].message.content; is this a chat model?")
+            place, said = self.connection.place(PATH), self.connection.quoted(json.dumps(answer).encode())
+            raise UserError(f"{place}: answered without choices[0].message{said}; is this a chat model?")
         with self.lock:
             self.kept[name] = words[:MOST]
             line = json.dumps({"asked": name, "answer": words[:MOST]}, ensure_ascii=False) + "\n"
@@ -105,12 +105,13 @@ def count(value: Any) -> int | None:
 
 
 def content(answer: Any) -> str | None:
-    """The words in an answer; None where it has none."""
+    """The words in an answer; None where it is no answer of a chat. Who refuses may say nothing."""
     try:
-        words = answer["choices"][0]["message"]["content"]
-    except (KeyError, IndexError, TypeError):
+        message = answer["choices"][0]["message"]
+        words = message.get("content") or message.get("refusal") or ""
+    except (KeyError, IndexError, TypeError, AttributeError):
         return None
-    return words if isinstance(words, str) else None
+    return words if isinstance(words, str) else json.dumps(words, ensure_ascii=False)
 
 
 def stored(path: Path) -> dict[str, str]:

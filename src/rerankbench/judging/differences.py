@@ -15,9 +15,10 @@ from rerankbench.judging.costs import ArmCost, costs
 from rerankbench.judging.forecast import left
 from rerankbench.judging.lists import KEPT, Lists
 from rerankbench.judging.overlap import interval, rank_biased_overlap
+from rerankbench.judging.record import HIGHEST
 from rerankbench.judging.texts import Texts
 from rerankbench.judging.told import Table, shared
-from rerankbench.judging.verdict import CUTOFF, HIGHEST, state
+from rerankbench.judging.verdict import CUTOFF, state
 from rerankbench.report.examples import clipped
 from rerankbench.report.race.record import Record
 from rerankbench.report.runs import Run

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rerankbench.basics.visible import visible_lines
 from rerankbench.judging.queue import Queue
-from rerankbench.judging.record import JUDGED, MOST_NOTE, Answer
+from rerankbench.judging.record import JUDGED, MOST_NOTE
 from rerankbench.report.html import environment
 
 HOST = "127.0.0.1"
@@ -64,8 +64,8 @@ def page(queue: Queue, token: str, port: int) -> FastAPI:
             return JSONResponse({"error": "this pair is in no list"}, 422)
         if (given.grade is not None and given.grade <= queue.session.highest) != (given.answer == JUDGED):
             return JSONResponse({"error": "this is not a grade"}, 422)
-        pair, judge = (given.query_id, given.doc_id), queue.session.judge
-        kept = Answer(*pair, judge, given.answer, given.grade, given.note)
+        pair = given.query_id, given.doc_id
+        kept = queue.session.answer(pair, given.answer, given.grade, given.note)
         return saved(queue, lambda: queue.answer(kept))
 
     @app.post(f"/{token}/undo")

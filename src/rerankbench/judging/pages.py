@@ -13,6 +13,7 @@ from rerankbench.judging import costs
 from rerankbench.judging.differences import HEADINGS, Differences
 from rerankbench.judging.partly import Partly
 from rerankbench.judging.told import Table
+from rerankbench.report.deployment import FILE
 from rerankbench.report.files import JSON, MARKDOWN, PAGE
 from rerankbench.report.html import environment
 from rerankbench.report.markdown import bullets, rows_of, safe
@@ -85,6 +86,8 @@ def show(found: Told, page: Path, place: str) -> None:
     console.print(f"report     {page}", soft_wrap=True)
     if found.left if isinstance(found, Differences) else found.open:
         console.print(f"judge      rerankbench-judge {place}", soft_wrap=True)
+    elif (page.parent / FILE).is_file():
+        console.print(f"serve      rerankbench-serve {page.parent}", soft_wrap=True)
 
 
 def shown(main: Table) -> rich.Table:

@@ -20,7 +20,9 @@ from rerankbench.judging.standing import ALIKE, BETTER, OPEN, Standing
 from rerankbench.judging.told import Table, shared
 from rerankbench.judging.verdict import State
 from rerankbench.report import settled as settling
+from rerankbench.report.arms import Arm
 from rerankbench.report.decision import percent
+from rerankbench.report.deployment import RECOMMENDED, Deployment, deployed
 from rerankbench.report.race.record import Record
 from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
@@ -142,6 +144,25 @@ def partly(
         ),
         stages=tuple(arm.name for arm in arms if not arm.reranks),
         costs=costs([arms[i] for i in order], race, settings.price_per_hour),
+    )
+
+
+def deployable(found: Partly, arms: Sequence[Arm]) -> Deployment | None:
+    """The leader, once it is settled that it is the best; None until then. Raises UserError."""
+    if found.open:
+        return None
+    leader = found.arms[0]
+    return deployed(
+        leader.name,
+        [next(arm for arm in arms if arm.name == leader.name)],
+        chosen=RECOMMENDED,
+        verdict=found.sentence(),
+        figures={"measure": found.settled.measure, "expected": leader.mean._asdict()},
+        judgements={
+            **found.dataset,
+            "judged_pairs": found.settled.judged,
+            "judged_by": found.settled.judged_by,
+        },
     )
 
 

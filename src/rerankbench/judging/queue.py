@@ -44,12 +44,12 @@ class Queue:
     def look_ahead(self, finished: bool) -> None:
         """How many are left, which takes longer than choosing the next."""
         if self.session.plain:
-            judged, remaining = len(self.session.grades), len(self.session.listed())
+            remaining = len(self.session.listed())
         else:
             at = self.session.state()
-            judged, remaining = at.pool.judged, left(at.standing, at.beliefs)[0]
+            remaining = left(at.standing, at.beliefs)[0]
         with self.lock:
-            self.progress = Progress(judged, remaining, finished)
+            self.progress = Progress(self.session.judged, remaining, finished and not remaining)
 
     def answered(self, pair: Pair) -> bool:
         return pair in self.session.record.of(self.session.judge)
@@ -66,18 +66,19 @@ class Queue:
         with self.lock:
             self.session.keep([answer])
             self.waiting = deque(pair for pair in self.waiting if not self.answered(pair))
-            self.progress = Progress(len(self.session.grades), max(0, self.progress.left - 1), False)
+            self.progress = Progress(self.session.judged, max(0, self.progress.left - 1), False)
             few = len(self.waiting) <= SPARE
         if few and not self.choosing.locked():
             threading.Thread(target=self.refill, daemon=True).start()
 
     def undo(self) -> None:
-        """Take back this judge's last answer, and ask again."""
+        """Take back this judge's last answer to a pair of these lists, and ask again."""
         with self.lock:
             given = self.session.record.of(self.session.judge)
-            if given:
-                copies = self.session.copies(list(given)[-1])
+            last = next((pair for pair in reversed(given) if pair in self.session.known), None)
+            if last is not None:
+                copies = self.session.copies(last)
                 undone = [pair for pair in given if pair in copies]  # the one that was asked stands first
-                self.session.record.add_all([Answer(*p, self.session.judge, UNDONE) for p in undone])
+                self.session.record.add_all([self.session.answer(pair, UNDONE) for pair in undone])
                 self.waiting = deque([undone[0], *(pair for pair in self.waiting if pair not in undone)])
-                self.progress = self.progress._replace(judged=len(self.session.grades))
+                self.progress = self.progress._replace(judged=self.session.judged)

@@ -25,14 +25,16 @@ from rerankbench.judging.qrels import MODEL, PERSON
 JOURNAL, QRELS, NESTED = "judgements.jsonl", "qrels.txt", "qrels.json"
 JUDGED, SKIPPED, UNCLEAR, UNDONE = "judged", "skipped", "cannot tell", "undone"
 ANSWERS = (JUDGED, SKIPPED, UNCLEAR, UNDONE)
-MOST_NOTE, HIGHEST = 2000, 1000
+MOST_NOTE, MOST_GRADE = 2000, 1000
+HIGHEST = 3  # of the usual grades
 
 
 @dataclass(frozen=True)
 class Answer:
     """One answer to "how relevant is this document to this query?".
 
-    judge: `person:NAME` or `model:NAME`; answer: one of ANSWERS; grade: None unless it was judged.
+    judge: `person:NAME` or `model:NAME`; answer: one of ANSWERS; grade: None unless it was judged, of 0 to
+    `highest`. collection: the fingerprint of the one whose texts were shown, empty where it is not known.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -44,6 +46,8 @@ class Answer:
     grade: int | None = None
     note: str = ""
     at: str = ""
+    highest: int = HIGHEST
+    collection: str = ""
 
     @property
     def pair(self) -> Pair:
@@ -54,7 +58,9 @@ ANSWER = TypeAdapter(Answer)
 
 
 class Record:
-    """The answers kept in a folder. Several processes may write to it."""
+    """The answers kept in a folder. Several processes may write to it, and threads read `latest` meanwhile:
+    it is replaced, not changed.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Raises UserError where the folder cannot be used, or holds what was not written here."""
@@ -63,9 +69,21 @@ class Record:
         self._read = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self.refuse_foreign()
             self.refresh()
         except OSError as error:
             raise UserError(f"{visible(str(folder))}: cannot be used ({error.strerror})") from None
+
+    def refuse_foreign(self) -> None:
+        """Judgements without a record of who gave them are somebody else's, and would be overwritten."""
+        if (self.folder / JOURNAL).exists():
+            return
+        for path in (self.folder / QRELS, self.folder / NESTED):
+            if path.exists() and path.stat().st_size:
+                raise UserError(
+                    f"{visible(str(path))}: was not written by rerankbench-judge, or its {JOURNAL} is gone; "
+                    "choose another --folder, so that it is not overwritten"
+                )
 
     def refresh(self) -> None:
         """Take in what was added, by other processes as well."""
@@ -75,16 +93,16 @@ class Record:
         with path.open("rb") as file:
             file.seek(self._read)
             data = file.read()
-        whole = data[: data.rfind(b"\n") + 1]
+        whole, latest = data[: data.rfind(b"\n") + 1], dict(self.latest)
         for line in whole.split(b"\n")[:-1]:
             if (answer := parsed(line)) is not None:
-                self.latest.pop((answer.pair, answer.judge), None)  # the order is that of the last answers
-                self.latest[answer.pair, answer.judge] = answer
+                latest.pop((answer.pair, answer.judge), None)  # the order is that of the last answers
+                latest[answer.pair, answer.judge] = answer
             elif line.strip(b"\0 \r") and not line.startswith(b"{"):
                 raise UserError(
                     f"{visible(str(path))}: this is not a record of judgements; choose another --folder"
                 )
-        self._read += len(whole)
+        self.latest, self._read = latest, self._read + len(whole)
 
     def add(self, answer: Answer) -> None:
         """Keep an answer; it is on the disk when this returns. Raises OSError where the disk refuses it."""
@@ -107,6 +125,16 @@ class Record:
     def judges(self) -> list[str]:
         return sorted({judge for (_, judge), answer in self.latest.items() if answer.answer == JUDGED})
 
+    def graded_by_others(self, judge: str) -> frozenset[Pair]:
+        """Pairs that somebody else than this judge graded."""
+        found = self.latest.items()
+        return frozenset(pair for (pair, who), each in found if who != judge and each.answer == JUDGED)
+
+    @property
+    def highest(self) -> int | None:
+        """The highest grade that could be given; None where none was given yet."""
+        return max((each.highest for each in self.latest.values() if each.answer == JUDGED), default=None)
+
     def grades(self) -> dict[Pair, tuple[int, str]]:
         """For each judged pair its grade and by whom: people before models, of several the lower middle."""
         given: dict[Pair, list[tuple[int, str]]] = {}
@@ -116,7 +144,19 @@ class Record:
         return {pair: settled(each) for pair, each in given.items()}
 
     def write_qrels(self) -> Path:
-        """Replace the qrels by what the answers say; returns the file, JSON where ids hold white space."""
+        """Replace the qrels by what the answers say; returns the file, JSON where ids hold white space.
+
+        Again where another process added answers meanwhile: the last one that writes has seen them all.
+        """
+        read = -1
+        while read != self._read:
+            read, path = self._read, self.write_once()
+            self.refresh()
+        for other in {self.folder / QRELS, self.folder / NESTED} - {path}:
+            other.unlink(missing_ok=True)
+        return path
+
+    def write_once(self) -> Path:
         grades = self.grades()
         ids = {part for pair in grades for part in pair}
         if all(len(part.split()) == 1 and part == part.strip() and part[0] != "\ufeff" for part in ids):
@@ -140,14 +180,16 @@ def settled(given: list[tuple[int, str]]) -> tuple[int, str]:
 
 
 def append(path: Path, data: bytes) -> None:
-    """Add to a file with one write, and have it on the disk; a torn line of one that was killed is ended."""
+    """Add to a file, and have it on the disk; a torn line of one that was killed is ended."""
     fresh = not path.exists()
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             size = os.fstat(handle).st_size
             torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
-            os.write(handle, b"\n" * torn + data)
+            left = memoryview(b"\n" * torn + data)
+            while left:  # a disk that is nearly full takes a part, and refuses the rest
+                left = left[os.write(handle, left) :]
             os.fsync(handle)
         finally:
             os.close(handle)
@@ -163,8 +205,14 @@ def parsed(line: bytes) -> Answer | None:
         answer = ANSWER.validate_json(line, strict=True)
     except (ValueError, RecursionError):
         return None
-    graded = answer.grade is not None and 0 <= answer.grade <= HIGHEST
+    graded = answer.grade is not None and 0 <= answer.grade <= MOST_GRADE
     return answer if answer.answer in ANSWERS and graded == (answer.answer == JUDGED) else None
+
+
+def beside(file: Path) -> Record | None:
+    """The record that a file of judgements was written from; None where it is somebody else's."""
+    ours = file.name in (QRELS, NESTED) and (file.parent / JOURNAL).is_file()
+    return Record(file.parent) if ours else None
 
 
 def judge_name(kind: str, name: str) -> str:

@@ -12,12 +12,12 @@ import numpy as np
 
 from rerankbench.basics.errors import UserError
 from rerankbench.judging import spreadsheet
-from rerankbench.judging.agreement import agreements
+from rerankbench.judging.agreement import agreements, elsewhere
 from rerankbench.judging.choice import next_pairs
 from rerankbench.judging.forecast import left
 from rerankbench.judging.lists import Lists, lists
 from rerankbench.judging.pool import Pair, pool
-from rerankbench.judging.record import JUDGED, Answer, Record
+from rerankbench.judging.record import HIGHEST, JUDGED, Answer, Record
 from rerankbench.judging.texts import Texts, texts_of
 from rerankbench.judging.verdict import State, state
 from rerankbench.report import runs as finding
@@ -26,7 +26,6 @@ from rerankbench.report.runs import Run
 FOLDER = "judging"
 DELTA = 0.01
 MOST = 100_000
-SEED = 0  # of the pairs that are judged again
 
 
 @dataclass
@@ -43,12 +42,13 @@ class Session:
     cutoff: int = 10
     pool: int | None = None
     check: int = 0
-    highest: int = 3
+    highest: int = HIGHEST
     lists: Lists = field(init=False)
     _copies: dict[str, dict[str, list[str]]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.lists = lists(self.runs)
+        self.collection = fingerprint(self.runs)
 
     @classmethod
     def of(
@@ -58,13 +58,21 @@ class Session:
         judge: str,
         cutoff: int,
         pool: int | None,
-        highest: int,
+        highest: int | None,
         check: int = 0,
     ) -> Session:
-        """The session over folders of runs. Raises UserError."""
+        """The session over folders of runs; `highest` None: of the grades that were given before.
+
+        Raises UserError.
+        """
         found = finding.find([Path(place) for place in places])
-        where = folder or Path(places[0]) / FOLDER
-        return cls(found, Record(where), judge, pool or cutoff, pool, check, highest)
+        record = Record(folder or Path(places[0]) / FOLDER)
+        if None not in (highest, record.highest) and highest != record.highest:
+            raise UserError(
+                f"--highest {highest}: the grades in {record.folder} go from 0 to {record.highest}; leave "
+                "--highest out, or choose another --folder"
+            )
+        return cls(found, record, judge, pool or cutoff, pool, check, highest or record.highest or HIGHEST)
 
     @cached_property
     def texts(self) -> Texts:
@@ -73,6 +81,14 @@ class Session:
     @property
     def grades(self) -> dict[Pair, int]:
         return {pair: grade for pair, (grade, _) in self.record.grades().items()}
+
+    @property
+    def judged(self) -> int:
+        """How many pairs of these lists have a grade; where they are judged again, this judge's."""
+        if not self.check:
+            return len(self.known & self.grades.keys())
+        mine = {pair for pair, each in self.record.of(self.judge).items() if each.answer == JUDGED}
+        return len(self.record.graded_by_others(self.judge) & self.known & mine)
 
     def state(self) -> State:
         return state(self.lists, self.grades, self.cutoff, DELTA, self.highest)
@@ -89,6 +105,10 @@ class Session:
         at = self.state()
         return next_pairs(at.standing, at.beliefs, count, self.passed())
 
+    def answer(self, pair: Pair, answer: str, grade: int | None = None, note: str = "") -> Answer:
+        """What this judge says of a pair."""
+        return Answer(*pair, self.judge, answer, grade, note, "", self.highest, self.collection)
+
     def passed(self) -> frozenset[Pair]:
         """What this judge was asked and did not grade."""
         given = self.record.of(self.judge).items()
@@ -98,9 +118,9 @@ class Session:
         """The pairs of a plain list that this judge has not answered: a pool's, or others' to be checked."""
         mine = set(self.record.of(self.judge))
         if self.check:
-            others = sorted(pair for pair in self.record.grades() if pair in self.known)
-            shuffled = np.random.default_rng(SEED).permutation(len(others))[: self.check]
-            return [others[i] for i in shuffled.tolist() if others[i] not in mine]
+            others = self.record.graded_by_others(self.judge) & self.known
+            left = max(0, self.check - len(others & mine))
+            return sorted(others - mine, key=spreadsheet.name_of)[:left]  # as good as at random
         those = pool(self.lists, self.cutoff, self.grades)
         every = zip(*np.nonzero(those.open), strict=True)
         pairs = [(those.query_ids[query], those.pairs[query][column]) for query, column in every]
@@ -136,16 +156,18 @@ class Session:
     def finished(self) -> str:
         """What the page says where nothing is left."""
         if self.plain:
-            return "All of these pairs are judged. rerankbench-report shows the verdict."
+            return "All of these pairs are answered. rerankbench-report shows the verdict."
+        if self.state().standing.rivals():
+            return "No pair is left that you did not pass over, and it is open which arm is best."
         return "It is settled which arm is best. rerankbench-report shows the verdict."
 
     def export(self, path: Path, count: int | None) -> list[str]:
         """Write pairs to judge; as many as are likely to be needed, unless `count` says how many."""
         at = self.state()
-        needed = MOST if self.pool else left(at.standing, at.beliefs)[0]
+        needed = MOST if self.plain else left(at.standing, at.beliefs)[0]
         pairs = self.next(count or needed)
         if not pairs:
-            return ["nothing is left to judge; rerankbench-report shows the verdict"]
+            return [f"nothing is left to judge. {self.finished()}"]
         try:
             pairs = list({min(self.copies(pair)): pair for pair in reversed(pairs)}.values())[::-1]
             spreadsheet.write(path, pairs, self.texts)
@@ -155,10 +177,15 @@ class Session:
 
     def take_in(self, path: Path) -> list[str]:
         """Keep the grades of a file."""
-        found = spreadsheet.read(path, self.known, self.judge, self.highest)
-        self.keep(found.answers)
-        judged = sum(answer.answer == JUDGED for answer in found.answers)
-        rest = f", {found.empty:,} left empty" if found.empty else ""
+        found = spreadsheet.read(path, self.known, self.highest)
+        before = self.record.of(self.judge)
+        answers = [self.answer(*each) for each in found.answers]
+        self.keep(answers)
+        judged = sum(answer.answer == JUDGED for answer in answers)
+        changed = sum(a.pair in before and before[a.pair].grade != a.grade for a in answers)
+        rest = f", {len(answers) - judged:,} that cannot be told" if judged < len(answers) else ""
+        rest += f", {found.empty:,} left empty" if found.empty else ""
+        rest += f"; {changed:,} replace another answer of {self.judge.partition(':')[2]}" if changed else ""
         return [f"read       {judged:,} grades{rest}"]
 
     def lines(self) -> list[str]:
@@ -172,4 +199,10 @@ class Session:
             settled = f"settled    {leader}: no other arm is better by {DELTA:g} or more"
         judged = f"judged     {at.pool.judged:,} of {int(at.pool.wanted.sum()):,} pairs"
         agreed = [f"agreement  {each.line()}" for each in agreements(self.record)]
+        agreed += elsewhere(self.record, self.collection)
         return [judged, settled, *agreed, f"qrels      {self.record.write_qrels()}"]
+
+
+def fingerprint(runs: Sequence[Run]) -> str:
+    """That of the collection of some runs, by which judgements of another one are told."""
+    return next((str(run.dataset.get("fingerprint") or "") for run in runs if not run.failed), "")

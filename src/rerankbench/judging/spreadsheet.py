@@ -10,17 +10,16 @@ import csv
 import hashlib
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.regular_file import read_regular
 from rerankbench.basics.visible import visible
 from rerankbench.engine.store.rows import write_atomic
 from rerankbench.judging.pool import Pair
-from rerankbench.judging.record import JUDGED, MOST_NOTE, UNCLEAR, Answer
+from rerankbench.judging.record import JUDGED, MOST_NOTE, UNCLEAR
 from rerankbench.judging.texts import Texts
 
 COLUMNS = ("pair", "query", "document", "grade", "note", "query_id", "doc_id")
@@ -32,11 +31,14 @@ TOLD = 5  # faults of a file
 UNCLEAR_WORDS = ("?", "cannot tell")
 
 
+Graded = tuple[Pair, str, int | None, str]
+
+
 @dataclass(frozen=True)
 class Imported:
-    """What a file holds: answers, and how many rows were left empty."""
+    """What a file holds: pairs with answer, grade and note, and how many rows have no grade."""
 
-    answers: list[Answer]
+    answers: list[Graded]
     empty: int
 
 
@@ -63,29 +65,26 @@ def safe(cell: str) -> str:
     return "'" + shown if cell.startswith(UNSAFE) else shown
 
 
-def read(path: Path, known: Iterable[Pair], judge: str, highest: int) -> Imported:
+def read(path: Path, known: Iterable[Pair], highest: int) -> Imported:
     """The grades of a file for pairs that are `known`. Raises UserError with what is wrong in it."""
     by_name = {name_of(pair): pair for pair in known}
-    answers, problems, empty = [], [], 0
-    for number, row in enumerate(rows_of(path), 2):
-        row.pop(None, None)  # what is behind the last heading
-        cells = {key.strip().lower(): (value or "").strip() for key, value in row.items()}
+    answers: list[Graded] = []
+    problems, empty = [], 0
+    for number, cells in rows_of(path):
         pair = found(cells, by_name)
-        grade, note = cells.get("grade", "").lower(), cells.get("note", "")[:MOST_NOTE]
-        if "grade" not in cells or not {"pair", "query_id"} & set(cells):
-            raise UserError(f"--import {path}: needs the columns pair and grade, as --export writes them")
+        grade, note = cells["grade"].lower(), cells.get("note", "")[:MOST_NOTE]
         if pair is None:
             problems.append(f"{path}, row {number}: its pair is in none of these runs")
         elif not grade:
             empty += 1
         elif grade in UNCLEAR_WORDS:
-            answers.append(Answer(*pair, judge, UNCLEAR, None, note))
+            answers.append((pair, UNCLEAR, None, note))
         elif (value := whole(grade)) is None or value > highest:
             problems.append(
                 f"{path}, row {number}: the grade is {visible(grade[:40])}; give 0 to {highest}, ? or nothing"
             )
         else:
-            answers.append(Answer(*pair, judge, JUDGED, value, note))
+            answers.append((pair, JUDGED, value, note))
     problems += twice(path, answers)
     if problems:
         more = [f"{path}: {len(problems) - TOLD} more such rows"] if len(problems) > TOLD else []
@@ -93,12 +92,28 @@ def read(path: Path, known: Iterable[Pair], judge: str, highest: int) -> Importe
     return Imported(answers, empty)
 
 
-def rows_of(path: Path) -> list[dict[Any, Any]]:
-    """Raises UserError where it is no CSV."""
+def rows_of(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows that are not empty, by heading, with their numbers in a spreadsheet.
+
+    Raises UserError where it is no CSV, or has not the columns.
+    """
+    first, *rows = lines_of(path) or [[]]
+    names = [name.strip().lower() for name in first]
+    if "grade" not in names or not ("pair" in names or {"query_id", "doc_id"} <= {*names}):
+        raise UserError(f"--import {path}: needs the columns pair and grade, as --export writes them")
+    if several := [name for name in COLUMNS if names.count(name) > 1]:
+        raise UserError(f"--import {path}: has the column {several[0]} more than once; keep one")
+    for number, row in enumerate(rows, 2):
+        if any(cell.strip() for cell in row):
+            yield number, dict.fromkeys(names, "") | dict(zip(names, map(str.strip, row), strict=False))
+
+
+def lines_of(path: Path) -> list[list[str]]:
+    """All rows of a file. Raises UserError where it is no CSV."""
     csv.field_size_limit(MOST_BYTES)  # a note may be long
     try:
         text = read_regular(path, MOST_BYTES).decode("utf-8-sig")
-        return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter(text)))
+        return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter(text)))
     except UnicodeDecodeError:
         raise UserError(f"--import {path}: is not UTF-8; save it as “CSV UTF-8”") from None
     except OSError as error:
@@ -109,7 +124,7 @@ def rows_of(path: Path) -> list[dict[Any, Any]]:
 
 def delimiter(text: str) -> str:
     """What stands between the names of the first line: spreadsheets of many countries write semicolons."""
-    first = text.partition("\n")[0]
+    first = re.split("[\r\n]", text, maxsplit=1)[0]
     return max(",;\t", key=first.count)
 
 
@@ -126,11 +141,11 @@ def whole(grade: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def twice(path: Path, answers: Sequence[Answer]) -> list[str]:
+def twice(path: Path, answers: Sequence[Graded]) -> list[str]:
     """Pairs that have two grades."""
-    given: dict[Pair, Answer] = {}
+    given: dict[Pair, int | None] = {}
     return [
-        f"{path}: query {visible(a.query_id)}, document {visible(a.doc_id)} has two grades; keep one"
-        for a in answers
-        if given.setdefault(a.pair, a).grade != a.grade
+        f"{path}: query {visible(pair[0])}, document {visible(pair[1])} has two grades; keep one"
+        for pair, _, grade, _ in answers
+        if given.setdefault(pair, grade) != grade
     ]

@@ -21,7 +21,6 @@ from rerankbench.report.runs import Run
 from rerankbench.report.settled import Comparison, Settled
 
 CUTOFF = 10
-HIGHEST = 3
 WELL_JUDGED = 0.8  # of all pairs on first ranks: a test over queries needs each query to be known
 
 

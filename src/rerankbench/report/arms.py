@@ -268,6 +268,11 @@ def same_measures(runs: Sequence[Run], found: Sequence[list[str]], measure: str)
         for run, names in zip(runs, found, strict=True)
         if set(names) != set(found[0])
     ]
+    if not problems and not found[0]:
+        problems = [
+            f"{runs[0].place}: has no measures, as nobody judged its queries; judge some pairs: "
+            f"rerankbench-judge {runs[0].folder.parent}"
+        ]
     if not problems and measure not in found[0]:
         problems = [
             f"report.measure={measure}: these runs do not have it; choose one of "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -178,24 +178,36 @@ def of(findings: Findings, name: str | None = None) -> Deployment | None:
         return None
     chosen = RECOMMENDED if wanted == told else CHOSEN if wanted == now else NAMED
     row = row_of(f, wanted)
-    steps, each = f.field.steps(row), f.field.arrangement(row)
-    stage = steps[0]
-    first = loaded(stage)
-    return Deployment(
-        arm=wanted,
+    each = f.field.arrangement(row)
+    return deployed(
+        wanted,
+        f.field.steps(row),
         chosen=chosen,
         verdict=f.verdict.sentence if chosen == RECOMMENDED else f.decision.sentence if f.decision else "",
         kind=each.kind if each else PLAIN,
-        steps=[step(arm) for arm in steps if arm.reranks],
         fusion=fusion(each) if each else None,
         early_exit=early_exit(each) if each else None,
+        figures=figures(f, wanted),
+        judgements={**f.dataset, "reduced": f.reduced, "judged_queries": len(f.contest.query_ids)},
+    )
+
+
+def deployed(name: str, arms: Sequence[Arm], **told: Any) -> Deployment:
+    """Arms one behind the other, as their runs were made; candidates come from where the first has them.
+
+    Raises UserError where a run lacks the config it was made with.
+    """
+    stage = arms[0]
+    first = loaded(stage)
+    return Deployment(
+        arm=name,
+        steps=[step(arm) for arm in arms if arm.reranks],
         first_stage=first_stage(stage, first),
         machine={key: getattr(first, key) for key in MACHINE},
         cache_dir=str(first.cache_dir),
         folder=str(stage.run.command_folder.absolute()),
-        figures=figures(f, wanted),
-        judgements={**f.dataset, "reduced": f.reduced, "judged_queries": len(f.contest.query_ids)},
         measured_on=dict(stage.run.result.get("environment", {})),
+        **told,
     )
 
 
@@ -209,11 +221,15 @@ def some_names(findings: Findings) -> str:
 
 
 def row_of(findings: Findings, name: str) -> int:
-    known = names(findings)
+    return place_of(name, names(findings))
+
+
+def place_of(name: str, known: Sequence[str]) -> int:
+    """Where an arm's name stands. Raises UserError with those that there are."""
     if name not in known:
         meant = closest(name, known)
         hint = f"did you mean '{meant}'? " if meant else ""
-        has = f"{hint}it has {some_names(findings)}"
+        has = f"{hint}it has {first_of(known, MOST_NAMES)}"
         raise UserError(f"--arm {visible(name)}: the report has no such arm; {has}")
     return known.index(name)
 
@@ -266,10 +282,10 @@ def figures(findings: Findings, name: str) -> dict[str, Any]:
     return {"measure": f.contest.measure} | {key: document.plain(found.get(key)) for key in kept}
 
 
-def write(folder: Path, findings: Findings) -> Deployment | None:
+def write(folder: Path, make: Callable[[], Deployment | None]) -> Deployment | None:
     """Write the file and return what it says; where nothing can be deployed, take an earlier one away."""
     try:
-        found = of(findings)
+        found = make()
     except UserError as error:
         log.warning("no %s: %s", FILE, "; ".join(error.problems))
         found = None

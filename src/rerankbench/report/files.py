@@ -38,7 +38,7 @@ def write(folder: Path, findings: Findings) -> Path:
     """Write all files, report.json last, so that where it is the others are; returns the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     plots.write(folder / PLOTS, findings)
-    home = recipes(deployment.write(folder, findings))
+    home = recipes(deployment.write(folder, lambda: deployment.of(findings)))
     write_atomic(folder / MARKDOWN, markdown.markdown(findings, home).encode())
     write_atomic(folder / PAGE, html.page(findings, home).encode())
     write_atomic(folder / JSON, document.to_json(findings).encode())

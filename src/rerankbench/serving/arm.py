@@ -11,6 +11,7 @@ from typing import Any
 
 from rerankbench.basics.arrays import Floats
 from rerankbench.basics.errors import UserError
+from rerankbench.engine.models.loading import own_memory
 from rerankbench.report.arrangements.course import Asked, Course, Ordered
 from rerankbench.report.deployment import Deployment
 from rerankbench.report.race.contestant import Searching
@@ -83,7 +84,7 @@ def load(deployment: Deployment, models: Models, home: Path, search: bool = True
     the collection, texts are still reranked.
     """
     folder = Path(deployment.folder)
-    with inside(folder if folder.is_dir() else home):
+    with inside(folder if folder.is_dir() else home), own_memory():
         for step in deployment.steps:
             models.load(deployment, step)
         searching, lacking = searching_of(deployment) if search else (None, "it was not asked for")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import signal
 import socket
 from collections.abc import Iterator
@@ -39,12 +40,25 @@ def bound(host: str, port: int) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((host, port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         made.close()
-        raise UserError(
-            f"--host {host} --port {port}: cannot be served there ({error.strerror}); choose another --port"
-        ) from None
+        raise untaken(host, port, error) from None
     return made
+
+
+def listen(made: socket.socket) -> None:
+    """Take connections from now on. Raises UserError where another process was faster: two may be bound."""
+    try:
+        made.listen(BACKLOG)
+    except OSError as error:
+        host, port = made.getsockname()[:2]
+        raise untaken(host, port, error) from None
+
+
+def untaken(host: str, port: int, error: OSError | UnicodeError) -> UserError:
+    why, number = getattr(error, "strerror", "no name of a host"), getattr(error, "errno", None)
+    cure = "choose another --port" if number in (errno.EADDRINUSE, errno.EACCES) else "leave --host out"
+    return UserError(f"--host {host} --port {port}: cannot be served there ({why}); {cure}")
 
 
 def server_of(service: Service) -> Server:

@@ -85,9 +85,9 @@ class Ranking:
 def rerank(data: bytes, limits: Limits) -> Listed | Plain:
     """A body of `POST /rerank`. Raises Refused with what is wrong."""
     given = parsed(ANY, data)
-    if "texts" in given and "documents" in given:
+    if given.get("texts") is not None and given.get("documents") is not None:
         raise Refused(400, "both texts and documents are given; send one of them")
-    key = "texts" if "texts" in given else "documents"
+    key = "documents" if given.get("texts") is None else "texts"
     if isinstance(given.get(key), list):  # before each of them is looked at
         refuse_number(key, len(given[key]), limits)
     asked: Listed | Plain = parsed(PLAIN if key == "texts" else LISTED, data)

@@ -61,6 +61,10 @@ class Embedding:
     def model(self) -> EmbedderModel:
         return self.settings.load(self.weights, self.hardware)
 
+    def load(self) -> None:
+        """Load the model now; else the first text waits for it, and for what its file holds then."""
+        assert self.model is not None
+
     def take_over(self, other: Embedding) -> None:
         """Use what `other` has loaded, which is the same model."""
         self.model = other.model

@@ -20,6 +20,7 @@ from rerankbench.engine.models.tokenizer_folder import tokenizer_of
 from rerankbench.engine.tokens import KNOWN_BELOW
 
 _WITHOUT_VALUES = ContextVar("without_values", default=False)
+_OWN_MEMORY = ContextVar("own_memory", default=False)
 
 
 @contextmanager
@@ -33,6 +34,20 @@ def without_values() -> Iterator[None]:
         yield
     finally:
         _WITHOUT_VALUES.reset(before)
+
+
+@contextmanager
+def own_memory() -> Iterator[None]:
+    """Copy the weights of models that are read inside out of their files.
+
+    safetensors maps files into memory: what is written over one later would be computed with, and one that is
+    cut off would end the process. A service outlives both; a run is over soon, and its peak would be doubled.
+    """
+    before = _OWN_MEMORY.set(True)
+    try:
+        yield
+    finally:
+        _OWN_MEMORY.reset(before)
 
 
 @dataclass
@@ -91,6 +106,8 @@ def reading_checked(folder: Path, options: dict[str, Any], refused: list[UserErr
             problem = missing(folder, found["missing_keys"])
             in_one_piece(model)
             as_it_is_written(model)
+            if _OWN_MEMORY.get():
+                copied(model)
         if problem:
             refused.append(UserError(problem))
             raise refused[0]
@@ -101,6 +118,12 @@ def reading_checked(folder: Path, options: dict[str, Any], refused: list[UserErr
         yield
     finally:
         PreTrainedModel.from_pretrained = classmethod(original)
+
+
+def copied(model: Any) -> None:
+    """Put every weight where nothing else is; those that several layers share stay shared."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def in_one_piece(model: Any) -> None:

@@ -35,6 +35,10 @@ class Trouble(Exception):
         self.wait = wait
 
 
+class Rejected(UserError):
+    """The server does not take this request; another one may be taken."""
+
+
 class Habits(NamedTuple):
     """How a server is asked: so many requests at once, seconds for one, and how often again."""
 
@@ -139,7 +143,8 @@ class Connection:
             return
         if status in BUSY:
             raise Trouble(f"answered {status}{said}", asked_wait(answer.headers.get("retry-after")))
-        raise UserError(f"{self.place(path)}: answered {status}{said}{self.cure(status, answer)}")
+        kind = Rejected if status in (400, 413, 422) else UserError
+        raise kind(f"{self.place(path)}: answered {status}{said}{self.cure(status, answer)}")
 
     def cure(self, status: int, answer: httpx.Response) -> str:
         """What to do about an answer that a repeat would not change."""
