@@ -55,8 +55,25 @@ def lists(contest: Contest, row: int) -> Lists | None:
         after=ranking.rerank(table.layers[arm.layer], arm.depth),
         length=table.length,
         ideal=ideal(judged, contest.query_ids),
-        threshold=int(arm.run.dataset.get("relevance_threshold") or 1),
+        threshold=threshold_of(arm.run),
     )
+
+
+def answerable(contest: Contest) -> float:
+    """The share of the queries whose judgements let the measure be above 0; 1 where a run has none of them.
+
+    Raises UserError where the file is damaged.
+    """
+    run = contest.runs[0]
+    judged = qrels(run)
+    if judged is None:
+        return 1.0
+    least = 1 if contest.measure.startswith("ndcg") else threshold_of(run)
+    return float((ideal(judged, contest.query_ids).max(axis=1) >= least).mean())
+
+
+def threshold_of(run: Run) -> int:
+    return int(run.dataset.get("relevance_threshold") or 1)
 
 
 def qrels(run: Run) -> Qrels | None:

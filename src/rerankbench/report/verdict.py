@@ -198,8 +198,9 @@ class VerdictWriter:
 
     def not_worth_it(self, arm: int, tried: Sequence[int]) -> str:
         """Why not to rerank; of several first stages only the best counts, not what helps another one."""
-        if self.too_easy:
-            return f"these queries are too easy; {self.too_easy}"
+        if self.no_room:
+            why = "these queries are too easy" if self.easy else "the candidates leave nothing to gain"
+            return f"{why}; {self.no_room}"
         if self.contest.several:
             stage = self.contest.arms[arm].stage_name
             of = f"those{self.scope}" if self.scope else "all arms here"
@@ -217,30 +218,44 @@ class VerdictWriter:
         lines = [*self.top_line(tried), *self.overstated(top), *self.symmetric_line(top)]
         lines += [*self.needed_to_detect(top), *self.rule_of_three(), *self.hurt_line(tried)]
         sentence = f"The data cannot tell: {self.not_shown(tried)}."
-        if self.too_easy:
-            sentence = f"Too easy to tell: {self.too_easy}."
+        if self.no_room and self.easy:
+            sentence = f"Too easy to tell: {self.no_room}."
+        elif self.no_room:
+            sentence = f"The candidates leave nothing to gain: {self.no_room}. Retrieve better ones first."
         elif self.too_few:
             sentence = f"Too small to tell: {self.not_shown(tried)}; {self.too_few}."
         return Verdict(UNKNOWN, sentence, (*lines, *self.all_not_judged()), None)
 
     @property
-    def too_easy(self) -> str:
-        """That no reranker could gain delta after any first stage, whatever it did; empty if one could."""
+    def top_stage(self) -> int | None:
+        """The first stage with the highest mean that may be deployed."""
         means = self.contest.compared.mean(axis=1)
         stages = [i for i in self.comparison.allowed if not self.contest.arms[i].reranks]
+        return max(stages, key=lambda i: means[i], default=None)
+
+    @property
+    def easy(self) -> bool:
+        """Whether a first stage alone is nearly perfect, so that better candidates would not help either."""
+        top = self.top_stage
+        return top is not None and RANGE - float(self.contest.compared[top].mean()) < LARGE_GAIN
+
+    @property
+    def no_room(self) -> str:
+        """That no reranker could gain delta after any first stage, whatever it did; empty if one could."""
         deepest: dict[str, tuple[int, float]] = {}
         for (stage, depth), values in self.contest.oracle.items():
             if self.contest.measure in values:
                 best = float(np.mean(values[self.contest.measure]))
                 deepest[stage] = max(deepest.get(stage, (0, 0.0)), (depth, best))
-        if not stages or not deepest:
+        top = self.top_stage
+        if top is None or not deepest:
             return ""
-        top = max(stages, key=lambda i: means[i])
+        reached = float(self.contest.compared[top].mean())
         possible = max(best for _, best in deepest.values())
-        if possible - means[top] >= max(self.comparison.delta, 1e-9):
+        if possible - reached >= max(self.comparison.delta, 1e-9):
             return ""
         return (
-            f"{self.contest.arms[top].stage_name} alone reaches {self.measure} {means[top]:.4f}, and a "
+            f"{self.contest.arms[top].stage_name} alone reaches {self.measure} {reached:.4f}, and a "
             f"perfect order of the candidates would reach {possible:.4f}"
         )
 
