@@ -330,6 +330,8 @@ class VerdictWriter:
         selected, tried = self.comparison.selected, len(self.tried())
         if selected is None or selected.arm != arm or tried < 2 or selected.optimism < 0.00005:
             return []
+        if selected.mean <= 0:
+            return []  # there is no gain to overstate
         return [
             f"Because it is the highest of {tried:,} arms on the same queries, its gain is overstated by "
             f"about {selected.optimism:.4f}: expect {selected.mean - selected.optimism:+.4f} "
@@ -361,7 +363,8 @@ class VerdictWriter:
         """The arm that gains most, and over what."""
         top = max(tried, key=lambda i: self.comparison.arms[i].gain.mean)
         found = self.comparison.arms[top]
-        what = "Largest gain" if self.contest.several else "Highest mean"
+        what = "Largest gain" if self.contest.several else "Highest mean of the arms that rerank"
+        what = what if found.gain.mean >= 0 else "Smallest loss"
         return [
             f"{what}, {self.contest.arms[top].name}: {signed(found.gain)} {self.measure} against "
             f"{self.contest.baseline(top)} (p {p_value(found.gain_p)}); {self.changes(top)}."
@@ -382,7 +385,7 @@ class VerdictWriter:
             return ["One query says nothing about others; judge more queries."]
         gain, p = gains_of(self.contest)[arm], self.comparison.needed_p
         smallest = sample_size.detectable(gain, RANGE, p)
-        target = max(abs(float(gain.mean())), self.comparison.delta)
+        target = max(float(gain.mean()), self.comparison.delta)  # of a loss, the least gain that would count
         count = sample_size.queries_needed(gain, target, RANGE, p)
         lines = (
             [f"{self.all_queries} like these can show a gain of about {smallest:.3f} or more"]
