@@ -23,7 +23,7 @@ CAPTIONS = {
     "layer": "At the largest depth. Earlier layers cost less.",
     "cost": "Up and to the left is better.",
     "queries": "One bar per query: above the line it was helped, below it was hurt.",
-    "headroom": "The full bar is the best order of the candidates; what is missing to 1 was not retrieved.",
+    "headroom": "The full bar is the best order of the candidates; what is missing to 1 they do not hold.",
 }
 
 

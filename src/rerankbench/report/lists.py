@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.basics.errors import UserError
 from rerankbench.basics.regular_file import read_regular
 from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.evaluation import ranking
@@ -60,12 +61,15 @@ def lists(contest: Contest, row: int) -> Lists | None:
 
 
 def answerable(contest: Contest) -> float:
-    """The share of the queries whose judgements let the measure be above 0; 1 where a run has none of them.
+    """The share of the queries whose judgements let the measure be above 0.
 
-    Raises UserError where the file is damaged.
+    1 where the judgements are not at hand; that their file is damaged is for `leaning` to say.
     """
     run = contest.runs[0]
-    judged = qrels(run)
+    try:
+        judged = qrels(run)
+    except UserError:
+        judged = None
     if judged is None:
         return 1.0
     least = 1 if contest.measure.startswith("ndcg") else threshold_of(run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
@@ -53,23 +53,17 @@ def arrange(
     allowed = list(comparison.allowed)
     alpha = SHARE * (1.0 - settings.level)
     shown = show(field, allowed, margins, alpha)
-    usable = np.array([not why for why in excluded])
     certified = np.zeros(len(field), dtype=bool)
     certified[[i for i in allowed if comparison.certified(i)]] = True
     helping = shown.helps.copy()
     helping[[i for i in allowed if comparison.helps(i)]] = True
-
-    @cache
-    def over(baseline: int) -> Chooser:
-        return chooser(field.values, field.order.values, field.values[baseline])
-
     desk = Desk(
         field=field,
         shown=shown,
-        chooser=over,
+        chooser=cache(partial(chooser_over, field)),
         certified=certified,
         helping=helping,
-        usable=usable,
+        usable=np.array([not why for why in excluded]),
         margin=settings.delta,
         reference=comparison.best,
     )
@@ -85,6 +79,11 @@ def arrange(
         excluded=tuple(excluded),
         alpha=alpha,
     )
+
+
+def chooser_over(field: Field, baseline: int) -> Chooser:
+    """Of gains over one first stage (a row)."""
+    return chooser(field.values, field.order.values, field.values[baseline])
 
 
 def over_budget(field: Field, settings: Report, book: Book) -> list[str]:
