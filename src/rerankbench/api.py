@@ -141,8 +141,10 @@ class Reranker:
 class Comparison:
     """Two arms over the same queries: `difference` is the second minus the first.
 
-    `interval` is the 95% bootstrap interval of the mean difference, `p_value` that of a two-sided paired
-    randomisation test (several comparisons need `significance.holm`); helped + hurt + unchanged = queries.
+    `interval` is the 95% bootstrap interval of the mean difference (of fewer than six queries, bounds that
+    allow for what none of them shows), `p_value` that of a two-sided paired randomisation test: it asks
+    whether gains and losses are alike, ignores losses that no query shows, and is of one comparison (several
+    need `significance.holm`). A report's claims ask for more. helped + hurt + unchanged = queries.
     """
 
     measure: str
@@ -391,8 +393,12 @@ def compare(first: Measured, second: Measured, measure: str = "ndcg_at_10", *, s
     if len(before) != len(after):
         counts = f"{len(before)} and {len(after)} queries"
         raise ValueError(f"the arms have {counts}: they are of different collections")
+    if list(first.query_ids) != list(second.query_ids):
+        raise ValueError(
+            "the arms answer other queries, or in another order: they are of different collections"
+        )
     differences = after - before
-    interval = significance.bootstrap_interval(differences, seed=seed)
+    interval = significance.difference_interval(differences, seed=seed)
     return Comparison(
         measure,
         float(before.mean()),

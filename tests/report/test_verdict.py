@@ -401,8 +401,7 @@ def test_the_decision_is_shown_everywhere_and_marked(
     sentence = found.decision.sentence
     assert sentence == (
         "If you must choose now (a decision, not a finding): minilm@10; expected loss about 0.0000 nDCG@10; "
-        "with 95% confidence, at most 0.0000 worse than the best; chance that it beats not "
-        "reranking: more than 99%."
+        "with 95% confidence, no other arm is better; chance that it beats not reranking: more than 99%."
     )
     assert document.document(found)["decision"]["arm"] == "minilm@10"
     terminal.show(found, tmp_path / "report.html")

@@ -19,7 +19,7 @@ _STEPS = 60  # a bisection of 60 steps reaches the last bit; Newton's method nee
 _BLOCK = 1 << 20  # differences tested at a time: 8 MB
 
 
-def p_values(differences: ArrayLike, worst: float, *, copies: float = 1.0) -> Array:
+def p_values(differences: ArrayLike, worst: float | Array, *, copies: float = 1.0) -> Array:
     """P-values [rows] of "the mean is 0 or less" for differences [rows, queries], none below -`worst`.
 
     The larger of two. Seen: the differences and the largest loss among them once more get random weights
@@ -46,20 +46,25 @@ def p_values(differences: ArrayLike, worst: float, *, copies: float = 1.0) -> Ar
     return np.maximum(seen, unseen_p_values(rows.mean(axis=1), worst, copies * rows.shape[1]))
 
 
-def unseen_p_values(means: Array, worst: float, queries: float) -> Array:
+def unseen_p_values(means: Array, worst: float | Array, queries: float) -> Array:
     """The chance that no query shows losses of `worst` which undo the observed means [rows]."""
-    if worst <= 0:
-        return np.zeros(len(means))  # no loss is possible
-    return np.asarray((1.0 + np.maximum(means, 0.0) / worst) ** -queries)
+    possible = np.asarray(worst) > 0  # otherwise nothing can be lost
+    share = np.maximum(means, 0.0) / np.where(possible, worst, 1.0)
+    return np.where(possible, (1.0 + share) ** -queries, 0.0)
 
 
 def lower_bound(differences: Array, worst: float, p: float) -> float:
     """What the mean of differences [queries] is above, in a test at level `p`; -`worst` at the least."""
-    low, high = -worst, float(differences.mean())
+    return float(lower_bounds(differences[None], worst, p)[0])
+
+
+def lower_bounds(rows: Array, worst: float, p: float) -> Array:
+    """The same [rows] of differences [rows, queries]."""
+    low, high = np.full(len(rows), -worst), rows.mean(axis=1)
     for _ in range(25):  # to 1e-7
         middle = (low + high) / 2
-        above = p_values(differences - middle, worst + middle)[0] <= p
-        low, high = (middle, high) if above else (low, middle)
+        above = p_values(rows - middle[:, None], worst + middle) <= p
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
     return low
 
 

@@ -21,13 +21,14 @@ class Measured:
     """One order of the candidates and its measures per query.
 
     `stage`: first_stage (layer None, depth 0), reranked, or oracle (layer None). `per_query` is empty where
-    the collection has no judgements.
+    the collection has no judgements, otherwise each measure's values are those of `query_ids`.
     """
 
     stage: str
     layer: int | None
     depth: int
     per_query: PerQuery
+    query_ids: Sequence[str] = ()
 
     def __repr__(self) -> str:
         depth = f" to depth {self.depth}" if self.stage == "reranked" else ""
@@ -78,7 +79,8 @@ class Judge:
         grades = measures.grades_at(self.grades, order)
         threshold = self.collection.relevance_threshold
         judged = measures.Judged(grades=grades, ideal=self.ideal, length=self.length, threshold=threshold)
-        return Measured(stage, layer, depth, measures.per_query(judged, self.cutoffs))
+        found = measures.per_query(judged, self.cutoffs)
+        return Measured(stage, layer, depth, found, self.collection.query_ids)
 
     def as_tutorial(self, scores: NDArray[np.float32], order: ranking.Order) -> PerQuery:
         """The tutorial's measures of an order whose scores [queries, ranks] are given in that order."""

@@ -15,6 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rerankbench.evaluation import bounded_mean
+
+FEWEST = 6  # queries by which an interval may go by what is seen of their spread
 _BLOCK = 1 << 21  # numbers drawn at a time: 16 MB
 
 # Two sums of the same differences that are equal on paper may differ by rounding; relative to their size.
@@ -76,6 +79,28 @@ def percentile_intervals(
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(means, [tail, 1.0 - tail], axis=0)
     return [Interval(*ends) for ends in np.column_stack([observed, low, high]).tolist()]
+
+
+def mean_intervals(
+    values: NDArray[np.float64], means: NDArray[np.float64], level: float, least: float = -1.0
+) -> list[Interval]:
+    """One interval per arm of values [arms, queries] between `least` and 1, with resampled `means`.
+
+    Percentile intervals; of fewer than `FEWEST` queries, whose spread says nothing, the bounds of
+    `bounded_mean`, which count what none of them shows.
+    """
+    observed, tail = values.mean(axis=1), (1.0 - level) / 2.0
+    if values.shape[1] >= FEWEST:
+        return percentile_intervals(observed, means, level)
+    low = bounded_mean.lower_bounds(values, -least, tail)
+    high = -bounded_mean.lower_bounds(-values, 1.0, tail)
+    return [Interval(*ends) for ends in np.column_stack([observed, low, high]).tolist()]
+
+
+def difference_interval(differences: ArrayLike, *, seed: int, level: float = 0.95) -> Interval:
+    """The mean of paired differences [queries] with its interval, as `mean_intervals` has it."""
+    arms = _one_arm(differences)
+    return mean_intervals(arms, resampled_means(arms, seed=seed), level)[0]
 
 
 def randomisation_test(differences: ArrayLike, *, seed: int, permutations: int = 10_000) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rerankbench.report.arms import Arm
 from rerankbench.report.book import Book
-from rerankbench.report.cost import ABOVE, NOT_MEASURED, P95_QUERIES, Cost, served, single_p50
+from rerankbench.report.cost import ABOVE, NOT_MEASURED, P95_QUERIES, Cost, charged, served, single_p50
 from rerankbench.report.race.record import Record
 from rerankbench.report.settings import Budget
 
@@ -84,7 +84,7 @@ def price_problem(cost: Cost, steps: Sequence[Arm], bound: float | None, book: B
     """Why the price is not within the bound: that of this machine's hours, and of services asked."""
     if bound is None:
         return ""
-    if any(map(served, steps)) and cost.price_per_1k is None:
+    if any(served(step) and charged(step) is None for step in steps):
         return unmeasured("price per 1,000 queries", "", "set reranker.price_per_request for its run")
     if book.price_per_hour is None and not all(map(served, steps)):
         return unmeasured("price per 1,000 queries", "", "set report.price_per_hour")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.evaluation import bounded_mean
-from rerankbench.evaluation.significance import Interval, Wins, percentile_intervals, resampled_means, wins
+from rerankbench.evaluation.significance import Interval, Wins, mean_intervals, resampled_means, wins
 from rerankbench.evaluation.simultaneous import Claims, SignFlips, corrected, sign_flip_p_values, sign_flips
 from rerankbench.report.arms import Contest
 
@@ -183,9 +183,9 @@ def three_intervals(
         some = slice(at, at + ROWS)
         gains, distances = values[some] - values[own[some]], values[some] - values[best]
         yield from zip(
-            percentile_intervals(values[some].mean(axis=1), means[:, some], level),
-            percentile_intervals(gains.mean(axis=1), means[:, some] - means[:, own[some]], level),
-            percentile_intervals(distances.mean(axis=1), means[:, some] - means[:, [best]], level),
+            mean_intervals(values[some], means[:, some], level, least=0.0),
+            mean_intervals(gains, means[:, some] - means[:, own[some]], level),
+            mean_intervals(distances, means[:, some] - means[:, [best]], level),
             strict=True,
         )
 

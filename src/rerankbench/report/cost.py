@@ -28,7 +28,7 @@ from rerankbench.report.race.record import Contestant, batch
 QUERY = "raced whole-query latency"  # median of searching and reranking one query
 RACED = "raced latency"  # median of reranking one query
 MEASURED = "latency"  # p50 of reranking one query, by single runs with latency=true
-COMPUTE = "compute"  # depth times parameters
+COMPUTE = "compute"  # texts that the model reads, times parameters
 
 NOT_MEASURED, ABOVE = "was not measured", "is above"  # why an arm is out of the budget
 ENOUGH_PAIRS, ENOUGH_SECONDS = 256, 1.0  # by which a throughput means something; one pair's does not
@@ -271,7 +271,7 @@ class Ordering:
             QUERY: "median ms per query, searching and reranking",
             RACED: "median ms per query",
             MEASURED: "p50 ms per query, by single runs",
-        }.get(self.basis, "billion parameters x pairs per query")
+        }.get(self.basis, "billion parameters x texts read per query")
 
     def ratio(self, arm: int, other: int) -> Ratio:
         """The arm's cost as a share of the other's, unknown where one of them is, or nothing is raced.
@@ -317,10 +317,15 @@ def ordering(arms: Sequence[Arm], costs: Sequence[Cost], book: Book | None = Non
     if np.isfinite(single).all() and len(machines(arms)) <= 1 and len(set(stages)) == 1:
         return Ordering(MEASURED, single)
     compute = [
-        arm.depth * unknown_as_nan(cost.parameters_m) / 1000 * depth_share(arm)
+        texts_read(arm) * unknown_as_nan(cost.parameters_m) / 1000 * depth_share(arm)
         for arm, cost in zip(arms, costs, strict=True)
     ]
     return Ordering(COMPUTE, np.array(compute), stages=stages)
+
+
+def texts_read(arm: Arm) -> int:
+    """What the model reads for a query: each pair, or the query alone where vectors are compared."""
+    return 1 if arm.reranks and arm.run.result.get("model", {}).get("compares_vectors") else arm.depth
 
 
 def depth_share(arm: Arm) -> float:

@@ -134,10 +134,10 @@ def sentence(
     name = contest.arms[arm].name
     if len(comparison.allowed) < 2:
         return f"If you must choose now (a decision, not a finding): {name}{costs}, as there is nothing else."
+    worse = f"at most {bound:.4f} worse than the best" if bound >= 0.00005 else "no other arm is better"
     text = (
         f"If you must choose now (a decision, not a finding): {name}{costs}; expected loss about {loss:.4f} "
-        f"{measure}; with {100 * comparison.level:g}% confidence, at most "
-        f"{bound:.4f} worse than the best"
+        f"{measure}; with {100 * comparison.level:g}% confidence, {worse}"
     )
     if chance is not None:
         text += f"; chance that it beats {contest.every_baseline}: {percent(chance)}"

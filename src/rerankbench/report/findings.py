@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.evaluation.measures import display_name
+from rerankbench.evaluation.significance import FEWEST
 from rerankbench.report import budget as budgeting
 from rerankbench.report import comparison as comparing
 from rerankbench.report import cost as costing
@@ -31,6 +32,7 @@ from rerankbench.report.decision import Decision
 from rerankbench.report.examples import Example, examples
 from rerankbench.report.headroom import Headroom, bottleneck, headrooms
 from rerankbench.report.leaning import Leaning, Unread, leaning
+from rerankbench.report.lists import answerable
 from rerankbench.report.made import Made
 from rerankbench.report.race.record import Record
 from rerankbench.report.runs import Run
@@ -123,10 +125,12 @@ class Findings:
         reduced = " (reduced: a quick look, not a result)" if self.reduced else ""
         by = f" ({self.settled.judged_by})" if self.settled else ""
         failed = f", {len(c.failed)} failed" if c.failed else ""
-        count = f"{judgements:,}" if isinstance(judgements, int) else judgements
+        count = (
+            counted(judgements, "judgement") if isinstance(judgements, int) else f"{judgements} judgements"
+        )
         runs = counted(len(c.runs) + len(c.failed), "run")
         return (
-            f"{data_line(self.dataset, len(c.query_ids), ' judged', reduced)}, {count} judgements{by}. "
+            f"{data_line(self.dataset, len(c.query_ids), ' judged', reduced)}, {count}{by}. "
             f"{counted(len(c.arms), 'arm')} of {runs}{failed}, compared by {self.measure}."
         )
 
@@ -165,7 +169,7 @@ def find_out(
         decision=decision(found, compared, order, verdict, nothing_fits=all(excluded)),
         left_out=tuple(deciding.left_out(found, excluded)),
         rooms=tuple(rooms),
-        bottleneck=bottleneck(rooms, settings.measure),
+        bottleneck=bottleneck(rooms, settings.measure, answerable(found)),
         shown=shown,
         gains=tuple(gains),
         losses=tuple(losses),
@@ -219,13 +223,20 @@ def answer_lines(findings: Findings) -> list[str]:
     ]
 
 
+def interval_line(findings: Findings) -> str:
+    """How intervals of means were made."""
+    how = "percentile bootstrap intervals over queries"
+    if len(findings.contest.query_ids) < FEWEST:
+        how = f"bounds that allow for losses and gains which none of fewer than {FEWEST} queries shows"
+    return f"Intervals are {100 * findings.comparison.level:g}% {how}, not corrected for their number."
+
+
 def assumptions(findings: Findings) -> list[str]:
     c, order = findings.comparison, findings.order
     lines = [
         f"{len(findings.contest.query_ids):,} judged queries, paired: every arm answers all of them; a query "
         "without results counts 0.",
-        f"Intervals are {100 * c.level:g}% percentile bootstrap intervals over queries, not corrected for "
-        "their number.",
+        interval_line(findings),
         "p-values are of claims about the mean (“better”, “worse”, “as good”). Each is "
         "the larger of two: by the losses that were seen (Gaffke's test), and by the chance that no query "
         "shows losses which undo the gain. All are corrected together (step-down minP over shared random "

@@ -72,20 +72,28 @@ def recall_at(run: Run, depth: int) -> float | None:
     return curve.get(str(depth))
 
 
-def bottleneck(rooms: Sequence[Headroom], measure: str) -> str:
-    """Where the rest is lost, in one sentence; empty for measures that cannot always reach 1."""
+def bottleneck(rooms: Sequence[Headroom], measure: str, answerable: float = 1.0) -> str:
+    """Where the rest is lost, in one sentence; empty for measures that cannot always reach 1.
+
+    `answerable`: the share of the queries that have something relevant to find; the others count 0.
+    """
     if not rooms or not measure.startswith(("ndcg", "mrr", "success")):
         return ""
     best = max(rooms, key=lambda room: room.top)
     deepest = max((room for room in rooms if room.stage == best.stage), key=lambda room: room.depth)
-    by_reranker, by_retriever = deepest.possible - best.top, 1 - deepest.possible
+    if answerable < NOTHING:
+        return "No query has a relevant document among its judgements, so there is nothing to find."
+    by_reranker, by_retriever = deepest.possible - best.top, answerable - deepest.possible
+    lost = 1 - answerable
+    without = f"queries without any relevant document cost {lost:.4f}" if lost > NOTHING else ""
     name, stage = display_name(measure), f" {best.stage}" if len({r.stage for r in rooms}) > 1 else ""
     if max(by_reranker, by_retriever) < NOTHING:
         after = stage and f" after{stage}"
-        return f"There is nothing left to gain{after}: the best arm reaches {name} {best.top:.4f}."
+        rest = without and f"; {without}"
+        return f"There is nothing left to gain{after}: the best arm reaches {name} {best.top:.4f}{rest}."
     who = f"reranker{stage and ' after'}{stage}" if by_reranker > by_retriever else f"first stage{stage}"
     return (
         f"The {who} is the bottleneck: a perfect order of the {deepest.depth} candidates would reach {name} "
         f"{deepest.possible:.4f}, the best arm reaches {best.top:.4f}; documents that the first "
-        f"stage did not find cost {by_retriever:.4f}."
+        f"stage did not find cost {by_retriever:.4f}{without and f', {without}'}."
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rerankbench.basics.visible import visible_lines
 from rerankbench.report import arm_rows, chart, document, made, plots, scripts, settled, table
 from rerankbench.report.arm_rows import ArmRow
-from rerankbench.report.arrangements.words import UNITS, Teller
+from rerankbench.report.arrangements.words import UNITS, Step, Teller
 from rerankbench.report.document import plain, recommended
 from rerankbench.report.findings import Findings
 from rerankbench.report.take_home import Recipe
@@ -23,7 +23,7 @@ CAPTIONS = {
     "layer": "At the largest depth. Earlier layers cost less.",
     "cost": "Up and to the left is better.",
     "queries": "One bar per query: above the line it was helped, below it was hurt.",
-    "headroom": "The full bar is the best order of the candidates; what it lacks to 1 was not retrieved.",
+    "headroom": "The full bar is the best order of the candidates; the rest up to 1 was not retrieved.",
 }
 
 
@@ -105,11 +105,11 @@ def told(findings: Findings) -> Iterator[dict[str, Any]]:
         yield kept
 
 
-def staircases(findings: Findings) -> list[tuple[str, list[tuple[str, str]]]]:
-    """What to do up to each bound, by the unit of the bounds."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    for bound, advice in Teller(findings.answered, findings.settings.delta).staircase():
-        found.setdefault(bound.partition(" ")[2], []).append((bound, advice))
+def staircases(findings: Findings) -> list[tuple[str, list[Step]]]:
+    """What to do within each budget, by its unit."""
+    found: dict[str, list[Step]] = {}
+    for step in Teller(findings.answered, findings.settings.delta).staircase():
+        found.setdefault(step.unit, []).append(step)
     return list(found.items())
 
 

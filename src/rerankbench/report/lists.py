@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.basics.errors import UserError
 from rerankbench.basics.regular_file import read_regular
 from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.evaluation import ranking
@@ -55,8 +56,28 @@ def lists(contest: Contest, row: int) -> Lists | None:
         after=ranking.rerank(table.layers[arm.layer], arm.depth),
         length=table.length,
         ideal=ideal(judged, contest.query_ids),
-        threshold=int(arm.run.dataset.get("relevance_threshold") or 1),
+        threshold=threshold_of(arm.run),
     )
+
+
+def answerable(contest: Contest) -> float:
+    """The share of the queries whose judgements let the measure be above 0.
+
+    1 where the judgements are not at hand; that their file is damaged is for `leaning` to say.
+    """
+    run = contest.runs[0]
+    try:
+        judged = qrels(run)
+    except UserError:
+        judged = None
+    if judged is None:
+        return 1.0
+    least = 1 if contest.measure.startswith("ndcg") else threshold_of(run)
+    return float((ideal(judged, contest.query_ids).max(axis=1) >= least).mean())
+
+
+def threshold_of(run: Run) -> int:
+    return int(run.dataset.get("relevance_threshold") or 1)
 
 
 def qrels(run: Run) -> Qrels | None:

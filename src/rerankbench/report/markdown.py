@@ -94,12 +94,12 @@ def settled_table(f: Findings) -> list[str]:
 
 
 def budgets(f: Findings) -> list[str]:
-    """What to deploy up to each bound, and how the recommended arrangement did when it was run for real."""
+    """What to deploy within each budget, and how the recommended arrangement did when it was run for real."""
     if f.arranged is None:
         return []
-    steps = Teller(f.arranged, f.settings.delta).staircase()
+    steps = [(step.budget, step.advice) for step in Teller(f.arranged, f.settings.delta).staircase()]
     lines = [safe(f.trial.line()), ""] if f.trial else []
-    return lines + pairs("Within a budget", "up to", "what to do", steps)
+    return lines + pairs("Within a budget", "budget", "what to do", steps)
 
 
 def failures(f: Findings) -> list[str]:

@@ -20,7 +20,11 @@ def cost_line(order: Ordering) -> str:
         MEASURED: "whose median latency of reranking one query was lower in runs with latency=true; they "
         "were made at different times, so no ratio is given.",
     }
-    fallback = "that computes less: its depth times its parameters, as latency was not measured for all arms."
+    fallback = (
+        "that computes less: its parameters times the texts that it reads for a query (each pair; the query "
+        "alone where documents' vectors are kept), whatever its precision, as latency was not measured for "
+        "all arms."
+    )
     return f"The cheaper of two arms is the one {words.get(order.basis, fallback)}"
 
 

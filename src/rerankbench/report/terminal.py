@@ -48,8 +48,10 @@ def texts(findings: Findings) -> Iterator[tuple[str, str, str]]:
     for reason in findings.verdict.reasons:
         yield reason, "  ", ""
     if findings.arranged:
-        for bound, advice in Teller(findings.arranged, findings.settings.delta).staircase()[:STEPS]:
-            yield f"up to {bound}: {advice}", "  ", ""
+        steps = Teller(findings.arranged, findings.settings.delta).staircase()
+        yield from ((f"{step.budget}: {step.advice}", "  ", "") for step in steps[:STEPS])
+        if len(steps) > STEPS:
+            yield f"and {counted(len(steps) - STEPS, 'more step')} in the report", "  ", ""
     if findings.trial:
         yield findings.trial.line(), "  ", ""
     if findings.leaning:

@@ -198,8 +198,9 @@ class VerdictWriter:
 
     def not_worth_it(self, arm: int, tried: Sequence[int]) -> str:
         """Why not to rerank; of several first stages only the best counts, not what helps another one."""
-        if self.too_easy:
-            return f"these queries are too easy; {self.too_easy}"
+        if self.no_room:
+            why = "these queries are too easy" if self.easy else "the candidates leave nothing to gain"
+            return f"{why}; {self.no_room}"
         if self.contest.several:
             stage = self.contest.arms[arm].stage_name
             of = f"those{self.scope}" if self.scope else "all arms here"
@@ -217,30 +218,44 @@ class VerdictWriter:
         lines = [*self.top_line(tried), *self.overstated(top), *self.symmetric_line(top)]
         lines += [*self.needed_to_detect(top), *self.rule_of_three(), *self.hurt_line(tried)]
         sentence = f"The data cannot tell: {self.not_shown(tried)}."
-        if self.too_easy:
-            sentence = f"Too easy to tell: {self.too_easy}."
+        if self.no_room and self.easy:
+            sentence = f"Too easy to tell: {self.no_room}."
+        elif self.no_room:
+            sentence = f"The candidates leave nothing to gain: {self.no_room}. Retrieve better ones first."
         elif self.too_few:
             sentence = f"Too small to tell: {self.not_shown(tried)}; {self.too_few}."
         return Verdict(UNKNOWN, sentence, (*lines, *self.all_not_judged()), None)
 
     @property
-    def too_easy(self) -> str:
-        """That no reranker could gain delta after any first stage, whatever it did; empty if one could."""
+    def top_stage(self) -> int | None:
+        """The first stage with the highest mean that may be deployed."""
         means = self.contest.compared.mean(axis=1)
         stages = [i for i in self.comparison.allowed if not self.contest.arms[i].reranks]
+        return max(stages, key=lambda i: means[i], default=None)
+
+    @property
+    def easy(self) -> bool:
+        """Whether a first stage alone is nearly perfect, so that better candidates would not help either."""
+        top = self.top_stage
+        return top is not None and RANGE - float(self.contest.compared[top].mean()) < LARGE_GAIN
+
+    @property
+    def no_room(self) -> str:
+        """That no reranker could gain delta after any first stage, whatever it did; empty if one could."""
         deepest: dict[str, tuple[int, float]] = {}
         for (stage, depth), values in self.contest.oracle.items():
             if self.contest.measure in values:
                 best = float(np.mean(values[self.contest.measure]))
                 deepest[stage] = max(deepest.get(stage, (0, 0.0)), (depth, best))
-        if not stages or not deepest:
+        top = self.top_stage
+        if top is None or not deepest:
             return ""
-        top = max(stages, key=lambda i: means[i])
+        reached = float(self.contest.compared[top].mean())
         possible = max(best for _, best in deepest.values())
-        if possible - means[top] >= max(self.comparison.delta, 1e-9):
+        if possible - reached >= max(self.comparison.delta, 1e-9):
             return ""
         return (
-            f"{self.contest.arms[top].stage_name} alone reaches {self.measure} {means[top]:.4f}, and a "
+            f"{self.contest.arms[top].stage_name} alone reaches {self.measure} {reached:.4f}, and a "
             f"perfect order of the candidates would reach {possible:.4f}"
         )
 
@@ -315,6 +330,8 @@ class VerdictWriter:
         selected, tried = self.comparison.selected, len(self.tried())
         if selected is None or selected.arm != arm or tried < 2 or selected.optimism < 0.00005:
             return []
+        if selected.mean <= 0:
+            return []  # there is no gain to overstate
         return [
             f"Because it is the highest of {tried:,} arms on the same queries, its gain is overstated by "
             f"about {selected.optimism:.4f}: expect {selected.mean - selected.optimism:+.4f} "
@@ -346,7 +363,8 @@ class VerdictWriter:
         """The arm that gains most, and over what."""
         top = max(tried, key=lambda i: self.comparison.arms[i].gain.mean)
         found = self.comparison.arms[top]
-        what = "Largest gain" if self.contest.several else "Highest mean"
+        what = "Largest gain" if self.contest.several else "Highest mean of the arms that rerank"
+        what = what if found.gain.mean >= 0 else "Smallest loss"
         return [
             f"{what}, {self.contest.arms[top].name}: {signed(found.gain)} {self.measure} against "
             f"{self.contest.baseline(top)} (p {p_value(found.gain_p)}); {self.changes(top)}."
@@ -367,7 +385,7 @@ class VerdictWriter:
             return ["One query says nothing about others; judge more queries."]
         gain, p = gains_of(self.contest)[arm], self.comparison.needed_p
         smallest = sample_size.detectable(gain, RANGE, p)
-        target = max(abs(float(gain.mean())), self.comparison.delta)
+        target = max(float(gain.mean()), self.comparison.delta)  # of a loss, the least gain that would count
         count = sample_size.queries_needed(gain, target, RANGE, p)
         lines = (
             [f"{self.all_queries} like these can show a gain of about {smallest:.3f} or more"]

@@ -20,9 +20,9 @@ def first_of(names: Sequence[str], most: int) -> str:
 def data_line(data: Mapping[str, Any], queries: int, judged: str = "", reduced: str = "") -> str:
     """What a report is about; queries that a language model wrote are called synthetic."""
     docs, synthetic = data.get("docs"), " synthetic" if data.get("synthetic_queries") else ""
-    documents = f"{docs:,}" if isinstance(docs, int) else docs
-    about = f"{data.get('name')}, split {data.get('split')}{reduced}: {documents} documents"
-    return f"{about}, {queries:,}{judged}{synthetic} queries"
+    documents = counted(docs, "document") if isinstance(docs, int) else f"{docs} documents"
+    about = f"{data.get('name')}, split {data.get('split')}{reduced}: {documents}"
+    return f"{about}, {queries:,}{judged}{synthetic} {'query' if queries == 1 else 'queries'}"
 
 
 def signed(interval: Sequence[float], end: str = "+.4f") -> str:

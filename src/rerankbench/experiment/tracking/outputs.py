@@ -239,6 +239,7 @@ def add_costs(result: Result, outcome: Outcome) -> None:
     }
     result.model |= {"served": served} if (served := work.reranker.served) else {}
     result.model |= {"paid": True} if work.reranker.paid else {}
+    result.model |= {"compares_vectors": True} if isinstance(work.reranker, VectorReranker) else {}
     result.price_per_1k = prices(outcome, work.reranker)
     result.throughput = cost if rests_on_enough(cost) else None
     if outcome.latency:

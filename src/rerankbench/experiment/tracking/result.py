@@ -65,6 +65,7 @@ else:
         load_seconds: Amount | None
         precision: Text | None
         paid: bool
+        compares_vectors: bool
         served: dict[Name, Any]
 
     class Environment(TypedDict, total=False):

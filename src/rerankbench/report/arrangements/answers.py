@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -32,9 +32,9 @@ class Answer:
 
     `budget`: its name (empty: none) and bound; `kind`: as verdicts have it; `arm`: the recommended row, None
     where nothing is shown or nothing fits; `choice`: the row to take if one must choose now, which all
-    queries choose, None where nothing fits; `estimate` of that choice, on queries that did not choose.
-    `ratio` of the named arm's cost to the reference's. `fits`: how many arms that rerank are within
-    the budget.
+    queries choose, None where nothing fits; `estimate` of that choice against the first stage `baseline` (a
+    row), the best one within the budget, on queries that did not choose. `ratio` of the named arm's cost to
+    the reference's. `fits`: how many arms that rerank are within the budget.
     """
 
     budget: str
@@ -46,6 +46,7 @@ class Answer:
     estimate: Estimate | None
     ratio: Ratio | None
     fits: int
+    baseline: int
 
     @property
     def named(self) -> int | None:
@@ -57,14 +58,15 @@ class Answer:
 class Desk:
     """Where questions are answered: what is shown of the field, and how its arms are chosen.
 
-    `certified` [arms]: what the plain arms' own verdict shows at the report's margin; `helping` [arms]: all
-    that is shown to help; `usable` [arms]: what the report's own budget allows; `reference`: the plain arm
-    that answers are compared with.
+    `chooser` by the first stage (a row) that gains are over. `certified` [arms]: what the plain arms' own
+    verdict shows at the report's margin; `helping` [arms]: all that is shown to beat every first stage that
+    may be deployed; `usable` [arms]: what the report's own budget allows; `reference`: the plain arm that
+    answers are compared with.
     """
 
     field: Field
     shown: Shown
-    chooser: Chooser
+    chooser: Callable[[int], Chooser]
     certified: NDArray[np.bool_]
     helping: NDArray[np.bool_]
     usable: NDArray[np.bool_]
@@ -75,12 +77,31 @@ class Desk:
     def reranking(self) -> NDArray[np.bool_]:
         return np.array([self.field.reranks(row) for row in range(len(self.field))])
 
+    @cached_property
+    def own(self) -> NDArray[np.intp]:
+        """Each arm's first stage (a row)."""
+        return np.array([self.field.first_stage(row) for row in range(len(self.field))])
+
+    def stages(self, kept: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """The first stages (rows) among some arms, all of them where none is."""
+        plain = ~self.reranking
+        return np.flatnonzero(plain & kept if (plain & kept).any() else plain)
+
+    def helpful(self, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """What is shown to beat its own first stage and all others that are within the budget [arms]."""
+        beats, stages = self.shown.beats, self.stages(kept)
+        own = beats[np.arange(len(beats)), self.own]
+        return kept & (self.helping | (own & (beats[:, stages] | (self.own[:, None] == stages)).all(axis=1)))
+
     def answer(self, fits: NDArray[np.bool_], margin: float, budget: str, bound: float | None) -> Answer:
         """`fits` [arms]: what is known to be within the budget."""
         kept = fits & self.usable
         kind, arm = self.recommended(kept, margin)
-        choice = self.chooser.all_queries(kept, margin) if kept.any() else None
-        estimate = None if choice is None else self.chooser.cross_fitted(kept, margin)
+        stages = self.stages(kept)
+        baseline = int(stages[self.field.values[stages].mean(axis=1).argmax()])
+        chooser = self.chooser(baseline)
+        choice = chooser.all_queries(kept, margin) if kept.any() else None
+        estimate = None if choice is None else chooser.cross_fitted(kept, margin)
         named = choice if arm is None else arm
         known = named is not None and named != self.reference
         return Answer(
@@ -93,20 +114,22 @@ class Desk:
             estimate=estimate,
             ratio=self.field.order.ratio(named, self.reference) if known and named is not None else None,
             fits=int((kept & self.reranking).sum()),
+            baseline=baseline,
         )
 
     def recommended(self, kept: NDArray[np.bool_], margin: float) -> tuple[str, int | None]:
         """The cheapest arm that is shown to be as good; else one that is shown to help; else none."""
         if not (kept & self.reranking).any():
-            return NONE, self.cheapest(kept) if kept.any() else None
-        good = self.shown.at(margin) & (self.helping | ~self.reranking)
+            return NONE, int(kept.argmax()) if kept.sum() == 1 else None
+        helping = self.helpful(kept)
+        good = self.shown.at(margin) & (helping | ~self.reranking)
         if margin == self.margin:
             good = good | self.certified
         if (good & kept).any():
             row = self.cheapest(good & kept)
             return (DEPLOY if self.field.reranks(row) else NONE), row
-        if (self.helping & kept).any():
-            return BEST, self.chooser.all_queries(self.helping & kept, 0.0)
+        if helping.any():
+            return BEST, self.chooser(int(self.own[0])).all_queries(helping, 0.0)
         return UNKNOWN, None
 
     def cheapest(self, among: NDArray[np.bool_]) -> int:

@@ -80,7 +80,7 @@ def spoken(arrangement: Arrangement, arms: Sequence[Arm]) -> str:
     before = ", then ".join([stage, *over[:-1]])
     return (
         f"{before}, then {over[-1]} unless the best two scores are more than {arrangement.gap:.4g} apart "
-        f"(so in {100 * arrangement.share:.0f}% of the queries)"
+        f"(those of {100 * arrangement.share:.0f}% of the queries are)"
     )
 
 

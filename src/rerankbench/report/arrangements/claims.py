@@ -25,11 +25,13 @@ _BLOCK = 64  # pairs of arms tested at a time
 class Shown:
     """What is shown of each arm [arms].
 
-    `helps`: better than every first stage that may be deployed, its own included. `within` [margins, arms]:
-    less than that margin below the truly best plain arm that may be deployed. All of it holds at once.
+    `beats` [arms, plain arms]: better than that first stage, tested of its own one and of all that may be
+    deployed; `helps`: better than all of these. `within` [margins, arms]: less than that margin below the
+    truly best plain arm that may be deployed. All of it holds at once.
     """
 
     margins: tuple[float, ...]
+    beats: NDArray[np.bool_]
     helps: NDArray[np.bool_]
     within: NDArray[np.bool_]
 
@@ -60,12 +62,13 @@ def show(field: Field, allowed: Sequence[int], margins: Sequence[float], alpha: 
         groups=len({(arm.stage, arm.reranker) for arm in field.contest.arms if arm.reranks}),
     )
     found = corrected(claims, flips, alpha)
-    beats = better_p_values(field.values, first, second, alpha)
-    helps = np.zeros(len(field), dtype=np.float64)
-    np.maximum.at(helps, first, beats)
-    reranks = np.isin(every, first)
+    better = better_p_values(field.values, first, second, alpha) <= found.needed
+    beats = np.zeros((len(field), field.plain), dtype=bool)
+    beats[first, second] = better
+    helps = np.isin(every, first)
+    helps[first[~better]] = False
     tested = Tested(field.values, rivals, found.needed_apart, alpha)
-    return Shown(tuple(margins), reranks & (helps <= found.needed), tested.within(margins))
+    return Shown(tuple(margins), beats, helps, tested.within(margins))
 
 
 def hopeless(alpha: float) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rerankbench.report.arms import Contest
 from rerankbench.report.arrangements.arrangement import Arrangement
 from rerankbench.report.book import Book, Times
-from rerankbench.report.cost import P95_LEVEL, Cost, Ordering, kept_busy, price, span, unknown_as_nan
+from rerankbench.report.cost import P95_LEVEL, Cost, Ordering, kept_busy, price, served, span, unknown_as_nan
 from rerankbench.report.race.intervals import quantiles
 
 Array = NDArray[np.float64]
@@ -94,20 +94,32 @@ def untimed(contest: Contest, arrangement: Arrangement, plain: Sequence[Cost], b
     steps = [plain[row] for row in arrangement.steps]
     models = {contest.arms[row].reranker: plain[row] for row in arrangement.steps}.values()
     busy = total([one.ms_per_query for one in steps], arrangement.shares())
-    first = contest.arms[arrangement.steps[0]]
     return Cost(
         bound=any(one.bound for one in steps),
         ms_per_query=busy,
         memory_mb=total([one.memory_mb for one in models]),
         parameters_m=total([one.parameters_m for one in models]),
         load_seconds=total([one.load_seconds for one in models]),
-        price_per_1k=price(kept_busy(busy, book, first), book.price_per_hour),
+        price_per_1k=paid(contest, arrangement, plain, book),
         search_memory_mb=steps[0].search_memory_mb,
         interpolated=any(one.interpolated for one in steps),
         pairs=min(one.pairs for one in steps),
         pair_seconds=min(one.pair_seconds for one in steps),
         why=next((one.why for one in steps if one.why), ""),
     )
+
+
+def paid(contest: Contest, arrangement: Arrangement, plain: Sequence[Cost], book: Book) -> float | None:
+    """Price of 1,000 queries: what services charge, and this machine's hours for all the other steps."""
+    steps = list(zip(arrangement.steps, arrangement.shares(), strict=True))
+    asked = [(row, share) for row, share in steps if served(contest.arms[row])]
+    own = [(row, share) for row, share in steps if not served(contest.arms[row])]
+    charges = total([plain[row].price_per_1k for row, _ in asked], [share for _, share in asked])
+    if not own:
+        return charges
+    busy = total([plain[row].ms_per_query for row, _ in own], [share for _, share in own])
+    first = contest.arms[arrangement.steps[0]]
+    return total([charges, price(kept_busy(busy, book, first), book.price_per_hour)])
 
 
 def added(arrangement: Arrangement, values: Array) -> float:

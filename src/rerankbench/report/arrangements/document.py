@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from rerankbench.evaluation.significance import percentile_intervals, resampled_means, wins
+from rerankbench.evaluation.significance import mean_intervals, resampled_means, wins
 from rerankbench.report.arrangements import arrangement as arranging
 from rerankbench.report.arrangements.answers import Answer
 from rerankbench.report.arrangements.arrangement import EXIT, FUSION, Arrangement
 from rerankbench.report.arrangements.findings import Arranged
-from rerankbench.report.arrangements.words import Teller
+from rerankbench.report.arrangements.words import Step, Teller, bounded
 from rerankbench.report.comparison import SEED
 
 RESAMPLES = 2_000
@@ -28,12 +28,13 @@ def arms(found: Arranged, level: float, delta: float) -> list[dict[str, Any]]:
     used = np.unique(np.concatenate([own, rows, [found.reference]]))
     drawn = resampled_means(field.values[used], seed=SEED, resamples=RESAMPLES)
     at = np.searchsorted(used, rows)
-    means = field.values.mean(axis=1)
 
     def intervals(against: np.ndarray[Any, Any] | None) -> list[dict[str, float]]:
-        less = 0.0 if against is None else means[against]
-        minus = 0.0 if against is None else drawn[:, np.searchsorted(used, against)]
-        found = percentile_intervals(means[rows] - less, drawn[:, at] - minus, level)
+        if against is None:
+            found = mean_intervals(field.values[rows], drawn[:, at], level, least=0.0)
+        else:
+            minus = drawn[:, np.searchsorted(used, against)]
+            found = mean_intervals(field.values[rows] - field.values[against], drawn[:, at] - minus, level)
         return [each._asdict() for each in found]
 
     mean, gain = intervals(None), intervals(own)
@@ -98,13 +99,19 @@ def summary(found: Arranged, delta: float) -> dict[str, Any]:
         "tried": field.count(),
         "possible": field.possible,
         "reference": field.name(found.reference),
-        "baseline": field.name(found.baseline),
+        "baseline": field.name(answer.baseline),
         "judged": estimate(answer),
         "deployed": None if answer.choice is None else field.name(answer.choice),
         "shown": None if answer.arm is None else field.name(answer.arm),
         "lines": teller.tried_lines(),
-        "staircase": [{"up_to": bound, "advice": text} for bound, text in teller.staircase()],
+        "staircase": [stair(step) for step in teller.staircase()],
     }
+
+
+def stair(step: Step) -> dict[str, str | None]:
+    """One step: from which bound on (null: from 0) it holds, and up to which of those that were tried."""
+    first, last = (None if end is None else bounded(end, step.unit) for end in (step.first, step.last))
+    return {"from": first, "up_to": last, "advice": step.advice}
 
 
 def estimate(answer: Answer) -> dict[str, Any] | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 
-from rerankbench.report.arms import Contest
 from rerankbench.report.arrangements import answers as answering
 from rerankbench.report.arrangements.answers import MARGINS, Answer, Desk
-from rerankbench.report.arrangements.choice import chooser
+from rerankbench.report.arrangements.choice import Chooser, chooser
 from rerankbench.report.arrangements.claims import Shown, show
 from rerankbench.report.arrangements.field import Field
 from rerankbench.report.book import Book
@@ -26,8 +26,8 @@ class Arranged:
     """What arrangements add to a report. Rows are those of `field`: the plain arms come first.
 
     `answers`: for every budget and margin; the first ones are without a budget. `headline`: the one at the
-    report's margin and budget. `reference`: the best plain arm, `baseline`: the best first stage. `alpha`:
-    the chance of a false claim that is left to these.
+    report's margin and budget. `reference`: the best plain arm. `alpha`: the chance of a false claim that is
+    left to these.
     """
 
     field: Field
@@ -35,7 +35,6 @@ class Arranged:
     answers: tuple[Answer, ...]
     headline: Answer
     reference: int
-    baseline: int
     margins: tuple[float, ...]
     excluded: tuple[str, ...]
     alpha: float
@@ -54,38 +53,40 @@ def arrange(
     allowed = list(comparison.allowed)
     alpha = SHARE * (1.0 - settings.level)
     shown = show(field, allowed, margins, alpha)
-    usable = np.array([not why for why in excluded])
     certified = np.zeros(len(field), dtype=bool)
     certified[[i for i in allowed if comparison.certified(i)]] = True
     helping = shown.helps.copy()
     helping[[i for i in allowed if comparison.helps(i)]] = True
-    baseline = first_stage(field.contest, allowed)
     desk = Desk(
         field=field,
         shown=shown,
-        chooser=chooser(field.values, field.order.values, field.values[baseline]),
+        chooser=cache(partial(chooser_over, field)),
         certified=certified,
         helping=helping,
-        usable=usable,
+        usable=np.array([not why for why in excluded]),
         margin=settings.delta,
         reference=comparison.best,
     )
     found = answering.answers(desk, answering.needs(field, book), margins)
     headline = next(each for each in found if each.margin == settings.delta)
     return Arranged(
-        field, shown, tuple(found), headline, comparison.best, baseline, margins, tuple(excluded), alpha
+        field=field,
+        shown=shown,
+        answers=tuple(found),
+        headline=headline,
+        reference=comparison.best,
+        margins=margins,
+        excluded=tuple(excluded),
+        alpha=alpha,
     )
+
+
+def chooser_over(field: Field, baseline: int) -> Chooser:
+    """Of gains over one first stage (a row)."""
+    return chooser(field.values, field.order.values, field.values[baseline])
 
 
 def over_budget(field: Field, settings: Report, book: Book) -> list[str]:
     """Why each arrangement may not be deployed, empty where it may."""
     rows = range(field.plain, len(field))
     return [problems(field.costs[row], field.steps(row), settings.budget, book) for row in rows]
-
-
-def first_stage(contest: Contest, allowed: Sequence[int]) -> int:
-    """The first stage with the highest mean that may be deployed, or any where none may."""
-    means = contest.compared.mean(axis=1)
-    stages = [i for i, arm in enumerate(contest.arms) if not arm.reranks]
-    usable = [i for i in stages if i in set(allowed)] or stages
-    return max(usable, key=lambda i: means[i])
