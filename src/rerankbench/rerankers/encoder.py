@@ -60,7 +60,7 @@ class Encoder(Templated):
                 "its modules.json has a LogitScore behind a classifier, which has no vocabulary; fetch the "
                 "model again"
             ]
-        return [f"{line}, which is not supported" for line in described(folder).problems]
+        return list(described(folder).problems)
 
     def folder_problems(self, folder: Path) -> list[str]:
         labels = describe(folder)["num_labels"] or 2  # two is the default that config.json leaves out
@@ -190,8 +190,9 @@ class PairInputs:
         own = tokenizer.pad_token_id
         spare = own if own is not None and own < rows else 0
         # a decoder looks for the padding that its config names; others are told by the mask
-        padding = declared if decoder and declared is not None else spare
-        return cls(template, padding, typed, decoder and declared is None)
+        named = declared is not None and 0 <= declared < rows
+        padding = declared if decoder and named else spare
+        return cls(template, padding, typed, decoder and not named)
 
 
 def takes_types(model: Any) -> bool:
