@@ -44,7 +44,8 @@ def score_queries(
         values[index] = some
     if not np.isfinite(values).all():
         raise NotFinite(
-            "the model's values are not finite (NaN or infinite); try precision=fp32, or another copy of the model"
+            "the model's values are not finite (NaN or infinite); try precision=fp32, or another copy of the "
+            "model"
         )
     return np.split(best(values[number], window.owner), np.cumsum(sizes)[:-1])
 

@@ -213,8 +213,8 @@ class LocalReranker(ModelSettings, Reranker):
         if side != "left" or self.long_documents != "truncate":
             return []
         return [
-            f"reranker.model={self.model}: its tokenizer_config.json cuts long texts at their beginning, which "
-            "is not supported; take truncation_side out of it to cut them at their end, or set "
+            f"reranker.model={self.model}: its tokenizer_config.json cuts long texts at their beginning, "
+            "which is not supported; take truncation_side out of it to cut them at their end, or set "
             "reranker.long_documents=max_passage"
         ]
 

@@ -83,7 +83,8 @@ def merged(model: Any, adapter: str | None) -> Any:
     if odd := strange + taken.missing_keys:
         where = "the model has no place for it" if strange else "the adapter lacks it"
         raise UserError(
-            f"reranker.adapter={adapter}: does not fit the model, {len(odd)} tensors are in one of them alone; "
-            f"the first is {odd[0]}, {where}; give the base model that it was trained on as reranker.model"
+            f"reranker.adapter={adapter}: does not fit the model, {len(odd)} tensors are in only one "
+            f"of them; the first is {odd[0]}, {where}; give the base model that it was trained on as "
+            "reranker.model"
         )
     return whole

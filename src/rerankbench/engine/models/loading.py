@@ -246,8 +246,8 @@ def left_over(folder: Path, model: Any, names: Iterable[str]) -> str:
     if not lost:
         return ""
     return (
-        f"{folder}: its weight files hold {len(lost)} tensors that the model of config.json has no place for, "
-        f"the first is {lost[0]}; config.json is of another model, or an adapter in them was not merged"
+        f"{folder}: its weight files hold {len(lost)} tensors that the model of config.json has no place "
+        f"for, the first is {lost[0]}; config.json is of another model, or an adapter in them was not merged"
     )
 
 

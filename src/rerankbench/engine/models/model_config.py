@@ -154,8 +154,8 @@ def odd_numbers(tensors: Mapping[str, Any]) -> list[str]:
     if not odd:
         return []
     return [
-        f"the weights are quantized ({odd[0]} is {tensors[odd[0]].dtype}), which is not read here; give a folder "
-        "with plain weights"
+        f"the weights are quantized ({odd[0]} is {tensors[odd[0]].dtype}), which is not read here; give a "
+        "folder with plain weights"
     ]
 
 

@@ -130,9 +130,7 @@ def unread(folder: Path) -> list[str]:
 
 def is_empty(file: Path) -> bool:
     """Whether a file is an object with nothing in it."""
-    return (
-        file.is_file() and file.stat().st_size < FEW and file.read_bytes().split() in ([b"{}"], [b"{", b"}"])
-    )
+    return file.is_file() and file.stat().st_size < FEW and b"".join(file.read_bytes().split()) == b"{}"
 
 
 FEW = 100  # bytes
@@ -145,8 +143,8 @@ def misplaced(folder: Path, listed: list[dict[str, Any]]) -> list[str]:
         path = str(entry.get("path", ""))
         if kind_of(entry) == "Transformer" and path not in ("", "."):
             found.append(
-                f"its modules.json has the model in {path!r}; save it again with sentence-transformers, which "
-                "puts the model beside modules.json"
+                f"its modules.json has the model in {path!r}; save it again with sentence-transformers, "
+                "which puts the model beside modules.json"
             )
         elif not is_below(path):
             found.append(f"its modules.json names {path!r}, which is outside the folder; {AGAIN}")
