@@ -172,7 +172,7 @@ ELSEWHERE: list[tuple[Any, str]] = [
     (lambda at: edited(at, OWN, config_args={"num_attention_heads": 2}), "config_args.num_attention_heads"),
     (
         lambda at: edited(at, OWN, processing_kwargs={"text": {"stride": 2}}),
-        "its sentence_bert_config.json sets text.stride, which",
+        "sets text.stride beyond what is followed here",
     ),
 ]
 

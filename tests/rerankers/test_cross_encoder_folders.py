@@ -148,7 +148,7 @@ def test_a_classifiers_scores_are_the_logits_below_its_activation(
         ({"config.json": {"sbert_ce_default_activation_function": "mine.Odd"}}, "activation_fn is mine.Odd"),
         (
             {GENERAL: {"model_type": "CrossEncoder"}, OWN: {"config_args": {"num_hidden_layers": 1}}},
-            "sets config_args.num_hidden_layers, which is not supported",
+            "sets config_args.num_hidden_layers beyond what is followed here, which is not supported",
         ),
         (
             {

@@ -167,7 +167,9 @@ def asked_problems(own: Mapping[str, Any]) -> list[str]:
     odd += ["chat_template.restore_suffix"] * (inside(asked, "chat_template").get("restore_suffix") is False)
     groups = [f"{group}_{end}" for group in ("model", "tokenizer", "processor", "config") for end in ENDS]
     odd += [f"{group}.{name}" for group in groups for name in inside(own, group) if name not in HARMLESS]
-    return [f"its {OWN} sets {', '.join(odd)}, {UNSUPPORTED}"] if odd else []
+    if not odd:
+        return []
+    return [f"its {OWN} sets {', '.join(odd)} beyond what is followed here, which is not supported"]
 
 
 ENDS = ("args", "kwargs")
