@@ -145,6 +145,106 @@ def test_a_damaged_list_of_modules_is_never_silence(bare: Path, tmp_path: Path, 
     assert problems == [] if text == "[1]" else len(problems) == 1
 
 
+def edited(folder: Path, name: str, **values: Any) -> None:
+    file = folder / name
+    file.write_text(json.dumps((json.loads(file.read_text()) if file.exists() else {}) | values))
+
+
+def listed(folder: Path, place: int, **values: Any) -> None:
+    """Change an entry of modules.json."""
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[place] |= values
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+GENERAL, OWN = "config_sentence_transformers.json", "sentence_bert_config.json"
+HIDDEN = {"text": {"method": "forward", "method_output_name": ["hidden_states", 1]}}
+ELSEWHERE: list[tuple[Any, str]] = [
+    (lambda at: shutil.rmtree(at / "1_Pooling"), "its 1_Pooling/config.json is missing"),
+    (lambda at: (at / "1_Pooling/config.json").write_text("{"), "its 1_Pooling/config.json is damaged"),
+    (lambda at: (at / GENERAL).write_text("{"), f"its {GENERAL} is damaged"),
+    (lambda at: listed(at, 1, path="../1_Pooling"), "names '../1_Pooling', which is outside the folder"),
+    (lambda at: listed(at, 0, path="0_Transformer"), "has the model in '0_Transformer'; save it again"),
+    (lambda at: listed(at, 0, type="custom_st.Transformer"), "adds custom_st.Transformer to the model"),
+    (lambda at: listed(at, 2, type="a.models.Transformer"), "adds a.models.Transformer to the model"),
+    (lambda at: edited(at, GENERAL, truncate_dim=16), "cuts vectors to 16 numbers (truncate_dim)"),
+    (lambda at: edited(at, OWN, modality_config=HIDDEN), "reads texts by {'text': {'method': 'forward', 'me"),
+    (lambda at: edited(at, OWN, config_args={"num_attention_heads": 2}), "config_args.num_attention_heads"),
+    (
+        lambda at: edited(at, OWN, processing_kwargs={"text": {"stride": 2}}),
+        "sets text.stride beyond what is followed here",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), ELSEWHERE, ids=lambda value: value if type(value) is str else ""
+)
+def test_what_a_folder_asks_for_and_is_not_done_is_never_silence(
+    change: Any, words: str, bare: Path, tmp_path: Path
+) -> None:
+    folder = sentence_folder(bare, tmp_path / "st")
+    settings = Embedder(str(folder), pooling="mean")
+    assert settings.problems() == []
+    change(folder)
+    (line,) = settings.problems()
+    assert words in line
+
+
+def test_modules_in_another_order_are_refused(bare: Path, tmp_path: Path) -> None:
+    folder = sentence_folder(bare, tmp_path / "st")
+    words, pooling, norm = json.loads((folder / "modules.json").read_text())
+    (folder / "modules.json").write_text(json.dumps([words, norm, pooling]))
+    (line,) = Embedder(str(folder), pooling="mean").problems()
+    assert "has Transformer, Normalize, Pooling in this order, which is not supported" in line
+
+
+@pytest.mark.parametrize("path", ["1_Pooling/", "pool", "parts/pool", "./pool"])
+def test_pooling_is_read_wherever_modules_json_has_it(bare: Path, tmp_path: Path, path: str) -> None:
+    folder = sentence_folder(bare, tmp_path / "st")
+    (folder / path).parent.mkdir(exist_ok=True)
+    (folder / "1_Pooling").rename(folder / path)
+    listed(folder, 1, path=path)
+    (line,) = Embedder(str(folder)).problems()
+    assert "pooling mean where embedder.pooling=cls" in line
+
+
+@pytest.mark.parametrize("said", [{}, {"word_embedding_dimension": 64}, {"pooling_mode_cls_token": False}])
+def test_pooling_that_is_not_said_is_that_of_sentence_transformers(
+    bare: Path, tmp_path: Path, said: dict[str, Any]
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    folder = sentence_folder(bare, tmp_path / "st")
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"embedding_dimension": 64} | said))
+    settings = Embedder(str(folder), pooling="mean")
+    assert settings.problems() == []
+    _, passages = vectors(settings, tmp_path / "cache")
+    oracle = SentenceTransformer(str(folder), device="cpu")
+    np.testing.assert_allclose(passages, oracle.encode_document(TEXTS), atol=1e-5)
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(said))
+    assert settings.problems() == []
+
+
+@pytest.mark.parametrize("name", ["sentence_roberta_config.json", "sentence_xlm-roberta_config.json"])
+def test_lengths_under_names_of_early_days_are_notes(bare: Path, tmp_path: Path, name: str) -> None:
+    folder = sentence_folder(bare, tmp_path / "st")
+    (folder / OWN).unlink()
+    edited(folder, name, max_seq_length=64)
+    (note,) = Embedder(str(folder), pooling="mean").notes(folder)
+    assert "the folder's own limit is 64 tokens" in note
+
+
+def test_prompts_that_nobody_asks_for_are_a_note(bare: Path, tmp_path: Path) -> None:
+    prompts = {"search_query": "search_query: ", "search_document": "search_document: "}
+    folder = sentence_folder(bare, tmp_path / "st", prompts=prompts)
+    settings = Embedder(str(folder), pooling="mean")
+    assert settings.problems() == []
+    (note,) = settings.notes(folder)
+    assert "its own files have prompts that are not used (search_document, search_query)" in note
+    assert replace(settings, query_instruction="search_query: ").notes(folder) == []
+
+
 def test_a_plain_folder_is_embedded_as_the_settings_say(bare: Path) -> None:
     for pooling in ("cls", "mean"):
         assert Embedder(str(bare), pooling=pooling, query_instruction=BGE).problems() == []

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from flagembedding_oracle import quiet
+from rerankbench import load_reranker
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.hardware import Hardware
@@ -148,6 +149,99 @@ def test_configs_nested_deeply_are_no_trace(models: Path, tmp_path: Path, hashes
     assert all("\n" not in line for line in folder_problems(folder))
 
 
+# --- weights ---
+
+
+def reweighed(folder: Path, change: Any) -> None:
+    from safetensors.torch import load_file, save_file
+
+    held = load_file(folder / "model.safetensors")
+    save_file(held | change(held), folder / "model.safetensors", metadata={"format": "pt"})
+
+
+QUERY = "bert.encoder.layer.0.attention.self.query"
+LEFT_OVER = {
+    "an adapter": ("bert-fast", f"{QUERY}.lora_A.weight", (4, 64)),
+    "a bias": ("qwen3", "model.layers.0.self_attn.q_proj.bias", (64,)),
+    "a norm": ("llama", "model.layers.0.self_attn.q_norm.weight", (16,)),
+    "a head's bias": ("qwen3", "score.bias", (1,)),
+    "scales": ("bert-fast", f"{QUERY}.weight_scale", (1,)),
+}
+
+
+@pytest.mark.parametrize("what", LEFT_OVER)
+def test_weights_that_would_be_left_out_are_told(
+    what: str, built: dict[str, Path], tmp_path: Path, hashes: Path
+) -> None:
+    """transformers drops them with a warning that nobody sees."""
+    import torch
+
+    kind, name, shape = LEFT_OVER[what]
+    folder = shutil.copytree(built[kind], tmp_path / "odd")
+    reweighed(folder, lambda _: {name: torch.ones(shape)})
+    (line,) = attempt(Encoder(str(folder)), hashes)
+    assert f"hold 1 tensors that the model of config.json has no place for, the first is {name}; " in line
+
+
+def test_weights_of_other_tasks_make_no_difference(
+    built: dict[str, Path], tmp_path: Path, hashes: Path
+) -> None:
+    import torch
+
+    folder = shutil.copytree(built["roberta"], tmp_path / "odd")
+    more = {
+        "lm_head.dense.weight": (64, 64),
+        "roberta.pooler.dense.weight": (64, 64),
+        "roberta.embeddings.position_ids": (1, 514),
+    }
+    reweighed(folder, lambda _: {name: torch.ones(shape) for name, shape in more.items()})
+    np.testing.assert_array_equal(
+        attempt(Encoder(str(folder)), hashes), attempt(Encoder(str(built["roberta"])), hashes)
+    )
+
+
+def test_weights_that_mean_nothing_without_scales_are_refused(
+    built: dict[str, Path], tmp_path: Path, hashes: Path
+) -> None:
+    import torch
+
+    folder = shutil.copytree(built["bert-fast"], tmp_path / "odd")
+    reweighed(folder, lambda held: {f"{QUERY}.weight": held[f"{QUERY}.weight"].to(torch.float8_e4m3fn)})
+    (line,) = attempt(Encoder(str(folder)), hashes)
+    assert f"the weights are quantized ({QUERY}.weight is F8_E4M3)" in line
+
+
+def test_scores_that_are_no_numbers_are_an_error(
+    built: dict[str, Path], tmp_path: Path, hashes: Path
+) -> None:
+    folder = shutil.copytree(built["bert-fast"], tmp_path / "odd")
+    name = "bert.encoder.layer.0.output.dense.weight"
+    reweighed(folder, lambda held: {name: held[name] * math.nan})
+    model = load_reranker("base", model=str(folder), device="cpu", precision="fp32", cache_dir=hashes)
+    with pytest.raises(UserError, match="the model's values are not finite"):
+        model.score("mars", ["two small moons"])
+
+
+def test_a_padding_token_that_is_none_is_as_if_not_said(
+    built: dict[str, Path], tmp_path: Path, hashes: Path
+) -> None:
+    folder = shutil.copytree(built["llama"], tmp_path / "odd")
+    put(folder / "config.json", pad_token_id=-1)
+    np.testing.assert_allclose(attempt(Encoder(str(folder)), hashes), plain(folder), atol=1e-4)
+
+
+def test_a_tokenizer_that_cuts_at_the_beginning_is_told(
+    built: dict[str, Path], tmp_path: Path, hashes: Path
+) -> None:
+    folder = shutil.copytree(built["bert-fast"], tmp_path / "odd")
+    put(folder / "tokenizer_config.json", truncation_side="left")
+    (line,) = attempt(Encoder(str(folder)), hashes)
+    assert "cuts long texts at their beginning" in line
+    assert not isinstance(attempt(Encoder(str(folder), long_documents="max_passage"), hashes), list)
+    put(folder / "tokenizer_config.json", truncation_side="right")
+    assert not isinstance(attempt(Encoder(str(folder)), hashes), list)
+
+
 # --- anything ---
 
 VALUES = st.one_of(
@@ -160,12 +254,13 @@ VALUES = st.one_of(
     st.dictionaries(st.text(max_size=3), st.integers(0, 9), max_size=2),
 )
 KINDS = ["bert-fast", "roberta", "albert", "modernbert-mean", "qwen3"]
+ALSO = ["llama"]
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("odd")
-    return {kind: SCORERS[kind](root / kind) for kind in KINDS}
+    return {kind: SCORERS[kind](root / kind) for kind in (*KINDS, *ALSO)}
 
 
 FEW = settings(

@@ -87,6 +87,21 @@ def test_a_cross_encoder_with_its_adapter_is_the_merged_one(
     assert "no adapter_model.safetensors there" in line
 
 
+def test_tensors_that_peft_would_leave_out_are_an_error(tmp_path: Path, hashes: Path, models: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    base = models / "minilm"
+    lora, _ = adapter(base, tmp_path / "lora", "AutoModelForSequenceClassification", "SEQ_CLS")
+    file = lora / "adapter_model.safetensors"
+    held = load_file(file)
+    strange = {name.replace(".bert.", ".roberta."): value for name, value in held.items()}
+    few = {name: value for name, value in held.items() if "layer.1." not in name}
+    for tensors, words in ((strange, "the model has no place for it"), (few, "the adapter lacks it")):
+        save_file(tensors, file)
+        with pytest.warns(UserWarning, match="missing adapter keys"), pytest.raises(UserError, match=words):
+            ready(Encoder(str(base), adapter=str(lora)), hashes)
+
+
 def test_an_adapters_folder_as_the_model_brings_its_base(tmp_path: Path, hashes: Path, models: Path) -> None:
     base = models / "minilm"
     lora, whole = adapter(base, tmp_path / "lora", "AutoModelForSequenceClassification", "SEQ_CLS")

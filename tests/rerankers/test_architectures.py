@@ -17,6 +17,7 @@ from ready_models import FP32, ready
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.models import references
 from rerankbench.engine.models.model_config import CHECKED
+from rerankbench.rerankers.causal import Causal
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.llm import KNOWN, LLM, OWN
 from rerankbench.rerankers.reranker import Reranker
@@ -257,6 +258,37 @@ def test_positions_that_are_computed_have_no_end(built: Path, hashes: Path) -> N
 
 
 # --- what cannot be scored right ---
+
+
+FACTORS = {"short_factor": [1.0] * 8, "long_factor": [4.0] * 8, "original_max_position_embeddings": 66}
+
+
+@pytest.mark.parametrize(
+    "rope", [{"rope_type": "dynamic"}, {"type": "dynamic"}, {"rope_type": "longrope"} | FACTORS]
+)
+def test_positions_that_a_longer_text_would_change_are_not_used(
+    rope: dict[str, Any], built: Path, tmp_path: Path, hashes: Path
+) -> None:
+    """Such models look at the longest text of a batch: a score would depend on what is beside it."""
+    folder = shutil.copytree(folder_of("qwen2", SCORERS, built), tmp_path / "scaled")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"rope_scaling": {"factor": 4.0} | rope, "max_position_embeddings": 66}
+    (folder / "config.json").write_text(json.dumps(config))
+    line = "reranker.max_length=65: the model reads at most 64 tokens; give no more"
+    assert Encoder(str(folder), max_length=65).problems() == [line]
+    model = ready(Encoder(str(folder), max_length=64), hashes)
+    alone = [scores(model, [pair])[0, 0] for pair in PAIRS]
+    np.testing.assert_allclose(scores(model, PAIRS)[:, 0], alone, atol=1e-5)
+
+    config |= {"architectures": ["Qwen2ForCausalLM"], "max_position_embeddings": 512}
+    config["rope_scaling"].pop("original_max_position_embeddings", None)
+    (folder / "config.json").write_text(json.dumps(config))
+    prompt = {"template": "{query} {document}", "yes": "a", "no": "b"}
+    assert Causal(str(folder), max_length=512, **prompt).problems() == []
+    (line,) = Causal(str(folder), **prompt).problems()
+    assert "reranker.max_length=8192: the model reads at most 512 tokens" in line
+    (line,) = LLM(str(folder), yes="Yes").problems()  # the prompt comes on top
+    assert "reranker.max_length=512: the model reads at most 3" in line
 
 
 @pytest.mark.parametrize("labels", [2, 3])

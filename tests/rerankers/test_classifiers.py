@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,28 @@ def test_a_chat_template_is_followed_as_sentence_transformers_does(folders: Path
     np.testing.assert_allclose(scores(model, PAIRS)[:, 0], expected, atol=1e-4)
     pairs = ready(Encoder(str(folders / "chat"), template="{query}\n<Document>: {document}"), hashes)
     assert np.abs(scores(pairs, SHORT)[:, 0] - scores(model, SHORT)[:, 0]).max() > 0.01
+
+
+def test_a_prompt_that_ends_in_the_padding_token_is_scored_before_it(
+    folders: Path, tmp_path: Path, hashes: Path
+) -> None:
+    """As transformers looks for the last token that is no padding."""
+    from sentence_transformers import CrossEncoder
+    from torch.nn import Identity
+
+    folder = shutil.copytree(folders / "chat", tmp_path / "chat")
+    (folder / "chat_template.jinja").write_text(CHAT.rstrip("\n"))
+    words = json.loads((folder / "tokenizer_config.json").read_text()) | {"pad_token": "<|im_end|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(words))
+    config = json.loads((folder / "config.json").read_text())
+    model = ready(Encoder(str(folder)), hashes)
+    token = model.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    before = scores(model, SHORT)[:, 0]
+    (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": token}))
+    reference = CrossEncoder(str(folder), device="cpu", max_length=512, activation_fn=Identity())
+    found = scores(ready(Encoder(str(folder)), hashes), SHORT)[:, 0]
+    np.testing.assert_allclose(found, reference.predict(SHORT, batch_size=1), atol=1e-4)
+    assert np.abs(found - before).max() > 0.01
 
 
 def test_prompts_that_cannot_be_are_one_line(folders: Path, models: Path, hashes: Path) -> None:

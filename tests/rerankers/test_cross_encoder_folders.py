@@ -147,6 +147,10 @@ def test_a_classifiers_scores_are_the_logits_below_its_activation(
         ),
         ({"config.json": {"sbert_ce_default_activation_function": "mine.Odd"}}, "activation_fn is mine.Odd"),
         (
+            {GENERAL: {"model_type": "CrossEncoder"}, OWN: {"config_args": {"num_hidden_layers": 1}}},
+            "sets config_args.num_hidden_layers beyond what is followed here, which is not supported",
+        ),
+        (
             {
                 GENERAL: {"model_type": "CrossEncoder"},
                 OWN: {"processing_kwargs": {"text": {"padding_side": "left"}}},
@@ -154,7 +158,7 @@ def test_a_classifiers_scores_are_the_logits_below_its_activation(
             "sets text.padding_side",
         ),
     ],
-    ids=["not ascending", "unknown", "options"],
+    ids=["not ascending", "unknown", "config", "options"],
 )
 def test_what_is_not_followed_is_refused(
     files: dict[str, dict[str, Any]], words: str, models: Path, tmp_path: Path

@@ -53,7 +53,8 @@ class Adapted(LocalReranker):
         return replace(self, model=base, revision=revision, adapter=str(folder))
 
     def folder_problems(self, folder: Path) -> list[str]:
-        return [f"reranker.model={self.model}: {line}" for line in self.misfits(folder)]
+        found = [f"reranker.model={self.model}: {line}" for line in self.misfits(folder)]
+        return found or self.cut_problems(folder)
 
     @abstractmethod
     def misfits(self, folder: Path) -> list[str]:

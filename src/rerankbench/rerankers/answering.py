@@ -8,6 +8,7 @@ from typing import Any
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
+from rerankbench.engine.models.checkpoint import describe
 from rerankbench.engine.models.loading import without_values
 from rerankbench.engine.models.prompt_template import template_problems
 from rerankbench.engine.models.references import Weights
@@ -37,8 +38,12 @@ class Answering(Templated):
         return found
 
     def length_problems(self, positions: int | None) -> list[str]:
-        """Positions of these models are computed; what has a table of them is of another family."""
+        """What has a table of positions is of another family, which is told first."""
         return super().length_problems(None)
+
+    def folder_problems(self, folder: Path) -> list[str]:
+        positions = describe(folder)["positions"]
+        return super().folder_problems(folder) or super().length_problems(positions)
 
     def rehearse(self, weights: Weights, hardware: Hardware) -> None:
         with without_values():

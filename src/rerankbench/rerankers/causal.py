@@ -55,7 +55,7 @@ class Causal(Answering):
                 "another folder"
             ]
         if problems := described(folder).problems:
-            return [f"{line}, which is not supported" for line in problems]
+            return list(problems)
         if self.follows(folder) or self.template != list(QWEN3) or knows(folder, "<think>"):
             return []
         return [

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from rerankbench.engine.store.rows import NotFinite
 from rerankbench.rerankers.pair_window import PairWindow
 from rerankbench.rerankers.reranker import PairModel
 from rerankbench.rerankers.sequences import best
@@ -41,6 +42,11 @@ def score_queries(
     values = np.empty((len(distinct.lengths), len(model.layers)), np.float32)
     for index, some in shared(loop, distinct.lengths).run(distinct):
         values[index] = some
+    if not np.isfinite(values).all():
+        raise NotFinite(
+            "the model's values are not finite (NaN or infinite); try precision=fp32, or another copy of the "
+            "model"
+        )
     return np.split(best(values[number], window.owner), np.cumsum(sizes)[:-1])
 
 

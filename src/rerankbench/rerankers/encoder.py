@@ -60,7 +60,7 @@ class Encoder(Templated):
                 "its modules.json has a LogitScore behind a classifier, which has no vocabulary; fetch the "
                 "model again"
             ]
-        return [f"{line}, which is not supported" for line in described(folder).problems]
+        return list(described(folder).problems)
 
     def folder_problems(self, folder: Path) -> list[str]:
         labels = describe(folder)["num_labels"] or 2  # two is the default that config.json leaves out
@@ -151,7 +151,8 @@ class TemplatedClassifier(TemplatedModel):
 
         ids, lengths = inputs["input_ids"], inputs["lengths"]
         mask = (torch.arange(ids.shape[1], device=ids.device)[None] < lengths[:, None]).long()
-        logits = last_logits(self.model, {"input_ids": ids, "attention_mask": mask})
+        padding = self.model.config.get_text_config().pad_token_id
+        logits = last_logits(self.model, {"input_ids": ids, "attention_mask": mask}, padding)
         return labelled(logits, self.settings.label)
 
 
@@ -190,8 +191,9 @@ class PairInputs:
         own = tokenizer.pad_token_id
         spare = own if own is not None and own < rows else 0
         # a decoder looks for the padding that its config names; others are told by the mask
-        padding = declared if decoder and declared is not None else spare
-        return cls(template, padding, typed, decoder and declared is None)
+        named = declared is not None and 0 <= declared < rows
+        padding = declared if decoder and named else spare
+        return cls(template, padding, typed, decoder and not named)
 
 
 def takes_types(model: Any) -> bool:
@@ -199,13 +201,19 @@ def takes_types(model: Any) -> bool:
     return "token_type_ids" in inspect.signature(model.forward).parameters
 
 
-def last_logits(model: Any, inputs: dict[str, Tensor]) -> Tensor:
-    """Logits [n, labels] of a decoder at the last token of each row."""
+def last_logits(model: Any, inputs: dict[str, Tensor], padding: int | None = None) -> Tensor:
+    """Logits [n, labels] of a decoder at the last token of each row.
+
+    padding: a token that does not count, which the model's config names: as in transformers, so that a prompt
+    which ends in it is scored by what stands before.
+    """
     import torch
 
-    hidden = model.base_model(**inputs).last_hidden_state
-    rows = torch.arange(len(hidden), device=hidden.device)
-    logits: Tensor = model.score(hidden[rows, inputs["attention_mask"].sum(dim=1) - 1])
+    hidden, seen = model.base_model(**inputs).last_hidden_state, inputs["attention_mask"]
+    if padding is not None:
+        seen = seen * (inputs["input_ids"] != padding)
+    places = (seen * torch.arange(seen.shape[1], device=seen.device)).argmax(dim=1)
+    logits: Tensor = model.score(hidden[torch.arange(len(hidden), device=hidden.device), places])
     return logits
 
 

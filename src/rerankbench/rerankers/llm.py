@@ -52,6 +52,11 @@ class Prompted(Adapted):
     passage_instruction: str = "B: "
     prompt: str = PROMPT
 
+    def length_problems(self, positions: int | None) -> list[str]:
+        """The prompt comes on top of max_length; a token of it is a byte at least."""
+        besides = len(self.prompt.encode()) + 8
+        return super().length_problems(None if positions is None else max(0, positions - besides))
+
     def rehearse(self, weights: Weights, hardware: Hardware) -> None:
         with without_values():
             self.open(weights, hardware)

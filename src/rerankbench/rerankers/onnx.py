@@ -82,7 +82,8 @@ class Onnx(LocalReranker):
         """What keeps a whole file from being read here as a classifier of pairs."""
         graph, place = weights.graph, f"reranker.model={self.model}"
         found = self.length_problems(weights.positions)
-        found += [f"{place}: {line}, which is not supported" for line in described(weights.folder).problems]
+        found += [f"{place}: {line}" for line in described(weights.folder).problems]
+        found += self.cut_problems(weights.folder)
         if "input_ids" not in graph.inputs:
             asked = ", ".join(graph.inputs) or "nothing"
             return [*found, f"{place}: {weights.file.name} takes {asked}, not the tokens of a text"]

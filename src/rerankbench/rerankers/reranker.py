@@ -19,6 +19,7 @@ from rerankbench.basics.arrays import Ints
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import checkpoint, references
 from rerankbench.engine.models.cross_encoder_folder import described
+from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.loading import without_values
 from rerankbench.engine.models.model_settings import ModelSettings
 from rerankbench.engine.run_context import RunContext
@@ -205,6 +206,17 @@ class LocalReranker(ModelSettings, Reranker):
                 f"max_length = {self.max_length // 4}"
             )
         return found
+
+    def cut_problems(self, folder: Path) -> list[str]:
+        """One line for a tokenizer that cuts long texts at their beginning, where documents are cut here."""
+        side = json_object(folder / "tokenizer_config.json").get("truncation_side", "right")
+        if side != "left" or self.long_documents != "truncate":
+            return []
+        return [
+            f"reranker.model={self.model}: its tokenizer_config.json cuts long texts at their beginning, "
+            "which is not supported; take truncation_side out of it to cut them at their end, or set "
+            "reranker.long_documents=max_passage"
+        ]
 
     def length_problems(self, positions: int | None) -> list[str]:
         return references.length_problems({"reranker.max_length": self.max_length}, positions)

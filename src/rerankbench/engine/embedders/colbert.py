@@ -66,6 +66,8 @@ class ColbertEmbedder(Embedder):
         if more := modules_of(folder).besides("Transformer", "Dense"):
             added = ", ".join(more)
             return [f"{place}: its modules.json has {added}, so it is not a ColBERT; give an embedder"]
+        if problems := modules_of(folder).problems:
+            return [f"{place}: {line}" for line in problems]
         if not module_folders(folder, "Dense") and LINEAR not in tensors(folder):
             return [
                 f"{place}: has no projection of its tokens, {LINEAR} or a Dense module, so it is not a "

@@ -20,7 +20,13 @@ from rerankbench.engine.models.loading import Opened, opened, take, without_valu
 from rerankbench.engine.models.model_config import CHECKED, DECODERS
 from rerankbench.engine.models.model_files import has_code, own_code_problems
 from rerankbench.engine.models.model_settings import ModelSettings
-from rerankbench.engine.models.sentence_modules import Modules, is_late_interaction, modules_of
+from rerankbench.engine.models.sentence_modules import (
+    Modules,
+    inside,
+    is_late_interaction,
+    modules_of,
+    told_in,
+)
 from rerankbench.engine.store.rows import arithmetic
 from rerankbench.engine.tokens import Tokens, pad, sizes, token_ids
 
@@ -82,17 +88,25 @@ class Embedder(ModelSettings):
                 "give an embedder"
             ]
         found = own_code_problems(place, config, self.trust_remote_code)
-        return found + contradictions(self, modules_of(folder))
+        return found + contradictions(self, modules_of(folder)) + output_problems(place, folder)
 
     def notes(self, folder: Path) -> list[str]:
         """What people should know of these settings and the folder, and may have meant."""
-        most = modules_of(folder).max_length
-        if most is None or self.max_length <= most:
-            return []
-        return [
-            f"embedder.max_length={self.max_length}: the folder's own limit is {most} tokens; "
-            f"embedder.max_length={most} keeps to it"
-        ]
+        said = modules_of(folder)
+        found, most = [], said.max_length
+        if most is not None and self.max_length > most:
+            found.append(
+                f"embedder.max_length={self.max_length}: the folder's own limit is {most} tokens; "
+                f"embedder.max_length={most} keeps to it"
+            )
+        names = [name for name, text in said.prompts.items() if text]
+        used = {said.prompts[name] for name in names} & {self.query_instruction, self.passage_instruction}
+        if names and not used:
+            found.append(
+                f"embedder.model={self.model}: its own files have prompts that are not used ("
+                f"{', '.join(names)}); embedder.query_instruction and embedder.passage_instruction set them"
+            )
+        return found
 
     def fitted(self, folder: Path) -> Self:
         return replace(self, attention=usable(self.attention, folder, AUTO, self.trust_remote_code))
@@ -142,6 +156,11 @@ def contradictions(settings: Embedder, folder: Modules) -> list[str]:
     place, own = f"embedder.model={settings.model}", ("Transformer", "Pooling", "Normalize")
     if more := folder.besides(*own):
         return [f"{place}: its modules.json adds {', '.join(more)} to the model, which is not supported"]
+    if list(folder.kinds) != [kind for kind in own if kind in folder.kinds]:
+        order = ", ".join(folder.kinds)
+        return [f"{place}: its modules.json has {order} in this order, which is not supported"]
+    if folder.problems:
+        return [f"{place}: {line}" for line in folder.problems]
     if len(folder.pooling) > 1 or {*folder.pooling} - {"cls", "mean"}:
         return [
             f"{place}: it pools by {' and '.join(folder.pooling)}, which is not supported; cls and mean are"
@@ -158,6 +177,18 @@ def contradictions(settings: Embedder, folder: Modules) -> list[str]:
     )
     cures = " ".join(f"'embedder.{key}={written(value)}'" for key, (_, value) in said.items())
     return [f"{place}: its own files say {differences}; set {cures}"]
+
+
+def output_problems(place: str, folder: Path) -> list[str]:
+    """What is pooled in a folder of sentence-transformers, where it is not what the last layer gives."""
+    modality = json_object(told_in(folder)).get("modality_config")
+    said = inside(modality, "text") if isinstance(modality, dict) else PLAIN_OUTPUT
+    if {**PLAIN_OUTPUT, **said} == PLAIN_OUTPUT and (said or not modality):
+        return []
+    return [f"{place}: its sentence_bert_config.json reads texts by {modality}, which is not supported"]
+
+
+PLAIN_OUTPUT = {"method": "forward", "method_output_name": "last_hidden_state"}
 
 
 def otherwise(settings: Embedder, folder: Modules) -> dict[str, tuple[str, Any]]:

@@ -70,9 +70,21 @@ def merged(model: Any, adapter: str | None) -> Any:
 
     folder = Path(adapter).expanduser()
     try:
-        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+        adapted = PeftModel.from_pretrained(model, str(folder))
+        taken = adapted.load_adapter(str(folder), adapted.active_adapter)  # says what fits, as nothing else
+        whole = adapted.merge_and_unload()
     except Exception as error:  # whatever peft raises for names and shapes that do not fit
         raise UserError(
             f"reranker.adapter={adapter}: does not fit the model ({reason(error)}); give the base model that "
             "it was trained on as reranker.model"
         ) from error
+    # biases of whole modules are in an adapter's file twice
+    strange = [name for name in taken.unexpected_keys if ".modules_to_save." not in name]
+    if odd := strange + taken.missing_keys:
+        where = "the model has no place for it" if strange else "the adapter lacks it"
+        raise UserError(
+            f"reranker.adapter={adapter}: does not fit the model, {len(odd)} tensors are in only one "
+            f"of them; the first is {odd[0]}, {where}; give the base model that it was trained on as "
+            "reranker.model"
+        )
+    return whole

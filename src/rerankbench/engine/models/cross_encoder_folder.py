@@ -7,19 +7,25 @@ activation. Those that are known here ascend everywhere, so that the order of sc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rerankbench.engine.models.json_files import json_object
 from rerankbench.engine.models.model_config import is_whole
-from rerankbench.engine.models.sentence_modules import ENDLESS, module_folders, modules_of
+from rerankbench.engine.models.sentence_modules import (
+    ENDLESS,
+    GENERAL,
+    UNSUPPORTED,
+    inside,
+    module_folders,
+    modules_of,
+    told_in,
+)
 
 TRANSFORMER, LOGIT_SCORE = "Transformer", "LogitScore"
 ASCENDING = ("Identity", "Sigmoid", "LogSigmoid", "Tanh", "Softplus", "Softsign")
 ACTIVATION = "sbert_ce_default_activation_function"  # where versions before 4 keep it
-GENERAL, OWN = "config_sentence_transformers.json", "sentence_bert_config.json"
 
 
 @dataclass(frozen=True)
@@ -40,18 +46,17 @@ class CrossEncoderFolder:
 
 def described(folder: Path) -> CrossEncoderFolder:
     """What the folder says; nothing, where it is of no CrossEncoder. Damage counts as silence."""
-    config, general, own = (json_object(folder / name) for name in ("config.json", GENERAL, OWN))
+    config, general = (json_object(folder / name) for name in ("config.json", GENERAL))
     inner = inside(config, "sentence_transformers")
     modules = modules_of(folder)
     if not (modules.kinds or inner or ACTIVATION in config or general.get("model_type") == "CrossEncoder"):
         return CrossEncoderFolder()
-    asked = inside(own, "processing_kwargs")
+    chat = inside(inside(json_object(told_in(folder)), "processing_kwargs"), "chat_template")
     activation = general.get("activation_fn") or inner.get("activation_fn") or config.get(ACTIVATION)
     found = [*chain_problems(modules.besides(TRANSFORMER, LOGIT_SCORE)), *activation_problems(activation)]
-    chat, text = inside(asked, "chat_template"), inside(asked, "text")
-    found += asked_problems(asked, chat)
+    found += modules.problems
     own_limit = json_object(folder / "tokenizer_config.json").get("model_max_length")
-    lengths = (modules.max_length, own_limit, text.get("max_length"))
+    lengths = (modules.max_length, own_limit)
     known = [one for one in lengths if is_whole(one) and 0 < one < ENDLESS]
     return CrossEncoderFolder(
         answers_of(folder),
@@ -62,14 +67,10 @@ def described(folder: Path) -> CrossEncoderFolder:
     )
 
 
-def inside(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """An object in a config; empty where it is none."""
-    found = config.get(name)
-    return found if isinstance(found, dict) else {}
-
-
 def chain_problems(others: list[str]) -> list[str]:
-    return [f"its modules.json computes scores with {', '.join(others)} besides the model"] if others else []
+    if not others:
+        return []
+    return [f"its modules.json computes scores with {', '.join(others)} besides the model, {UNSUPPORTED}"]
 
 
 def activation_problems(activation: Any) -> list[str]:
@@ -81,22 +82,6 @@ def activation_problems(activation: Any) -> list[str]:
         f"its activation_fn is {activation}, which may order scores otherwise than the logits, which are "
         "what is stored here; take it out of the folder to go by the logits"
     ]
-
-
-def asked_problems(asked: Mapping[str, Any], chat: Mapping[str, Any]) -> list[str]:
-    """Lines for options of tokenizing that are not followed here."""
-    known = {
-        "chat_template": {"add_generation_prompt", "restore_suffix"},
-        "text": {"max_length", "truncation"},
-    }
-    odd = [
-        f"{group}.{name}"
-        for group, options in asked.items()
-        for name in (options if isinstance(options, dict) else [])
-        if name not in known.get(group, set()) and name != "padding"
-    ]
-    odd += ["chat_template.restore_suffix"] if chat.get("restore_suffix") is False else []
-    return [f"its {OWN} sets {', '.join(odd)}"] if odd else []
 
 
 def answers_of(folder: Path) -> tuple[int, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -104,6 +105,7 @@ def reading_checked(folder: Path, options: dict[str, Any], refused: list[UserErr
         if not problem:
             model, found = original(cls, *args, **kwargs | options, output_loading_info=True)
             problem = missing(folder, found["missing_keys"])
+            problem = problem or left_over(folder, model, found["unexpected_keys"])
             in_one_piece(model)
             as_it_is_written(model)
             if _OWN_MEMORY.get():
@@ -247,6 +249,37 @@ def missing(folder: Path, names: list[str]) -> str:
         f"{folder}: its weight files lack {len(lost)} of the model's tensors, the first is {lost[0]}; "
         "config.json is of another model, or fetch the model again"
     )
+
+
+PARAMETER = re.compile(r"\.(weight|bias|lora_\w+|\w*_?scale\w*)$")
+
+
+def left_over(folder: Path, model: Any, names: Iterable[str]) -> str:
+    """What to say of weights inside a model's layers that it has no place for, as biases that its config
+    leaves out, or an adapter that was not merged: it would be computed without them.
+
+    Heads for other tasks are no part of it, and are left alone; so is what a folder's own code leaves.
+    """
+    if not type(model).__module__.startswith("transformers."):
+        return ""
+    outer = {"", model.base_model_prefix}
+    parts = {name for name, _ in model.named_modules()} - outer
+    known = [name for name in sorted(names) if PARAMETER.search(name)]
+    lost = [name for name in known if owner(name, parts, model.base_model_prefix)]
+    if not lost:
+        return ""
+    return (
+        f"{folder}: its weight files hold {len(lost)} tensors that the model of config.json has no place "
+        f"for, the first is {lost[0]}; config.json is of another model, or an adapter in them was not merged"
+    )
+
+
+def owner(tensor: str, parts: set[str], prefix: str) -> bool:
+    """Whether a tensor lies in one of a model's `parts`, under its name in files."""
+    steps = tensor.split(".")
+    places = {".".join(steps[:end]) for end in range(1, len(steps))}
+    inner = {f"{prefix}.{place}" for place in places} | {place.removeprefix(f"{prefix}.") for place in places}
+    return not parts.isdisjoint(places | inner)
 
 
 def take(found: Opened, hardware: Hardware, first_only: bool = False) -> tuple[Any, Any]:

@@ -68,6 +68,8 @@ def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
 def positions(config: Mapping[str, Any]) -> int | None:
     """The most tokens that a model reads; None for one without a table of positions."""
     kind, rows = config.get("model_type"), config.get("max_position_embeddings")
+    if (most := alike_positions(config)) is not None:
+        return most
     if not is_whole(rows) or kind in WITHOUT_TABLE:
         return None
     if kind in ("deberta", "deberta-v2") and config.get("position_biased_input", True) is False:
@@ -75,6 +77,21 @@ def positions(config: Mapping[str, Any]) -> int | None:
     padding = config.get("pad_token_id")
     behind = (padding if is_whole(padding) else 1) + 1
     return rows - (behind if kind in BEHIND_PADDING else BEFORE_FIRST.get(str(kind), 0))
+
+
+def alike_positions(config: Mapping[str, Any]) -> int | None:
+    """The most tokens that are rotated alike whatever stands beside them; None where all are.
+
+    Scalings of some kinds look at the longest text of a batch, so that a longer one changes all the others.
+    """
+    part = {**config, **text_part(config)}
+    rope = part.get("rope_parameters") or part.get("rope_scaling")
+    if not isinstance(rope, dict):
+        return None
+    kind, rows = rope.get("rope_type", rope.get("type")), part.get("max_position_embeddings")
+    before = rope.get("original_max_position_embeddings") or part.get("original_max_position_embeddings")
+    found = {"dynamic": rows, "longrope": before or rows}.get(str(kind))
+    return found - found % 8 if is_whole(found) else None  # rows may be padded up to a multiple of 8
 
 
 def is_whole(value: Any) -> TypeGuard[int]:
@@ -86,7 +103,11 @@ def problems(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> list[str]
     found = odd_values(config)
     if found:
         return found
-    found = [*quantized(config), *(absurd(config, len(tensors)) or other_depth(config, tensors))]
+    found = [
+        *quantized(config),
+        *odd_numbers(tensors),
+        *(absurd(config, len(tensors)) or other_depth(config, tensors)),
+    ]
     return found + version_problems(config)
 
 
@@ -123,6 +144,22 @@ def quantized(config: Mapping[str, Any]) -> list[str]:
     method = settings.get("quant_method") if isinstance(settings, dict) else None
     what = method or "quantization_config"
     return [f"the weights are quantized ({what}), which is not read here; give a folder with plain weights"]
+
+
+def odd_numbers(tensors: Mapping[str, Any]) -> list[str]:
+    """Weights in a form that only means something together with scales, which nothing applies here."""
+    odd = sorted(
+        name for name, one in tensors.items() if name.endswith(".weight") and one.dtype not in PLAIN_NUMBERS
+    )
+    if not odd:
+        return []
+    return [
+        f"the weights are quantized ({odd[0]} is {tensors[odd[0]].dtype}), which is not read here; give a "
+        "folder with plain weights"
+    ]
+
+
+PLAIN_NUMBERS = ("F64", "F32", "F16", "BF16")
 
 
 def absurd(config: Mapping[str, Any], tensors: int) -> list[str]:
