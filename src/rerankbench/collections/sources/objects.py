@@ -80,7 +80,7 @@ def in_columns(top: Mapping[str, object]) -> list[Item] | None:
     anything else."""
     columns = list(top.values())
     if columns and all(isinstance(column, dict) for column in columns):
-        rows = list(map(list, columns))
+        rows = [list(column) for column in columns if isinstance(column, dict)]
         if any(names != rows[0] for names in rows):
             return None
         columns = [list(column.values()) for column in columns if isinstance(column, dict)]
