@@ -95,7 +95,7 @@ FUZZ_SECONDS ?= 600
 fuzz: develop
 	$(BIN)/python tests/helpers/fuzz.py $(FUZZ_SECONDS)
 
-# Mutation testing of the figures and the store, docs/mutants.md: half an hour; stopped, it goes on where it was.
+# Mutation testing of the figures and the store, docs/mutants.md: 4 to 15 minutes; stopped, it goes on where it was.
 mutants: develop
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[mutants]"
 	$(BIN)/mutmut run --max-children $(WORKERS)
