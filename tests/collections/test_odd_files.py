@@ -18,6 +18,9 @@ from rerankbench.collections.candidates import read_trec
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.sources.beir import Beir
 from rerankbench.collections.sources.files import Files
+from rerankbench.collections.sources.layout import DOCUMENTS as DOCUMENTS_LAYOUT
+from rerankbench.collections.sources.one_file import OneFile
+from rerankbench.collections.sources.rows import column_problems
 
 DOCUMENTS = [{"_id": i, "title": title, "text": text} for i, title, text in CAPITALS]
 PAIRS = [{"query_id": q, "doc_id": d, "score": grade} for q, d, grade in GRADES]
@@ -121,6 +124,18 @@ def test_ids_that_only_look_alike_are_told_apart(
     qrels.write_text(json.dumps({"q1": {judged: 1, "007": 1}}))
     notes = of_files(tmp_path, corpus=corpus, qrels=qrels).notes
     assert any(f"differ from known ones only in {way}: 1" in note for note in notes), notes
+
+
+def test_texts_before_their_ids_are_told_where_no_setting_names_columns(tmp_path: Path) -> None:
+    (tmp_path / "corpus.tsv").write_text("Paris is a capital\t7\nBerlin is one too\tc\n")
+    (told,) = column_problems(tmp_path / "corpus.tsv", DOCUMENTS_LAYOUT)
+    assert told.endswith("the texts seem to stand first and the ids behind them: put the ids first")
+
+
+def test_a_file_of_no_known_shape_says_what_to_give_instead(tmp_path: Path) -> None:
+    jsonl(tmp_path / "triples.jsonl", [{"anchor": "a", "positive": "b"}])
+    (told,) = OneFile(path=str(tmp_path / "triples.jsonl")).problems()
+    assert told.endswith("write one of these, or three files: dataset=files")
 
 
 def test_documents_and_grades_in_each_others_column_are_told(tmp_path: Path) -> None:

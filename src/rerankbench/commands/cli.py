@@ -82,6 +82,13 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{plain_choices(message)}; {self.prog.split()[0]} --help shows what there is")
 
 
+def given(text: str) -> str:
+    """A word that is not empty, as that of an unset variable in quotes is; it would be the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; give a folder")
+    return text
+
+
 def plain_choices(message: str) -> str:
     """A message of argparse's, with the choices as every Python prints them: 3.11 puts them in quotes."""
     return re.sub(r"\(choose from .*\)$", lambda found: found[0].replace("'", ""), message)

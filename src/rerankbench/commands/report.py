@@ -60,8 +60,8 @@ def parser() -> argparse.ArgumentParser:
     race = "measure costs again: each model and first stage in a process of its own, timed in turns"
     qrels = "judgements to measure by (default: the runs' own, else what rerankbench-judge has kept)"
     made = cli.Parser("rerankbench-report", about, epilog=EPILOG)
-    made.add_argument("places", nargs="+", metavar="FOLDER|EXPERIMENT|KEY=VALUE", help=places)
-    made.add_argument("--out", type=Path, help=out)
+    made.add_argument("places", nargs="+", type=cli.given, metavar="FOLDER|EXPERIMENT|KEY=VALUE", help=places)
+    made.add_argument("--out", type=lambda text: Path(cli.given(text)), help=out)
     made.add_argument("--measure", action="append", default=[], metavar="NAME", help=measure)
     made.add_argument("--race", action="store_true", help=race)
     made.add_argument("--qrels", type=Path, metavar="FILE", help=qrels)

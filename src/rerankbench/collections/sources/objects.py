@@ -79,11 +79,11 @@ def in_columns(top: Mapping[str, object]) -> list[Item] | None:
     """The records of {column: [value, ..]} or {column: {row: value}}, as tables write themselves; None for
     anything else."""
     columns = list(top.values())
-    if columns and all(isinstance(column, dict) for column in columns):
-        rows = [list(column) for column in columns if isinstance(column, dict)]
-        if any(names != rows[0] for names in rows):
+    by_row = [column for column in columns if isinstance(column, dict)]
+    if by_row and len(by_row) == len(columns):
+        if any(list(column) != list(by_row[0]) for column in by_row):
             return None
-        columns = [list(column.values()) for column in columns if isinstance(column, dict)]
+        columns = [list(column.values()) for column in by_row]
     lists = [column for column in columns if isinstance(column, list)]
     if not lists or len(lists) < len(columns) or any(len(column) != len(lists[0]) for column in lists):
         return None

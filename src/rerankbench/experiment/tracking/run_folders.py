@@ -36,8 +36,9 @@ def find(places: Iterable[Path]) -> list[Path]:
     for place in places:
         found = below(place)
         if not found:
-            there = place.expanduser().is_dir()
-            what = f"holds no {RESULT}, nor does a folder below it" if there else "there is no such folder"
+            there = place.expanduser()
+            what = "is a file, not a folder" if there.is_file() else "there is no such folder"
+            what = f"holds no {RESULT}, nor does a folder below it" if there.is_dir() else what
             problems.append(f"{visible(place)}: {what}; give the output folder of a run or of a sweep")
         folders |= dict.fromkeys(found)
     if problems:
