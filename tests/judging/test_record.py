@@ -116,6 +116,12 @@ def test_judgements_that_somebody_else_wrote_are_not_overwritten(tmp_path: Path)
         Record(tmp_path)
 
 
+def test_a_place_that_is_no_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file: cannot be used \(File exists\)"):
+        Record(tmp_path / "file")
+
+
 def test_ids_with_white_space_are_written_as_json_and_read_back(tmp_path: Path) -> None:
     record = Record(tmp_path)
     record.add(Answer("q 1", "d\t1", ANNA, JUDGED, 2))

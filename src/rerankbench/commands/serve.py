@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from rerankbench.basics import printing
@@ -16,7 +15,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.quiet_libraries import quiet_libraries
 from rerankbench.basics.visible import say, visible
 from rerankbench.commands import cli
-from rerankbench.commands.report import by_judgements, earlier_race, kept_judgements, unjudged, usual
+from rerankbench.commands.report import earlier_race, unjudged, usual
 from rerankbench.commands.ui import LAST_PORT
 from rerankbench.report import deployment, runs
 from rerankbench.report.deployment import Deployment
@@ -164,26 +163,26 @@ def check(words: argparse.Namespace) -> int:
     [found] = deployments(words.place, words.arm)
     url = words.url or address(words.host, words.port)
     drifted = False
+    done = measured(folder_of(words.place))
+    measure = str(found.figures.get("measure") or usual(done))
     client = Client(url, SHAPES[words.shape], words.model or found.arm, key_of(words), words.clients)
-    with closing(client), TemporaryDirectory(prefix="rerankbench-check-") as scratch:
-        done = measured(folder_of(words.place), Path(scratch))
-        measure = str(found.figures.get("measure") or usual(done))
+    with closing(client):
         for each in compared(found, done, measure, client, words.clients, own=words.url is None):
             say(*each.lines())
             drifted |= each.drifted
     return int(drifted)
 
 
-def measured(place: Path, scratch: Path) -> list[Run]:
-    """The runs of a folder; where they have no judgements, measured by what was judged since."""
-    from rerankbench.judging.verdict import judged_runs
-
+def measured(place: Path) -> list[Run]:
+    """The runs of a folder. Raises UserError where they have no measures."""
     found = runs.find([place])
-    file = kept_judgements(found, [place])
-    if file is None:
-        return found
-    at, _, judgements = by_judgements(found, file, Report(measure=usual(found, judged=False)))
-    return judged_runs(found, at, judgements, scratch / "judged")
+    if unjudged(found):
+        kept = place / "judging" / "qrels.txt"
+        raise UserError(
+            f"--check: {visible(place)} was run without judgements, so it has no measures to compare with; "
+            f"judge pairs with rerankbench-judge, and run the sweep again with dataset.qrels={visible(kept)}"
+        )
+    return found
 
 
 def key_of(words: argparse.Namespace) -> Key | None:
