@@ -131,7 +131,7 @@ def test_a_passage_that_a_model_refuses_is_passed_over_and_does_not_end_the_judg
     assert judge_it(sweep, server) == 0
     kept = Record(sweep / "judging").latest.values()
     assert [answer.answer for answer in kept].count(UNCLEAR) == 1
-    assert "1 answers were no grade" in capsys.readouterr().out
+    assert "1 answers gave no grade" in capsys.readouterr().out
 
 
 def test_where_every_request_is_refused_it_is_an_error_and_no_pair_is_passed_over(

@@ -8,7 +8,6 @@ from typing import Any
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.hardware import Hardware
-from rerankbench.engine.models.checkpoint import describe
 from rerankbench.engine.models.loading import without_values
 from rerankbench.engine.models.prompt_template import template_problems
 from rerankbench.engine.models.references import Weights
@@ -36,14 +35,6 @@ class Answering(Templated):
         if self.yes and self.yes == self.no:
             found.append(f"reranker.yes and reranker.no are both {self.yes}: give two answers")
         return found
-
-    def length_problems(self, positions: int | None) -> list[str]:
-        """What has a table of positions is of another family, which is told first."""
-        return super().length_problems(None)
-
-    def folder_problems(self, folder: Path) -> list[str]:
-        positions = describe(folder)["positions"]
-        return super().folder_problems(folder) or super().length_problems(positions)
 
     def rehearse(self, weights: Weights, hardware: Hardware) -> None:
         with without_values():

@@ -93,6 +93,8 @@ class Encoder(Templated):
         found = super().identity(weights, precision)
         if not self.label:
             del found["label"]  # of one label it is the first; of several it is always said
+        if self.template is not None:
+            found["scored_at"] = "last token but padding"  # it was the last token, whichever that is
         return found
 
     def fitted(self, folder: Path) -> Self:

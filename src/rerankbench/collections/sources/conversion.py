@@ -47,7 +47,7 @@ class Stored:
 
 
 IN_MEMORY_BYTES = 50_000_000
-_VERSION = 3  # raise it when the same source would be read differently
+_VERSION = 4  # raise it when the same source would be read differently
 _ABANDONED_SECONDS = 24 * 3600
 
 

@@ -45,9 +45,8 @@ class ModelSettings(ABC):
 
     def following(self, weights: references.Weights) -> Self:
         """These settings as the model can follow them. Raises UserError with all that it contradicts."""
-        problems = self.length_problems(checkpoint.describe(weights.folder)["positions"])
-        problems += self.folder_problems(weights.folder)
-        if problems:
+        positions = checkpoint.describe(weights.folder)["positions"]
+        if problems := self.folder_problems(weights.folder) or self.length_problems(positions):
             raise UserError(problems)
         return self.fitted(weights.folder)
 
@@ -55,11 +54,11 @@ class ModelSettings(ABC):
         """Whether there is such a model, whole and of this family, as far as files here tell."""
         wrong = references.reference_problems(self.model, self.revision, self.trust_remote_code)
         found: list[str] = [Problem(f"{self.GROUP}.{line}", f"{self.GROUP}.model", "place") for line in wrong]
-        if not found:
-            found += self.length_problems(references.positions(self.model))
-        if not found and references.is_local(self.model):
+        if not found and references.is_local(
+            self.model
+        ):
             found += self.folder_problems(references.local_folder(self.model))
-        return found
+        return found or self.length_problems(references.positions(self.model))
 
     @abstractmethod
     def length_problems(self, positions: int | None) -> list[str]:
