@@ -73,3 +73,25 @@ def test_an_option_that_cannot_be_read_is_named(text: str, said: str, tmp_path: 
     (tmp_path / "reranker" / "theirs.yaml").write_text(text)
     with pytest.raises(UserError, match=said):
         key_help.text(["reranker=theirs"], [tmp_path, *FOLDERS])
+
+
+def test_help_on_one_key_of_a_group_says_what_it_is_in_each_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help", "reranker.max_length", "dataset.corpus") == 0
+    said = capsys.readouterr().out
+    assert "rerankers of family encoder" in said
+    assert "reranker.max_length=512" in said
+    assert "dataset.corpus=VALUE" in said
+    assert run("--help", "reranker.max_lenght") == 2
+
+
+def test_completion_asked_for_by_hand_says_how_to_install_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COMP_LINE", raising=False)
+    assert run("--shell-completion", "query=bash") == 2
+    assert "--shell-completion query=: is for shells to ask; to have it, type eval" in capsys.readouterr().err
+
+
+def test_a_folder_alone_is_taken_for_a_collection(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(str(tmp_path)) == 2
+    assert f"did you mean dataset=beir dataset.path={tmp_path}?" in capsys.readouterr().err

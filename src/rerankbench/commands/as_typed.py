@@ -7,6 +7,7 @@ is for. Where a key holds a text, words are put into the quotes with which Hydra
 from __future__ import annotations
 
 import math
+import os
 import re
 import shlex
 from decimal import Decimal
@@ -48,6 +49,7 @@ def setting(typed: str, parser: OverridesParser, multirun: bool) -> Override:
         pass
     known = parser.config_loader
     meant = [f"{group}={typed}" for group in CHOSEN if known and typed in known.get_group_options(group)]
+    meant += [f"dataset=beir dataset.path={typed}"] if not meant and os.path.isdir(typed) else []
     said = "cannot be read; write KEY=VALUE: one =, no spaces, brackets closed, other signs in quotes; "
     said += "rerankbench --help shows the keys"
     said = f"this is no setting; did you mean {' or '.join(meant)}?" if meant else said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,9 @@ def parse(arguments: Sequence[str]) -> Namespace:
         raise UserError("--resolve: goes together with --cfg job; add it, or leave --resolve out")
     if parsed.cfg and (parsed.multirun or parsed.run):
         raise UserError("--cfg: shows a config and runs nothing; leave --multirun and --run out")
+    if parsed.shell_completion and "query=" in str(parsed.overrides) and "COMP_LINE" not in os.environ:
+        cure = 'to have it, type eval "$(rerankbench --shell-completion install=bash)"'
+        raise UserError(f"--shell-completion query=: is for shells to ask; {cure}")
     if parsed.config_dir is not None:
         refuse_folder(Path(parsed.config_dir))
     aimed = any(word.startswith("hydra.sweeper.direction=") for word in parsed.overrides)

@@ -1,4 +1,4 @@
-"""`rerankbench --help GROUP`, `GROUP=OPTION` or `KEY`: keys with their types, defaults and meanings.
+"""`rerankbench --help GROUP`, `GROUP=OPTION`, `GROUP.KEY` or `KEY`: keys with their types, defaults and meanings.
 
 All of it is read off the schemas and the config files: types and defaults off the settings' dataclasses,
 what an option sets off its YAML file, meanings off the comments there, the fields' `help` metadata or the
@@ -8,6 +8,7 @@ class's docstring.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
@@ -45,6 +46,12 @@ def lines(word: str, folders: Sequence[Path]) -> Iterator[str]:
     roots = dict(root_keys(folders))
     if word in roots:
         yield roots[word]
+    elif found := keys_named(word, folders[-1]):
+        name = group.partition(".")[0]
+        for told, kinds in found.items():
+            if len(found) > 1:
+                yield f"{name}s of {config.GROUPS[name].key} {', '.join(kinds)}:"
+            yield told
     elif group not in (*config.GROUPS, "experiment"):
         known = [*config.GROUPS, "experiment", *roots]
         close = complaints.closest(group.partition(".")[0], known)
@@ -111,6 +118,15 @@ def group_keys(group: str, options: Path) -> Iterator[tuple[str, list[Key]]]:
     for kind, cls in kinds.items():
         if own := [f.name for f in fields(cls) if f.name not in shared]:
             yield kind, list(keys_of(group, cls, {}, said, own, documented_first=True))
+
+
+def keys_named(name: str, options: Path) -> dict[str, list[str]]:
+    """What is said of a key of a group, with the kinds that have it so; empty where there is no such key."""
+    group, found = name.partition(".")[0], defaultdict[str, list[str]](list)
+    for kind, keys in group_keys(group, options / group):
+        for told in ["\n".join(key_lines([key])) for key in keys if key.name == name]:
+            found[told].append(kind)
+    return found
 
 
 def keys_of(

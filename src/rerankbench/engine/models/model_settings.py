@@ -54,9 +54,7 @@ class ModelSettings(ABC):
         """Whether there is such a model, whole and of this family, as far as files here tell."""
         wrong = references.reference_problems(self.model, self.revision, self.trust_remote_code)
         found: list[str] = [Problem(f"{self.GROUP}.{line}", f"{self.GROUP}.model", "place") for line in wrong]
-        if not found and references.is_local(
-            self.model
-        ):
+        if not found and references.is_local(self.model):
             found += self.folder_problems(references.local_folder(self.model))
         return found or self.length_problems(references.positions(self.model))
 
