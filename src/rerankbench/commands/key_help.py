@@ -1,4 +1,4 @@
-"""`rerankbench --help GROUP`, `GROUP=OPTION`, `GROUP.KEY` or `KEY`: keys with their types, defaults and meanings.
+"""`rerankbench --help` on a GROUP, GROUP=OPTION, GROUP.KEY or KEY: types, defaults and meanings.
 
 All of it is read off the schemas and the config files: types and defaults off the settings' dataclasses,
 what an option sets off its YAML file, meanings off the comments there, the fields' `help` metadata or the
