@@ -11,7 +11,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from rerankbench.basics.conf_folder import conf_folder
-from rerankbench.commands import config, key_help, usage
+from rerankbench.commands import key_help, usage
+from rerankbench.commands.hydra import config
 
 HYDRA_GROUPS = ("hydra/launcher", "hydra/sweeper")
 HEAD = """# Every config key

@@ -40,9 +40,9 @@ from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.layerwise import Layerwise
 from rerankbench.rerankers.lightweight import Lightweight
 from rerankbench.rerankers.llm import LLM
-from rerankbench.rerankers.pair_window import PairWindow
 from rerankbench.rerankers.reranker import Reranker
-from rerankbench.rerankers.scoring import window_size
+from rerankbench.rerankers.scoring.pair_scoring import window_size
+from rerankbench.rerankers.scoring.pair_window import PairWindow
 
 WORDS = 20_000
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

@@ -48,9 +48,9 @@ def write_corpus(path: Path, rows: int) -> None:
 def corpus(folder: Path) -> Any:
     """The corpus as a run loads it: converted once, then memory-mapped."""
     from rerankbench.collections.collection import Corpus
-    from rerankbench.collections.sources import conversion
-    from rerankbench.collections.sources.layout import DOCUMENTS
-    from rerankbench.collections.sources.rows import new_log
+    from rerankbench.collections.reading import conversion
+    from rerankbench.collections.reading.layout import DOCUMENTS
+    from rerankbench.collections.reading.rows import new_log
 
     stored = conversion.read_table(
         folder / "corpus.jsonl", DOCUMENTS, new_log(folder / "corpus.jsonl"), folder

@@ -19,7 +19,7 @@ from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.loop import Budget, Loop
 from rerankbench.engine.models.references import Weights
 from rerankbench.rerankers.layerwise import Layerwise
-from rerankbench.rerankers.pair_window import PairWindow
+from rerankbench.rerankers.scoring.pair_window import PairWindow
 
 LAYERS, DEPTHS, QUERIES = (4, 8, 12), (16, 32), 3
 

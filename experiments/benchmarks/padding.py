@@ -22,7 +22,7 @@ from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.loop import Budget
 from rerankbench.engine.models.references import resolve
 from rerankbench.rerankers.encoder import Encoder
-from rerankbench.rerankers.scoring import window_size
+from rerankbench.rerankers.scoring.pair_scoring import window_size
 
 
 def shares(lengths: NDArray[np.int64], tokens: int) -> dict[str, float]:

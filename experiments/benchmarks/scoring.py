@@ -39,10 +39,10 @@ from rerankbench.engine.loop import Budget, Loop, Meter
 from rerankbench.engine.models import references
 from rerankbench.evaluation import measures, ranking
 from rerankbench.first_stages.bm25 import BM25
-from rerankbench.rerankers.direct import score_texts
 from rerankbench.rerankers.encoder import Encoder
-from rerankbench.rerankers.pair_window import PairWindow
 from rerankbench.rerankers.reranker import PairModel
+from rerankbench.rerankers.scoring.direct import score_texts
+from rerankbench.rerankers.scoring.pair_window import PairWindow
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from rerankbench.judging.forecast import left
 from rerankbench.judging.lists import lists
 from rerankbench.judging.pool import Pool, pool
 from rerankbench.judging.standing import ndcg, standing
-from rerankbench.report import runs
+from rerankbench.report.arms import runs
 
 CUTOFF, HIGHEST, DELTA, BATCH, ORDERS = 10, 3, 0.01, 5, 200
 

@@ -22,8 +22,9 @@ import httpx
 import numpy as np
 import psutil
 
-from rerankbench.report import deployment, runs
-from rerankbench.report.arms import contest
+from rerankbench.report import deployment
+from rerankbench.report.arms import runs
+from rerankbench.report.arms.arms import contest
 from rerankbench.serving.replay import Measured, questions
 
 CLIENTS = (1, 4, 16)

@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "helpers"
 import frame
 
 import simulated_arrangements as simulated
-from rerankbench.report import comparison as comparing
 from rerankbench.report.arrangements import claims
-from rerankbench.report.verdict import DEPLOY
+from rerankbench.report.claims import comparison as comparing
+from rerankbench.report.claims.verdict import DEPLOY
 
 QUERIES = (10, 43, 300, 1000)
 HEADINGS = (

@@ -19,8 +19,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "helpers"))
 
 import simulated_populations as populations
-from rerankbench.report import comparison as comparing
-from rerankbench.report import decision as choosing
+from rerankbench.report.claims import comparison as comparing
+from rerankbench.report.claims import decision as choosing
 from simulated_populations import SIZE, Array, Population, one_stage
 
 QUERIES = (7, 25, 75, 200)

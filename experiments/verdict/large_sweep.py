@@ -48,8 +48,9 @@ def make(folder: Path, queries: int, rerankers: int, layers: int) -> None:
 
 
 def report(sweep: Path) -> None:
-    from rerankbench.report import files, runs
+    from rerankbench.report.arms import runs
     from rerankbench.report.findings import find_out
+    from rerankbench.report.page import files
     from rerankbench.report.settings import Report
 
     began, processor = time.perf_counter(), time.process_time()

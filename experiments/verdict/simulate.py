@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "helpers"
 import frame
 
 import simulated_populations as populations
-from rerankbench.report import comparison as comparing
-from rerankbench.report import decision as choosing
-from rerankbench.report.verdict import BEST, DEPLOY, NONE, UNKNOWN
+from rerankbench.report.claims import comparison as comparing
+from rerankbench.report.claims import decision as choosing
+from rerankbench.report.claims.verdict import BEST, DEPLOY, NONE, UNKNOWN
 
 QUERIES = (2, 5, 10, 30, 50, 100, 300, 1000)
 HEADINGS = (

@@ -5,7 +5,7 @@
         print(f"{score:.2f} {text}")
 
 What is exported here is described in `rerankbench.api`; `differences` is in
-`rerankbench.judging.notebook`. All of it is imported when first used.
+`rerankbench.judging.reports.notebook`. All of it is imported when first used.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         score,
     )
     from rerankbench.basics.errors import UserError
-    from rerankbench.judging.notebook import differences
+    from rerankbench.judging.reports.notebook import differences
 
 __all__ = [
     "Candidates",
@@ -50,7 +50,7 @@ __all__ = [
     "score",
 ]
 
-_ELSEWHERE = {"UserError": "rerankbench.basics.errors", "differences": "rerankbench.judging.notebook"}
+_ELSEWHERE = {"UserError": "rerankbench.basics.errors", "differences": "rerankbench.judging.reports.notebook"}
 
 
 def __getattr__(name: str) -> Any:

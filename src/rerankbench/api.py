@@ -24,7 +24,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.typed_settings import convert
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
-from rerankbench.collections.sources.hub_access import is_local
+from rerankbench.collections.reading.hub_access import is_local
 from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.collections.sources.source import Source
 from rerankbench.engine import hardware
@@ -40,14 +40,14 @@ from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.first_stages.index import Index
 from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers import reranker as families
-from rerankbench.rerankers.direct import score_texts
 from rerankbench.rerankers.function import PLACE, Function, Given
 from rerankbench.rerankers.scorer import Scorer
-from rerankbench.rerankers.scoring import Work, distinct_pairs, parts_of, score_store
-from rerankbench.rerankers.text_scoring import TextWork, score_directly
-from rerankbench.rerankers.text_scoring import score as score_work
+from rerankbench.rerankers.scoring.direct import score_texts
+from rerankbench.rerankers.scoring.pair_scoring import Work, distinct_pairs, parts_of, score_store
+from rerankbench.rerankers.scoring.text_scoring import TextWork, score_directly
+from rerankbench.rerankers.scoring.text_scoring import score as score_work
+from rerankbench.rerankers.scoring.vector_scoring import VectorWork
 from rerankbench.rerankers.vector_reranker import VectorReranker, VectorScorer
-from rerankbench.rerankers.vector_scoring import VectorWork
 
 __all__ = [
     "Candidates",

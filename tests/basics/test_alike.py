@@ -10,7 +10,7 @@ from rerankbench.basics.alike import folded
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import track
 from rerankbench.experiment.tracking import run_folders
-from rerankbench.report import runs
+from rerankbench.report.arms import runs
 
 
 def test_what_several_places_share_is_told_once_with_the_count_and_the_next_places() -> None:

@@ -13,7 +13,7 @@ from commands import run
 from rerankbench import api
 from rerankbench.basics import installed
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import config
+from rerankbench.commands.hydra import config
 from rerankbench.experiment.groups import own_kinds
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.rerankers.encoder import Encoder

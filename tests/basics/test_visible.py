@@ -17,7 +17,7 @@ from rich.table import Table
 
 from rerankbench.basics import visible as module
 from rerankbench.basics.visible import Console, Lines, Record, say, visible, visible_json, visible_lines
-from rerankbench.report.markdown import safe
+from rerankbench.report.page.markdown import safe
 from strange_runs import NASTY, hidden
 
 SOURCE = Path(__file__).parents[2] / "src" / "rerankbench"

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.judgements import read_judgements
-from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS
-from rerankbench.collections.sources.records import read_records
-from rerankbench.collections.sources.rows import new_log, read_rows
+from rerankbench.collections.reading.file_log import FileLog
+from rerankbench.collections.reading.judgements import read_judgements
+from rerankbench.collections.reading.layout import DOCUMENTS, JUDGEMENTS
+from rerankbench.collections.reading.records import read_records
+from rerankbench.collections.reading.rows import new_log, read_rows
 
 COUNT = 300
 # Values that show in many ways: quotes of both kinds, brackets in brackets, cut short, numbers of all forms.

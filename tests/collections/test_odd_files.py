@@ -16,11 +16,11 @@ import pytest
 from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir, jsonl
 from rerankbench.collections.candidates import read_trec
 from rerankbench.collections.collection import Collection
+from rerankbench.collections.reading.layout import DOCUMENTS as DOCUMENTS_LAYOUT
+from rerankbench.collections.reading.rows import column_problems
 from rerankbench.collections.sources.beir import Beir
 from rerankbench.collections.sources.files import Files
-from rerankbench.collections.sources.layout import DOCUMENTS as DOCUMENTS_LAYOUT
 from rerankbench.collections.sources.one_file import OneFile
-from rerankbench.collections.sources.rows import column_problems
 
 DOCUMENTS = [{"_id": i, "title": title, "text": text} for i, title, text in CAPITALS]
 PAIRS = [{"query_id": q, "doc_id": d, "score": grade} for q, d, grade in GRADES]

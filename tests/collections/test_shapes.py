@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 import framework_files as ff
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.collection import Collection
+from rerankbench.collections.reading.objects import read_objects
+from rerankbench.collections.reading.rows import new_log
 from rerankbench.collections.sources.files import Files
 from rerankbench.collections.sources.in_memory import collection_of
-from rerankbench.collections.sources.objects import read_objects
-from rerankbench.collections.sources.rows import new_log
 
 TEXTS = {
     "007": "Paris is the capital of France.",
@@ -109,7 +109,7 @@ def test_an_array_is_decoded_alike_in_pieces_of_any_size(
     size: int,
     indent: int | None,
 ) -> None:
-    monkeypatch.setattr("rerankbench.collections.sources.objects._AT_ONCE", size)
+    monkeypatch.setattr("rerankbench.collections.reading.objects._AT_ONCE", size)
     path = ff.write(tmp_path / "list.json", json.dumps(items, indent=indent, ensure_ascii=False))
     log = new_log(path)
     assert list(read_objects(path, lambda item: True, log)) == list(enumerate(items, start=1))

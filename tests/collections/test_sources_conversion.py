@@ -13,7 +13,7 @@ import pytest
 from collections_on_disk import beir, jsonl
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.collection import Collection
-from rerankbench.collections.sources import conversion
+from rerankbench.collections.reading import conversion
 from rerankbench.collections.sources.beir import Beir
 
 DOCUMENTS = [
@@ -34,7 +34,7 @@ def cache(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversion, "IN_MEMORY_BYTES", 10_000)
-    monkeypatch.setattr("rerankbench.collections.sources.records._BATCH_ROWS", 64)
+    monkeypatch.setattr("rerankbench.collections.reading.records._BATCH_ROWS", 64)
 
 
 def load(folder: Path, cache: Path) -> Collection:

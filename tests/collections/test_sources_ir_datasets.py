@@ -16,7 +16,7 @@ import pytest
 from ir_datasets import formats
 
 from rerankbench.basics.errors import UserError
-from rerankbench.collections.sources import conversion
+from rerankbench.collections.reading import conversion
 from rerankbench.collections.sources.ir_datasets import IrDatasets
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir, jsonl, table
 from commands import own_options
-from rerankbench.commands import config, preflight
 from rerankbench.commands import report as report_command
 from rerankbench.commands import run as runner
 from rerankbench.commands.cache import command as cache_command
 from rerankbench.commands.check import command as check_command
+from rerankbench.commands.hydra import config, preflight
 from rerankbench.experiment.tracking.result import Result
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "your-data.md").read_text("utf-8")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from commands import results, run, store, tiny
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import as_typed, config, preflight, report, track, ui, yaml_texts
+from rerankbench.commands import report, track, ui
+from rerankbench.commands.hydra import as_typed, config, preflight, yaml_texts
 
 # What YAML, Python or Hydra read as a number, a truth value or a list.
 LIKE_VALUES = [

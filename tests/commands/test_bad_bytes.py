@@ -23,7 +23,7 @@ from rerankbench.collections.sources.in_memory import collection_of
 from rerankbench.engine.models.checkpoint import folder_problems, safetensors_header
 from rerankbench.engine.store.rows import RowStore, Shard, read_array, text_keys
 from rerankbench.experiment.tracking.result import Result
-from rerankbench.report import runs
+from rerankbench.report.arms import runs
 from silence import silent_store
 
 often = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

@@ -14,7 +14,7 @@ import pytest
 
 from collections_on_disk import beir
 from rerankbench.commands.check.command import compose, main, tokenizer_of
-from rerankbench.commands.config import options
+from rerankbench.commands.hydra.config import options
 
 DATA = os.environ.get("RERANKBENCH_CHECK_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="RERANKBENCH_CHECK_DATA is not set")

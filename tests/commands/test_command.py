@@ -25,7 +25,7 @@ BATCH = "rerankbench.engine.loop:Loop.attempt"
 
 def test_help_names_every_key_and_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     from rerankbench.basics.conf_folder import conf_folder
-    from rerankbench.commands.config import GROUPS
+    from rerankbench.commands.hydra.config import GROUPS
     from rerankbench.experiment.config import Root
 
     assert run("--help") == 0

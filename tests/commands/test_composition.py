@@ -10,7 +10,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import config, config_files, preflight
+from rerankbench.commands.hydra import config, config_files, preflight
 
 ENCODER = "defaults: [/schema/reranker/encoder@_here_, _self_]\nmodel: BAAI/x\n"
 GLOBAL = "# @package _global_\n"

@@ -16,7 +16,8 @@ from config_faults import CONFIG_FAULTS, SEVERAL, ConfigFault, make_folders
 from fault_table import composing_once
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import Problem, UserError
-from rerankbench.commands import command_line, config, preflight, usage
+from rerankbench.commands import usage
+from rerankbench.commands.hydra import command_line, config, preflight
 
 CONF = conf_folder()
 YAMLS = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))

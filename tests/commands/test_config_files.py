@@ -16,7 +16,8 @@ from omegaconf import OmegaConf
 
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import config_files, interpolations, preflight, usage
+from rerankbench.commands import usage
+from rerankbench.commands.hydra import config_files, interpolations, preflight
 
 NINE = "".join(
     f"x{after}: &{after} [{', '.join(['*' + before] * 9)}]\n"

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from commands import run, tiny
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import (
+from rerankbench.commands.hydra import (
     command_line,
     config,
     config_trust,

@@ -11,7 +11,8 @@ import pytest
 from commands import run
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import config, key_help
+from rerankbench.commands import key_help
+from rerankbench.commands.hydra import config
 
 FOLDERS = [conf_folder()]
 OPTIONS = [f"{group}={file.stem}" for group in config.GROUPS for file in (FOLDERS[0] / group).glob("*.yaml")]

@@ -6,8 +6,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import config, preflight
-from rerankbench.commands.partial_keys import lacked, lines, take_away
+from rerankbench.commands.hydra import config, preflight
+from rerankbench.commands.hydra.partial_keys import lacked, lines, take_away
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -14,9 +14,9 @@ import pytest
 
 from commands import own_options, results, run, spawn, store, tiny
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import config, preflight
 from rerankbench.commands import run as runner
-from rerankbench.commands.hydra_private import ConfigLoaderImpl
+from rerankbench.commands.hydra import config, preflight
+from rerankbench.commands.hydra.hydra_private import ConfigLoaderImpl
 from rerankbench.commands.job import Job
 
 MSMARCO = [("capital of France?", ["Paris is the capital of France."]),

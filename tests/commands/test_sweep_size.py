@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import as_typed, config, preflight
+from rerankbench.commands.hydra import as_typed, config, preflight
 
 numbers = st.integers(-50, 50) | st.floats(-50, 50).map(lambda value: round(value, 2))
 

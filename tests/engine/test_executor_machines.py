@@ -20,7 +20,7 @@ from test_executors import small_windows  # noqa: F401
 from rerankbench.engine.executors import crew
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.executors.ray import Ray
-from rerankbench.rerankers.scoring import score
+from rerankbench.rerankers.scoring.pair_scoring import score
 
 pytestmark = [
     pytest.mark.ray,

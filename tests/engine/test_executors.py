@@ -29,14 +29,14 @@ from rerankbench.engine.executors.ray import INSTALL, Ray
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models.references import Weights, resolve
 from rerankbench.engine.run_context import RunContext
-from rerankbench.rerankers import scoring
 from rerankbench.rerankers.bi_encoder import BiEncoder
 from rerankbench.rerankers.late_interaction import LateInteraction
 from rerankbench.rerankers.m3 import M3
-from rerankbench.rerankers.scoring import Work, distinct_pairs, score, score_store
-from rerankbench.rerankers.text_scoring import score as score_any
+from rerankbench.rerankers.scoring import pair_scoring as scoring
+from rerankbench.rerankers.scoring.pair_scoring import Work, distinct_pairs, score, score_store
+from rerankbench.rerankers.scoring.text_scoring import score as score_any
+from rerankbench.rerankers.scoring.vector_scoring import VectorWork
 from rerankbench.rerankers.vector_reranker import VectorReranker
-from rerankbench.rerankers.vector_scoring import VectorWork
 from tiny_embedders import tiny_bge_m3, tiny_pylate
 from tiny_models import SENTENCES
 
@@ -276,7 +276,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = {tests!r}
 import test_executors as t
-from rerankbench.rerankers import scoring
+from rerankbench.rerankers.scoring import pair_scoring as scoring
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.executors.ray import Ray
 scoring.SMALL_WINDOW = 50

@@ -23,7 +23,7 @@ from rerankbench.engine.models import computed_by
 from rerankbench.engine.models.references import resolve
 from rerankbench.engine.operators import fused, fusing
 from rerankbench.engine.operators.fused import fuse
-from rerankbench.rerankers.scoring import parts_of
+from rerankbench.rerankers.scoring.pair_scoring import parts_of
 from tiny_rerankers import LAYERED, PROMPTED, load, scores, settings
 
 PAIRS = [

@@ -21,8 +21,8 @@ from rerankbench.engine.operators import fusing, layout
 from rerankbench.engine.operators.flat_encoder import flatten
 from rerankbench.engine.run_context import RunContext
 from rerankbench.rerankers.bi_encoder import BiEncoder
-from rerankbench.rerankers.pair_worker import PairWorker
-from rerankbench.rerankers.scoring import parts_of, score_store
+from rerankbench.rerankers.scoring.pair_scoring import parts_of, score_store
+from rerankbench.rerankers.scoring.pair_worker import PairWorker
 from tiny_encoders import BODIES, BUILDS, build_model
 from tiny_models import ALL
 from tiny_rerankers import PROMPTED, settings

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rerankbench.evaluation.bounded_mean import lower_bound, p_values, unseen_p_values
-from rerankbench.report import sample_size
+from rerankbench.report.claims import sample_size
 
 unhurried = settings(deadline=None, derandomize=True)
 

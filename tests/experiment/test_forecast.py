@@ -13,7 +13,7 @@ import pytest
 from rerankbench.experiment import estimate
 from rerankbench.experiment.estimate import Step, duration, pilot, spread
 from rerankbench.experiment.forecast import Forecast
-from rerankbench.rerankers.sequences import SEQUENCE
+from rerankbench.rerankers.scoring.sequences import SEQUENCE
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import pytest
 from commands import run, tiny
 from rerank_server import rerank_server
 from rerankbench.experiment.tracking.precision import computed_in
-from rerankbench.report.cost import machines
+from rerankbench.report.arms.runs import find
+from rerankbench.report.costs.cost import machines
 from rerankbench.report.findings import find_out
 from rerankbench.report.made import facts
-from rerankbench.report.runs import find
 from rerankbench.report.settings import Report
 from simulated_runs import noisy, write_run
 from tiny_exports import exported

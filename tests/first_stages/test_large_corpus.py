@@ -25,7 +25,7 @@ def benchmark() -> ModuleType:
 def test_every_step_runs_on_what_the_one_before_left(
     benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rerankbench.collections.sources import conversion
+    from rerankbench.collections.reading import conversion
 
     monkeypatch.setattr(conversion, "IN_MEMORY_BYTES", 100_000)  # so that the corpus is memory-mapped
     benchmark.write_corpus(tmp_path / "corpus.jsonl", 9000)

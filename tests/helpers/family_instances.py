@@ -30,7 +30,7 @@ from rerankbench.rerankers.m3 import M3
 from rerankbench.rerankers.onnx import Onnx
 from rerankbench.rerankers.reranker import PairModel, Reranker
 from rerankbench.rerankers.scorer import Scorer
-from rerankbench.rerankers.text_scoring import checked
+from rerankbench.rerankers.scoring.text_scoring import checked
 
 Pair = tuple[str, str]
 CPU = Hardware("cpu", "fp32")

@@ -21,14 +21,15 @@ from config_faults import CONFIG_FAULTS, make_folders
 from cures import CURES, NEXT
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import cli, config, judge, preflight, report, serve, track, ui
+from rerankbench.commands import cli, judge, report, serve, track, ui
 from rerankbench.commands import run as runner
 from rerankbench.commands.cache import command as cache
 from rerankbench.commands.check import command as check_command
-from rerankbench.commands.hydra_private import ConfigLoaderImpl
+from rerankbench.commands.hydra import config, preflight
+from rerankbench.commands.hydra.hydra_private import ConfigLoaderImpl
 from rerankbench.experiment import pipeline
 from rerankbench.experiment.tracking import run_folders
-from rerankbench.report import runs
+from rerankbench.report.arms import runs
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 PROGRAMS: dict[str, Callable[[list[str]], int]] = {

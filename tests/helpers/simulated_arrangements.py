@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.report import comparison as comparing
-from rerankbench.report.arms import Arm, Contest
+from rerankbench.report.arms.arms import Arm, Contest
+from rerankbench.report.arms.runs import Run
 from rerankbench.report.arrangements.arrangement import CASCADE, Arrangement
 from rerankbench.report.arrangements.field import Field
 from rerankbench.report.arrangements.findings import SHARE, Arranged, arrange
-from rerankbench.report.book import Book
-from rerankbench.report.comparison import Comparison
-from rerankbench.report.cost import MEASURED, Cost, Ordering
-from rerankbench.report.runs import Run
+from rerankbench.report.claims import comparison as comparing
+from rerankbench.report.claims.comparison import Comparison
+from rerankbench.report.claims.verdict import BEST, DEPLOY, NONE
+from rerankbench.report.costs.book import Book
+from rerankbench.report.costs.cost import MEASURED, Cost, Ordering
 from rerankbench.report.settings import Report
-from rerankbench.report.verdict import BEST, DEPLOY, NONE
 from simulated_populations import graded
 
 Array = NDArray[np.float64]

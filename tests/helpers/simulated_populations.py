@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.report import comparison as comparing
-from rerankbench.report import decision as choosing
-from rerankbench.report.arms import Arm, Contest
-from rerankbench.report.comparison import Comparison
-from rerankbench.report.cost import MEASURED, Ordering
-from rerankbench.report.decision import Decision
-from rerankbench.report.runs import Run
-from rerankbench.report.verdict import BEST, DEPLOY, NONE, Verdict, decide
+from rerankbench.report.arms.arms import Arm, Contest
+from rerankbench.report.arms.runs import Run
+from rerankbench.report.claims import comparison as comparing
+from rerankbench.report.claims import decision as choosing
+from rerankbench.report.claims.comparison import Comparison
+from rerankbench.report.claims.decision import Decision
+from rerankbench.report.claims.verdict import BEST, DEPLOY, NONE, Verdict, decide
+from rerankbench.report.costs.cost import MEASURED, Ordering
 
 Array = NDArray[np.float64]
 SIZE = 100_000  # queries of a population

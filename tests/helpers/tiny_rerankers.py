@@ -18,10 +18,10 @@ from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.layerwise import Layerwise
 from rerankbench.rerankers.lightweight import Lightweight
 from rerankbench.rerankers.llm import LLM
-from rerankbench.rerankers.pair_window import PairWindow
 from rerankbench.rerankers.reranker import PairModel, Reranker
+from rerankbench.rerankers.scoring.pair_window import PairWindow
+from rerankbench.rerankers.scoring.sequences import best
 from rerankbench.rerankers.seq2seq import Seq2Seq
-from rerankbench.rerankers.sequences import best
 from tiny_models import FAMILIES, LAYERS, START_LAYER
 
 CLASSES: dict[str, type[Reranker]] = {

@@ -14,8 +14,8 @@ from rerankbench.basics.errors import UserError
 from rerankbench.commands import judge, report
 from rerankbench.commands.serve import deployments, measured
 from rerankbench.experiment.tracking.mlflow_store import MLflow
-from rerankbench.report import runs
-from rerankbench.report.arms import contest
+from rerankbench.report.arms import runs
+from rerankbench.report.arms.arms import contest
 from rerankbench.report.tracked import earlier
 from unjudged_sweep import DOCUMENTS, QUERIES, grade, texts
 

@@ -11,10 +11,10 @@ import pytest
 from chat_server import TROUBLES, ChatServer, chat_server
 from rerankbench.basics.errors import UserError
 from rerankbench.commands import judge, report
-from rerankbench.judging.budget import Budget, Spent
-from rerankbench.judging.chat import Chat
-from rerankbench.judging.model import filled, grade_in
-from rerankbench.judging.model_settings import ModelSettings, umbrela
+from rerankbench.judging.language_model.budget import Budget, Spent
+from rerankbench.judging.language_model.chat import Chat
+from rerankbench.judging.language_model.model import filled, grade_in
+from rerankbench.judging.language_model.model_settings import ModelSettings, umbrela
 from rerankbench.judging.record import UNCLEAR, Record
 from unjudged_sweep import grade, texts
 

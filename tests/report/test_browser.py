@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from commands import run, store
-from rerankbench.report import files
+from rerankbench.report.arms.runs import find
 from rerankbench.report.findings import find_out
+from rerankbench.report.page import files
 from rerankbench.report.race.record import Cell
-from rerankbench.report.runs import find
 from rerankbench.report.settings import Report
 from scored_runs import drawn, first_scores, scores_like, write_scored
 from simulated_runs import write_race

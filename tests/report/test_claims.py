@@ -10,9 +10,9 @@ import pytest
 
 import simulated_populations as populations
 from rerankbench.evaluation.simultaneous import sign_flip_p_values, sign_flips
-from rerankbench.report import comparison as comparing
-from rerankbench.report import decision as choosing
-from rerankbench.report.verdict import BEST, DEPLOY, NONE, UNKNOWN
+from rerankbench.report.claims import comparison as comparing
+from rerankbench.report.claims import decision as choosing
+from rerankbench.report.claims.verdict import BEST, DEPLOY, NONE, UNKNOWN
 from simulated_populations import Judged, Population
 
 

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rerankbench.report import document, html, markdown, race_notes, table, terminal
-from rerankbench.report.cost import COMPUTE, Cost, Ordering, Ratio, front
+from rerankbench.report import document
+from rerankbench.report.arms.runs import find
+from rerankbench.report.costs import race_notes
+from rerankbench.report.costs.cost import COMPUTE, Cost, Ordering, Ratio, front
 from rerankbench.report.findings import Findings, find_out
+from rerankbench.report.page import html, markdown, table, terminal
 from rerankbench.report.race.record import FILE, Cell, Contestant, read
-from rerankbench.report.runs import find
 from rerankbench.report.settings import Budget, Race, Report
 from simulated_runs import noisy, proportional, write_race, write_run
 

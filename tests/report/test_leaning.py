@@ -10,10 +10,10 @@ import pytest
 import pytrec_eval
 
 from rerankbench.collections.unjudged import UNJUDGED
-from rerankbench.report.arms import Contest, contest
-from rerankbench.report.leaning import Leaning, Unread, leaning
-from rerankbench.report.lists import lists
-from rerankbench.report.runs import find
+from rerankbench.report.arms.arms import Contest, contest
+from rerankbench.report.arms.runs import find
+from rerankbench.report.evidence.leaning import Leaning, Unread, leaning
+from rerankbench.report.evidence.lists import lists
 from scored_runs import Drawn, drawn, first_scores, scores_like, write_scored
 
 Run = dict[str, list[str]]

@@ -13,9 +13,9 @@ import pytest
 
 import scored_runs
 from rerankbench.evaluation.significance import resampled_means
-from rerankbench.report import comparison
-from rerankbench.report.arms import Arm, Contest, contest
-from rerankbench.report.runs import Run, find
+from rerankbench.report.arms.arms import Arm, Contest, contest
+from rerankbench.report.arms.runs import Run, find
+from rerankbench.report.claims import comparison
 from scored_runs import drawn, first_scores, scores_like, write_scored
 from simulated_runs import write_run
 

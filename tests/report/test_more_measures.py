@@ -14,11 +14,11 @@ from rerankbench.basics.errors import UserError
 from rerankbench.commands import callbacks
 from rerankbench.commands.report import main
 from rerankbench.evaluation import measures, ranking
-from rerankbench.report.arms import Contest, contest
-from rerankbench.report.lists import lists
+from rerankbench.report.arms.arms import Contest, contest
+from rerankbench.report.arms.runs import find
+from rerankbench.report.evidence.lists import lists
 from rerankbench.report.measure_names import metric, parsed, problems
 from rerankbench.report.more_measures import library, more
-from rerankbench.report.runs import find
 from rerankbench.report.settings import Report
 from scored_runs import Drawn, drawn, first_scores, scores_like, write_scored
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rerankbench.basics import value_names
-from rerankbench.report import naming
-from rerankbench.report.runs import Run
+from rerankbench.report.arms import naming
+from rerankbench.report.arms.runs import Run
 
 INSTRUCTION = "Represent this sentence for searching relevant passages"
 

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 
 from commands import run, tiny
 from rerankbench.basics.errors import UserError
-from rerankbench.report import race_notes
+from rerankbench.report.arms.runs import find
+from rerankbench.report.costs import race_notes
 from rerankbench.report.race import drift, record
 from rerankbench.report.race.entrants import entrants, spread
 from rerankbench.report.race.intervals import noise, quantile, ratio, typical
@@ -32,7 +33,6 @@ from rerankbench.report.race.race import hold, worth_it
 from rerankbench.report.race.record import Cell, Round
 from rerankbench.report.race.texts import evenly
 from rerankbench.report.race.turns import Turn, Turns
-from rerankbench.report.runs import find
 from rerankbench.report.settings import Report
 from simulated_runs import proportional, write_race
 

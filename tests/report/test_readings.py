@@ -12,15 +12,16 @@ import pytest
 from rerankbench import compare
 from rerankbench.evaluation.evaluation import Measured
 from rerankbench.evaluation.significance import difference_interval
-from rerankbench.report import document, html, markdown, terminal
+from rerankbench.report import document
+from rerankbench.report.arms.runs import find
 from rerankbench.report.arrangements.answers import P50, Answer
 from rerankbench.report.arrangements.words import UNITS, Teller
+from rerankbench.report.claims.verdict import BEST, NONE, UNKNOWN
+from rerankbench.report.evidence.lists import QRELS
 from rerankbench.report.findings import Findings, find_out
-from rerankbench.report.lists import QRELS
+from rerankbench.report.page import html, markdown, terminal
 from rerankbench.report.race.record import FILE, Cell, read
-from rerankbench.report.runs import find
 from rerankbench.report.settings import Budget, Report
-from rerankbench.report.verdict import BEST, NONE, UNKNOWN
 from scored_runs import Drawn, first_scores, scores_like, write_scored
 from simulated_runs import proportional, write_race, write_run
 

@@ -20,12 +20,14 @@ from rerankbench.commands import report as command
 from rerankbench.commands import ui
 from rerankbench.commands.report import build, main, usual
 from rerankbench.experiment.tracking.mlflow_store import MLflow
-from rerankbench.report import cost, document, files, html, markdown, plots, scripts, terminal, tracked
-from rerankbench.report.arms import contest
+from rerankbench.report import document, tracked
+from rerankbench.report.arms.arms import contest
+from rerankbench.report.arms.runs import Run, find
+from rerankbench.report.claims.headroom import Headroom, bottleneck
+from rerankbench.report.costs import cost
 from rerankbench.report.findings import Findings, find_out
-from rerankbench.report.headroom import Headroom, bottleneck
-from rerankbench.report.palette import LIGHT
-from rerankbench.report.runs import Run, find
+from rerankbench.report.page import files, html, markdown, plots, scripts, terminal
+from rerankbench.report.page.palette import LIGHT
 from rerankbench.report.settings import Report
 from simulated_runs import noisy, write_failure, write_run
 

@@ -22,8 +22,10 @@ from rerankbench.commands import track
 from rerankbench.experiment.tracking import mlflow_store as tracking
 from rerankbench.experiment.tracking import run_folders
 from rerankbench.experiment.tracking.result import Result
-from rerankbench.report import plots, runs, tracked
+from rerankbench.report import tracked
+from rerankbench.report.arms import runs
 from rerankbench.report.findings import find_out
+from rerankbench.report.page import plots
 from rerankbench.report.settings import Report
 from simulated_runs import write_failure
 from strange_runs import NASTY, SECRET, canary, damages, hidden, kind, said, table, untouched, whole_run

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from rerankbench.basics.errors import UserError
-from rerankbench.report import document, html, markdown, table, terminal
-from rerankbench.report.cost import Ordering
-from rerankbench.report.decision import choose
+from rerankbench.report import document
+from rerankbench.report.arms.runs import find
+from rerankbench.report.claims.decision import choose
+from rerankbench.report.claims.verdict import BEST, DEPLOY, NONE, UNKNOWN, decide
+from rerankbench.report.costs.cost import Ordering
 from rerankbench.report.findings import Findings, find_out
+from rerankbench.report.page import html, markdown, table, terminal
 from rerankbench.report.race.record import FILE, read
-from rerankbench.report.runs import find
 from rerankbench.report.settings import Budget, Report
-from rerankbench.report.verdict import BEST, DEPLOY, NONE, UNKNOWN, decide
 from simulated_runs import noisy, proportional, write_failure, write_race, write_run
 
 COUNT = 1_000

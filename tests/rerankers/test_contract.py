@@ -26,8 +26,8 @@ from rerankbench.experiment.groups import GROUPS, own_kinds
 from rerankbench.experiment.pipeline import kind_of_work
 from rerankbench.rerankers.reranker import LocalReranker, PairModel, Reranker
 from rerankbench.rerankers.scorer import Scorer
-from rerankbench.rerankers.scoring import distinct_pairs, score_store
-from rerankbench.rerankers.text_scoring import released, score
+from rerankbench.rerankers.scoring.pair_scoring import distinct_pairs, score_store
+from rerankbench.rerankers.scoring.text_scoring import released, score
 from rerankbench.rerankers.vector_reranker import VectorReranker
 
 LONG = "Mars has two small moons, Phobos and Deimos, discovered in 1877. "

@@ -28,12 +28,12 @@ from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.run_context import RunContext
 from rerankbench.experiment import estimate
 from rerankbench.rerankers.endpoint import Endpoint
-from rerankbench.rerankers.scoring import distinct_pairs, score_store
+from rerankbench.rerankers.scoring.pair_scoring import distinct_pairs, score_store
+from rerankbench.rerankers.scoring.text_scoring import TextWork
+from rerankbench.rerankers.scoring.text_scoring import score as score_work
 from rerankbench.rerankers.served import body, connection
 from rerankbench.rerankers.served.answer import Malformed, Places
 from rerankbench.rerankers.served.request import Limits, requests
-from rerankbench.rerankers.text_scoring import TextWork
-from rerankbench.rerankers.text_scoring import score as score_work
 
 TEXTS = ["a red fox", "the blue sea", "red and blue", "", "a fox at sea", "狐狸 在 海边 red", "fox " * 3000]
 QUERIES = ["red fox", "blue sea", "狐狸 在 哪里"]

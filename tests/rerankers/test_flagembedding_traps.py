@@ -29,7 +29,7 @@ from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.sources.in_memory import collection_of
-from rerankbench.commands import config, preflight
+from rerankbench.commands.hydra import config, preflight
 from rerankbench.engine.embedders.embedder import Embedder
 from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
@@ -37,8 +37,8 @@ from rerankbench.engine.models.references import resolve
 from rerankbench.evaluation import evaluation, measures, ranking
 from rerankbench.first_stages.dense import Dense
 from rerankbench.first_stages.search_context import SearchContext
-from rerankbench.rerankers import scoring
 from rerankbench.rerankers.reranker import Reranker
+from rerankbench.rerankers.scoring import pair_scoring as scoring
 from tiny_models import ALL, FAMILIES, tiny_encoder
 from tiny_rerankers import EVERY_LAYER, PROMPTED, load, scores, settings, window_of
 

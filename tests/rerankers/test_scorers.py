@@ -16,8 +16,8 @@ from rerankbench.engine.executors.ray import Ray
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.run_context import RunContext
 from rerankbench.experiment import estimate, forecast, latency
-from rerankbench.rerankers.scoring import distinct_pairs, read_cost, score_store
-from rerankbench.rerankers.text_scoring import TextWork, checked, score, score_directly
+from rerankbench.rerankers.scoring.pair_scoring import distinct_pairs, read_cost, score_store
+from rerankbench.rerankers.scoring.text_scoring import TextWork, checked, score, score_directly
 from scorers import Overlap, OverlapScorer
 
 TEXTS = [

@@ -22,10 +22,17 @@ from rerankbench.engine.executors.local import Local
 from rerankbench.engine.hardware import Hardware
 from rerankbench.engine.models import references
 from rerankbench.engine.run_context import RunContext
-from rerankbench.rerankers import scoring
 from rerankbench.rerankers.reranker import Reranker
-from rerankbench.rerankers.scoring import Scored, Tokenized, Work, distinct_pairs, score, score_store
-from rerankbench.rerankers.sequences import cut
+from rerankbench.rerankers.scoring import pair_scoring as scoring
+from rerankbench.rerankers.scoring.pair_scoring import (
+    Scored,
+    Tokenized,
+    Work,
+    distinct_pairs,
+    score,
+    score_store,
+)
+from rerankbench.rerankers.scoring.sequences import cut
 from tiny_models import SENTENCES
 
 DOCUMENTS = {f"d{number}": text for number, text in enumerate(SENTENCES)}

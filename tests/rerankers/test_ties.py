@@ -37,9 +37,9 @@ from rerankbench.experiment import estimate, latency
 from rerankbench.first_stages.dense import Dense
 from rerankbench.first_stages.index import Exact, Index, search
 from rerankbench.first_stages.search_context import SearchContext
-from rerankbench.rerankers import sequences
 from rerankbench.rerankers.reranker import PairModel, Reranker
-from rerankbench.rerankers.scoring import Work, distinct_pairs, score, score_store
+from rerankbench.rerankers.scoring import sequences
+from rerankbench.rerankers.scoring.pair_scoring import Work, distinct_pairs, score, score_store
 from tiny_models import ALL, SENTENCES
 
 NAMES = ("minilm", "base", "gemma", "minicpm-layerwise", "lightweight")

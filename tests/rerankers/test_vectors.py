@@ -31,10 +31,10 @@ from rerankbench.rerankers.bi_encoder import BiEncoder
 from rerankbench.rerankers.encoder import Encoder
 from rerankbench.rerankers.late_interaction import LateInteraction
 from rerankbench.rerankers.m3 import M3
-from rerankbench.rerankers.scoring import Scored, distinct_pairs, score_store
-from rerankbench.rerankers.text_scoring import score
+from rerankbench.rerankers.scoring.pair_scoring import Scored, distinct_pairs, score_store
+from rerankbench.rerankers.scoring.text_scoring import score
+from rerankbench.rerankers.scoring.vector_scoring import VectorWork
 from rerankbench.rerankers.vector_reranker import VectorReranker, VectorScorer
-from rerankbench.rerankers.vector_scoring import VectorWork
 from tiny_embedders import tiny_bge_m3, tiny_pylate, tiny_stanford
 from tiny_models import SENTENCES
 

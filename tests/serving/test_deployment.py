@@ -69,8 +69,8 @@ def test_every_arm_of_the_report_can_be_served_by_its_name(swept: Path) -> None:
     }
     chosen = [names[by_kind[kind]] for kind in ("cascade", "fusion", "early exit")]
     with served(swept, *chosen) as service:
-        from rerankbench.report.arms import contest
-        from rerankbench.report.runs import find
+        from rerankbench.report.arms.arms import contest
+        from rerankbench.report.arms.runs import find
         from rerankbench.serving.replay import Measured, questions
 
         runs = find([swept])

@@ -17,7 +17,7 @@ import yaml
 from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir, table
 from commands import own_options, run, tiny
 from rerank_server import rerank_server
-from rerankbench.commands import config, preflight
+from rerankbench.commands.hydra import config, preflight
 from tiny_prompted import tiny_qwen3_reranker
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from typing import get_type_hints
 import pytest
 
 import rerankbench
-from rerankbench.commands import config
+from rerankbench.commands.hydra import config
 
 ROOT = Path(__file__).resolve().parents[2]
 

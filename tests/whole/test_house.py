@@ -87,7 +87,7 @@ def test_a_package_says_in_one_sentence_what_lives_there(file: Path) -> None:
 
 
 def test_hydras_private_modules_are_imported_in_one_file() -> None:
-    private = "src/rerankbench/commands/hydra_private.py"
+    private = "src/rerankbench/commands/hydra/hydra_private.py"
     assert importers("hydra._internal", "src", "tests", "experiments") == [private]
 
 

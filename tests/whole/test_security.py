@@ -20,7 +20,8 @@ from collections_on_disk import CAPITALS, GRADES, QUESTIONS, beir
 from commands import run, tiny
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import hydra_section, ui
+from rerankbench.commands import ui
+from rerankbench.commands.hydra import hydra_section
 from rerankbench.experiment.tracking import mlflow_store as tracking
 from rerankbench.report import tracked
 

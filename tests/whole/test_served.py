@@ -23,16 +23,16 @@ from rerank_server import RerankServer, rerank_server
 from rerankbench import api
 from rerankbench.basics import masking
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import config, preflight
-from rerankbench.report import cost as costing
-from rerankbench.report.arms import contest
-from rerankbench.report.book import Book
-from rerankbench.report.budget import over_budget
+from rerankbench.commands.hydra import config, preflight
+from rerankbench.report.arms.arms import contest
+from rerankbench.report.arms.runs import find
+from rerankbench.report.costs import cost as costing
+from rerankbench.report.costs.book import Book
+from rerankbench.report.costs.budget import over_budget
+from rerankbench.report.costs.race_notes import served_lines
 from rerankbench.report.race.contestant import Reranking
 from rerankbench.report.race.entrants import entrants
 from rerankbench.report.race.race import without_sending
-from rerankbench.report.race_notes import served_lines
-from rerankbench.report.runs import find
 from rerankbench.report.settings import Budget
 
 KEY = "sk-4711-do/not+show"

@@ -26,16 +26,16 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import Finding, examples, noticed, of_ids, shown
 from rerankbench.collections.collection import Collection
 from rerankbench.collections.exports import write_qrels, write_trec
+from rerankbench.collections.reading.file_log import FileLog
+from rerankbench.collections.reading.judgements import first_of_pair
+from rerankbench.collections.reading.layout import LACKING, RUN, Layout
+from rerankbench.collections.reading.lost_zeros import lost_zeros, none_known
+from rerankbench.collections.reading.nested import read_pairs
+from rerankbench.collections.reading.records import checked_id
+from rerankbench.collections.reading.rows import is_unnamed, new_log, swap_cure
+from rerankbench.collections.reading.swapped import swapped
 from rerankbench.collections.run_order import Listed, OrderBy, Ordered, ordered
-from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.judgements import first_of_pair
-from rerankbench.collections.sources.layout import LACKING, RUN, Layout
-from rerankbench.collections.sources.lost_zeros import lost_zeros, none_known
-from rerankbench.collections.sources.nested import read_pairs
-from rerankbench.collections.sources.records import checked_id
-from rerankbench.collections.sources.rows import is_unnamed, new_log, swap_cure
 from rerankbench.collections.sources.source import file_problem
-from rerankbench.collections.sources.swapped import swapped
 
 __all__ = ["Candidates", "read_trec", "write_qrels", "write_trec"]
 

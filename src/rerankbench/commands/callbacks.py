@@ -27,7 +27,7 @@ class Report(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the report into the sweep's folder, log and show it. A sweep is done even if this fails."""
-        from rerankbench.commands.config import only_forecasts
+        from rerankbench.commands.hydra.config import only_forecasts
 
         if only_forecasts(config):
             return
@@ -57,10 +57,12 @@ def spared(what: str) -> Iterator[None]:
 
 def report(folder: Path, config: DictConfig) -> None:
     """Find out, write, log, show. Raises UserError where the runs cannot be compared."""
-    from rerankbench.commands.config import read_alone
+    from rerankbench.commands.hydra.config import read_alone
     from rerankbench.commands.report import compared, unjudged
-    from rerankbench.report import files, made, runs, terminal
+    from rerankbench.report import made
+    from rerankbench.report.arms import runs
     from rerankbench.report.findings import find_out
+    from rerankbench.report.page import files, terminal
 
     found = runs.find([folder])
     if all(run.failed for run in found):

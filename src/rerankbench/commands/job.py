@@ -18,8 +18,9 @@ from rerankbench.basics import complaints, masking, progress, value_names
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import mask_file
 from rerankbench.basics.visible import say
-from rerankbench.commands import config, partial_keys, sweep_run
-from rerankbench.commands.config import RunSettings
+from rerankbench.commands import sweep_run
+from rerankbench.commands.hydra import config, partial_keys
+from rerankbench.commands.hydra.config import RunSettings
 from rerankbench.engine.store import disk
 from rerankbench.experiment.tracking.mlflow_store import Tracking, why
 from rerankbench.experiment.tracking.result import Result

@@ -19,7 +19,7 @@ from rerankbench.commands import cli
 from rerankbench.commands.ui import LAST_PORT
 
 if TYPE_CHECKING:
-    from rerankbench.judging.model_settings import ModelSettings
+    from rerankbench.judging.language_model.model_settings import ModelSettings
     from rerankbench.judging.session import Session
 
 GROUPS = ("judge.", "dataset.")
@@ -76,7 +76,7 @@ def model_of(words: Sequence[str]) -> ModelSettings | None:
     """The language model that is to judge; None where none is named. Raises UserError with every mistake."""
     from rerankbench.basics.typed_settings import convert
     from rerankbench.commands.report import put
-    from rerankbench.judging.model_settings import ModelSettings
+    from rerankbench.judging.language_model.model_settings import ModelSettings
 
     values: dict[str, dict[str, object]] = {"judge": {}}
     problems = [f"{word}: settings here start with judge." for word in words if not word.startswith("judge.")]
@@ -94,8 +94,8 @@ def model_of(words: Sequence[str]) -> ModelSettings | None:
 
 def ask_model(session: Session, settings: ModelSettings) -> None:
     """Have a language model judge. Raises UserError where its server fails; what it answered is kept."""
-    from rerankbench.judging.chat import Chat
-    from rerankbench.judging.model import ModelJudge
+    from rerankbench.judging.language_model.chat import Chat
+    from rerankbench.judging.language_model.model import ModelJudge
     from rerankbench.judging.record import HIGHEST
 
     if settings.prompt is None and session.highest != HIGHEST:
@@ -115,9 +115,9 @@ def ask_model(session: Session, settings: ModelSettings) -> None:
 
 def make_queries(words: Sequence[str], places: Sequence[str], count: int, out: Path, cache_dir: Path) -> None:
     """Have a language model write queries for a corpus. Raises UserError."""
-    from rerankbench.judging import synthetic
-    from rerankbench.judging.chat import Chat
-    from rerankbench.judging.synthetic import corpus_of
+    from rerankbench.judging.language_model import synthetic
+    from rerankbench.judging.language_model.chat import Chat
+    from rerankbench.judging.language_model.synthetic import corpus_of
 
     given = [word.removeprefix("dataset.corpus=") for word in words if word.startswith("dataset.corpus=")]
     if len(given) != 1 or places:

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from rerankbench.basics import complaints
 from rerankbench.basics.errors import UserError
-from rerankbench.commands import config, config_files, usage
+from rerankbench.commands import usage
+from rerankbench.commands.hydra import config, config_files
 from rerankbench.experiment.config import Root
 
 TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "text or list"}

@@ -19,19 +19,19 @@ from rerankbench.basics.visible import say
 from rerankbench.commands import cli, sweep_run
 from rerankbench.experiment.tracking.mlflow_store import MLflow
 from rerankbench.report import measure_names
-from rerankbench.report.runs import Run
+from rerankbench.report.arms.runs import Run
 from rerankbench.report.settings import USUAL, Report, closest
 
 if TYPE_CHECKING:
     from rerankbench.commands.sweep_run import Found
-    from rerankbench.judging.differences import Differences
-    from rerankbench.judging.partly import Partly
     from rerankbench.judging.qrels import Qrels
+    from rerankbench.judging.reports.differences import Differences
+    from rerankbench.judging.reports.partly import Partly
     from rerankbench.judging.verdict import State
     from rerankbench.report.arrangements.trial import Trial
+    from rerankbench.report.evidence.settled import Settled
     from rerankbench.report.findings import Findings
     from rerankbench.report.race.record import Record
-    from rerankbench.report.settled import Settled
 
 EPILOG = """examples:
   rerankbench-report multirun/2026-01-31/12-00-00
@@ -77,8 +77,9 @@ def build(
 ) -> Path:
     """Find the runs, race them if asked, report on them; returns the page's path. Raises UserError."""
     from rerankbench.judging.verdict import WELL_JUDGED, judged_runs
-    from rerankbench.report import files, made, more_measures, terminal
+    from rerankbench.report import made, more_measures
     from rerankbench.report.findings import find_out
+    from rerankbench.report.page import files, terminal
 
     report, tracking, places = read(words, measures)
     folders, experiments, target = located(places, out)
@@ -185,8 +186,8 @@ def compared(
     log: Log,
 ) -> Path:
     """What runs without judgements show; returns the page's path."""
-    from rerankbench.judging.differences import differences
     from rerankbench.judging.lists import lists
+    from rerankbench.judging.reports.differences import differences
     from rerankbench.judging.texts import texts_of
 
     try:
@@ -208,7 +209,7 @@ def partly_judged(
     log: Log,
 ) -> Path:
     """What few judgements show, and the arm to deploy where they settle it; returns the page's path."""
-    from rerankbench.judging.partly import deployable, partly
+    from rerankbench.judging.reports.partly import deployable, partly
     from rerankbench.report import deployment
 
     told = partly(found, at, settled, report, race)
@@ -218,7 +219,7 @@ def partly_judged(
 
 def shown(told: Differences | Partly, target: Path, places: Sequence[str], log: Log) -> Path:
     """Write, log and show what is told of runs without a verdict; returns the page's path."""
-    from rerankbench.judging import pages
+    from rerankbench.judging.reports import pages
 
     page = pages.write(target, told)
     log(told)
@@ -295,7 +296,7 @@ def ndcg_cutoffs(run: Run, judged: bool) -> set[int]:
 
 def written(target: Path, findings: Findings) -> Path:
     """All files; returns the page's path. Raises UserError where the disk refuses one of them."""
-    from rerankbench.report import files
+    from rerankbench.report.page import files
 
     try:
         return files.write(target, findings)
@@ -305,7 +306,8 @@ def written(target: Path, findings: Findings) -> Path:
 
 def gather(folders: Sequence[Path], experiments: Sequence[str], tracking: MLflow, scratch: Path) -> list[Run]:
     """All runs of all places."""
-    from rerankbench.report import runs, tracked
+    from rerankbench.report import tracked
+    from rerankbench.report.arms import runs
 
     return runs.find(folders) + [run for name in experiments for run in tracked.find(tracking, name, scratch)]
 
@@ -346,7 +348,7 @@ def put(values: dict[str, Any], word: str, problems: list[str]) -> None:
     """Set report.budget.memory_mb=100 as values["report"]["budget"]["memory_mb"] = 100."""
     import yaml
 
-    from rerankbench.commands import as_typed, key_types
+    from rerankbench.commands.hydra import as_typed, key_types
 
     path, _, text = word.partition("=")
     *above, name = path.split(".")

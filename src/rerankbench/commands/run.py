@@ -26,17 +26,14 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import mask_file, masked
 from rerankbench.basics.quiet_libraries import quiet_libraries
 from rerankbench.basics.visible import say, visible_lines
-from rerankbench.commands import (
+from rerankbench.commands import cli, key_help, sweep_run, usage
+from rerankbench.commands.hydra import (
     as_typed,
-    cli,
     command_line,
     config,
     hydra_private,
-    key_help,
     partial_keys,
     preflight,
-    sweep_run,
-    usage,
 )
 from rerankbench.commands.job import FORECAST_FILE, Job
 from rerankbench.engine.store import disk

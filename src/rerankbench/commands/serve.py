@@ -17,10 +17,11 @@ from rerankbench.basics.visible import say, visible
 from rerankbench.commands import cli
 from rerankbench.commands.report import earlier_race, unjudged, usual
 from rerankbench.commands.ui import LAST_PORT
-from rerankbench.report import deployment, runs
+from rerankbench.report import deployment
+from rerankbench.report.arms import runs
+from rerankbench.report.arms.runs import Run
 from rerankbench.report.deployment import Deployment
 from rerankbench.report.findings import Findings, find_out
-from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
 from rerankbench.report.wording import first_of
 from rerankbench.rerankers.served.address import url_problems

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from rerankbench.basics.errors import UserError
-from rerankbench.commands.config import read_tracking
+from rerankbench.commands.hydra.config import read_tracking
 from rerankbench.experiment.tracking.mlflow_store import MLflow, why
 from rerankbench.experiment.tracking.mlflow_tags import REPORT
 from rerankbench.experiment.tracking.running import FAILED
 
 if TYPE_CHECKING:
-    from rerankbench.judging.differences import Differences
-    from rerankbench.judging.partly import Partly
+    from rerankbench.judging.reports.differences import Differences
+    from rerankbench.judging.reports.partly import Partly
     from rerankbench.report.findings import Findings
 
     Found = Findings | Differences | Partly
@@ -63,7 +63,7 @@ def log(tracking: MLflow, found: Found, folder: Path, sweep_id: str, config: str
 
     `config`: what all runs of the sweep share, as YAML.
     """
-    from rerankbench.judging import tracked as unjudged
+    from rerankbench.judging.reports import tracked as unjudged
     from rerankbench.report import tracked
     from rerankbench.report.findings import Findings
     from rerankbench.serving import mlflow_package

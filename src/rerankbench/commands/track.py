@@ -14,7 +14,8 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.quiet_libraries import quiet_libraries
 from rerankbench.basics.regular_file import open_regular, read_regular
 from rerankbench.basics.visible import say
-from rerankbench.commands import as_typed, cli
+from rerankbench.commands import cli
+from rerankbench.commands.hydra import as_typed
 from rerankbench.experiment.tracking import run_folders
 from rerankbench.experiment.tracking.mlflow_store import SQLITE, MLflow, why
 from rerankbench.experiment.tracking.result import Result

@@ -49,7 +49,7 @@ def read(argv: Sequence[str]) -> tuple[int, bool, list[str]]:
 def settings(words: Sequence[str]) -> MLflow:
     """The store. Raises UserError for settings that are none, and for a store that is not there."""
     from rerankbench.basics.typed_settings import convert
-    from rerankbench.commands import as_typed
+    from rerankbench.commands.hydra import as_typed
 
     good = [word for word in words if word.startswith("tracking.") and "=" in word]
     parted = [word.removeprefix("tracking.").partition("=") for word in good]

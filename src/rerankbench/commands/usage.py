@@ -9,7 +9,8 @@ from pathlib import Path
 from rerankbench.basics import installed, printing
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.visible import say
-from rerankbench.commands import cli, config_files
+from rerankbench.commands import cli
+from rerankbench.commands.hydra import config_files
 
 HEAD = """rerankbench: which reranker should I deploy, at which depth, at what cost, and is the gain real?
 

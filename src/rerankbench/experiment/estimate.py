@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerankbench.engine.loop import Loop, Window
-from rerankbench.rerankers.scoring import PairPreparer, Work, read_cost, rests_on_enough
-from rerankbench.rerankers.sequences import first_of_each
-from rerankbench.rerankers.text_scoring import TextWork, pilot_rate
-from rerankbench.rerankers.vector_scoring import VectorWork
+from rerankbench.rerankers.scoring.pair_scoring import PairPreparer, Work, read_cost, rests_on_enough
+from rerankbench.rerankers.scoring.sequences import first_of_each
+from rerankbench.rerankers.scoring.text_scoring import TextWork, pilot_rate
+from rerankbench.rerankers.scoring.vector_scoring import VectorWork
 
 log = logging.getLogger(__name__)
 

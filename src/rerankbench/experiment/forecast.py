@@ -19,9 +19,9 @@ from rerankbench.experiment.settings import Experiment
 from rerankbench.first_stages.dense import embedding
 from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers.listed import Listed, ListWork
-from rerankbench.rerankers.scoring import Work
-from rerankbench.rerankers.text_scoring import TextWork, released
-from rerankbench.rerankers.vector_scoring import VectorWork
+from rerankbench.rerankers.scoring.pair_scoring import Work
+from rerankbench.rerankers.scoring.text_scoring import TextWork, released
+from rerankbench.rerankers.scoring.vector_scoring import VectorWork
 
 WORKERS = (1, 8, 64)  # for which a forecast is printed
 

@@ -14,10 +14,10 @@ from rerankbench.collections.candidates import Candidates
 from rerankbench.collections.collection import Collection
 from rerankbench.engine.run_context import RunContext
 from rerankbench.first_stages.first_stage import Searcher
-from rerankbench.rerankers.direct import score_texts
 from rerankbench.rerankers.reranker import PairModel
 from rerankbench.rerankers.scorer import Scorer
-from rerankbench.rerankers.text_scoring import score_directly
+from rerankbench.rerankers.scoring.direct import score_texts
+from rerankbench.rerankers.scoring.text_scoring import score_directly
 
 QUERIES = 30  # p95 of fewer is the maximum of a handful
 WARM_UP = 3

@@ -28,10 +28,10 @@ from rerankbench.first_stages.search_context import SearchContext
 from rerankbench.rerankers.function import Function
 from rerankbench.rerankers.listed import Listed, ListWork, reordered
 from rerankbench.rerankers.reranker import LocalReranker, Reranker
-from rerankbench.rerankers.scoring import Scored, Work, distinct_pairs, score_store
-from rerankbench.rerankers.text_scoring import TextWork, released, score
+from rerankbench.rerankers.scoring.pair_scoring import Scored, Work, distinct_pairs, score_store
+from rerankbench.rerankers.scoring.text_scoring import TextWork, released, score
+from rerankbench.rerankers.scoring.vector_scoring import VectorWork
 from rerankbench.rerankers.vector_reranker import VectorReranker
-from rerankbench.rerankers.vector_scoring import VectorWork
 
 log = logging.getLogger(__name__)
 

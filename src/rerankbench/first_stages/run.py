@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 from rerankbench.basics.finding import Finding
 from rerankbench.collections.candidates import Candidates, read_trec
 from rerankbench.collections.collection import Collection
+from rerankbench.collections.reading.layout import RUN, Layout
+from rerankbench.collections.reading.lines import suffix
+from rerankbench.collections.reading.rows import column_problems
+from rerankbench.collections.reading.tables import taken
 from rerankbench.collections.run_order import ORDERS
-from rerankbench.collections.sources.layout import RUN, Layout
-from rerankbench.collections.sources.lines import suffix
-from rerankbench.collections.sources.rows import column_problems
 from rerankbench.collections.sources.source import given_problem
-from rerankbench.collections.sources.tables import taken
 from rerankbench.first_stages.first_stage import FirstStage
 from rerankbench.first_stages.search_context import SearchContext
 

@@ -14,9 +14,9 @@ from rerankbench.basics import typed_parquet
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.typed_parquet import NUMBER, TEXT, WHOLE
 from rerankbench.evaluation import ranking
-from rerankbench.report.arms import Arm, named, refuse_mixtures
+from rerankbench.report.arms.arms import Arm, named, refuse_mixtures
+from rerankbench.report.arms.runs import PER_QUERY, SCORES, Run, refuse_nameless, refuse_nulls, telling
 from rerankbench.report.arrangements.pool import Places
-from rerankbench.report.runs import PER_QUERY, SCORES, Run, refuse_nameless, refuse_nulls, telling
 
 KEPT = 100  # ranks of a list that are compared
 SCORE = re.compile("score(?:_0*([0-9]{1,3}))?")  # a column, and which layer it is of where there are several

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rerankbench.basics.visible import visible_lines
 from rerankbench.judging.queue import Queue
 from rerankbench.judging.record import JUDGED, MOST_NOTE
-from rerankbench.report.html import environment
+from rerankbench.report.page.html import environment
 
 HOST = "127.0.0.1"
 MOST_BYTES = 100_000  # of an answer

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import visible
-from rerankbench.collections.sources.judgements import read_judgements
-from rerankbench.collections.sources.layout import JUDGEMENTS
-from rerankbench.collections.sources.lines import suffix
-from rerankbench.collections.sources.nested import read_pairs
-from rerankbench.collections.sources.rows import column_problems, new_log
+from rerankbench.collections.reading.judgements import read_judgements
+from rerankbench.collections.reading.layout import JUDGEMENTS
+from rerankbench.collections.reading.lines import suffix
+from rerankbench.collections.reading.nested import read_pairs
+from rerankbench.collections.reading.rows import column_problems, new_log
 from rerankbench.collections.sources.source import file_problem
 from rerankbench.judging.pool import Pair
 

@@ -27,7 +27,7 @@ from rerankbench.judging.beliefs import Beliefs
 from rerankbench.judging.lists import Lists, Scored, read
 from rerankbench.judging.pool import Pair, Pool
 from rerankbench.judging.standing import completions
-from rerankbench.report.runs import CONFIG, HYDRA, PER_QUERY, SCORES, TEXTS, Run, telling
+from rerankbench.report.arms.runs import CONFIG, HYDRA, PER_QUERY, SCORES, TEXTS, Run, telling
 
 COMPLETIONS = 50
 Grades = NDArray[np.int32]

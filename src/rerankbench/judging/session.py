@@ -20,8 +20,8 @@ from rerankbench.judging.pool import Pair, pool
 from rerankbench.judging.record import HIGHEST, JUDGED, Answer, Record
 from rerankbench.judging.texts import Texts, texts_of
 from rerankbench.judging.verdict import State, state
-from rerankbench.report import runs as finding
-from rerankbench.report.runs import Run
+from rerankbench.report.arms import runs as finding
+from rerankbench.report.arms.runs import Run
 
 FOLDER = "judging"
 DELTA = 0.01

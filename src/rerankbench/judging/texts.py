@@ -11,8 +11,8 @@ import numpy as np
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import visible
 from rerankbench.collections.collection import Collection
+from rerankbench.report.arms.runs import CONFIG, Run
 from rerankbench.report.race.texts import collection_of
-from rerankbench.report.runs import CONFIG, Run
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from rerankbench.judging.pool import Pair, Pool, pool
 from rerankbench.judging.qrels import Qrels, told
 from rerankbench.judging.rejudged import rejudged
 from rerankbench.judging.standing import FEWEST, LEVEL, OPEN, Standing, standing
-from rerankbench.report.runs import Run
-from rerankbench.report.settled import Comparison, Settled
+from rerankbench.report.arms.runs import Run
+from rerankbench.report.evidence.settled import Comparison, Settled
 
 CUTOFF = 10
 WELL_JUDGED = 0.8  # of all pairs on first ranks: a test over queries needs each query to be known

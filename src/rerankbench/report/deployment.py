@@ -20,13 +20,13 @@ from rerankbench.basics.visible import visible
 from rerankbench.engine.store.rows import write_atomic
 from rerankbench.experiment.settings import Experiment
 from rerankbench.report import document
-from rerankbench.report.arms import Arm
+from rerankbench.report.arms.arms import Arm
+from rerankbench.report.arms.runs import CONFIG, Run
 from rerankbench.report.arrangements import arrangement as arranging
 from rerankbench.report.arrangements.arrangement import CASCADE
 from rerankbench.report.arrangements.document import early_exit, fusion
 from rerankbench.report.findings import Findings
 from rerankbench.report.race.texts import experiment_of
-from rerankbench.report.runs import CONFIG, Run
 from rerankbench.report.wording import first_of
 
 log = logging.getLogger(__name__)

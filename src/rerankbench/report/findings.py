@@ -12,34 +12,34 @@ from numpy.typing import NDArray
 
 from rerankbench.evaluation.measures import display_name
 from rerankbench.evaluation.significance import FEWEST
-from rerankbench.report import budget as budgeting
-from rerankbench.report import comparison as comparing
-from rerankbench.report import cost as costing
-from rerankbench.report import decision as choosing
-from rerankbench.report import race_notes
-from rerankbench.report import verdict as deciding
-from rerankbench.report.arms import Contest, LeftOut, contest
+from rerankbench.report.arms.arms import Contest, LeftOut, contest
+from rerankbench.report.arms.runs import Run
 from rerankbench.report.arrangements import document as arranging
 from rerankbench.report.arrangements.field import Field, assembled
 from rerankbench.report.arrangements.findings import SHARE, Arranged, arrange
 from rerankbench.report.arrangements.pool import Lacking
 from rerankbench.report.arrangements.trial import Trial
 from rerankbench.report.arrangements.words import Teller
-from rerankbench.report.book import Book
-from rerankbench.report.comparison import Comparison
-from rerankbench.report.cost import Cost, Ordering
-from rerankbench.report.decision import Decision
-from rerankbench.report.examples import Example, examples
-from rerankbench.report.headroom import Headroom, bottleneck, headrooms
-from rerankbench.report.leaning import Leaning, Unread, leaning
-from rerankbench.report.lists import answerable
+from rerankbench.report.claims import comparison as comparing
+from rerankbench.report.claims import decision as choosing
+from rerankbench.report.claims import verdict as deciding
+from rerankbench.report.claims.comparison import Comparison
+from rerankbench.report.claims.decision import Decision
+from rerankbench.report.claims.headroom import Headroom, bottleneck, headrooms
+from rerankbench.report.claims.verdict import Verdict
+from rerankbench.report.costs import budget as budgeting
+from rerankbench.report.costs import cost as costing
+from rerankbench.report.costs import race_notes
+from rerankbench.report.costs.book import Book
+from rerankbench.report.costs.cost import Cost, Ordering
+from rerankbench.report.evidence.examples import Example, examples
+from rerankbench.report.evidence.leaning import Leaning, Unread, leaning
+from rerankbench.report.evidence.lists import answerable
+from rerankbench.report.evidence.settled import Settled
+from rerankbench.report.evidence.settled import verdict as as_settled
 from rerankbench.report.made import Made
 from rerankbench.report.race.record import Record
-from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
-from rerankbench.report.settled import Settled
-from rerankbench.report.settled import verdict as as_settled
-from rerankbench.report.verdict import Verdict
 from rerankbench.report.wording import counted, data_line
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from rerankbench.basics.masking import masked
 from rerankbench.experiment.tracking.precision import computed_in
-from rerankbench.report.runs import Run
+from rerankbench.report.arms.runs import Run
 
 
 @dataclass(frozen=True)

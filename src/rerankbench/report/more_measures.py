@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from rerankbench.basics.errors import UserError
 from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.evaluation.measures import grades_at
-from rerankbench.report.arms import Contest
-from rerankbench.report.lists import Lists, lists
+from rerankbench.report.arms.arms import Contest
+from rerankbench.report.evidence.lists import Lists, lists
 from rerankbench.report.measure_names import parsed
 
 Values = NDArray[np.float64]

@@ -16,12 +16,13 @@ from rerankbench.experiment.tracking import running
 from rerankbench.experiment.tracking.mlflow_store import MLflow, patience, why
 from rerankbench.experiment.tracking.mlflow_tags import KIND, LONGEST_NOTE, NOTE, REPORT, origin
 from rerankbench.experiment.tracking.run_folders import plain_files
-from rerankbench.report import deployment, files, plots
+from rerankbench.report import deployment
+from rerankbench.report.arms.runs import FILES, RESULT, Run, read
 from rerankbench.report.arrangements.arrangement import reranker_name
 from rerankbench.report.findings import Findings
 from rerankbench.report.measure_names import metric
+from rerankbench.report.page import files, plots
 from rerankbench.report.race.record import FILE as RACE
-from rerankbench.report.runs import FILES, RESULT, Run, read
 
 PAGE_SIZE = 1000
 CONFIG = "config.yaml"

@@ -21,7 +21,7 @@ from rerankbench.collections.sources.source import given_problem
 from rerankbench.engine.hardware import Hardware
 from rerankbench.rerankers.reranker import Origin, Reranker
 from rerankbench.rerankers.scorer import Scorer
-from rerankbench.rerankers.scoring import PairWork
+from rerankbench.rerankers.scoring.pair_scoring import PairWork
 
 MOST = 1_000_000  # documents of a query
 

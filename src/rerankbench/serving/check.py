@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from rerankbench.report.arms import contest
+from rerankbench.report.arms.arms import contest
+from rerankbench.report.arms.runs import Run
 from rerankbench.report.deployment import Deployment
-from rerankbench.report.runs import Run
 from rerankbench.serving.client import Answer, Client
 from rerankbench.serving.comparison import Comparison, compare
 from rerankbench.serving.replay import Measured, Question, questions

@@ -15,9 +15,9 @@ from rerankbench.experiment.settings import Experiment
 from rerankbench.report.arrangements.course import Asked
 from rerankbench.report.deployment import Deployment, Step
 from rerankbench.report.race.contestant import Reranking
-from rerankbench.rerankers.direct import score_queries
 from rerankbench.rerankers.scorer import Scorer
-from rerankbench.rerankers.text_scoring import score_directly
+from rerankbench.rerankers.scoring.direct import score_queries
+from rerankbench.rerankers.scoring.text_scoring import score_directly
 
 
 class Models:

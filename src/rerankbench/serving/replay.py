@@ -10,14 +10,14 @@ import numpy as np
 
 from rerankbench.basics.arrays import Floats, Ints
 from rerankbench.basics.errors import UserError
-from rerankbench.report.arms import Contest
+from rerankbench.report.arms.arms import Contest
+from rerankbench.report.arms.runs import Run
 from rerankbench.report.arrangements.arrangement import CASCADE, Arrangement
 from rerankbench.report.arrangements.pool import Pool, pools
 from rerankbench.report.arrangements.values import Orders
 from rerankbench.report.deployment import Deployment
 from rerankbench.report.race.entrants import FIRST_STAGE, RERANKER, entrants
 from rerankbench.report.race.texts import Texts, texts_of
-from rerankbench.report.runs import Run
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rerankbench.report import document, html, markdown
+from rerankbench.report import document
+from rerankbench.report.arms.runs import find
 from rerankbench.report.arrangements.arrangement import CASCADE, EXIT, FUSION
 from rerankbench.report.arrangements.field import Field
+from rerankbench.report.claims.verdict import DEPLOY, NONE
 from rerankbench.report.findings import Findings, find_out
+from rerankbench.report.page import html, markdown
 from rerankbench.report.race.record import FILE, Cell, read
-from rerankbench.report.runs import find
 from rerankbench.report.settings import Budget, Report
-from rerankbench.report.verdict import DEPLOY, NONE
 from scored_runs import Drawn, Scores, first_scores, write_scored
 from simulated_runs import write_failure, write_race
 

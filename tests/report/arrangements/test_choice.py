@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rerankbench.report import comparison as comparing
 from rerankbench.report.arrangements import claims
 from rerankbench.report.arrangements.choice import FOLDS, chooser, folds
-from rerankbench.report.verdict import DEPLOY
+from rerankbench.report.claims import comparison as comparing
+from rerankbench.report.claims.verdict import DEPLOY
 from simulated_arrangements import PLAIN, POPULATIONS, Judged, false_report, false_verdict, judge
 
 TRIALS = 12

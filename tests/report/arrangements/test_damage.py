@@ -12,8 +12,8 @@ import pytest
 
 from rerankbench.basics.errors import UserError
 from rerankbench.report import document
+from rerankbench.report.arms.runs import find
 from rerankbench.report.findings import find_out
-from rerankbench.report.runs import find
 from rerankbench.report.settings import Report
 from scored_runs import drawn, first_scores, scores_like, write_scored
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from commands import run, tiny
+from rerankbench.report.arms.runs import Run, find
 from rerankbench.report.arrangements import trial
 from rerankbench.report.arrangements.arrangement import Arrangement
 from rerankbench.report.arrangements.findings import Arranged
 from rerankbench.report.arrangements.service import Service
 from rerankbench.report.arrangements.trial import Cast, Stage, Trial
-from rerankbench.report.book import Book
+from rerankbench.report.costs.book import Book
 from rerankbench.report.findings import find_out
 from rerankbench.report.race.record import Cell, Record, Round
-from rerankbench.report.runs import Run, find
 from rerankbench.report.settings import Report
 
 QUERIES = 6

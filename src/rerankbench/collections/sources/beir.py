@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from rerankbench.basics.finding import Finding
-from rerankbench.collections.sources.assembly import Parts
-from rerankbench.collections.sources.column_guess import setting
-from rerankbench.collections.sources.lines import COMPRESSED, suffix
+from rerankbench.collections.reading.assembly import Parts
+from rerankbench.collections.reading.column_guess import setting
+from rerankbench.collections.reading.lines import COMPRESSED, suffix
+from rerankbench.collections.reading.tables import Tables
 from rerankbench.collections.sources.source import Source, file_problem, name_problem
-from rerankbench.collections.sources.tables import Tables
 
 WRITE = "write the judgements there, with the columns query-id, corpus-id, score"
 WITHOUT = "set dataset.qrels=null to run without judgements"

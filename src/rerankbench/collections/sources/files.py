@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rerankbench.basics.finding import Finding
-from rerankbench.collections.sources.assembly import Parts
-from rerankbench.collections.sources.column_guess import setting
-from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
-from rerankbench.collections.sources.rows import settled_columns
+from rerankbench.collections.reading.assembly import Parts
+from rerankbench.collections.reading.column_guess import setting
+from rerankbench.collections.reading.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
+from rerankbench.collections.reading.rows import settled_columns
+from rerankbench.collections.reading.tables import Tables
 from rerankbench.collections.sources.source import Source, given_problem
-from rerankbench.collections.sources.tables import Tables
 
 _DOCUMENT_KEYS = {"id": "doc_id_column", "title": "title_column", "text": "text_column"}
 _QUERY_KEYS = {"id": "query_id_column", "text": "query_text_column"}

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from rerankbench.collections.sources import hub_access
-from rerankbench.collections.sources.assembly import Parts
-from rerankbench.collections.sources.conversion import Stored, stored_table
-from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.hub_access import dataset_rows, is_local, load_split, local_split
-from rerankbench.collections.sources.judgements import read_judgements
-from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
+from rerankbench.collections.reading import hub_access
+from rerankbench.collections.reading.assembly import Parts
+from rerankbench.collections.reading.conversion import Stored, stored_table
+from rerankbench.collections.reading.file_log import FileLog
+from rerankbench.collections.reading.hub_access import dataset_rows, is_local, load_split, local_split
+from rerankbench.collections.reading.judgements import read_judgements
+from rerankbench.collections.reading.layout import DOCUMENTS, JUDGEMENTS, QUERIES, Layout
+from rerankbench.collections.reading.tables import Tables, numeric_ids
 from rerankbench.collections.sources.source import Source
-from rerankbench.collections.sources.tables import Tables, numeric_ids
 
 TEST = "test"
 

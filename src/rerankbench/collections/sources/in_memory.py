@@ -12,17 +12,17 @@ import pyarrow as pa
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import reason, shown
 from rerankbench.collections.collection import Collection
-from rerankbench.collections.sources.assembly import Options, Parts, assemble
-from rerankbench.collections.sources.conversion import Stored, table_of
-from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.judgements import read_judgements
-from rerankbench.collections.sources.layout import DOCUMENTS, JUDGEMENTS, LACKING, QUERIES, Layout, Row
-from rerankbench.collections.sources.object_rows import Objects, objects_of, rows_of
-from rerankbench.collections.sources.objects import Item, in_columns, records_by_id
-from rerankbench.collections.sources.parquet import without_vectors
-from rerankbench.collections.sources.records import is_whole
-from rerankbench.collections.sources.rows import table_rows
-from rerankbench.collections.sources.shapes.shape import columns_of
+from rerankbench.collections.reading.assembly import Options, Parts, assemble
+from rerankbench.collections.reading.conversion import Stored, table_of
+from rerankbench.collections.reading.file_log import FileLog
+from rerankbench.collections.reading.judgements import read_judgements
+from rerankbench.collections.reading.layout import DOCUMENTS, JUDGEMENTS, LACKING, QUERIES, Layout, Row
+from rerankbench.collections.reading.object_rows import Objects, objects_of, rows_of
+from rerankbench.collections.reading.objects import Item, in_columns, records_by_id
+from rerankbench.collections.reading.parquet import without_vectors
+from rerankbench.collections.reading.records import is_whole
+from rerankbench.collections.reading.rows import table_rows
+from rerankbench.collections.reading.shapes.shape import columns_of
 from rerankbench.collections.sources.source import shown_name_problem
 
 _PEEKED = 20

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rerankbench.basics.errors import UserError
-from rerankbench.collections.sources.assembly import Parts
-from rerankbench.collections.sources.conversion import stored_table, table_of
-from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.judgements import read_judgements
+from rerankbench.collections.reading.assembly import Parts
+from rerankbench.collections.reading.conversion import stored_table, table_of
+from rerankbench.collections.reading.file_log import FileLog
+from rerankbench.collections.reading.judgements import read_judgements
+from rerankbench.collections.reading.tables import numeric_ids
 from rerankbench.collections.sources.source import Source
-from rerankbench.collections.sources.tables import numeric_ids
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,15 +13,15 @@ import pyarrow as pa
 
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import Finding, noticed, shown
-from rerankbench.collections.sources import hub_access
-from rerankbench.collections.sources.assembly import Parts
-from rerankbench.collections.sources.conversion import Stored
-from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.hub_access import dataset_rows, is_local, load_split, local_split
-from rerankbench.collections.sources.judgements import Judgements
-from rerankbench.collections.sources.layout import Layout, Row
-from rerankbench.collections.sources.records import SCHEMA
-from rerankbench.collections.sources.rows import new_log, read_rows
+from rerankbench.collections.reading import hub_access
+from rerankbench.collections.reading.assembly import Parts
+from rerankbench.collections.reading.conversion import Stored
+from rerankbench.collections.reading.file_log import FileLog
+from rerankbench.collections.reading.hub_access import dataset_rows, is_local, load_split, local_split
+from rerankbench.collections.reading.judgements import Judgements
+from rerankbench.collections.reading.layout import Layout, Row
+from rerankbench.collections.reading.records import SCHEMA
+from rerankbench.collections.reading.rows import new_log, read_rows
 from rerankbench.collections.sources.source import Source
 
 _ROWS = Layout(names={"query": ("query",), "positives": ("positive",)})

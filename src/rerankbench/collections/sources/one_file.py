@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import ClassVar
 
 from rerankbench.basics.finding import Finding, shown
-from rerankbench.collections.sources.assembly import Parts
-from rerankbench.collections.sources.cell_lists import csv_items
-from rerankbench.collections.sources.conversion import Stored, table_of
-from rerankbench.collections.sources.file_log import FileLog
-from rerankbench.collections.sources.judgements import read_judgements
-from rerankbench.collections.sources.lines import suffix
-from rerankbench.collections.sources.objects import ENDINGS, read_objects
-from rerankbench.collections.sources.parquet import table_items
-from rerankbench.collections.sources.rows import new_log
-from rerankbench.collections.sources.shapes import listing
-from rerankbench.collections.sources.shapes.gathered import Gathered
-from rerankbench.collections.sources.shapes.listing import collection_shapes, collection_shapes_of
-from rerankbench.collections.sources.shapes.shape import NONE, CollectionShape, Item
+from rerankbench.collections.reading.assembly import Parts
+from rerankbench.collections.reading.cell_lists import csv_items
+from rerankbench.collections.reading.conversion import Stored, table_of
+from rerankbench.collections.reading.file_log import FileLog
+from rerankbench.collections.reading.judgements import read_judgements
+from rerankbench.collections.reading.lines import suffix
+from rerankbench.collections.reading.objects import ENDINGS, read_objects
+from rerankbench.collections.reading.parquet import table_items
+from rerankbench.collections.reading.rows import new_log
+from rerankbench.collections.reading.shapes import listing
+from rerankbench.collections.reading.shapes.gathered import Gathered
+from rerankbench.collections.reading.shapes.listing import collection_shapes, collection_shapes_of
+from rerankbench.collections.reading.shapes.shape import NONE, CollectionShape, Item
+from rerankbench.collections.reading.tables import numeric_ids
 from rerankbench.collections.sources.source import Source, given_problem
-from rerankbench.collections.sources.tables import numeric_ids
 
 _PEEKED = 20
 _KEYS_SHOWN = 8

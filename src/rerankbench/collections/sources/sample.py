@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from rerankbench.collections.sources.assembly import Parts
+from rerankbench.collections.reading.assembly import Parts
 from rerankbench.collections.sources.beir import Beir
 from rerankbench.collections.sources.source import Source
 

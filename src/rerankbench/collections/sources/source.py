@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 from rerankbench.basics.errors import UserError
 from rerankbench.basics.finding import Finding
 from rerankbench.collections.collection import Collection
-from rerankbench.collections.sources.assembly import Options, Parts, assemble
+from rerankbench.collections.reading.assembly import Options, Parts, assemble
 
 ALIKE = 0.75  # of two file names, below which one is hardly a mistyped other; corpus and queries have 0.6
 

@@ -18,10 +18,11 @@ from rerankbench.basics.finding import Finding
 from rerankbench.basics.quiet_libraries import quiet_libraries
 from rerankbench.basics.visible import Console, say, visible_json
 from rerankbench.collections.sources.source import Source
-from rerankbench.commands import cli, command_line, config, preflight
+from rerankbench.commands import cli
 from rerankbench.commands.check import keeping
 from rerankbench.commands.check.findings import examine, table
 from rerankbench.commands.check.lengths import Tokenizer
+from rerankbench.commands.hydra import command_line, config, preflight
 from rerankbench.experiment.settings import Experiment
 from rerankbench.first_stages.run import Run
 from rerankbench.rerankers.reranker import LocalReranker, Reranker

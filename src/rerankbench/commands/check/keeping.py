@@ -13,7 +13,7 @@ import yaml
 
 from rerankbench.basics.conf_folder import conf_folder
 from rerankbench.basics.errors import UserError
-from rerankbench.collections.sources.column_guess import setting
+from rerankbench.collections.reading.column_guess import setting
 from rerankbench.collections.sources.source import Source
 
 FOLDER = "options"  # where a bare file name is saved, in its subfolder of datasets

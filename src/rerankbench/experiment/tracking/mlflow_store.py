@@ -22,7 +22,7 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.masking import MASK, masked, remember
 from rerankbench.basics.regular_file import NotRegular, open_regular
 from rerankbench.basics.visible import visible, visible_lines
-from rerankbench.collections.sources.column_guess import setting
+from rerankbench.collections.reading.column_guess import setting
 from rerankbench.engine.store import disk
 from rerankbench.experiment.tracking import run_folders, running
 from rerankbench.experiment.tracking.mlflow_tags import KIND, NOTE, RUN, description, origin

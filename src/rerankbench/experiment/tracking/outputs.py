@@ -30,7 +30,7 @@ from rerankbench.experiment.settings import Experiment
 from rerankbench.experiment.tracking.result import Result
 from rerankbench.rerankers.listed import ListWork
 from rerankbench.rerankers.reranker import LocalReranker, Reranker
-from rerankbench.rerankers.scoring import rests_on_enough
+from rerankbench.rerankers.scoring.pair_scoring import rests_on_enough
 from rerankbench.rerankers.vector_reranker import VectorReranker
 
 EXAMPLES = 60  # queries whose texts are kept: the most helped and the most hurt

@@ -14,9 +14,9 @@ from rerankbench.report.arrangements.choice import Chooser, Estimate
 from rerankbench.report.arrangements.claims import Shown
 from rerankbench.report.arrangements.costing import total
 from rerankbench.report.arrangements.field import Field
-from rerankbench.report.book import Book
-from rerankbench.report.cost import Cost, Ratio
-from rerankbench.report.verdict import BEST, DEPLOY, NONE, UNKNOWN
+from rerankbench.report.claims.verdict import BEST, DEPLOY, NONE, UNKNOWN
+from rerankbench.report.costs.book import Book
+from rerankbench.report.costs.cost import Cost, Ratio
 
 Array = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rerankbench.report.arms import Arm
+from rerankbench.report.arms.arms import Arm
 
 CASCADE, FUSION, EXIT = "cascade", "fusion", "early exit"
 KINDS = (CASCADE, FUSION, EXIT)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.report.comparison import RANGE
+from rerankbench.report.claims.comparison import RANGE
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rerankbench.evaluation import bounded_mean
 from rerankbench.evaluation.simultaneous import Claims, corrected, sign_flips, z_values
 from rerankbench.report.arrangements.field import Field
-from rerankbench.report.comparison import RANGE, SEED, Rivals, against_first_stages
+from rerankbench.report.claims.comparison import RANGE, SEED, Rivals, against_first_stages
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]

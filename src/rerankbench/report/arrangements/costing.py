@@ -9,10 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.report.arms import Contest
+from rerankbench.report.arms.arms import Contest
 from rerankbench.report.arrangements.arrangement import Arrangement
-from rerankbench.report.book import Book, Times
-from rerankbench.report.cost import P95_LEVEL, Cost, Ordering, kept_busy, price, served, span, unknown_as_nan
+from rerankbench.report.costs.book import Book, Times
+from rerankbench.report.costs.cost import (
+    P95_LEVEL,
+    Cost,
+    Ordering,
+    kept_busy,
+    price,
+    served,
+    span,
+    unknown_as_nan,
+)
 from rerankbench.report.race.intervals import quantiles
 
 Array = NDArray[np.float64]

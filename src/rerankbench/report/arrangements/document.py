@@ -13,7 +13,7 @@ from rerankbench.report.arrangements.answers import Answer
 from rerankbench.report.arrangements.arrangement import EXIT, FUSION, Arrangement
 from rerankbench.report.arrangements.findings import Arranged
 from rerankbench.report.arrangements.words import Step, Teller, bounded
-from rerankbench.report.comparison import SEED
+from rerankbench.report.claims.comparison import SEED
 
 RESAMPLES = 2_000
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.report.arms import Arm, Contest
+from rerankbench.report.arms.arms import Arm, Contest
 from rerankbench.report.arrangements import arrangement as arranging
 from rerankbench.report.arrangements import grid as gridding
 from rerankbench.report.arrangements.arrangement import KINDS, Arrangement
 from rerankbench.report.arrangements.costing import priced
 from rerankbench.report.arrangements.pool import Lacking, pools
 from rerankbench.report.arrangements.values import measured
-from rerankbench.report.book import Book
-from rerankbench.report.cost import Cost, Ordering
+from rerankbench.report.costs.book import Book
+from rerankbench.report.costs.cost import Cost, Ordering
 
 Array = NDArray[np.float64]
 

@@ -13,9 +13,9 @@ from rerankbench.report.arrangements.answers import MARGINS, Answer, Desk
 from rerankbench.report.arrangements.choice import Chooser, chooser
 from rerankbench.report.arrangements.claims import Shown, show
 from rerankbench.report.arrangements.field import Field
-from rerankbench.report.book import Book
-from rerankbench.report.budget import problems
-from rerankbench.report.comparison import Comparison
+from rerankbench.report.claims.comparison import Comparison
+from rerankbench.report.costs.book import Book
+from rerankbench.report.costs.budget import problems
 from rerankbench.report.settings import Report
 
 SHARE = 0.2  # of the chance of a false claim that all answers together may take; the plain arms keep the rest

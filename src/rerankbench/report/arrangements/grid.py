@@ -9,7 +9,7 @@ from itertools import combinations, pairwise, permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from rerankbench.report.arms import Contest
+from rerankbench.report.arms.arms import Contest
 from rerankbench.report.arrangements.arrangement import CASCADE, EXIT, FUSION, METHODS, RANKS, Arrangement
 from rerankbench.report.race.entrants import spread
 

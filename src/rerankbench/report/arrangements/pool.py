@@ -17,9 +17,9 @@ from rerankbench.basics.typed_json import shown
 from rerankbench.basics.typed_parquet import NUMBER, TEXT, WHOLE
 from rerankbench.collections.unjudged import UNJUDGED
 from rerankbench.evaluation import ranking
-from rerankbench.report.arms import Contest
+from rerankbench.report.arms.arms import Contest
+from rerankbench.report.arms.runs import SCORES, Run, telling
 from rerankbench.report.arrangements.measuring import Ruler, ruler
-from rerankbench.report.runs import SCORES, Run, telling
 
 Scores = NDArray[np.float32]
 FIRST = "first_stage_score"

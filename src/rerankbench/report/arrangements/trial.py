@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from rerankbench.basics.errors import UserError
 from rerankbench.engine.store.rows import write_atomic
+from rerankbench.report.arms.runs import Run
 from rerankbench.report.arrangements import arrangement as arranging
 from rerankbench.report.arrangements.arrangement import Arrangement
 from rerankbench.report.arrangements.costing import Clock
@@ -25,13 +26,12 @@ from rerankbench.report.arrangements.field import Field
 from rerankbench.report.arrangements.findings import Arranged
 from rerankbench.report.arrangements.pool import Pool, pools
 from rerankbench.report.arrangements.values import Orders
-from rerankbench.report.book import Book
+from rerankbench.report.costs.book import Book
 from rerankbench.report.race.entrants import FIRST_STAGE, RERANKER, Entrant, entrants
 from rerankbench.report.race.intervals import quantile
 from rerankbench.report.race.process import Lost, Process
 from rerankbench.report.race.race import without_code
 from rerankbench.report.race.texts import Texts, texts_of
-from rerankbench.report.runs import Run
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rerankbench.evaluation import ranking
 from rerankbench.evaluation.ranking import Order
-from rerankbench.report.arms import Arm
+from rerankbench.report.arms.arms import Arm
 from rerankbench.report.arrangements import orders
 from rerankbench.report.arrangements.arrangement import EXIT, FUSION, Arrangement
 from rerankbench.report.arrangements.pool import Pool

@@ -11,10 +11,10 @@ from rerankbench.report.arrangements.answers import MEMORY, P50, P95, PRICE, Ans
 from rerankbench.report.arrangements.arrangement import CASCADE, EXIT, FUSION
 from rerankbench.report.arrangements.choice import Estimate
 from rerankbench.report.arrangements.findings import Arranged
-from rerankbench.report.comparison import RANGE
-from rerankbench.report.cost import Ratio
-from rerankbench.report.sample_size import rule_of_three
-from rerankbench.report.verdict import BEST, DEPLOY, NONE, Verdict, spoken
+from rerankbench.report.claims.comparison import RANGE
+from rerankbench.report.claims.sample_size import rule_of_three
+from rerankbench.report.claims.verdict import BEST, DEPLOY, NONE, Verdict, spoken
+from rerankbench.report.costs.cost import Ratio
 from rerankbench.report.wording import counted, signed
 
 UNITS = {P50: "ms (median)", P95: "ms (p95)", MEMORY: "MB", PRICE: "per 1,000 queries"}

@@ -122,7 +122,7 @@ class Reranking(Loaded):
     """A reranker: texts in, scores computed, at any depth and layer, or many pairs as in a batch job."""
 
     def load(self, key: str) -> None:
-        from rerankbench.rerankers.scoring import score_store
+        from rerankbench.rerankers.scoring.pair_scoring import score_store
 
         reranker, origin = self.experiment.reranker.resolved(self.experiment.cache_dir)
         machine = self.context.hardware
@@ -168,8 +168,8 @@ class Reranking(Loaded):
     def bulk(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
         """Score pairs as a run does, which never waits for one query's."""
         from rerankbench.engine.loop import Loop
-        from rerankbench.rerankers.pair_window import PairWindow
-        from rerankbench.rerankers.text_scoring import checked
+        from rerankbench.rerankers.scoring.pair_window import PairWindow
+        from rerankbench.rerankers.scoring.text_scoring import checked
 
         model, machine = self.model, self.context.hardware
         self.expect([text for _, text in pairs])

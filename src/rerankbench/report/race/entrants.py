@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rerankbench.report.arms.runs import CONFIG, Run
 from rerankbench.report.race.record import Cell
-from rerankbench.report.runs import CONFIG, Run
 
 MOST_DEPTHS = 4  # that are timed of one reranker; what lies between is interpolated
 FIRST_STAGE, RERANKER = "first_stage", "reranker"

@@ -16,6 +16,7 @@ from typing import Any
 
 from rerankbench.basics.masking import masked
 from rerankbench.experiment.tracking.precision import scored_in
+from rerankbench.report.arms.runs import Run
 from rerankbench.report.race.contestant import settings as settings_of
 from rerankbench.report.race.entrants import RERANKER, Entrant, entrants
 from rerankbench.report.race.process import Lost, Process
@@ -23,7 +24,6 @@ from rerankbench.report.race.record import Record, Round
 from rerankbench.report.race.seat import Seat
 from rerankbench.report.race.texts import Texts, texts_of
 from rerankbench.report.race.turns import LEAST, Turns
-from rerankbench.report.runs import Run
 from rerankbench.report.settings import Report
 from rerankbench.rerankers.served.address import stays_here
 

@@ -16,9 +16,9 @@ from rerankbench.basics.errors import UserError
 from rerankbench.basics.visible import visible
 from rerankbench.collections.collection import Collection
 from rerankbench.experiment.settings import Experiment
+from rerankbench.report.arms.runs import SCORES, Run
 from rerankbench.report.race.contestant import settings
 from rerankbench.report.race.entrants import FIRST_STAGE, Entrant
-from rerankbench.report.runs import SCORES, Run
 
 SEED = 0  # of the order in which queries are taken
 SPREAD = 512  # queries whose order goes by their work: more than a race of minutes gets through

@@ -1,0 +1,1 @@
+"""Files as ids, texts and grades, whatever their format, with every fault in them at once."""

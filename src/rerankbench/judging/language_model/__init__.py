@@ -1,0 +1,1 @@
+"""A language model that judges, or writes queries, within a budget."""

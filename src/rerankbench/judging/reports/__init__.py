@@ -1,0 +1,1 @@
+"""What sweeps without judgements, or with few, show."""

@@ -1,0 +1,1 @@
+"""What arms cost, as far as it was measured, and whether that is within a budget."""

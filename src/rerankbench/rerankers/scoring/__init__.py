@@ -1,0 +1,1 @@
+"""Scores of pairs: what is the same is scored once, and kept."""
