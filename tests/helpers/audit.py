@@ -1,4 +1,4 @@
-"""Known vulnerabilities of the pinned dependencies; `python tests/audit.py` is `make audit`.
+"""Known vulnerabilities of the pinned dependencies; `python tests/helpers/audit.py` is `make audit`.
 
 pip-audit asks a service on the network, and says "no known vulnerabilities found" also where the service knew
 none of the packages, as some mirrors of the package index do not. So an old package with well-known holes is

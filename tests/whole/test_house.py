@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "rerankbench"
 MOST_LINES = 40  # of a function, its docstring included
 MOST_NAMES = 12  # at the top of the package
+MOST_FILES = 25  # side by side, so that a room can be looked over
 
 
 def sources(*folders: str) -> list[Path]:
@@ -70,6 +71,12 @@ def test_about_a_dozen_names_are_at_the_top() -> None:
     names = {path.stem for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"}
     names = {name for name in names if not name.startswith("__")} - {"conf"}  # copied into a built package
     assert 1 < len(names) <= MOST_NAMES
+
+
+def test_no_room_holds_more_files_than_can_be_looked_over() -> None:
+    rooms = {file.parent for file in PACKAGE.rglob("*.py")}
+    full = {room.relative_to(PACKAGE).as_posix(): len(list(room.glob("*.py"))) for room in rooms}
+    assert {room: files for room, files in full.items() if files > MOST_FILES} == {}
 
 
 @pytest.mark.parametrize(
