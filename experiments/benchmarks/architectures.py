@@ -197,7 +197,8 @@ def random_weights(build: Callable[[], Any], device: str, seed: int) -> Iterator
             config._attn_implementation = kwargs.get("attn_implementation", "sdpa")
             with torch.device(device):
                 model = architecture(config).eval()
-            return (model, {"missing_keys": []}) if kwargs.get("output_loading_info") else model
+            told = {"missing_keys": [], "unexpected_keys": []}
+            return (model, told) if kwargs.get("output_loading_info") else model
         finally:
             torch.set_default_dtype(before)
 

@@ -1,4 +1,4 @@
-"""Property tests with new examples, round after round: `python tests/helpers/fuzz.py SECONDS [TEST...]`, `make fuzz`.
+"""Property tests with new examples: `python tests/helpers/fuzz.py SECONDS [TEST...]`, `make fuzz`.
 
 A failure ends it and is kept in .hypothesis/, so that the next round tries it first. Write what is printed
 after "Falsifying example" above the test, as an @example: then it is tried in every `make test`.

@@ -132,7 +132,10 @@ ALLOWED = {
     r"sweeper\.(params|search_space|custom_search_space)": NOTHING,
 }  # fmt: skip
 # Hydra writes these after the options, whatever they say.
-BY_HYDRA = (("runtime", "config_sources"), ("job", "config_name"), ("job", "override_dirname"))
+BY_HYDRA = (
+    *(("runtime", name) for name in ("version", "version_base", "cwd", "config_sources")),
+    *(("job", name) for name in ("config_name", "override_dirname")),
+)
 # What Hydra or rerankbench itself puts into a folder of results.
 OURS = {"result.json", "multirun.yaml", ".hydra", "rerankbench.log"}
 
